@@ -1,0 +1,77 @@
+"""`simulacra`: the commands together, and how they end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from cyclopts import App, CycloptsError, Parameter
+
+from simulacra.cli import learn, show, terminal, use
+from simulacra.errors import ResourceError, SimulacraError, UsageError
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    return f"simulacra {metadata.version('simulacra')}"
+
+
+app = App(
+    name="simulacra",
+    help="Which generative model should I use for my data, and how good is it really?",
+    help_format="plaintext",
+    default_parameter=Parameter(negative=""),
+    version=_version,
+    version_flags=["--version"],
+)
+for command in (
+    show.models, show.data, learn.train, learn.resume, learn.compare,
+    use.evaluate, use.sample, use.complete,
+):  # fmt: skip
+    app.command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command, and end with its exit code; `--debug` shows where an error came from."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in tokens
+    tokens = [token for token in tokens if token != "--debug"]
+    sys.exit(_exit_code(lambda: app(tokens, exit_on_error=False, print_error=False,
+                                    result_action="return_none"), debug=debug))  # fmt: skip
+
+
+def _exit_code(command: Callable[[], object], *, debug: bool) -> int:
+    try:
+        command()
+    except SimulacraError as error:
+        code, message = error.exit_code, str(error)
+        caught: BaseException = error
+    except CycloptsError as error:
+        code, message, caught = UsageError.exit_code, str(error), error
+    except MemoryError as error:
+        code, message = ResourceError.exit_code, "memory ran out: use a smaller --batch or model"
+        caught = error
+    except KeyboardInterrupt as error:
+        code, message, caught = 130, "stopped", error
+    except BrokenPipeError:
+        # whoever read our output has had enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        code = 1
+        message = f"{type(error).__name__}: {error} (a fault of simulacra: --debug shows where)"
+        caught = error
+    else:
+        return 0
+    if debug:
+        raise caught
+    terminal.fail(message)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass, fields, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+from cyclopts import Parameter
+
+from simulacra.options import Options
+
+if TYPE_CHECKING:
+    from simulacra.data.dataset import Dataset
+
+RUNS = Path("runs")
+"""Where runs are, unless --out says otherwise."""
+
+
+def _flags(source: type) -> Any:  # noqa: ANN401 (a class made here)
+    """A dataclass whose fields are those of another, unset by default, with its docstring's help.
+
+    What a user did not set then stays for the model's preset to choose.
+    """
+    hints = get_type_hints(source)
+    doc = inspect.getdoc(source) or ""
+    meanings = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", doc, re.MULTILINE))
+    made = make_dataclass(f"{source.__name__}Flags", [
+        (f.name, Annotated[hints[f.name] | None, _parameter(meanings[f.name], f.default)], None)
+        for f in fields(source)
+    ])  # fmt: skip
+    # cyclopts takes a class of the module `types`, where they are made, for a built-in one
+    made.__module__ = __name__
+    return Parameter(name="*", group="Training")(made)
+
+
+def _parameter(meaning: str, usual: Any) -> Parameter:  # noqa: ANN401 (any option's value)
+    shown = " ".join(map(str, usual)) if isinstance(usual, tuple) else usual
+    return Parameter(help=f"{' '.join(meaning.split())} [usually: {shown}]")
+
+
+if TYPE_CHECKING:
+    TrainingFlags = Any
+else:
+    TrainingFlags = _flags(Options)
+
+
+@Parameter(name="*", group="Data")
+@dataclass(frozen=True)
+class DataFlags:
+    """How the data are read.
+
+    Args:
+        side: Crop pictures to their central square and resize it to so many pixels a side.
+        colour: Convert pictures to grey or rgb.
+        levels: Quantise to so many levels: 2 for black and white.
+        data_dir: Folder that holds the files of named sets; SIMULACRA_DATA otherwise.
+    """
+
+    side: int | None = None
+    colour: Literal["grey", "rgb"] | None = None
+    levels: int | None = None
+    data_dir: Path | None = None
+
+    def load(self, source: str) -> Dataset:
+        """The data of a name or path, read in this way."""
+        from simulacra.data.catalogue import load
+
+        return load(
+            source, side=self.side, colour=self.colour, levels=self.levels, data_dir=self.data_dir
+        )
+
+
+Set = Annotated[
+    list[str],
+    Parameter(
+        name="--set",
+        help="A model's keyword, key=value; repeat it for more.",
+        metavar="KEY=VALUE",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, Parameter(help="Print JSON instead of a table.", show_default=False)]
+Out = Annotated[Path | None, Parameter(help="Folder to write to; it must not exist.")]
+Code = Annotated[str | None, Parameter(help="file.py:Class of a model of your own, for its runs.")]
+
+
+def given(flags: Any) -> dict[str, Any]:  # noqa: ANN401 (a class made above)
+    """The training options that the user set."""
+    return {k: v for k, v in vars(flags).items() if v is not None} if flags is not None else {}
+
+
+def run_folder(run: Path) -> Path:
+    """The folder of a run given by its path, or by its name below runs/."""
+    return run if run.exists() or not (RUNS / run).exists() else RUNS / run

@@ -1,0 +1,207 @@
+"""Commands that train: train, resume, compare."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from simulacra import registry
+from simulacra.cli import terminal
+from simulacra.cli.flags import (
+    RUNS,
+    Code,
+    DataFlags,
+    Json,
+    Out,
+    Set,
+    TrainingFlags,
+    given,
+    run_folder,
+)
+from simulacra.cli.stopping import stopping
+from simulacra.errors import UsageError
+from simulacra.options import Budget, Options
+
+if TYPE_CHECKING:
+    from simulacra.data.dataset import Dataset
+    from simulacra.run import Run
+
+COMPARED = ("gmm", "vae", "pixelcnn", "gan", "nice")
+"""One model of each family."""
+
+
+def train(
+    model: str,
+    source: Annotated[str, Parameter(name="DATA")],
+    /,
+    *,
+    budget: str = "60s",
+    out: Out = None,
+    set_: Set = [],  # noqa: B006 (read only)
+    flags: DataFlags = DataFlags(),  # noqa: B008
+    training: TrainingFlags = TrainingFlags(),
+) -> None:
+    """Train a model on data, into a run folder.
+
+    Args:
+        model: Its name (see: simulacra models), or my.py:MyModel.
+        source: A data set's name (see: simulacra data), or a path.
+        budget: How long: 90s, 5m, 2000steps or 10epochs.
+        out: The run folder; runs/MODEL-DATA by default.
+        set_: A model's keyword.
+        flags: How the data are read.
+        training: How to train.
+    """
+    from simulacra.run import Run
+
+    keywords, length = registry.parse_assignments(set_), Budget.parse(budget)
+    registry.find(model)
+    found = flags.load(source)
+    chosen = Options(**{**registry.preset(model), **given(training)})
+    name = re.sub(r"[^\w.-]+", "-", f"{Path(model.partition(':')[0]).stem}-{found.name}")
+    folder = out if out is not None else new_folder(RUNS, name)
+    run = Run.create(
+        folder, model=model, keywords=keywords, data=found, options=chosen, budget=length
+    )
+    _go_on(run, found, code=model)
+
+
+def resume(run: Path, /, *, data_dir: Path | None = None, code: Code = None) -> None:
+    """Go on with a training, or a comparison, that was stopped.
+
+    Args:
+        run: A run's name below runs/, or the folder of a run or comparison.
+        data_dir: Folder that holds the data's files, if it moved.
+        code: file.py:Class of a model of your own.
+    """
+    from simulacra import compare as comparison
+    from simulacra.data.catalogue import load
+    from simulacra.run import Run
+
+    folder = run_folder(run)
+    if (folder / comparison.RECORD).is_file():
+        asked = comparison.recorded(folder)
+        read = asked.pop("data") | ({"data_dir": str(data_dir)} if data_dir else {})
+        _compare(load(**read), folder, **asked)
+        return
+    opened = Run.open(folder)
+    _go_on(opened, opened.dataset(str(data_dir) if data_dir else None), code=code)
+
+
+def _go_on(run: Run, found: Dataset, *, code: str | None) -> None:
+    name = run.record["model"]
+    terminal.note(f"{name} on {found.name}, into {run.folder}")
+    scale = found.spec.dims * math.log(2) if found.spec.levels else 0.0
+    with stopping() as stop:
+        with terminal.TrainingDisplay([name], scale) as display:
+            display.calibrating(name)
+
+            def on_start(training: Any, broken: list[str]) -> None:  # noqa: ANN401
+                for line in broken:
+                    terminal.note(f"{line}; the one before it is used")
+                display.on_start(name, training)
+
+            outcome = run.train(
+                found,
+                code=code,
+                on_start=on_start,
+                on_record=lambda record: display.on_record(name, record),
+                should_stop=lambda: stop.number is not None,
+            )
+        if not outcome.finished:
+            terminal.note(
+                f"stopped at step {outcome.steps} and saved; go on with: "
+                f"simulacra resume {run.folder}"
+            )
+            stop.leave()
+    terminal.note(
+        f"done: {outcome.steps} steps in {outcome.seconds:.1f} s; next: simulacra sample "
+        f"{run.folder}, simulacra evaluate {run.folder}"
+    )
+
+
+def compare(
+    source: Annotated[str, Parameter(name="DATA")],
+    /,
+    *,
+    models: str = ",".join(COMPARED),
+    budget: str = "40s",
+    out: Out = None,
+    set_: Set = [],  # noqa: B006 (read only)
+    draws: int = 64,
+    flags: DataFlags = DataFlags(),  # noqa: B008
+    training: TrainingFlags = TrainingFlags(),
+    json: Json = False,
+) -> None:
+    """Train several models on the same data under one budget, and write a report.
+
+    Args:
+        source: A data set's name, or a path.
+        models: Their names, with commas between.
+        budget: Of each model: 90s, 5m, 2000steps or 10epochs.
+        out: Folder of the report and the runs; compare/DATA by default.
+        set_: A keyword of one model, model.key=value.
+        draws: Importance draws of the bounds on likelihood.
+        flags: How the data are read.
+        training: How to train.
+        json: Print JSON.
+    """
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    keywords: dict[str, dict[str, str]] = {}
+    for assignment in set_:
+        model, dot, rest = assignment.partition(".")
+        if not dot or "=" in model:
+            raise UsageError(f"compare takes --set model.key=value, got {assignment!r}")
+        keywords.setdefault(model, {}).update(registry.parse_assignments([rest]))
+    length = Budget.parse(budget)
+    found = flags.load(source)
+    folder = out if out is not None else new_folder(Path("compare"), found.name)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists already: choose another --out, or resume it")
+    _compare(found, folder, names, length, given(training), keywords, draws, json=json)
+
+
+def _compare(
+    found: Dataset,
+    folder: Path,
+    models: list[str],
+    budget: Budget,
+    options: dict[str, Any],
+    keywords: dict[str, dict[str, Any]],
+    draws: int,
+    *,
+    json: bool = False,
+) -> None:
+    from simulacra.compare import REPORT
+    from simulacra.compare import compare as run_comparison
+    from simulacra.evaluate.report import table, verdict
+
+    scale = found.spec.dims * math.log(2) if found.spec.levels else 0.0
+    terminal.note(f"{len(models)} models on {found.name}, {budget} each, into {folder}")
+    with stopping() as stop:
+        with terminal.TrainingDisplay(models, scale) as display:
+            results = run_comparison(
+                found,
+                models,
+                folder=folder,
+                budget=budget,
+                options=options,
+                keywords=keywords,
+                draws=draws,
+                watcher=display,
+                should_stop=lambda: stop.number is not None,
+            )
+        if results["stopped"]:
+            terminal.note(f"stopped and saved; go on with: simulacra resume {folder}")
+            stop.leave()
+    if json:
+        terminal.print_json(results)
+    else:
+        terminal.print_figures(table(results))
+        terminal.console.print()
+        terminal.console.print(verdict(results), markup=False, highlight=False)
+    terminal.note(f"report: {folder / REPORT}")

@@ -1,0 +1,136 @@
+"""Commands that show what there is: models, data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulacra import registry
+from simulacra.cli import terminal
+from simulacra.cli.flags import DataFlags, Json
+
+
+def models(name: str | None = None, /, *, json: Json = False) -> None:
+    """List the models, or describe one with its keywords.
+
+    Args:
+        name: A model, or my.py:MyModel.
+        json: Print JSON.
+    """
+    if name is None:
+        found = [registry.describe(each) for each in registry.MODELS]
+        if json:
+            terminal.print_json([_model_json(about) for about in found])
+            return
+        terminal.print_table(
+            [
+                {
+                    "model": about.name,
+                    "family": about.family,
+                    "can": ", ".join(about.capabilities),
+                    "what it is": about.summary,
+                }
+                for about in found
+            ]
+        )
+        return
+    about = registry.describe(name)
+    if json:
+        terminal.print_json(_model_json(about))
+        return
+    lines = [f"{about.class_name} ({about.family}): {about.summary}", f"Paper: {about.paper}"]
+    if about.departs:
+        lines.append(f"Departs from the paper: {about.departs}")
+    lines.append(f"Can: {', '.join(about.capabilities)}")
+    for line in lines:
+        terminal.console.print(line, markup=False, highlight=False)
+    terminal.console.print()
+    terminal.print_table(
+        [
+            {"--set": key, "type": kind, "default": str(default), "meaning": meaning}
+            for key, (kind, default, meaning) in about.keywords.items()
+        ]
+    )
+
+
+def _model_json(about: registry.Description) -> dict[str, Any]:
+    keywords = {
+        key: {"type": kind, "default": default, "meaning": meaning}
+        for key, (kind, default, meaning) in about.keywords.items()
+    }
+    return {**vars(about), "keywords": keywords}
+
+
+def data(
+    name: str | None = None,
+    /,
+    *,
+    flags: DataFlags = DataFlags(),
+    json: Json = False,
+) -> None:
+    """List the data sets, or describe one.
+
+    Args:
+        name: A data set, or a path to a folder of pictures, an .npy or an .npz.
+        flags: How it is read.
+        json: Print JSON.
+    """
+    from simulacra.data.catalogue import catalogue
+
+    if name is None:
+        rows = catalogue(flags.data_dir)
+        if json:
+            terminal.print_json([vars(row) for row in rows])
+            return
+        terminal.print_table(
+            [
+                {
+                    "data": row.name,
+                    "shape": " × ".join(map(str, row.event_shape)),
+                    "levels": str(row.levels),
+                    "classes": str(row.classes or "–"),
+                    "train / validation / test": " / ".join(map(str, row.counts)),
+                    "here": "no" if row.missing else "yes",
+                    "what it is": row.description,
+                }
+                for row in rows
+            ],
+            right=("levels", "classes"),
+        )
+        terminal.note("also: any folder of pictures, any .npy or .npz")
+        if any(row.missing for row in rows):
+            terminal.note(
+                "not here: name the folder with their files by --data-dir or SIMULACRA_DATA;"
+                " simulacra data NAME says which files those are"
+            )
+        return
+    found = flags.load(name)
+    about = {
+        "name": found.name,
+        "description": found.description,
+        "shape": list(found.spec.event_shape),
+        "levels": found.spec.levels,
+        "classes": found.spec.classes,
+        "class names": list(found.class_names),
+        "train": len(found.train),
+        "validation": len(found.validation),
+        "test": len(found.test),
+        "notes": list(found.notes),
+        "fingerprint": found.fingerprint,
+    }
+    if json:
+        terminal.print_json(about)
+    else:
+        terminal.print_table(
+            [{"": k, " ": _cell(v)} for k, v in about.items() if v not in ([], "")]
+        )
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401 (any JSON value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "–"
+    if isinstance(value, (list, tuple)):
+        numbers = all(isinstance(v, int) for v in value)
+        return (" × " if numbers else ", ").join(map(str, value))
+    return str(value)

@@ -1,0 +1,163 @@
+"""What the command line shows: tables, a live line of training, errors."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from simulacra.train import Record, Training
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 (any JSON value)
+    """JSON alone on standard output, for another program; what is not finite becomes null."""
+    sys.stdout.write(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
+    """JSON has no NaN and no infinity, and most readers refuse them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
+
+
+def print_table(rows: Sequence[Mapping[str, str]], *, right: Sequence[str] = ()) -> None:
+    """Rows under their headings.
+
+    Args:
+        rows: All with the same headings.
+        right: Headings of columns that hold numbers.
+    """
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in rows[0]:
+        numbers = heading in right
+        table.add_column(heading, justify="right" if numbers else "left", no_wrap=numbers)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row.values()))
+    console.print(table)
+
+
+def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
+    """The rows of a report's main table."""
+    words = ("model", "family", "can")
+    print_table(
+        rows, right=[heading for heading in (rows[0] if rows else {}) if heading not in words]
+    )
+
+
+def note(text: str) -> None:
+    """A line beside the results: on standard error, so that `--json` stays JSON."""
+    errors.print(Text(text))
+
+
+def fail(message: str) -> None:
+    """One line that says what was expected, what came, and what to do."""
+    errors.print(Text.assemble(("error: ", "bold red"), " ".join(message.split())), soft_wrap=True)
+
+
+class TrainingDisplay:
+    """A live line for each model in training: bar, steps, loss, validation, time left.
+
+    Args:
+        names: The models, in order.
+        nats_per_bit: Dimensions times log 2, for validation in bits per dimension; 0 shows nats.
+    """
+
+    def __init__(self, names: Sequence[str], nats_per_bit: float) -> None:
+        self.nats_per_bit = nats_per_bit
+        self.progress = Progress(
+            TextColumn("{task.fields[name]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=errors,
+        )
+        width = max(map(len, names))
+        self.tasks: dict[str, TaskID] = {
+            name: self.progress.add_task(
+                name, name=name.ljust(width), state="waiting", start=False, total=None
+            )
+            for name in names
+        }
+        self.live = Live(self.progress, console=errors, refresh_per_second=4, transient=False)
+        self.validation: dict[str, float] = {}
+        self.steps: dict[str, int] = {}
+        self.kind: dict[str, str] = {}
+
+    def __enter__(self) -> TrainingDisplay:
+        self.live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.live.__exit__(kind, error, trace)
+
+    def calibrating(self, model: str) -> None:
+        """The first steps are being timed."""
+        self.progress.update(self.tasks[model], state="preparing")
+
+    def on_start(self, model: str, training: Training) -> None:
+        """See `compare.Watcher`."""
+        self.steps[model] = training.plan.steps
+        self.kind[model] = "steps" if training.turns else "sweeps"
+        task = self.tasks[model]
+        self.progress.update(task, total=training.plan.steps, completed=training.progress.step)
+        self.progress.start_task(task)
+
+    def on_record(self, model: str, record: Record) -> None:
+        """See `compare.Watcher`."""
+        if record.validation is not None:
+            self.validation[model] = record.validation
+        steps = self.steps[model]
+        state = f"{record.step:>{len(str(steps))}}/{steps} {self.kind[model]}"
+        if model in self.validation:
+            value, unit = self.validation[model], "nats"
+            if self.nats_per_bit:
+                value, unit = value / self.nats_per_bit, "bits/dim"
+            state += f"  validation {value:.3f} {unit}"
+        else:
+            losses = [f"{k.removesuffix('/loss')} {v:.3g}" for k, v in record.losses.items()
+                      if k.endswith("loss")]  # fmt: skip
+            state += "  " + ", ".join(losses)
+        if record.skipped:
+            state += f"  {record.skipped} skipped"
+        self.progress.update(self.tasks[model], completed=record.step, state=state)
+
+    def on_judge(self, model: str) -> None:
+        """See `compare.Watcher`."""
+        task = self.progress.tasks[self.tasks[model]]
+        self.progress.update(self.tasks[model], state=f"{task.fields['state']}  measuring")
+
+    def on_done(self, model: str, entry: Mapping[str, Any]) -> None:
+        """See `compare.Watcher`."""
+        task = self.progress.tasks[self.tasks[model]]
+        state = str(task.fields["state"]).removesuffix("  measuring")
+        if entry.get("failed"):
+            state = "failed"
+        self.progress.update(
+            self.tasks[model], completed=task.completed, total=task.completed or 1, state=state
+        )
+        self.progress.stop_task(self.tasks[model])

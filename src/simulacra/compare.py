@@ -1,0 +1,231 @@
+"""Many models on the same data under one budget, judged alike."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from simulacra import registry
+from simulacra.checkpoint import write_bytes, write_json
+from simulacra.data.dataset import Dataset
+from simulacra.errors import CheckpointError, DivergedError, ResourceError, UsageError
+from simulacra.evaluate.report import render
+from simulacra.judge import described, judge, real_pictures
+from simulacra.options import Budget, Options
+from simulacra.run import Run, versions
+from simulacra.train import Record, Training, make_fabric
+
+RECORD = "compare.json"
+RESULTS = "results.json"
+REPORT = "report.html"
+FORMAT = 1
+
+
+class Watcher(Protocol):
+    """Who is told how a comparison goes; training shows nothing itself."""
+
+    def on_start(self, model: str, training: Training) -> None:
+        """A model's training begins or goes on."""
+
+    def on_record(self, model: str, record: Record) -> None:
+        """A step was done."""
+
+    def on_judge(self, model: str) -> None:
+        """Training is over; likelihood, samples and times are measured."""
+
+    def on_done(self, model: str, entry: Mapping[str, Any]) -> None:
+        """A model's figures are there."""
+
+
+class _Nobody:
+    def on_start(self, model: str, training: Training) -> None: ...
+    def on_record(self, model: str, record: Record) -> None: ...
+    def on_judge(self, model: str) -> None: ...
+    def on_done(self, model: str, entry: Mapping[str, Any]) -> None: ...
+
+
+def compare(
+    data: Dataset,
+    models: Sequence[str],
+    *,
+    folder: Path,
+    budget: Budget,
+    options: Mapping[str, Any] | None = None,
+    keywords: Mapping[str, Mapping[str, Any]] | None = None,
+    draws: int = 64,
+    watcher: Watcher | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Train each model under one budget, judge all alike, and write the report.
+
+    A folder that holds an unfinished comparison goes on where it stopped.
+
+    Args:
+        data: What all learn from.
+        models: Their names.
+        folder: Gets a run folder for each, `results.json` and `report.html`.
+        budget: Of each.
+        options: Training options that differ from each model's preset; see `Options`.
+        keywords: Constructor keywords by model.
+        draws: Importance draws of bounds.
+        watcher: Told how it goes.
+        should_stop: Asked after every step.
+
+    Returns:
+        What `results.json` holds; `stopped` in it is true if `should_stop` was.
+
+    Raises:
+        UsageError: If a model is unknown, refuses its keywords, or is named twice.
+    """
+    options, keywords = dict(options or {}), {k: dict(v) for k, v in (keywords or {}).items()}
+    watcher = watcher or _Nobody()
+    _check(models, keywords)
+    runs = [_run(folder, name, data, options, keywords.get(name, {}), budget) for name in models]
+    write_json(
+        folder / RECORD,
+        {
+            "format": FORMAT,
+            "models": list(models),
+            "data": data.options,
+            "budget": str(budget),
+            "options": options,
+            "keywords": keywords,
+            "draws": draws,
+        },
+    )
+    entries: list[dict[str, Any]] = []
+    pictures: dict[str, bytes] = real_pictures(data)
+    stopped = False
+    for name, run in zip(models, runs, strict=True):
+        try:
+            outcome = run.train(
+                data,
+                code=name,
+                on_start=lambda training, _, name=name: watcher.on_start(name, training),
+                on_record=lambda record, name=name: watcher.on_record(name, record),
+                should_stop=should_stop,
+            )
+            stopped = not outcome.finished
+            if stopped:
+                break
+            watcher.on_judge(name)
+            entry, drawn = judge(run, data, outcome, draws=draws, code=name)
+        except (DivergedError, ResourceError) as error:
+            entry, drawn = described(run) | {"failed": str(error)}, {}
+        entries.append(entry)
+        pictures |= {f"{name}/{kind}": png for kind, png in drawn.items()}
+        watcher.on_done(name, entry)
+    results = assemble(data, entries, options=runs[0].options, budget=str(budget))
+    results["stopped"] = stopped
+    if not stopped:
+        write_report(folder, results, pictures)
+    return results
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What an unfinished comparison was asked for, to be asked for again.
+
+    Raises:
+        CheckpointError: If the folder holds no comparison.
+    """
+    path = folder / RECORD
+    try:
+        record = dict(json.loads(path.read_bytes()))
+        if record.pop("format") != FORMAT:
+            raise CheckpointError(f"{path} is of another format than {FORMAT}")
+        record["budget"] = Budget.parse(record["budget"])
+        record["options"] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in record["options"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return record
+
+
+def _check(models: Sequence[str], keywords: Mapping[str, Mapping[str, Any]]) -> None:
+    if not models:
+        raise UsageError("a comparison needs at least one model")
+    twice = {name for name in models if models.count(name) > 1}
+    if twice:
+        raise UsageError(f"{', '.join(sorted(twice))} is named twice")
+    for name in models:
+        registry.find(name)
+    stray = set(keywords) - set(models)
+    if stray:
+        raise UsageError(
+            f"--set names {', '.join(sorted(stray))}, which is not compared: write model.key=value"
+        )
+
+
+def _run(
+    folder: Path,
+    name: str,
+    data: Dataset,
+    options: dict[str, Any],
+    keywords: dict[str, Any],
+    budget: Budget,
+) -> Run:
+    """The run of a model: the one that is there, or a new one."""
+    place = folder / name.replace("/", "_").replace(":", "_")
+    if (place / "run.json").is_file():
+        return Run.open(place)
+    chosen = Options(**{**registry.preset(name), **options})
+    return Run.create(
+        place, model=name, keywords=keywords, data=data, options=chosen, budget=budget
+    )
+
+
+def assemble(
+    data: Dataset, entries: list[dict[str, Any]], *, options: Options, budget: str
+) -> dict[str, Any]:
+    """What `results.json` holds: the models' entries, and what they depend on."""
+    spec = data.spec
+    return {
+        "title": None,
+        "command": " ".join(["simulacra", *sys.argv[1:]]),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "seed": options.seed,
+        "budget": budget,
+        "machine": {
+            "processor": _processor(),
+            "threads": torch.get_num_threads(),
+            "device": make_fabric(options).device.type,
+            **versions(),
+        },
+        "data": {
+            "name": data.name,
+            "description": data.description,
+            "notes": list(data.notes),
+            "event_shape": list(spec.event_shape),
+            "levels": spec.levels,
+            "classes": spec.classes,
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "test": len(data.test),
+            "fingerprint": data.fingerprint,
+        },
+        "models": entries,
+    }
+
+
+def write_report(folder: Path, results: dict[str, Any], pictures: dict[str, bytes]) -> None:
+    """Write `results.json` and `report.html`."""
+    write_json(folder / RESULTS, results)
+    write_bytes(folder / REPORT, render(results, pictures).encode())
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

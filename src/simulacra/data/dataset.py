@@ -1,0 +1,160 @@
+"""`Dataset`: observations of one form in three splits, as raw levels held in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simulacra.errors import UsageError
+from simulacra.randomness import keyed_uniform, keys_from
+from simulacra.spec import DataSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """One split: the observations and, row for row, their context.
+
+    Args:
+        x: Levels `(N, *event_shape)` in the smallest of uint8, int16 and int32 that holds them, or
+            float32 of continuous vectors.
+        context: Labels `(N,)` int64, vectors `(N, D)` float32, or nothing.
+
+    Raises:
+        UsageError: If the two differ in length.
+    """
+
+    x: Tensor
+    context: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a context that belongs to other observations."""
+        if self.context is not None and len(self.context) != len(self.x):
+            raise UsageError(
+                f"{len(self.x)} observations need as many rows of context, got {len(self.context)}"
+            )
+
+    def __len__(self) -> int:
+        """Number of observations."""
+        return self.x.shape[0]
+
+    def batch(self, indices: Tensor, *, epoch: int = 0) -> tuple[Tensor, Tensor | None]:  # noqa: ARG002 (noise differs by epoch)
+        """The observations at some places.
+
+        Args:
+            indices: `(n,)` int64, places within this split.
+            epoch: Sets the noise of a split that has any.
+
+        Returns:
+            `(n, *event_shape)`, int64 levels or float32, and their rows of context.
+        """
+        x = self.x[indices]
+        context = None if self.context is None else self.context[indices]
+        return (x if x.is_floating_point() else x.long()), context
+
+    def batches(self, size: int, *, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The whole split in order, `size` observations at a time; the last batch may be smaller.
+
+        Raises:
+            UsageError: If the size is not positive.
+        """
+        if size < 1:
+            raise UsageError(f"a batch needs at least one observation, got size {size}")
+        for start in range(0, len(self), size):
+            yield self.batch(torch.arange(start, min(start + size, len(self))), epoch=epoch)
+
+    def take(self, indices: Tensor) -> Observations:
+        """These places alone, in this order, as a split of their own."""
+        context = None if self.context is None else self.context[indices]
+        return replace(self, x=self.x[indices], context=context)
+
+
+@dataclass(frozen=True, eq=False)
+class DynamicallyBinarised(Observations):
+    """Grey images of which every epoch draws new bits, P(bit = 1) = x / 255.
+
+    The draw is keyed by (seed, epoch, index within the split), so that an observation's bits do
+    not depend on the batch that it comes in, nor on what was drawn before.
+
+    Args:
+        x: Grey levels `(N, 1, H, W)` uint8.
+        context: As in `Observations`.
+        seed: Of the bits.
+    """
+
+    seed: int = 0
+
+    def batch(self, indices: Tensor, *, epoch: int = 0) -> tuple[Tensor, Tensor | None]:
+        """Bits `(n, 1, H, W)` int64 of this epoch, and their rows of context."""
+        grey, context = super().batch(indices)
+        uniform = keyed_uniform(keys_from(self.seed, epoch, indices), tuple(grey.shape[1:]))
+        return (uniform < grey / 255.0).long(), context
+
+    def freeze(self, *, epoch: int = 0) -> Observations:
+        """One epoch's bits as plain observations, for a split that is to be the same always."""
+        bits = [x.to(torch.uint8) for x, _ in self.batches(1000, epoch=epoch)]
+        return Observations(torch.cat(bits), self.context)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Observations of one form in three splits, and where they come from.
+
+    Args:
+        name: What the user asked for: a set's name, or the last part of a path.
+        spec: The form of one observation.
+        train: To learn from.
+        validation: To stop and tune by.
+        test: To be looked at once, by `evaluate`.
+        class_names: One for each label.
+        description: One sentence with the origin.
+        notes: What a reader of results has to know: files skipped, parts missing.
+        split_seed: Seed of the permutation that made the splits; `None` where the authors of the
+            data drew all three.
+        options: Keywords that make `catalogue.load` load the same again; plain JSON values.
+    """
+
+    name: str
+    spec: DataSpec
+    train: Observations
+    validation: Observations
+    test: Observations
+    class_names: tuple[str, ...] = ()
+    description: str = ""
+    notes: tuple[str, ...] = ()
+    split_seed: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> dict[str, Observations]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of observations in each split."""
+        return {name: len(split) for name, split in self.splits.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the form and of every split's observations and context, in order.
+
+        Names, notes and paths are left out, and so is the seed of dynamic noise, which belongs
+        to a run: the same data from another place keep their fingerprint.
+        """
+        digest = hashlib.sha256(json.dumps(self.spec.to_json(), sort_keys=True).encode())
+        for name, split in self.splits.items():
+            digest.update(f"{name} {type(split).__name__}".encode())
+            for tensor in (split.x, split.context):
+                if tensor is None:
+                    digest.update(b"none")
+                    continue
+                digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()

@@ -1,0 +1,124 @@
+"""Splits of data that come as one piece, the same on every machine and in every version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from simulacra.data.dataset import Observations
+from simulacra.errors import DataError
+from simulacra.randomness import keys_from
+
+ALIASES = {
+    "train": ("train",),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test",),
+}
+"""What ready splits are called in files and folders."""
+
+SPLIT_SEED = 0
+"""Seed of every split that this package draws."""
+
+FEWEST = 10
+"""Fewer observations than this leave a split empty or meaningless."""
+
+
+class Splits(TypedDict):
+    """The three splits and the seed that drew them, as keywords of `Dataset`."""
+
+    train: Observations
+    validation: Observations
+    test: Observations
+    split_seed: int | None
+
+
+def split_all(observations: Observations) -> Splits:
+    """Three splits of one piece: a fifth to test, a tenth to validation, the rest to train.
+
+    Args:
+        observations: All of them, in an order that the next load repeats.
+
+    Raises:
+        DataError: If there are fewer than ten.
+    """
+    total = len(observations)
+    if total < FEWEST:
+        raise DataError(
+            f"expected at least {FEWEST} observations to split into train, validation and test, "
+            f"got {total}: add more"
+        )
+    order = permutation(total)
+    test, validation = round(total / 5), round(total / 10)
+    return {
+        "test": observations.take(order[:test]),
+        "validation": observations.take(order[test : test + validation]),
+        "train": observations.take(order[test + validation :]),
+        "split_seed": SPLIT_SEED,
+    }
+
+
+def hold_out(
+    observations: Observations, test: Observations, *, at_most: int | None = None
+) -> Splits:
+    """Three splits where the test is given: validation is a tenth of the rest.
+
+    Args:
+        observations: Training and validation observations in one piece.
+        test: The test split as its authors drew it.
+        at_most: Validation takes no more than this.
+
+    Raises:
+        DataError: If there are fewer than ten training observations, or no test observation.
+    """
+    total = len(observations)
+    if total < FEWEST or not len(test):
+        raise DataError(
+            f"expected at least {FEWEST} training observations and one test observation, "
+            f"got {total} and {len(test)}: add more"
+        )
+    count = round(total / 10) if at_most is None else min(round(total / 10), at_most)
+    order = permutation(total)
+    return {
+        "train": observations.take(order[count:]),
+        "validation": observations.take(order[:count]),
+        "test": test,
+        "split_seed": SPLIT_SEED,
+    }
+
+
+def arrange(ready: dict[str, Observations], path: Path) -> Splits:
+    """Three splits of whatever of them is there: one piece, train and test, or all three.
+
+    Raises:
+        DataError: If a test split is missing, a split is empty, or there are too few.
+    """
+    if len(ready) == 1 and "test" not in ready:
+        return split_all(next(iter(ready.values())))
+    for name in ("train", "test"):
+        if name not in ready:
+            raise DataError(
+                f"{path} has {' and '.join(ready)} but no {name} split: add it, or give all "
+                "observations in one piece"
+            )
+    empty = next((name for name, part in ready.items() if not len(part)), None)
+    if empty is not None:
+        raise DataError(f"{path} has an empty {empty} split: fill it or leave it out")
+    if "validation" not in ready:
+        return hold_out(ready["train"], ready["test"])
+    return {
+        "train": ready["train"],
+        "validation": ready["validation"],
+        "test": ready["test"],
+        "split_seed": None,
+    }
+
+
+def permutation(total: int, seed: int = SPLIT_SEED) -> Tensor:
+    """A fixed random order of `0 … total − 1`, `(total,)` int64.
+
+    Sorting our own hashes, for NumPy and torch promise no order across their versions.
+    """
+    return torch.argsort(keys_from(seed, torch.arange(total)), stable=True)

@@ -1,0 +1,160 @@
+"""Distributions over integer levels that torch lacks, and draws by inverse distribution function.
+
+In a discretised density a level k stands for the bin [k, k + 1) of a continuous variable; the
+outer bins are open, so the probabilities of all levels sum to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions.utils import broadcast_all
+from torch.nn.functional import logsigmoid
+
+
+class Logistic(Distribution):
+    """The logistic density, without the saturation of a transformed uniform one.
+
+    Args:
+        loc: Location.
+        scale: Scale, positive.
+        validate_args: As in torch.
+    """
+
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
+    support = constraints.real
+
+    def __init__(self, loc: Tensor, scale: Tensor, *, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = broadcast_all(loc, scale)
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log-density in nats."""
+        z = (value - self.loc) / self.scale
+        return logsigmoid(z) + logsigmoid(-z) - self.scale.log()
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        """By the inverse distribution function."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        return self.loc + self.scale * _logistic_variates(shape, self.loc)
+
+
+def _logistic_variates(shape: torch.Size, like: Tensor) -> Tensor:
+    # rand can give 0, whose logit is −∞
+    uniform = torch.rand(shape, dtype=like.dtype, device=like.device)
+    return torch.logit(uniform.clamp_min(torch.finfo(like.dtype).tiny))
+
+
+class Discretised(Distribution, ABC):
+    """A location–scale density, integrated over the bins of the levels.
+
+    Args:
+        loc: Location in units of levels: k + 0.5 is the middle of level k.
+        scale: Scale in units of levels, positive.
+        levels: Number of levels.
+        validate_args: As in torch.
+    """
+
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
+
+    def __init__(
+        self, loc: Tensor, scale: Tensor, levels: int, *, validate_args: bool | None = None
+    ) -> None:
+        self.loc, self.scale = broadcast_all(loc, scale)
+        self.levels = levels
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @property
+    def support(self) -> Any:  # noqa: ANN401 (torch's constraints have no public type)
+        """The integers 0 … levels − 1."""
+        return constraints.integer_interval(0, self.levels - 1)
+
+    @abstractmethod
+    def log_mass(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """Log ∫ of the standard density from `lower` to `upper`, both possibly infinite."""
+
+    @abstractmethod
+    def draw(self, shape: torch.Size) -> Tensor:
+        """Standard variates of a shape."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log-probability of integer levels, in nats; computed so that no tail underflows."""
+        if self._validate_args:
+            self._validate_sample(value)
+        value = value.to(self.loc.dtype)
+        lower = (value - self.loc) / self.scale
+        upper = (value + 1 - self.loc) / self.scale
+        lower = torch.where(value <= 0, -math.inf, lower)
+        upper = torch.where(value >= self.levels - 1, math.inf, upper)
+        return self.log_mass(lower, upper)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        """Levels as int64."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        y = self.loc + self.scale * self.draw(shape)
+        return y.floor().clamp(0, self.levels - 1).long()
+
+
+class DiscretisedLogistic(Discretised):
+    """Logistic density over bins (Salimans et al. 2017, arXiv 1701.05517, equation 2)."""
+
+    def log_mass(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """σ(b) − σ(a) = σ(b) σ(−a) (1 − exp(a − b)), which no tail cancels."""
+        return logsigmoid(upper) + logsigmoid(-lower) + log1m_exp(upper - lower)
+
+    def draw(self, shape: torch.Size) -> Tensor:
+        """By the inverse distribution function."""
+        return _logistic_variates(shape, self.loc)
+
+
+class DiscretisedNormal(Discretised):
+    """Normal density over bins."""
+
+    def log_mass(self, lower: Tensor, upper: Tensor) -> Tensor:
+        """Φ(b) − Φ(a), taken in whichever tail is the smaller."""
+        mirrored = lower > -upper
+        low = torch.where(mirrored, -upper, lower)
+        high = torch.where(mirrored, -lower, upper)
+        log_high, log_low = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
+        return log_high + log1m_exp(log_high - log_low)
+
+    def draw(self, shape: torch.Size) -> Tensor:
+        """Standard normal variates."""
+        return torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+
+
+def log1m_exp(gap: Tensor) -> Tensor:
+    """log(1 − exp(−gap)) for gap > 0 (Mächler 2012), with a finite gradient everywhere."""
+    gap = gap.clamp_min(torch.finfo(gap.dtype).tiny)
+    near = gap < math.log(2)
+    small = torch.where(near, gap, 0.5)
+    large = torch.where(near, 1.0, gap)
+    return torch.where(near, (-torch.expm1(-small)).log(), torch.log1p(-torch.exp(-large)))
+
+
+def log_mean_exp(log_weights: Tensor) -> Tensor:
+    """Log of the mean of exp over the first dimension."""
+    return log_weights.logsumexp(0) - math.log(log_weights.shape[0])
+
+
+def draw_levels(logits: Tensor, uniform: Tensor, temperature: float = 1.0) -> Tensor:
+    """Levels at which the distribution function passes given uniform draws.
+
+    Args:
+        logits: `(…, levels)`, need not be normalised.
+        uniform: `(…)` in [0, 1).
+        temperature: Divides the logits.
+
+    Returns:
+        `(…)` int64.
+    """
+    cdf = torch.softmax(logits / temperature, -1).cumsum(-1)
+    # the last edge is 1 whatever rounding says, so it is not compared
+    return (uniform.unsqueeze(-1) >= cdf[..., :-1]).sum(-1)

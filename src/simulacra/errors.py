@@ -1,0 +1,58 @@
+"""What can go wrong, each kind with the exit code that the command line ends with.
+
+A message says what was expected, what came, and what to do about it, on one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SimulacraError(Exception):
+    """A mistake that the user can mend; everything else is a fault of ours (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(SimulacraError):
+    """A wrong argument, option, model keyword or configuration."""
+
+    exit_code = 2
+
+
+class MissingCapability(UsageError):
+    """A model was asked for something that its kind cannot do."""
+
+
+class DataError(SimulacraError):
+    """Observations that are missing, broken, or not what their file claims."""
+
+    exit_code = 3
+
+
+class CheckpointError(SimulacraError):
+    """A run or checkpoint that is incomplete, altered, or from another program."""
+
+    exit_code = 4
+
+
+class ResourceError(SimulacraError):
+    """Disk or memory ran short."""
+
+    exit_code = 5
+
+
+class DivergedError(SimulacraError):
+    """Training met non-finite numbers again after every rollback that the policy allows."""
+
+    exit_code = 6
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the known word nearest to `word`, or lists all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(names)}" if names else "none are known here"

@@ -1,0 +1,180 @@
+"""Likelihood of unseen observations: the one place where nats become bits per dimension."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simulacra.data.dataset import Observations
+from simulacra.errors import MissingCapability, UsageError
+from simulacra.model import Likelihood, Model
+from simulacra.spec import DataSpec
+
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean negative log-likelihood, and what it is.
+
+    Args:
+        exact: Whether it is the likelihood itself; else an upper bound of the negative one.
+        nats: Mean negative log-likelihood per observation, in nats. Infinite or NaN where an
+            observation's is.
+        standard_error: Of the mean, in nats.
+        dims: Values in an observation.
+        levels: Levels of a value; `None` for continuous vectors, whose nats stay nats.
+        draws: Importance draws of a bound; 1 where nothing is drawn.
+        observations: How many were looked at.
+        non_finite: How many of them have no finite likelihood.
+    """
+
+    exact: bool
+    nats: float
+    standard_error: float
+    dims: int
+    levels: int | None
+    draws: int
+    observations: int
+    non_finite: int
+
+    @property
+    def relation(self) -> str:
+        """`=` in front of a likelihood, `≤` in front of a bound (on bits: smaller is better)."""
+        return "=" if self.exact else "≤"
+
+    @property
+    def bits_per_dim(self) -> float | None:
+        """Bits for each level; `None` for continuous vectors."""
+        return None if self.levels is None else self.nats / (self.dims * math.log(2))
+
+    @property
+    def bits_standard_error(self) -> float | None:
+        """Of `bits_per_dim`."""
+        return None if self.levels is None else self.standard_error / (self.dims * math.log(2))
+
+    def to_json(self) -> dict[str, Any]:
+        """As `results.json` has it: the standard error is in bits where bits are."""
+        record = asdict(self)
+        del record["dims"], record["levels"]
+        error = self.bits_standard_error
+        return record | {
+            "relation": self.relation,
+            "bits_per_dim": self.bits_per_dim,
+            "standard_error": self.standard_error if error is None else error,
+            "nats_standard_error": self.standard_error,
+        }
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model's likelihood of some observations is.
+
+    Args:
+        marginal: p(x); `None` if the model is conditional and nothing sums over its contexts.
+        given_label: p(x | y), if the model takes labels.
+    """
+
+    marginal: Score | None
+    given_label: Score | None
+
+
+@torch.no_grad()
+def likelihood(
+    model: Model,
+    observations: Observations,
+    *,
+    class_frequencies: Tensor | None = None,
+    draws: int = 1,
+    seed: int = 0,
+    limit: int | None = None,
+) -> Scores:
+    """The likelihood of observations under a model in eval mode.
+
+    A model that takes labels has two: p(x | y), and p(x) = Σ_y p(y) p(x | y) with p(y) the
+    frequencies in the training data.
+
+    Args:
+        model: One with a likelihood.
+        observations: Usually the test split.
+        class_frequencies: p(y), `(classes,)`; needed by a model that takes labels.
+        draws: Importance draws of a bound.
+        seed: Of a bound's noise.
+        limit: Look only at so many, from the first on.
+
+    Raises:
+        MissingCapability: If the model has no likelihood.
+        UsageError: If there is nothing to look at.
+    """
+    if not isinstance(model, Likelihood):
+        raise MissingCapability(
+            f"{type(model).__name__} has no likelihood: compare it by its samples"
+        )
+    if draws < 1 or not len(observations) or (limit is not None and limit < 1):
+        raise UsageError("a likelihood needs at least one observation and one draw")
+    device = next(iter(model.state_dict().values())).device
+    alone, told = [], []
+    left = len(observations) if limit is None else min(limit, len(observations))
+    for x, context in observations.batches(BATCH):
+        x = x[:left].to(device)
+        context = None if context is None else context[:left].to(device)
+        left -= len(x)
+        if model.context == "none":
+            alone.append(model.log_likelihood(x, draws=draws, seed=seed))
+        else:
+            told.append(model.log_likelihood(x, context, draws=draws, seed=seed))
+            if model.context == "label" and class_frequencies is not None:
+                alone.append(_sum_over_labels(model, x, class_frequencies, draws, seed))
+        if not left:
+            break
+    noisy = draws if not model.exact else 1
+    return Scores(_score(model, alone, noisy), _score(model, told, noisy))
+
+
+def _sum_over_labels(
+    model: Likelihood, x: Tensor, frequencies: Tensor, draws: int, seed: int
+) -> Tensor:
+    """Log Σ_y p(y) p(x | y); of bounds, it is a bound."""
+    terms = []
+    for label, frequency in enumerate(frequencies.tolist()):
+        if frequency > 0:
+            labels = torch.full((len(x),), label, device=x.device)
+            term = model.log_likelihood(x, labels, draws=draws, seed=seed)
+            terms.append(math.log(frequency) + term)
+    return torch.stack(terms).logsumexp(0)
+
+
+def _score(model: Likelihood, parts: list[Tensor], draws: int) -> Score | None:
+    if not parts:
+        return None
+    values = -torch.cat(parts).double()
+    count = len(values)
+    # with one observation the spread is unknown, not zero
+    error = float(values.std() / math.sqrt(count)) if count > 1 else math.nan
+    return Score(
+        exact=model.exact,
+        nats=float(values.mean()),
+        standard_error=error,
+        dims=model.spec.dims,
+        levels=model.spec.levels,
+        draws=draws,
+        observations=count,
+        non_finite=int((~values.isfinite()).sum()),
+    )
+
+
+def bits_per_dim(nats: float, spec: DataSpec) -> float:
+    """Nats per observation as bits for each level; of continuous vectors, the nats."""
+    return nats if spec.levels is None else nats / (spec.dims * math.log(2))
+
+
+def class_frequencies(observations: Observations, classes: int) -> Tensor | None:
+    """How often each class is among labelled observations, `(classes,)`; `None` without labels."""
+    labels = observations.context
+    if labels is None or labels.is_floating_point() or not classes:
+        return None
+    return torch.bincount(labels, minlength=classes) / len(labels)

@@ -1,0 +1,148 @@
+"""The generative adversarial network: a generator against a discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from simulacra.errors import MissingCapability, UsageError
+from simulacra.model import Latent
+from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.mlp import mlp
+from simulacra.spec import DataSpec
+
+
+class GAN(Latent):
+    """A generator that learns to fool a discriminator, which learns to tell; no likelihood.
+
+    Paper: I. Goodfellow et al., "Generative Adversarial Nets", 2014, arXiv 1406.2661,
+        equation 1 and algorithm 1 with k = 1.
+    Departs from the paper: leaky ReLU and dropout in the discriminator instead of maxout; real
+        levels are dequantised, or the discriminator would tell them from the generator's
+        continuous values by that alone; a context, when given, enters both players
+        (arXiv 1411.1784).
+
+    Args:
+        spec: Ordered levels, or continuous vectors.
+        latent: Size of a code.
+        hidden: Widths of the generator's hidden layers; the discriminator has them in reverse.
+        objective: The generator minimises −log D(G(z)), `non-saturating`, or
+            log (1 − D(G(z))), `minimax`.
+        dropout: Probability of dropping a feature of the discriminator.
+        context: What both players are told beside the observation: none, label or vector.
+
+    Raises:
+        MissingCapability: If the levels are unordered.
+    """
+
+    turns = ("discriminator", "generator")
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        latent: int = 32,
+        hidden: tuple[int, ...] = (256, 512),
+        objective: Literal["non-saturating", "minimax"] = "non-saturating",
+        dropout: float = 0.2,
+        context: ContextKind = "none",
+    ) -> None:
+        if not spec.ordered:
+            raise MissingCapability("gan needs ordered levels: use pixelcnn or vae")
+        if latent < 1 or any(width < 1 for width in hidden) or not 0 <= dropout < 1:
+            raise UsageError(
+                "latent and hidden are positive, dropout in [0, 1); got "
+                f"latent={latent}, hidden={hidden}, dropout={dropout}"
+            )
+        super().__init__(spec)
+        self.latent, self.hidden, self.objective = latent, tuple(hidden), objective
+        self.dropout, self.context = dropout, context
+        self.told = nn.ModuleDict(
+            {player: ContextEmbedding(context, spec, 32) for player in self.turns}
+        )
+        width = self.told["generator"].width
+        self.generator = mlp(latent + width, hidden, spec.dims)
+        self.discriminator = mlp(
+            spec.dims + width,
+            hidden[::-1],
+            1,
+            lambda: nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(dropout)),
+        )
+        # y = (x − shift) / scale: levels go to [−1, 1], vectors are standardised by `prepare`
+        half = torch.full(spec.event_shape, (spec.levels or 0) / 2)
+        self.register_buffer("shift", half)
+        self.register_buffer("scale", half.clone() if spec.levels else torch.ones_like(half))
+
+    def player(self, turn: str) -> nn.Module:
+        """The network that moves, with its own embedding of the context."""
+        return nn.ModuleList([getattr(self, turn), self.told[turn]])
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Take the mean and standard deviation of continuous vectors."""
+        if self.spec.levels is None:
+            self.shift.copy_(x.mean(0))
+            self.scale.copy_(x.std(0, unbiased=False).clamp_min(1e-6))
+
+    def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
+        """G(z), `(N, dims)` on the scale that the discriminator sees."""
+        raw: Tensor = self.generator(torch.cat([z, self.told["generator"](context, z)], 1))
+        return raw if self.spec.levels is None else raw.tanh()
+
+    def _judge(self, y: Tensor, context: Tensor | None) -> Tensor:
+        """The logit of D(y), `(N,)`."""
+        told = self.told["discriminator"](context, y)
+        logit: Tensor = self.discriminator(torch.cat([y, told], 1))
+        return logit.squeeze(1)
+
+    def loss(
+        self, x: Tensor, context: Tensor | None = None, *, turn: str = "discriminator"
+    ) -> dict[str, Tensor]:
+        """One player's loss in nats, and the mean of D where that player looks at it."""
+        z = self.prior(x.shape[0])
+        if turn == "discriminator":
+            real = x.to(self.shift.dtype)
+            if self.spec.levels is not None:
+                real = real + torch.rand_like(real)
+            real = self._judge(((real - self.shift) / self.scale).flatten(1), context)
+            with torch.no_grad():
+                y = self._generate(z, context)
+            fake = self._judge(y, context)
+            loss = -(logsigmoid(real) + logsigmoid(-fake)).mean()
+            return {"loss": loss, "real": real.sigmoid().mean(), "fake": fake.sigmoid().mean()}
+        with _still(self.player("discriminator")):
+            fake = self._judge(self._generate(z, context), context)
+        saturating = self.objective == "minimax"
+        loss = (logsigmoid(-fake) if saturating else -logsigmoid(fake)).mean()
+        return {"loss": loss, "fake": fake.sigmoid().mean()}
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """G(z), rounded down to its level."""
+        y = self._generate(z, context).view(-1, *self.spec.event_shape) * self.scale + self.shift
+        if self.spec.levels is None:
+            return y
+        return y.floor().clamp(0, self.spec.levels - 1).long()
+
+    def prior(self, n: int) -> Tensor:
+        """Standard normal codes `(n, latent)`."""
+        return torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
+
+
+@contextmanager
+def _still(player: nn.Module) -> Iterator[None]:
+    """Keep a player's parameters out of the graph while the other one moves."""
+    moving = [p for p in player.parameters() if p.requires_grad]
+    for parameter in moving:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in moving:
+            parameter.requires_grad_(True)

@@ -1,0 +1,1 @@
+"""Autoregressive models: each value predicted from those before it."""

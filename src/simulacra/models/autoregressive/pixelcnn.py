@@ -1,0 +1,167 @@
+"""PixelCNN: masked convolutions predict each pixel from those above and to the left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical
+from torch.nn.functional import relu
+
+from simulacra.distributions import draw_levels
+from simulacra.errors import MissingCapability, UsageError
+from simulacra.model import Autoregressive
+from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.levels import as_input, input_channels
+from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, colour_slice
+from simulacra.spec import DataSpec
+
+Apply = Callable[[MaskedConv2d, Tensor], Tensor]
+
+
+class PixelCNN(Autoregressive):
+    """Masked convolutions predict each pixel from the pixels above and to the left.
+
+    The likelihood is exact. Colours are predicted in the order R, G, B within a pixel. The stack
+    of masked convolutions has a blind spot: pixels to the upper right that no path reaches.
+
+    Paper: A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, "Pixel Recurrent Neural Networks",
+        2016, arXiv 1601.06759, section 3.5 and table 1.
+    Departs from the paper: a context, when given, adds a bias to every block, as in the
+        conditional PixelCNN of arXiv 1606.05328; levels enter scaled to [−1, 1].
+
+    Args:
+        spec: Pictures of integer levels.
+        channels: h, the width inside a residual block; 2h between blocks.
+        layers: Number of residual blocks.
+        kernel_size: k of the blocks' masked k×k convolution (mask B).
+        first_kernel_size: k of the first convolution (mask A).
+        dropout: Probability of dropping a feature inside each block.
+        context: What the model is told beside the picture: none, label or vector.
+
+    Raises:
+        MissingCapability: If the data are no pictures of levels.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        channels: int = 64,
+        layers: int = 5,
+        kernel_size: int = 3,
+        first_kernel_size: int = 7,
+        dropout: float = 0.0,
+        context: ContextKind = "none",
+    ) -> None:
+        if not spec.is_image or spec.levels is None:
+            raise MissingCapability(
+                f"pixelcnn needs pictures (C, H, W) of integer levels, got {spec.event_shape} "
+                f"with levels={spec.levels}: use nice or gmm"
+            )
+        if channels < 1 or layers < 0 or not 0 <= dropout < 1:
+            raise UsageError(
+                "channels is positive, layers at least 0, dropout in [0, 1); got "
+                f"channels={channels}, layers={layers}, dropout={dropout}"
+            )
+        super().__init__(spec)
+        self.channels, self.layers, self.dropout = channels, layers, dropout
+        self.kernel_size, self.first_kernel_size = kernel_size, first_kernel_size
+        self.context = context
+        self.colours = spec.event_shape[0]
+        conv = partial(MaskedConv2d, mask="B", colours=self.colours)
+        wide = 2 * channels
+        self.first = MaskedConv2d(
+            input_channels(spec), wide, first_kernel_size, mask="A", colours=self.colours
+        )
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(
+                [conv(wide, channels, 1), conv(channels, channels, kernel_size),
+                 conv(channels, wide, 1)]
+            )
+            for _ in range(layers)
+        )  # fmt: skip
+        self.hidden = conv(wide, wide, 1)
+        self.logits = conv(wide, self.colours * spec.levels, 1)
+        self.drop = nn.Dropout(dropout)
+        self.context_features = ContextEmbedding(context, spec, channels)
+        self.biases = nn.ModuleList(
+            nn.Linear(self.context_features.width, wide, bias=False)
+            for _ in range(layers + 1 if self.context_features.width else 0)
+        )
+
+    def _network(self, x: Tensor, biases: list[Tensor], apply: Apply) -> Tensor:
+        """The network, written once: `apply` runs a layer in its parallel or its cached form."""
+        h = apply(self.first, x) + biases[0]
+        for (narrow, masked, widen), bias in zip(self.blocks, biases[1:], strict=True):
+            inner = apply(narrow, relu(h + bias))
+            inner = apply(masked, relu(inner))
+            h = h + apply(widen, self.drop(relu(inner)))
+        return apply(self.logits, relu(apply(self.hidden, relu(h))))
+
+    def _biases(self, context: Tensor | None, like: Tensor) -> list[Tensor]:
+        """What the context adds before the first block and inside each, `(N, 2h)`."""
+        features = self.context_features(context, like)
+        if not self.context_features.width:
+            return [like.new_zeros(like.shape[0], 2 * self.channels)] * (self.layers + 1)
+        return [linear(features) for linear in self.biases]
+
+    def conditionals(self, x: Tensor, context: Tensor | None = None) -> Categorical:
+        """p(x_i | x_<i, context), all at once; batch `(N, C, H, W)`."""
+        inputs = as_input(x, self.spec, self.first.weight.dtype)
+        biases = [b[:, :, None, None] for b in self._biases(context, inputs)]
+        logits = self._network(inputs, biases, lambda layer, h: layer(h))
+        return Categorical(logits=logits.unflatten(1, (self.colours, -1)).movedim(2, -1))
+
+    @torch.no_grad()
+    def sample_steps(
+        self,
+        n: int,
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        given: Tensor | None = None,
+        observed: Tensor | None = None,
+    ) -> Iterator[Tensor]:
+        """The pictures as they grow, from cached features: each layer runs once per value.
+
+        The same pictures as `Autoregressive.sample_steps`, which see for arguments and yield.
+        """
+        canvas, uniform = self.blank(n, given, observed)
+        _, height, width = self.spec.event_shape
+        wide = 2 * self.channels
+        biases = self._biases(context, uniform)
+        by_colour = [
+            [bias[:, colour_slice(wide, self.colours, c)] for bias in biases]
+            for c in range(self.colours)
+        ]
+        streams = {
+            layer: MaskedConvStream(layer, n, width)
+            for layer in self.modules()
+            if isinstance(layer, MaskedConv2d)
+        }
+        for i in range(height):
+            for stream in streams.values():
+                stream.start_row()
+            for j in range(width):
+                for c in range(self.colours):
+
+                    def apply(
+                        layer: MaskedConv2d, h: Tensor, pixel: int = j, colour: int = c
+                    ) -> Tensor:
+                        stream = streams[layer]
+                        # mask A predicts a value before it is there to be written
+                        if layer is not self.first:
+                            stream.write(h, pixel, colour)
+                        return stream.read(pixel, colour)
+
+                    logits = self._network(uniform, by_colour[c], apply)
+                    drawn = draw_levels(logits, uniform[:, c, i, j], temperature)
+                    if observed is not None:
+                        drawn = torch.where(observed[:, c, i, j], canvas[:, c, i, j], drawn)
+                    canvas[:, c, i, j] = drawn
+                    channel = canvas[:, c : c + 1, i, j]
+                    streams[self.first].write(as_input(channel, self.spec, uniform.dtype), j, c)
+                    yield canvas

@@ -1,0 +1,1 @@
+"""Flows: invertible maps to a simple density."""

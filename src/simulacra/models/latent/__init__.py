@@ -1,0 +1,1 @@
+"""Latent-variable models: a decoder and its approximate posterior."""

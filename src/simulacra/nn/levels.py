@@ -1,0 +1,38 @@
+"""How raw levels enter a network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from simulacra.spec import DataSpec
+
+
+def input_channels(spec: DataSpec) -> int:
+    """Size of the first dimension of `as_input`, per observation."""
+    one_hot = spec.levels is not None and not spec.ordered
+    return spec.event_shape[0] * (spec.levels if one_hot and spec.levels else 1)
+
+
+def as_input(x: Tensor, spec: DataSpec, dtype: torch.dtype | None = None) -> Tensor:
+    """Observations as a network's input.
+
+    Ordered levels are scaled to [−1, 1], so that no level looks like the zeros of padding.
+    Unordered levels become one-hot channels, those of one data channel side by side. Continuous
+    values stay as they are.
+
+    Args:
+        x: `(N, C, …)`.
+        spec: The form of the data.
+        dtype: Float type of the result; torch's default otherwise.
+
+    Returns:
+        `(N, input_channels(spec), …)`.
+    """
+    dtype = dtype or torch.get_default_dtype()
+    if spec.levels is None:
+        return x.to(dtype)
+    if spec.ordered:
+        return x.to(dtype) * (2 / (spec.levels - 1)) - 1
+    one_hot = torch.nn.functional.one_hot(x.long(), spec.levels).to(dtype)
+    return one_hot.movedim(-1, 2).flatten(1, 2)

@@ -1,0 +1,116 @@
+"""How to train: a budget, and the options that hold for every family. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from simulacra.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: an amount of seconds, steps or epochs.
+
+    Args:
+        amount: Positive and finite; whole for steps.
+        unit: What is counted.
+    """
+
+    amount: float
+    unit: Literal["s", "steps", "epochs"]
+
+    def __post_init__(self) -> None:
+        """Refuse a budget that no training can have."""
+        if not (math.isfinite(self.amount) and self.amount > 0):
+            raise UsageError(
+                f"a budget is positive, got {self.amount:g}{self.unit}: "
+                "write 90s, 2000steps or 10epochs"
+            )
+        if self.unit == "steps" and self.amount != int(self.amount):
+            raise UsageError(f"a number of steps is whole, got {self.amount:g}")
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """The budget written as `90s`, `5m`, `2000steps` or `10epochs`."""
+        match = re.fullmatch(r"([-+0-9.e]+?) *(s|m|h|steps?|epochs?)", text.strip().lower())
+        try:
+            amount = float(match[1]) if match else math.nan
+        except ValueError:
+            match = None
+        if match is None:
+            raise UsageError(f"a budget is written 90s, 5m, 2000steps or 10epochs, got {text!r}")
+        unit = match[2]
+        if unit in ("m", "h"):
+            return cls(amount * {"m": 60, "h": 3600}[unit], "s")
+        return cls(amount, "s" if unit == "s" else "steps" if unit[0] == "s" else "epochs")
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.amount:g}{self.unit}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a training takes beside the model, the data and the budget.
+
+    Args:
+        batch: Observations in one batch.
+        accumulate: Batches whose gradients are added up before a player moves.
+        lr: Learning rate of AdamW after the warm-up.
+        betas: AdamW's decay rates of the gradient's first and second moments.
+        weight_decay: AdamW's decay of the weights.
+        warmup: Steps over which the learning rate rises from 0, at most a tenth of the training.
+        schedule: What the learning rate does after the warm-up: cosine (to 0) or constant.
+        clip: Largest norm of a player's gradient; 0 does not clip.
+        ema: Decay of the exponential moving average of the weights, which is the model that is
+            validated and kept.
+        seed: Of initialisation, batches and noise.
+        device: auto, cpu, cuda or mps; auto takes a GPU where there is one.
+        precision: 32 (float32) or bf16 (bfloat16 where it is safe).
+    """
+
+    batch: int = 64
+    accumulate: int = 1
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    warmup: int = 100
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["32", "bf16"] = "32"
+
+    def __post_init__(self) -> None:
+        """Refuse values that no training can have."""
+        betas_kept = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        rules = {
+            "batch": (self.batch >= 1, "at least 1"),
+            "accumulate": (self.accumulate >= 1, "at least 1"),
+            "lr": (0 < self.lr < math.inf, "positive and finite"),
+            "betas": (betas_kept, "two numbers in [0, 1)"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0 and finite"),
+            "warmup": (self.warmup >= 0, "at least 0"),
+            "schedule": (self.schedule in ("cosine", "constant"), "cosine or constant"),
+            "clip": (0 <= self.clip < math.inf, "at least 0 and finite"),
+            "ema": (0 <= self.ema < 1, "in [0, 1)"),
+            "seed": (0 <= self.seed < 2**63, "at least 0"),
+            "precision": (self.precision in ("32", "bf16"), "32 or bf16"),
+        }
+        for name, (kept, expected) in rules.items():
+            if not kept:
+                raise UsageError(f"{name} is {expected}, got {getattr(self, name)!r}")
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0, in a training of so many steps."""
+        warmup = min(self.warmup, steps // 10)
+        if step < warmup:
+            return self.lr * (step + 1) / warmup
+        if self.schedule == "constant":
+            return self.lr
+        progress = (step - warmup) / max(1, steps - warmup)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,287 @@
+"""Models by name: found, described, built, saved and loaded; imported only when chosen."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import json
+import re
+import sys
+import tomllib
+import types
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+from simulacra.errors import CheckpointError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from simulacra.model import Model
+    from simulacra.spec import DataSpec
+
+MODELS = {
+    "gmm": "simulacra.models.mixture.gmm:GMM",
+    "vae": "simulacra.models.latent.vae:VAE",
+    "pixelcnn": "simulacra.models.autoregressive.pixelcnn:PixelCNN",
+    "gan": "simulacra.models.adversarial.gan:GAN",
+    "nice": "simulacra.models.flow.nice:NICE",
+}
+"""Name of a model → where it is."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model's class and docstring say of it.
+
+    Args:
+        name: As asked for.
+        class_name: Its class.
+        family: Folder of the family it is in; `yours` for a model of the user's own.
+        summary: First line of the docstring.
+        paper: The paper it cites.
+        departs: What it does otherwise than the paper.
+        capabilities: What it can do.
+        keywords: Each keyword's type, default and meaning.
+    """
+
+    name: str
+    class_name: str
+    family: str
+    summary: str
+    paper: str
+    departs: str
+    capabilities: tuple[str, ...]
+    keywords: dict[str, tuple[str, Any, str]]
+
+
+def find(name: str) -> type[Model]:
+    """The class of a name, of `file.py:Class`, or of `package.module:Class`.
+
+    Raises:
+        UsageError: If there is no such model.
+    """
+    from simulacra.model import Model
+
+    place = MODELS.get(name, name)
+    if ":" not in place:
+        raise UsageError(
+            f"no model is called {name!r}: {nearest(name, MODELS)} (your own: my.py:MyModel)"
+        )
+    where, _, class_name = place.rpartition(":")
+    try:
+        module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+        found = getattr(module, class_name)
+    except AttributeError:
+        raise UsageError(f"{where} has no class {class_name}") from None
+    if not (isinstance(found, type) and issubclass(found, Model)):
+        raise UsageError(f"{place} is no simulacra.model.Model")
+    return found
+
+
+def _import_module(where: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(where)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"no module {where}: {error}") from error
+
+
+def _import_file(path: Path) -> types.ModuleType:
+    if not path.is_file():
+        raise UsageError(f"no file {path}")
+    spec = importlib.util.spec_from_file_location(f"simulacra_user_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def describe(name: str) -> Description:
+    """What a model says of itself, from its class and docstring."""
+    from simulacra.model import capabilities
+
+    found = find(name)
+    doc = inspect.getdoc(found) or ""
+    meanings = {
+        key: " ".join(text.split())
+        for key, text in re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", _section(doc, "Args"), re.M)
+    }
+    keywords = {
+        key: (_type_name(p.annotation), p.default, meanings.get(key, ""))
+        for key, p in found.signature().items()
+    }
+    family = re.match(r"simulacra\.models\.(\w+)\.", found.__module__)
+    return Description(
+        name=name,
+        class_name=found.__name__,
+        family=family[1] if family else "yours",
+        summary=doc.partition("\n")[0],
+        paper=" ".join(_section(doc, "Paper").split()),
+        departs=" ".join(_section(doc, "Departs from the paper").split()),
+        capabilities=tuple(capabilities(found)),
+        keywords=keywords,
+    )
+
+
+def _section(doc: str, title: str) -> str:
+    """The text below a docstring's `title:`, up to the next line that is not indented."""
+    match = re.search(rf"^{title}:(.*(?:\n(?:[ \t].*)?)*)", doc, re.M)
+    return match[1] if match else ""
+
+
+def build(name: str, spec: DataSpec, keywords: dict[str, Any] | None = None) -> Model:
+    """A new model; seed torch before, for the same weights again.
+
+    Args:
+        name: See `find`.
+        spec: The form of the data.
+        keywords: Constructor keywords, as values or as the text of a command line.
+
+    Raises:
+        UsageError: If a keyword is unknown, or its value is not of its type.
+    """
+    found = find(name)
+    parameters = found.signature()
+    values = {}
+    for key, value in (keywords or {}).items():
+        if key not in parameters:
+            raise UsageError(f"{name} has no keyword {key!r}: {nearest(key, parameters)}")
+        values[key] = _convert(value, parameters[key].annotation, f"{name}'s {key}")
+    return found(spec, **values)
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, str]:
+    """The keywords in `--set key=value` options, still as text."""
+    keywords: dict[str, str] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise UsageError(f"--set takes key=value, got {assignment!r}")
+        if key in keywords:
+            raise UsageError(f"--set {key} is given twice")
+        keywords[key] = value.strip()
+    return keywords
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The training options that suit a model, where they are not the usual ones."""
+    text = resources.files("simulacra").joinpath("presets.toml").read_text("utf-8")
+    options = tomllib.loads(text).get(name, {})
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+
+
+def saved_form(model: Model, name: str) -> dict[str, Any]:
+    """A model as values for `checkpoint.write_folder`: what it is, and its weights."""
+    what = {"model": name, "keywords": model.keywords, "spec": model.spec.to_json()}
+    return {"model": what, "weights": dict(model.state_dict())}
+
+
+def save(model: Model, folder: Path, name: str) -> None:
+    """Write a model alone into a new folder, to be loaded by `load`."""
+    from simulacra.checkpoint import write_folder
+
+    write_folder(folder, saved_form(model, name))
+
+
+def load(folder: Path, *, code: str | None = None) -> Model:
+    """The model in a folder written by `save`, or in a checkpoint of a run; in eval mode.
+
+    Args:
+        folder: Where it is.
+        code: For a model that is not in the registry, where its class is: a checkpoint never
+            chooses which code is run.
+
+    Raises:
+        CheckpointError: If the folder is broken or does not fit the class.
+    """
+    from simulacra.checkpoint import read_folder
+    from simulacra.spec import DataSpec
+
+    state = read_folder(folder, "model", "weights")
+    name = allowed_name(state["model"]["model"], code)
+    spec = DataSpec.from_json(state["model"]["spec"])
+    model = build(name, spec, state["model"]["keywords"])
+    try:
+        model.load_state_dict(state["weights"])
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder} does not fit {name}: {error}") from error
+    return model.eval()
+
+
+def allowed_name(recorded: str, code: str | None) -> str:
+    """The model's name to build, which is recorded only for models of ours.
+
+    Raises:
+        CheckpointError: If the model is the user's own and `code` does not say where it is.
+    """
+    if recorded in MODELS:
+        return recorded
+    if code is None:
+        raise CheckpointError(
+            f"this model is code of somebody's own, {recorded!r}: pass --code file.py:Class "
+            "to say which code may run"
+        )
+    return code
+
+
+def _type_name(annotation: Any) -> str:  # noqa: ANN401 (any annotation)
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    return (
+        annotation.__name__
+        if isinstance(annotation, type) and not get_args(annotation)
+        else str(annotation).replace("typing.", "")
+    )
+
+
+def _convert(value: Any, annotation: Any, what: str) -> Any:  # noqa: ANN401 (any keyword's value)
+    """A keyword's value of its type, from a value, JSON, or text."""
+    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else None
+    for kind in options or (annotation,):
+        try:
+            return _as_kind(value, kind)
+        except (TypeError, ValueError):
+            continue
+    if get_origin(annotation) is Literal:
+        names = [str(choice) for choice in get_args(annotation)]
+        raise UsageError(f"{what} is one of {', '.join(names)}, got {value!r}")
+    raise UsageError(f"{what} is of type {_type_name(annotation)}, got {value!r}")
+
+
+def _as_kind(value: Any, kind: Any) -> Any:  # noqa: ANN401 (one return a type)
+    text = isinstance(value, str)
+    if kind is type(None):
+        if value is None or (text and value.lower() == "none"):
+            return None
+        raise TypeError
+    if get_origin(kind) is Literal:
+        for choice in get_args(kind):
+            if value == choice or (text and value == str(choice)):
+                return choice
+        raise ValueError
+    if get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+        if text:
+            value = json.loads(f"[{value.strip('()[], ')}]")
+        elif isinstance(value, (int, float)):
+            value = [value]
+        return tuple(_as_kind(part, item) for part in value)
+    if kind is bool:
+        if text and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        if isinstance(value, bool):
+            return value
+        raise TypeError
+    if kind in (int, float):
+        if isinstance(value, bool):
+            raise TypeError
+        if kind is int and isinstance(value, float) and value != int(value):
+            raise ValueError
+        return kind(value)
+    if kind is str and text:
+        return value
+    raise TypeError

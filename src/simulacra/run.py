@@ -1,0 +1,389 @@
+"""`Run`: a folder that holds one training, from its configuration to its best model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simulacra import plot, registry
+from simulacra.checkpoint import read_folder, write_bytes, write_folder, write_json
+from simulacra.data.catalogue import load as load_data
+from simulacra.data.dataset import Dataset
+from simulacra.errors import CheckpointError, DataError, UsageError, nearest
+from simulacra.model import Model, Sampling
+from simulacra.options import Budget, Options
+from simulacra.randomness import seeded
+from simulacra.spec import DataSpec
+from simulacra.train import Plan, Record, Training
+
+RECORD = "run.json"
+METRICS = "metrics.csv"
+FORMAT = 1
+ROWS = 200
+"""How many rows of metrics a training writes, about."""
+_BUILD, _SAMPLES = -3, -4  # keys of random streams, beside those of `train`
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Args:
+        finished: Whether it came to the end of its plan, or was stopped before.
+        steps: Steps done.
+        seconds: What they took, validations included.
+        skipped: Steps skipped for non-finite numbers.
+        best: Smallest validation loss, nats per observation, if the model has a likelihood.
+    """
+
+    finished: bool
+    steps: int
+    seconds: float
+    skipped: int
+    best: float | None
+
+
+class Run:
+    """A folder with `run.json`, `checkpoints/`, `metrics.csv` and `samples/`.
+
+    Args:
+        folder: Where it is; see `create` and `open`.
+        record: What is in `run.json`.
+    """
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self.folder, self.record = folder, record
+
+    # ---- making and finding --------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        *,
+        model: str,
+        keywords: dict[str, Any],
+        data: Dataset,
+        options: Options,
+        budget: Budget,
+    ) -> Run:
+        """A new run, after its model was built once to see that it can be.
+
+        Raises:
+            UsageError: If the folder exists and is not empty, or the model refuses.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} exists already: choose another --out, or resume it")
+        built = registry.build(model, data.spec, keywords)
+        record = {
+            "format": FORMAT,
+            "model": model,
+            "keywords": built.keywords,
+            "spec": data.spec.to_json(),
+            "data": {
+                "name": data.name,
+                "options": data.options,
+                "fingerprint": data.fingerprint,
+                "splits": {s: len(getattr(data, s)) for s in ("train", "validation", "test")},
+            },
+            "options": asdict(options),
+            "budget": str(budget),
+            "plan": None,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from error
+        run = cls(folder, record)
+        run._write_record()
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """A run that exists.
+
+        Raises:
+            CheckpointError: If there is none, or its record cannot be read.
+        """
+        path = folder / RECORD
+        if not path.is_file():
+            others = [p.parent.name for p in folder.parent.glob(f"*/{RECORD}")]
+            raise CheckpointError(f"{folder} holds no run: {nearest(folder.name, others)}")
+        try:
+            record = json.loads(path.read_bytes())
+            if record["format"] != FORMAT:
+                raise CheckpointError(
+                    f"{path} has format {record['format']}, this simulacra reads {FORMAT}"
+                )
+            DataSpec.from_json(record["spec"])
+            Options(**_tuples(record["options"]))
+        except (ValueError, KeyError, TypeError, UsageError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+        return cls(folder, record)
+
+    # ---- what it says --------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> DataSpec:
+        """The form of its data."""
+        return DataSpec.from_json(self.record["spec"])
+
+    @property
+    def options(self) -> Options:
+        """How it trains."""
+        return Options(**_tuples(self.record["options"]))
+
+    @property
+    def plan(self) -> Plan | None:
+        """How long it trains, once that is known."""
+        return Plan(**self.record["plan"]) if self.record["plan"] else None
+
+    def dataset(self, data_dir: str | None = None) -> Dataset:
+        """Its data, loaded again.
+
+        Raises:
+            DataError: If they are not those that it was made with.
+        """
+        options = dict(self.record["data"]["options"])
+        if data_dir is not None:
+            options["data_dir"] = data_dir
+        data = load_data(**options)
+        if data.fingerprint != self.record["data"]["fingerprint"]:
+            raise DataError(
+                f"{data.name} is not what {self.folder} was made with: its fingerprint is "
+                f"{data.fingerprint[:12]}…, expected {self.record['data']['fingerprint'][:12]}…"
+            )
+        return data
+
+    def metrics(self) -> dict[str, list[float | None]]:
+        """The columns of `metrics.csv`; `None` where a cell is empty."""
+        path = self.folder / METRICS
+        if not path.is_file():
+            return {}
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {
+            name: [float(row[name]) if row[name] else None for row in rows]
+            for name in (rows[0] if rows else [])
+        }
+
+    # ---- checkpoints ---------------------------------------------------------------------------
+
+    def checkpoints(self) -> list[Path]:
+        """Its checkpoints, newest first; incomplete ones are not there."""
+        found = [p for p in (self.folder / "checkpoints").glob("[0-9]*") if p.name.isdigit()]
+        return sorted(found, key=lambda p: int(p.name), reverse=True)
+
+    def newest(self, *names: str) -> tuple[Path, dict[str, Any], list[str]]:
+        """The newest sound checkpoint: where, its values, and what is wrong with newer ones.
+
+        Raises:
+            CheckpointError: If no checkpoint is sound.
+        """
+        broken: list[str] = []
+        for folder in self.checkpoints():
+            try:
+                return folder, read_folder(folder, *names), broken
+            except CheckpointError as error:
+                broken.append(str(error))
+        raise CheckpointError(
+            f"{self.folder} has no sound checkpoint" + "".join(f"; {b}" for b in broken)
+        )
+
+    def model(self, *, code: str | None = None) -> Model:
+        """The model to use: of the best validation, or of the last step if nothing validates.
+
+        Args:
+            code: See `registry.load`.
+        """
+        folder, state, _ = self.newest("training")
+        best = state["training"]["progress"]["best_step"]
+        best_folder = folder.with_name(str(best))
+        if best is not None and best_folder in self.checkpoints():
+            try:
+                return registry.load(best_folder, code=code)
+            except CheckpointError:
+                if best_folder == folder:
+                    raise
+        return registry.load(folder, code=code)
+
+    def _save(self, training: Training) -> None:
+        name = str(training.progress.step)
+        folder = self.folder / "checkpoints" / name
+        if folder.exists():
+            # one that was found broken, or the same one
+            shutil.rmtree(folder)
+        form = registry.saved_form(training.averaged, self.record["model"])
+        write_folder(folder, {**form, "training": training.state_dict()})
+        kept = {str(training.progress.best_step), *(p.name for p in self.checkpoints()[:2])}
+        for old in self.checkpoints():
+            if old.name not in kept:
+                shutil.rmtree(old)
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def train(
+        self,
+        data: Dataset,
+        *,
+        code: str | None = None,
+        on_start: Callable[[Training, list[str]], None] = lambda *_: None,
+        on_record: Callable[[Record], None] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Outcome:
+        """Train to the end of the plan, from the newest sound checkpoint if there is one.
+
+        Args:
+            data: What `dataset` gives.
+            code: See `registry.load`.
+            on_start: Told the training, its plan made, and what is wrong with newer checkpoints.
+            on_record: Told every step.
+            should_stop: Asked after every step; when true, the step is saved and this returns.
+
+        Raises:
+            DivergedError: See `Training`.
+        """
+        options = self.options
+        name = registry.allowed_name(self.record["model"], code)
+        with seeded(options.seed, _BUILD):
+            model = registry.build(name, self.spec, self.record["keywords"])
+        training = Training(model, data.train, data.validation, options)
+        broken: list[str] = []
+        if self.plan is None or not self.checkpoints():
+            plan = self.plan or training.set_plan(Budget.parse(self.record["budget"]))
+            self.record["plan"] = asdict(plan)
+            self._write_record()
+            self._save(training)
+        else:
+            _, state, broken = self.newest("training")
+            training.load_state_dict(state["training"])
+        assert self.plan is not None
+        training.plan = self.plan
+        on_start(training, broken)
+        with _Metrics(self.folder / METRICS, training.progress.step) as metrics:
+            every = max(1, training.plan.steps // ROWS)
+            quarter = max(1, training.plan.steps // 4)
+            done = training.progress.step // quarter
+            for record in training:
+                stopped = should_stop()
+                metrics.add(record, write=record.validated or record.step % every == 0)
+                if (record.validated or stopped) and training.finite():
+                    self._save(training)
+                if record.validated and record.step // quarter > done:
+                    done = record.step // quarter
+                    self._draw(training)
+                on_record(record)
+                if stopped:
+                    break
+        progress = training.progress
+        finished = progress.converged or progress.step >= training.plan.steps
+        return Outcome(finished, progress.step, progress.seconds, progress.skipped, progress.best)
+
+    def _draw(self, training: Training) -> None:
+        """A picture of what the model draws now."""
+        model = training.averaged
+        if not isinstance(model, Sampling) or not self.spec.is_image or model.context != "none":
+            return
+        training_mode = model.training
+        with seeded(training.options.seed, _SAMPLES):
+            pictures = self.spec.to_float(model.eval().sample(16).cpu())
+        model.train(training_mode)
+        folder = self.folder / "samples"
+        folder.mkdir(exist_ok=True)
+        plot.save(plot.grid(pictures), folder / f"{training.progress.step:08d}.png")
+
+    def _write_record(self) -> None:
+        write_json(self.folder / RECORD, self.record)
+
+
+class _Metrics:
+    """`metrics.csv`: a row now and then, its losses averaged since the row before."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path, self.sums, self.counts = path, dict[str, float](), dict[str, int]()
+        self.header: list[str] = []
+        rows: list[dict[str, str]] = []
+        if path.is_file():
+            with path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                self.header = list(reader.fieldnames or [])
+                # what came after the checkpoint will be done again
+                rows = [row for row in reader if row["step"] and int(row["step"]) <= step]
+            text = io.StringIO()
+            self._writer(text).writerows([dict.fromkeys(self.header, "") | row for row in rows])
+            header = ",".join(self.header) + "\n"
+            write_bytes(path, (header + text.getvalue()).encode())
+
+    def __enter__(self) -> _Metrics:
+        self.file = self.path.open("a", newline="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def _writer(self, file: Any) -> csv.DictWriter[str]:  # noqa: ANN401 (any text file)
+        return csv.DictWriter(file, self.header, lineterminator="\n", extrasaction="ignore")
+
+    def add(self, record: Record, *, write: bool) -> None:
+        for name, value in record.losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+        if not write or not (self.header or self.sums):
+            return
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
+        if not self.header:
+            self.header = ["step", "epoch", "seconds", "lr", *means, "validation", "skipped"]
+            self._writer(self.file).writeheader()
+        row = {
+            **means,
+            "step": record.step,
+            "epoch": f"{record.epoch:.4f}",
+            "seconds": f"{record.seconds:.3f}",
+            "lr": f"{record.lr:.6g}",
+            "validation": "" if record.validation is None else record.validation,
+            "skipped": record.skipped,
+        }
+        self._writer(self.file).writerow(row)
+        self.file.flush()
+        self.sums, self.counts = {}, {}
+
+
+def versions() -> dict[str, str]:
+    """What a figure depends on beside seed and data."""
+    return {
+        "simulacra": metadata.version("simulacra"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+    }
+
+
+def new_folder(root: Path, name: str) -> Path:
+    """A folder below `root` that is not there yet: `name`, `name-2`, `name-3` …."""
+    return next(folder for folder in _numbered(root, name) if not folder.exists())
+
+
+def _numbered(root: Path, name: str) -> Iterator[Path]:
+    yield root / name
+    number = 2
+    while True:
+        yield root / f"{name}-{number}"
+        number += 1
+
+
+def _tuples(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}

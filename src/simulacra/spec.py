@@ -1,0 +1,120 @@
+"""`DataSpec`: all that a model knows of its data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from simulacra.errors import UsageError
+
+Coding = Literal["plain", "palette", "mu-law"]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The form of one observation: a tensor of integer levels, or a vector of floats.
+
+    Args:
+        event_shape: Shape of one observation: `(C, H, W)` for an image, `(T,)` for a sound,
+            `(D,)` for a vector.
+        levels: Each value is an integer in `0 … levels − 1`; `None` for a continuous vector.
+        ordered: Whether neighbouring levels mean neighbouring values. Palette indices do not.
+        coding: What a level stands for: `plain` intensity, `palette` index, `mu-law` amplitude.
+        palette: For palette coding, `levels` triples `(r, g, b)` in 0 … 255.
+        classes: Number of classes that labels take, 0 without labels.
+        context_width: Width of the context vectors that come with the data, 0 without.
+    """
+
+    event_shape: tuple[int, ...]
+    levels: int | None
+    ordered: bool = True
+    coding: Coding = "plain"
+    palette: tuple[tuple[int, int, int], ...] | None = None
+    classes: int = 0
+    context_width: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a form that no observation can have."""
+        if not self.event_shape or any(size < 1 for size in self.event_shape):
+            raise UsageError(f"event_shape needs positive sizes, got {self.event_shape}")
+        if self.levels is not None and self.levels < 2:
+            raise UsageError(f"levels needs at least 2 (or None: continuous), got {self.levels}")
+        if (self.coding == "palette") != (self.palette is not None):
+            raise UsageError("a palette comes with coding='palette', and only with it")
+        if self.palette is not None and len(self.palette) != self.levels:
+            raise UsageError(f"{self.levels} levels need as many colours, got {len(self.palette)}")
+
+    @property
+    def dims(self) -> int:
+        """Number of values in one observation."""
+        return math.prod(self.event_shape)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether an observation is a picture `(C, H, W)`."""
+        return len(self.event_shape) == 3
+
+    def to_float(self, x: Tensor) -> Tensor:
+        """Levels as numbers for people and metrics; the one place where this happens.
+
+        Args:
+            x: Levels `(N, *event_shape)`, or floats of a continuous vector.
+
+        Returns:
+            Floats: intensities in [0, 1], RGB in [0, 1] as `(N, 3, H, W)` for a palette,
+            amplitudes in [−1, 1] for μ-law, the vector itself if continuous.
+        """
+        if self.levels is None:
+            return x.float()
+        if self.palette is not None:
+            colours = torch.tensor(self.palette, dtype=torch.float32, device=x.device) / 255
+            return colours[x[:, 0].long()].movedim(-1, 1)
+        unit = x.float() / (self.levels - 1)
+        if self.coding == "mu-law":
+            mu = self.levels - 1
+            signed = 2 * unit - 1
+            return signed.sign() * ((1 + mu) ** signed.abs() - 1) / mu
+        return unit
+
+    def check(self, x: Tensor) -> None:
+        """Refuse a batch that is not of this form.
+
+        Raises:
+            UsageError: If the shape, the kind of number or the range differs.
+        """
+        if tuple(x.shape[1:]) != self.event_shape:
+            raise UsageError(
+                f"expected observations (N, {', '.join(map(str, self.event_shape))}), "
+                f"got {tuple(x.shape)}"
+            )
+        if self.levels is None:
+            return
+        if x.is_floating_point():
+            raise UsageError(
+                f"expected integer levels 0 … {self.levels - 1}, got {x.dtype}: "
+                "models take raw levels and scale them inside"
+            )
+        if x.numel() and (int(x.min()) < 0 or int(x.max()) >= self.levels):
+            raise UsageError(
+                f"expected levels 0 … {self.levels - 1}, got {int(x.min())} … {int(x.max())}"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The form as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> DataSpec:
+        """The form read back from `to_json`."""
+        palette = record.get("palette")
+        return cls(
+            **{
+                **record,
+                "event_shape": tuple(record["event_shape"]),
+                "palette": None if palette is None else tuple(tuple(c) for c in palette),
+            }
+        )

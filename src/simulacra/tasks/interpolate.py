@@ -1,0 +1,73 @@
+"""Walking from one code to another."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from simulacra.errors import MissingCapability
+from simulacra.model import Latent, Model
+from simulacra.randomness import seeded
+
+_DECODE = 1
+
+
+def between(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Codes from `start` to `end` along the arc, which keeps the length that a prior expects.
+
+    Args:
+        start: `(N, …)`.
+        end: `(N, …)`.
+        steps: Codes on the way, both ends included.
+
+    Returns:
+        `(N, steps, …)`: spherical interpolation (Shoemake 1985), its length interpolated.
+    """
+    a, b = start.flatten(1), end.flatten(1)
+    length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
+    cosine = (a * b).sum(1, keepdim=True) / (length_a * length_b).clamp_min(1e-12)
+    angle = cosine.clamp(-1, 1).acos()[:, None]
+    t = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device)[None, :, None]
+    straight = angle < 1e-4
+    sine = torch.where(straight, 1.0, angle.sin())
+    weight_a = torch.where(straight, 1 - t, ((1 - t) * angle).sin() / sine)
+    weight_b = torch.where(straight, t, (t * angle).sin() / sine)
+    unit_a = (a / length_a.clamp_min(1e-12))[:, None]
+    unit_b = (b / length_b.clamp_min(1e-12))[:, None]
+    length = (1 - t) * length_a[:, None] + t * length_b[:, None]
+    return ((weight_a * unit_a + weight_b * unit_b) * length).unflatten(2, start.shape[1:])
+
+
+def interpolate(
+    model: Model, *, rows: int, steps: int, context: Tensor | None = None, seed: int = 0
+) -> Tensor:
+    """Observations along the way between codes drawn from the prior.
+
+    Where the decoder is random, all frames share their noise, so that what changes along a row
+    is the code alone.
+
+    Args:
+        model: One with a latent space.
+        rows: Ways.
+        steps: Frames on each.
+        context: One row for each way.
+        seed: The same seed gives the same frames.
+
+    Returns:
+        `(rows, steps, *event_shape)`.
+
+    Raises:
+        MissingCapability: If the model has no prior over codes.
+    """
+    if not isinstance(model, Latent):
+        raise MissingCapability(
+            f"{type(model).__name__} has no latent space to walk in: use vae, gan or nice"
+        )
+    with torch.no_grad():
+        with seeded(seed):
+            codes = between(model.prior(rows), model.prior(rows), steps)
+        frames = []
+        for step in range(steps):
+            with seeded(seed, _DECODE):
+                frames.append(model.decode(codes[:, step], context))
+    return torch.stack(frames, 1)

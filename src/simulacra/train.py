@@ -1,0 +1,397 @@
+"""`Training`: one loop for every family, iterated for records of its steps.
+
+It shows nothing and writes nothing. All that is random in a step comes from (seed, step), so the
+state that `state_dict` returns is enough to go on bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from simulacra.checkpoint import detached_copy
+from simulacra.data.dataset import Observations
+from simulacra.errors import DivergedError, UsageError
+from simulacra.model import Likelihood, Model, Swept
+from simulacra.options import Budget, Options
+from simulacra.randomness import seeded
+
+VALIDATIONS = 20
+"""How often a training validates, at most."""
+VALIDATION_SHARE = 0.1
+"""Share of a budget in seconds that validating may take."""
+VALIDATION_SIZE = 1000
+"""How many of the validation observations are looked at each time."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a training is, fixed before its first step.
+
+    Args:
+        steps: Cycles of turns, or sweeps.
+        validate_every: Steps between validations; there is one after the last step too.
+    """
+
+    steps: int
+    validate_every: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one step did.
+
+    Args:
+        step: Steps done.
+        epoch: Passes over the training data done.
+        seconds: Time that steps and validations took so far.
+        lr: Learning rate.
+        losses: Each turn's scalars, `loss` or `turn/loss`; empty for a skipped step.
+        validation: Mean negative log-likelihood of validation data, nats per observation; only
+            on steps that validate a model with a likelihood.
+        validated: Whether this step ended with a validation, hence is worth a checkpoint.
+        skipped: Steps skipped so far for non-finite numbers.
+    """
+
+    step: int
+    epoch: float
+    seconds: float
+    lr: float
+    losses: dict[str, float]
+    validation: float | None
+    validated: bool
+    skipped: int
+
+
+@dataclass
+class Progress:
+    """What a training remembers from step to step, beside weights and optimisers."""
+
+    step: int = 0
+    seconds: float = 0.0
+    lr_scale: float = 1.0
+    skipped: int = 0
+    streak: int = 0
+    rollbacks: int = 0
+    converged: bool = False
+    best: float | None = None
+    best_step: int | None = None
+    average_updates: int = field(default=0)
+
+
+class Training:
+    """A model learning from observations.
+
+    Args:
+        model: Any family's; it is moved to the device.
+        train: What it learns from.
+        validation: What chooses the best step; not the test split.
+        options: See `Options`.
+    """
+
+    def __init__(
+        self, model: Model, train: Observations, validation: Observations, options: Options
+    ) -> None:
+        self.options = options
+        self.train, self.validation = train, validation
+        self.fabric = make_fabric(options)
+        self.model = model.train()
+        self.turns = model.turns
+        # an order of players that does not depend on hashing
+        self.players = tuple(dict.fromkeys(self.turns))
+        self.optimizers: dict[str, Optimizer] = {}
+        self.batch = min(options.batch, len(train))
+        self.progress = Progress()
+        self.plan = Plan(0, 0)
+        self._order: tuple[int, Tensor] | None = None
+        model.to(self.fabric.device)
+        with seeded(options.seed, _PREPARE):
+            few = torch.randperm(len(train))[:_PREPARE_SIZE]
+            model.prepare(*self._place(train.batch(few)))
+        self.average: AveragedModel | None = None
+        if not isinstance(model, Swept):
+            self.average = AveragedModel(model, multi_avg_fn=self._average_parameters)
+            self.average.module.eval()
+            optimizers = [self._optimizer(model.player(player)) for player in self.players]
+            wrapped, *optimizers = self.fabric.setup(model, *optimizers)
+            self.optimizers = dict(zip(self.players, optimizers, strict=True))
+            wrapped.mark_forward_method("loss")
+            self.wrapped = wrapped
+        self._good = self.state_dict()
+
+    # ---- length --------------------------------------------------------------------------------
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in one pass over the training data; a sweep is one."""
+        if isinstance(self.model, Swept):
+            return 1.0
+        batches = len(self.train) // self.batch
+        return max(1.0, batches / (len(self.turns) * self.options.accumulate))
+
+    def set_plan(self, budget: Budget) -> Plan:
+        """Turn a budget into a number of steps; seconds are measured over the first ones.
+
+        The steps that measure are undone, so that a budget in seconds and the same training in
+        the steps that it came to give the same model.
+        """
+        if budget.unit == "s":
+            self.plan = self._calibrate(budget.amount)
+        else:
+            steps = budget.amount * (self.steps_per_epoch if budget.unit == "epochs" else 1)
+            count = max(1, round(steps))
+            self.plan = Plan(count, math.ceil(count / VALIDATIONS))
+        return self.plan
+
+    def _calibrate(self, seconds: float) -> Plan:
+        start = time.perf_counter()
+        before = self.state_dict()
+        # a plan so long that nothing happens in it but steps
+        self.plan = Plan(10**9, 10**9)
+        times: list[float] = []
+        while len(times) < 3 or sum(times) < 0.04 * seconds:
+            begun = time.perf_counter()
+            self._step()
+            self.progress.step += 1
+            times.append(time.perf_counter() - begun)
+            if time.perf_counter() - start > 0.2 * seconds:
+                break
+        begun = time.perf_counter()
+        self._validate()
+        validating = max(1e-9, time.perf_counter() - begun)
+        self.load_state_dict(before)
+        # the first step allocates, so it says little about the others
+        usual = times[1:] or times
+        left = seconds - (time.perf_counter() - start)
+        count = int(min(VALIDATIONS, max(1, VALIDATION_SHARE * left / validating)))
+        steps = max(1, int((left - count * validating) * len(usual) / sum(usual)))
+        return Plan(steps, math.ceil(steps / count))
+
+    # ---- the loop ------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Record]:
+        """Train to the end of the plan, or until sweeps converge.
+
+        Yields:
+            A record after every step; `state_dict` is whole at that moment.
+
+        Raises:
+            DivergedError: If non-finite numbers come back after three rollbacks.
+        """
+        while self.progress.step < self.plan.steps and not self.progress.converged:
+            yield self._advance()
+
+    def _advance(self) -> Record:
+        progress, begun = self.progress, time.perf_counter()
+        lr = self.options.lr_at(progress.step, self.plan.steps) * progress.lr_scale
+        losses = self._step()
+        progress.step += 1
+        if losses:
+            progress.streak = 0
+        else:
+            progress.skipped += 1
+            progress.streak += 1
+            if progress.streak == _STREAK:
+                self._roll_back()
+                progress = self.progress
+        last = progress.step >= self.plan.steps or progress.converged
+        due = progress.step > 0 and progress.step % self.plan.validate_every == 0
+        validated = (due or last) and progress.streak == 0
+        if validated and not self.finite():
+            # a finite loss can still have moved the weights out of the numbers
+            self._roll_back()
+            progress, validated = self.progress, False
+        value = self._validate() if validated else None
+        best = math.inf if progress.best is None else progress.best
+        if value is not None and value < best:
+            progress.best, progress.best_step = value, progress.step
+        progress.seconds += time.perf_counter() - begun
+        if validated:
+            self._good = self.state_dict()
+        epoch = progress.step / self.steps_per_epoch
+        return Record(
+            progress.step, epoch, progress.seconds, lr, losses, value, validated, progress.skipped
+        )
+
+    def _step(self) -> dict[str, float]:
+        """One cycle of turns, or one sweep; its scalars, or nothing if it was skipped."""
+        with seeded(self.options.seed, self.progress.step):
+            if isinstance(self.model, Swept):
+                batches = (self._place(batch) for batch in self.train.batches(_SWEEP_BATCH))
+                scalars = self.model.update(batches)
+                self.progress.converged = bool(scalars.pop("converged", 0.0))
+                return scalars
+            losses: dict[str, float] = {}
+            lr = self.options.lr_at(self.progress.step, self.plan.steps) * self.progress.lr_scale
+            for number, turn in enumerate(self.turns):
+                scalars = self._turn(number, turn, lr)
+                if not all(map(math.isfinite, scalars.values())):
+                    return {}
+                prefix = f"{turn}/" if len(self.turns) > 1 else ""
+                losses |= {prefix + name: value for name, value in scalars.items()}
+            assert self.average is not None
+            self.average.update_parameters(self.model)
+            self.progress.average_updates += 1
+            return losses
+
+    def _turn(self, number: int, turn: str, lr: float) -> dict[str, float]:
+        """One player's move; with a non-finite loss or gradient it stays where it is."""
+        optimizer, count = self.optimizers[turn], self.options.accumulate
+        totals: dict[str, float] = {}
+        for part in range(count):
+            position = (self.progress.step * len(self.turns) + number) * count + part
+            scalars = self.wrapped.loss(*self._place(self._draw(position)), turn=turn)
+            self.fabric.backward(scalars["loss"] / count)
+            for name, value in scalars.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / count
+        norm = self.fabric.clip_gradients(
+            self.wrapped, optimizer, max_norm=self.options.clip or math.inf,
+            error_if_nonfinite=False,
+        )  # fmt: skip
+        if norm is not None and not math.isfinite(float(norm)):
+            totals["gradient norm"] = float(norm)
+        if all(map(math.isfinite, totals.values())):
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+        optimizer.zero_grad()
+        return totals
+
+    def finite(self) -> bool:
+        """Whether every weight is a number."""
+        return all(bool(value.isfinite().all()) for value in self.model.parameters())
+
+    def _roll_back(self) -> None:
+        """Go back to the last good state with half the learning rate, three times at most."""
+        spent, skipped = self.progress.rollbacks + 1, self.progress.skipped
+        scale, seconds = self.progress.lr_scale / 2, self.progress.seconds
+        if spent > _ROLLBACKS:
+            raise DivergedError(
+                f"step {self.progress.step}: the loss or its gradient is not finite, and was not "
+                f"after {_ROLLBACKS} rollbacks with half the learning rate each: lower --lr"
+            )
+        self.load_state_dict(self._good)
+        self.progress.rollbacks, self.progress.skipped = spent, skipped
+        self.progress.lr_scale, self.progress.seconds = scale, seconds
+
+    @torch.no_grad()
+    def _validate(self) -> float | None:
+        """Mean negative log-likelihood of the average model, nats per observation."""
+        model = self.averaged
+        if not isinstance(model, Likelihood):
+            return None
+        model.eval()
+        total, count = 0.0, 0
+        for x, context in self.validation.batches(256):
+            x, context = self._place((x, context))
+            keep = min(len(x), VALIDATION_SIZE - count)
+            told = None if context is None else context[:keep]
+            total -= float(model.log_likelihood(x[:keep], told).double().sum())
+            count += keep
+            if count >= VALIDATION_SIZE:
+                break
+        if isinstance(model, Swept):
+            model.train()
+        return total / count
+
+    # ---- parts ---------------------------------------------------------------------------------
+
+    @property
+    def averaged(self) -> Model:
+        """The model that is kept: the average of the weights, or the swept model itself."""
+        module = self.model if self.average is None else self.average.module
+        assert isinstance(module, Model)
+        return module
+
+    def _average_parameters(
+        self, averages: list[Tensor], parameters: list[Tensor], _: Tensor
+    ) -> None:
+        # early averages look back over a tenth of the steps so far, not at the initialisation
+        count = self.progress.average_updates
+        decay = min(self.options.ema, (1 + count) / (10 + count))
+        torch._foreach_lerp_(averages, parameters, 1 - decay)
+
+    def _optimizer(self, player: torch.nn.Module) -> AdamW:
+        options = self.options
+        return AdamW(
+            player.parameters(), lr=options.lr, betas=options.betas,
+            weight_decay=options.weight_decay, fused=self.fabric.device.type in ("cpu", "cuda"),
+        )  # fmt: skip
+
+    def _draw(self, position: int) -> tuple[Tensor, Tensor | None]:
+        """The batch at a position of the endless stream of shuffled epochs."""
+        epoch, number = divmod(position, len(self.train) // self.batch)
+        if self._order is None or self._order[0] != epoch:
+            with seeded(self.options.seed, _SHUFFLE, epoch):
+                self._order = (epoch, torch.randperm(len(self.train)))
+        chosen = self._order[1][number * self.batch : (number + 1) * self.batch]
+        return self.train.batch(chosen, epoch=epoch)
+
+    def _place(self, batch: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
+        """The batch on the device, with the context that the model takes."""
+        x, context = batch
+        device = self.fabric.device
+        wanted = context if self.model.context != "none" else None
+        return x.to(device), None if wanted is None else wanted.to(device)
+
+    # ---- state ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the training depends on, copied."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            "progress": asdict(self.progress),
+        }
+        copied: dict[str, Any] = detached_copy(state)
+        return copied
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a state; its tensors are copied."""
+        state = detached_copy(state)
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.progress = Progress(**state["progress"])
+        self._good = state
+
+
+# keys of the random streams that belong to no step
+_PREPARE, _SHUFFLE = -1, -2
+_PREPARE_SIZE = 10_000
+_SWEEP_BATCH = 1024
+_STREAK = 3
+_ROLLBACKS = 3
+
+
+def make_fabric(options: Options) -> Fabric:
+    """The engine for a device and a precision.
+
+    Raises:
+        UsageError: If the machine lacks the device.
+    """
+    known = ("auto", "cpu", "cuda", "mps")
+    if options.device not in known:
+        raise UsageError(f"device is one of {', '.join(known)}, got {options.device!r}")
+    available = {
+        "auto": True,
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not available[options.device]:
+        raise UsageError(f"this machine or this build of torch has no {options.device}: use cpu")
+    precision = {"32": "32-true", "bf16": "bf16-mixed"}[options.precision]
+    return Fabric(accelerator=options.device, devices=1, precision=precision)  # type: ignore[arg-type]

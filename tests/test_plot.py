@@ -1,0 +1,152 @@
+"""Grids show every pixel as it is; curves are sound SVG with each name where it can be read."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from simulacra import plot
+from simulacra.errors import UsageError
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(svg: bytes) -> dict[str, float]:
+    """The words in an SVG with their heights from the top, where it gives them."""
+    found = ElementTree.fromstring(svg).iter(f"{SVG}text")
+    return {t.text or "": float(t.get("y", "nan")) for t in found}
+
+
+def falling(last: float, n: int = 20) -> dict[str, list[float | None]]:
+    """A learning curve that falls steeply and levels out."""
+    return {"s": [float(i + 1) for i in range(n)], "v": [last + 9 * math.exp(-i) for i in range(n)]}
+
+
+def test_a_grid_places_every_pixel_and_leaves_grey_gaps() -> None:
+    pictures = torch.arange(12).reshape(3, 1, 2, 2) / 255
+    image = np.asarray(plot.grid(pictures, columns=2, scale=3, gap=2))
+    assert image.shape == (2 * 6 + 2, 2 * 6 + 2)
+    expected = np.full((14, 14), 128)
+    for i, (top, left) in enumerate([(0, 0), (0, 8), (8, 0)]):
+        for row in range(2):
+            for column in range(2):
+                at = (
+                    slice(top + 3 * row, top + 3 * row + 3),
+                    slice(left + 3 * column, left + 3 * column + 3),
+                )
+                expected[at] = 4 * i + 2 * row + column
+    assert (image == expected).all()
+
+
+def test_a_grid_keeps_colours_and_rounds_to_the_nearest() -> None:
+    colour = torch.tensor([0.0, 0.5, 1.0]).reshape(1, 3, 1, 1).expand(1, 3, 2, 4)
+    image = plot.grid(colour, scale=1)
+    assert (image.mode, image.size) == ("RGB", (4, 2))
+    assert {image.getpixel((x, y)) for x in range(4) for y in range(2)} == {(0, 128, 255)}
+
+
+@pytest.mark.parametrize(
+    ("side", "tile"), [(8, 48), (16, 48), (28, 56), (32, 64), (64, 64), (4, 48)]
+)
+def test_the_default_scale_makes_tiles_of_about_fifty_pixels(side: int, tile: int) -> None:
+    assert plot.grid(torch.zeros(9, 1, side, side), gap=0).size == (3 * tile, 3 * tile)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "options", "says"),
+    [
+        (torch.zeros(3, 8, 8), {}, r"\(3, 8, 8\)"),
+        (torch.zeros(3, 2, 8, 8), {}, "1 or 3 channels"),
+        (torch.zeros(0, 1, 8, 8), {}, "at least one"),
+        (torch.zeros(3, 1, 8, 8, dtype=torch.long), {}, "spec.to_float"),
+        (torch.full((1, 1, 2, 2), math.nan), {}, "4 values that are not"),
+        (torch.full((1, 1, 2, 2), math.inf), {}, "finite"),
+        (torch.full((1, 1, 2, 2), 1.01), {}, "1.01"),
+        (torch.full((1, 1, 2, 2), -0.01), {}, "-0.01"),
+        (torch.zeros(3, 1, 8, 8), {"columns": 0}, "columns"),
+        (torch.zeros(3, 1, 8, 8), {"scale": 0}, "scale"),
+        (torch.zeros(3, 1, 8, 8), {"gap": -1}, "gap"),
+    ],
+)
+def test_what_is_no_picture_is_refused(
+    pictures: torch.Tensor, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        plot.grid(pictures, **options)
+
+
+def test_png_and_save_keep_the_pixels(tmp_path: Path) -> None:
+    image = plot.grid(torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)))
+    (tmp_path / "bytes.png").write_bytes(plot.png(image))
+    plot.save(image, tmp_path / "saved.png")
+    for name in ("bytes.png", "saved.png"):
+        with Image.open(tmp_path / name) as again:
+            assert again.format == "PNG"
+            assert (np.asarray(again) == np.asarray(image)).all()
+
+
+def test_a_save_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"before")
+
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        plot.save(plot.grid(torch.zeros(1, 1, 2, 2)), path)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_curves_are_xml_with_words_as_words() -> None:
+    series = {"pixelcnn": falling(1.8), "<b>&$x$": falling(2.4), "模型": falling(3.1)}
+    svg = plot.curves(series, x="s", y="v", x_label="training, seconds", y_label="bits $")
+    assert {*series, "training, seconds"} <= set(texts(svg))
+    assert any(text.startswith("bits $") for text in texts(svg))
+    assert svg == plot.curves(series, x="s", y="v", x_label="training, seconds", y_label="bits $")
+
+
+def test_names_stand_in_the_order_of_the_ends_and_apart() -> None:
+    series = {f"m{i}": falling(2 + 0.001 * i) for i in (3, 0, 4, 1, 2)}
+    heights = texts(plot.curves({**series, "far": falling(3)}, x="s", y="v"))
+    placed = [heights[f"m{i}"] for i in range(5)]
+    assert all(a - b > 11 for a, b in zip(placed, placed[1:], strict=False))
+    assert heights["far"] < placed[-1] - 60
+
+
+def test_steep_beginnings_are_cut_off_and_it_says_so() -> None:
+    steep = texts(plot.curves({"a": falling(1.8)}, x="s", y="v"))
+    assert any("steep beginnings are cut off" in text for text in steep)
+    assert max(float(text) for text in steep if text[0].isdigit() and "." in text) < 4
+    gentle = {"s": [0.0, 1.0, 2.0, 3.0], "v": [4.0, 3.0, 2.0, 1.0]}
+    assert not any("cut off" in text for text in texts(plot.curves({"a": gentle}, x="s", y="v")))
+
+
+def test_unmeasured_points_are_passed_over_and_infinite_ones_leave_a_hole() -> None:
+    def strokes(values: list[float | None]) -> int:
+        columns: dict[str, list[float | None]] = {"s": [0, 1, 2, 3, 4], "v": values}
+        root = ElementTree.fromstring(plot.curves({"a": columns}, x="s", y="v"))
+        line = next(g for g in root.iter(f"{SVG}g") if g.get("id") == "curve-0")
+        return str(next(line.iter(f"{SVG}path")).get("d")).count("M")
+
+    assert strokes([1.0, 1.5, None, 1.2, 1.4]) == 1
+    assert strokes([1.0, 1.5, math.inf, 1.2, 1.4]) == 2
+    assert strokes([1.0, 1.5, 1.2, 1.4, math.nan]) == 1
+
+
+def test_curves_without_a_point_or_with_a_ragged_column_are_refused() -> None:
+    with pytest.raises(UsageError, match="at least one finite value"):
+        plot.curves({"a": {"s": [1.0], "v": [None]}}, x="s", y="v")
+    with pytest.raises(UsageError, match="'a': 2 values of 's', 1 of 'v'"):
+        plot.curves({"a": {"s": [1.0, 2.0], "v": [1.0]}}, x="s", y="v")
