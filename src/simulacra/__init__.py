@@ -10,7 +10,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simulacra.compare import compare
     from simulacra.data.catalogue import load as load_data
     from simulacra.evaluate.likelihood import likelihood
     from simulacra.options import Budget, Options
@@ -26,7 +25,6 @@ _PLACES = {
     "Run": ("simulacra.run", "Run"),
     "Training": ("simulacra.train", "Training"),
     "build": ("simulacra.registry", "build"),
-    "compare": ("simulacra.compare", "compare"),
     "find": ("simulacra.registry", "find"),
     "likelihood": ("simulacra.evaluate.likelihood", "likelihood"),
     "load_data": ("simulacra.data.catalogue", "load"),
@@ -34,7 +32,7 @@ _PLACES = {
 
 __all__ = [
     "Budget", "DataSpec", "Options", "Run", "Training",
-    "build", "compare", "find", "likelihood", "load_data",
+    "build", "find", "likelihood", "load_data",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,8 +109,8 @@ def compare(
             outcome = run.train(
                 data,
                 code=name,
-                on_start=lambda training, _, name=name: watcher.on_start(name, training),
-                on_record=lambda record, name=name: watcher.on_record(name, record),
+                on_start=partial(_told_start, watcher, name),
+                on_record=partial(watcher.on_record, name),
                 should_stop=should_stop,
             )
             stopped = not outcome.finished
@@ -127,6 +128,10 @@ def compare(
     if not stopped:
         write_report(folder, results, pictures)
     return results
+
+
+def _told_start(watcher: Watcher, name: str, training: Training, _: list[str]) -> None:
+    watcher.on_start(name, training)
 
 
 def recorded(folder: Path) -> dict[str, Any]:
@@ -168,8 +173,8 @@ def _run(
     folder: Path,
     name: str,
     data: Dataset,
-    options: dict[str, Any],
-    keywords: dict[str, Any],
+    options: Mapping[str, Any],
+    keywords: Mapping[str, Any],
     budget: Budget,
 ) -> Run:
     """The run of a model: the one that is there, or a new one."""
@@ -178,7 +183,7 @@ def _run(
         return Run.open(place)
     chosen = Options(**{**registry.preset(name), **options})
     return Run.create(
-        place, model=name, keywords=keywords, data=data, options=chosen, budget=budget
+        place, model=name, keywords=dict(keywords), data=data, options=chosen, budget=budget
     )
 
 

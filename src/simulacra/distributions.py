@@ -39,7 +39,7 @@ class Logistic(Distribution):
         return logsigmoid(z) + logsigmoid(-z) - self.scale.log()
 
     @torch.no_grad()
-    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """By the inverse distribution function."""
         shape = self._extended_shape(torch.Size(sample_shape))
         return self.loc + self.scale * _logistic_variates(shape, self.loc)
@@ -95,7 +95,7 @@ class Discretised(Distribution, ABC):
         return self.log_mass(lower, upper)
 
     @torch.no_grad()
-    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Levels as int64."""
         shape = self._extended_shape(torch.Size(sample_shape))
         y = self.loc + self.scale * self.draw(shape)

@@ -52,7 +52,7 @@ class Model(nn.Module, ABC):
         """The keywords that this model was built with."""
         return {name: getattr(self, name) for name in self.signature()}
 
-    def player(self, turn: str) -> nn.Module:  # noqa: ARG002 (a game's models use it)
+    def player(self, turn: str) -> nn.Module:
         """The module that moves in a turn: the model itself, unless it is a game."""
         return self
 

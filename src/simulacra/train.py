@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -313,12 +313,12 @@ class Training:
         return module
 
     def _average_parameters(
-        self, averages: list[Tensor], parameters: list[Tensor], _: Tensor
+        self, averages: Sequence[Tensor], parameters: Sequence[Tensor], _: Tensor | int
     ) -> None:
         # early averages look back over a tenth of the steps so far, not at the initialisation
         count = self.progress.average_updates
         decay = min(self.options.ema, (1 + count) / (10 + count))
-        torch._foreach_lerp_(averages, parameters, 1 - decay)
+        torch._foreach_lerp_(list(averages), list(parameters), 1 - decay)
 
     def _optimizer(self, player: torch.nn.Module) -> AdamW:
         options = self.options

@@ -31,11 +31,6 @@ def _no_data_variable(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
     monkeypatch.delenv("SIMULACRA_DATA", raising=False)
 
 
-def idx_bytes(array: np.ndarray) -> bytes:
-    """An array of bytes in IDX form."""
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
-
-
 @pytest.fixture
 def small_mnist(tmp_path: Path) -> Callable[..., Path]:
     """Writes MNIST's four files with 60 train and 20 test images into a folder."""
@@ -48,8 +43,9 @@ def small_mnist(tmp_path: Path) -> Callable[..., Path]:
             images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
             labels = rng.integers(0, 10, count, dtype=np.uint8)
             for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-                with gzip.open(place / f"{part}-{kind}-ubyte.gz", "wb") as stream:
-                    stream.write(idx_bytes(array))
+                header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+                packed = gzip.compress(header + array.tobytes())
+                (place / f"{part}-{kind}-ubyte.gz").write_bytes(packed)
         return tmp_path
 
     return write

@@ -9,6 +9,8 @@ from simulacra.data.dataset import Observations
 from simulacra.data.splits import arrange, hold_out, permutation, split_all
 from simulacra.errors import DataError
 
+PERMUTATION = [6, 8, 1, 3, 5, 4, 7, 0, 2, 9]
+
 
 def numbered(n: int) -> Observations:
     return Observations(torch.arange(n, dtype=torch.int32)[:, None])
@@ -70,6 +72,3 @@ def test_ready_splits_are_kept() -> None:
 def test_half_ready_splits_are_refused(sizes: dict[str, int], message: str) -> None:
     with pytest.raises(DataError, match=message):
         arrange({name: numbered(n) for name, n in sizes.items()}, Path("some.npz"))
-
-
-PERMUTATION = [0]

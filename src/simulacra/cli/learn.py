@@ -42,7 +42,7 @@ def train(
     budget: str = "60s",
     out: Out = None,
     set_: Set = [],  # noqa: B006 (read only)
-    flags: DataFlags = DataFlags(),  # noqa: B008
+    flags: DataFlags = DataFlags(),
     training: TrainingFlags = TrainingFlags(),
 ) -> None:
     """Train a model on data, into a run folder.
@@ -56,7 +56,7 @@ def train(
         flags: How the data are read.
         training: How to train.
     """
-    from simulacra.run import Run
+    from simulacra.run import Run, new_folder
 
     keywords, length = registry.parse_assignments(set_), Budget.parse(budget)
     registry.find(model)
@@ -78,13 +78,13 @@ def resume(run: Path, /, *, data_dir: Path | None = None, code: Code = None) -> 
         data_dir: Folder that holds the data's files, if it moved.
         code: file.py:Class of a model of your own.
     """
-    from simulacra import compare as comparison
+    from simulacra.compare import RECORD, recorded
     from simulacra.data.catalogue import load
     from simulacra.run import Run
 
     folder = run_folder(run)
-    if (folder / comparison.RECORD).is_file():
-        asked = comparison.recorded(folder)
+    if (folder / RECORD).is_file():
+        asked = recorded(folder)
         read = asked.pop("data") | ({"data_dir": str(data_dir)} if data_dir else {})
         _compare(load(**read), folder, **asked)
         return
@@ -133,7 +133,7 @@ def compare(
     out: Out = None,
     set_: Set = [],  # noqa: B006 (read only)
     draws: int = 64,
-    flags: DataFlags = DataFlags(),  # noqa: B008
+    flags: DataFlags = DataFlags(),
     training: TrainingFlags = TrainingFlags(),
     json: Json = False,
 ) -> None:
@@ -150,6 +150,8 @@ def compare(
         training: How to train.
         json: Print JSON.
     """
+    from simulacra.run import new_folder
+
     names = [name.strip() for name in models.split(",") if name.strip()]
     keywords: dict[str, dict[str, str]] = {}
     for assignment in set_:

@@ -44,7 +44,7 @@ class Observations:
         """Number of observations."""
         return self.x.shape[0]
 
-    def batch(self, indices: Tensor, *, epoch: int = 0) -> tuple[Tensor, Tensor | None]:  # noqa: ARG002 (noise differs by epoch)
+    def batch(self, indices: Tensor, *, epoch: int = 0) -> tuple[Tensor, Tensor | None]:
         """The observations at some places.
 
         Args:

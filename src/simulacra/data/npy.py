@@ -51,7 +51,7 @@ class NpzFile:
         DataError: If it is not a zip archive.
     """
 
-    def __init__(self, path: Path) -> None:  # noqa: D107 (the class says it)
+    def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._archive = zipfile.ZipFile(path)

@@ -31,13 +31,14 @@ def verdict(results: Record) -> str:
     most = "the fewest bits per dimension" if unit == "bits/dim" else "the highest log-likelihood"
     told = [f"{m['model']} {_figure(m['likelihood'], unit)} {unit}" for m in ranked]
     winners = [m for m in ranked if _tie(ranked[0], m, unit)]
+    skilled = sum(bool(m.get("likelihood") and not m.get("failed")) for m in models)
+    field = f"the {len(ranked)} models with a {'finite ' * (skilled > len(ranked))}likelihood"
     says = [f"{where} no model has a likelihood that could be compared: nothing is ranked here."]
     if len(ranked) == 1:
         says = [f"{where} only one model has a likelihood that can be compared: {told[0]}."]
     elif len(winners) == 1:
         says = [
-            f"{where} {ranked[0]['model']} gives {most} among the {len(ranked)} models with a "
-            f"likelihood ({told[0]}; next: {told[1]})."
+            f"{where} {ranked[0]['model']} gives {most} among {field} ({told[0]}; next: {told[1]})."
         ]
     elif winners:
         why = "they differ" if len(winners) == 2 else "each differs from the first"
@@ -45,8 +46,8 @@ def verdict(results: Record) -> str:
         if any(_error(m) is None for m in winners):
             why = "without standard errors nothing tells them apart"
         says = [
-            f"{where} {_and([m['model'] for m in winners])} tie for {most} among the {len(ranked)} "
-            f"models with a likelihood ({'; '.join(told[: len(winners)])}): {why}."
+            f"{where} {_and([m['model'] for m in winners])} tie for {most} among "
+            f"{field} ({'; '.join(told[: len(winners)])}): {why}."
         ]
     # A bound that lost or tied might hide a better model; a bound that won alone cannot.
     loose = [m["model"] for m in ranked if not _exact(m["likelihood"]) and [m] != winners]
@@ -57,8 +58,8 @@ def verdict(results: Record) -> str:
     trained = [m for m in models if not m.get("failed")]
     for m in trained:
         if m.get("likelihood") and _loss(m, unit) is None:
-            lost = _not_finite(m["likelihood"]) or "its likelihood on the test split is not finite"
-            says.append(f"{m['model']} is not ranked: {lost}.")
+            lost = f"not finite for {_lost(m['likelihood']) or 'the mean of the'}"
+            says.append(f"{m['model']} is not ranked: its likelihood is {lost} test observations.")
     without = [m for m in trained if not m.get("likelihood")]
     given = [m["model"] for m in without if m.get("likelihood_given_label")]
     none = [m["model"] for m in without if not m.get("likelihood_given_label")]
@@ -86,7 +87,7 @@ def table(results: Record) -> list[dict[str, str]]:
         if conditional:
             row[f"{_heading(unit)} given the label"] = _cell(given, unit) if given else NONE
         if failed:
-            row |= {heading: NONE for heading in list(row)[1:]}
+            row |= dict.fromkeys(list(row)[1:], NONE)
             row[_heading(unit)] = f"failed: {failed}"
         kind = m.get("step_name") or "steps"
         row |= {
@@ -96,7 +97,7 @@ def table(results: Record) -> list[dict[str, str]]:
             "steps": _count(m.get("steps")) + ("" if kind == "steps" else f" {kind}"),
         }
         if unit == "bits/dim":
-            row["nats per observation"] = _nats(likelihood)
+            row["nats, per observation"] = _nats(likelihood)
         row["1 sample, s"] = _seconds(m.get("seconds_for_1"))
         row["64 samples, s"] = _seconds(m.get("seconds_for_64"))
         row["can"] = ", ".join(m.get("capabilities") or []) or NONE
@@ -164,16 +165,16 @@ def _bound(unit: str) -> str:
     return "≤" if unit == "bits/dim" else "≥"
 
 
-def _not_finite(likelihood: Record) -> str:
-    """How many test observations have no finite likelihood, in words; empty if none."""
+def _lost(likelihood: Record) -> str:
+    """How many test observations have no finite likelihood, `3 of 359`; empty if none."""
     count, of = likelihood.get("non_finite") or 0, likelihood.get("observations")
-    return f"{count:,}{f' of {of:,}' if of else ''} not finite" if count else ""
+    return f"{count:,}{f' of {of:,}' if of else ''}" if count else ""
 
 
 def _loss(model: Record, unit: str) -> float | None:
     """The figure that ranks, lower is better; `None` where there is none to stand on."""
-    likelihood = model.get("likelihood")
-    if not likelihood or model.get("failed") or likelihood.get("non_finite"):
+    likelihood = model.get("likelihood") or {}
+    if model.get("failed") or likelihood.get("non_finite"):
         return None
     bits, nats = likelihood.get("bits_per_dim"), likelihood.get("nats")
     value = bits if unit == "bits/dim" else None if nats is None else -nats
@@ -209,7 +210,7 @@ def _tie(best: Record, other: Record, unit: str) -> bool:
 def _error(model: Record) -> float | None:
     """Standard error of a model's figure; `None` if unknown."""
     error = model["likelihood"].get("standard_error")
-    return float(error) if error is not None and math.isfinite(error) else None
+    return error if error is not None and math.isfinite(error) else None
 
 
 def _figure(likelihood: Record, unit: str) -> str:
@@ -227,7 +228,8 @@ def _cell(likelihood: Record | None, unit: str) -> str:
     """A figure as the table has it, with the count of what is not finite behind a semicolon."""
     if not likelihood:
         return "no likelihood"
-    return "; ".join(filter(None, [_figure(likelihood, unit), _not_finite(likelihood)]))
+    lost = _lost(likelihood)
+    return _figure(likelihood, unit) + (f"; {lost} not finite" if lost else "")
 
 
 def _nats(likelihood: Record | None) -> str:
@@ -273,9 +275,9 @@ def _cells(rows: Sequence[Mapping[str, str]]) -> list[dict[str, dict[str, str]]]
     split: list[dict[str, dict[str, str]]] = [{} for _ in rows]
     for cells, row in zip(split, rows, strict=True):
         for heading, text in row.items():
-            figure, _, loud = text.partition("; ") if text[:1] in "=≤≥" else (text, "", "")
-            head, mark, error = figure.partition(" ± ")
-            cells[heading] = {"head": head, "error": f"± {error}" if mark else "", "loud": loud}
+            parts = re.fullmatch(r"([=≤≥] [^±;(]*[^±;( ])?( [±(][^;]*)?(?:; (.*))?", text)
+            head, error, loud = parts.groups("") if parts and parts[1] else (text, "", "")
+            cells[heading] = {"head": head, "error": error.strip(), "loud": loud}
     for heading in rows[0] if rows else ():
         column = [cells[heading] for cells in split]
         found = [re.fullmatch(r"(?:[=≤≥<] ?)?−?[\d,]+(\.\d+)?", c["head"]) for c in column]

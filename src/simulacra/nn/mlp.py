@@ -12,6 +12,8 @@ def mlp(
     hidden: Sequence[int],
     outputs: int,
     activation: Callable[[], nn.Module] = nn.ReLU,
+    *,
+    zero: bool = False,
 ) -> nn.Sequential:
     """A network of linear layers with an activation between them.
 
@@ -20,9 +22,14 @@ def mlp(
         hidden: Widths between.
         outputs: Width of the output `(N, outputs)`, which has no activation.
         activation: Makes one activation module.
+        zero: Start with an output of 0.
     """
     layers: list[nn.Module] = []
     for width in hidden:
         layers += [nn.Linear(inputs, width), activation()]
         inputs = width
-    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+    last = nn.Linear(inputs, outputs)
+    if zero:
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+    return nn.Sequential(*layers, last)

@@ -64,10 +64,9 @@ class GAN(Latent):
         super().__init__(spec)
         self.latent, self.hidden, self.objective = latent, tuple(hidden), objective
         self.dropout, self.context = dropout, context
-        self.told = nn.ModuleDict(
-            {player: ContextEmbedding(context, spec, 32) for player in self.turns}
-        )
-        width = self.told["generator"].width
+        told = {player: ContextEmbedding(context, spec, 32) for player in self.turns}
+        width = told["generator"].width
+        self.told = nn.ModuleDict(told)
         self.generator = mlp(latent + width, hidden, spec.dims)
         self.discriminator = mlp(
             spec.dims + width,

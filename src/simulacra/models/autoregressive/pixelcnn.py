@@ -21,6 +21,31 @@ from simulacra.spec import DataSpec
 Apply = Callable[[MaskedConv2d, Tensor], Tensor]
 
 
+class ResidualBlock(nn.Module):
+    """2h → h → h (k×k) → 2h features, added to the input (figure 5, left).
+
+    Args:
+        channels: h.
+        kernel_size: k.
+        colours: Colours of a pixel, one after another.
+        dropout: Probability of dropping a feature.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, colours: int, dropout: float) -> None:
+        super().__init__()
+        conv = partial(MaskedConv2d, mask="B", colours=colours)
+        self.narrow = conv(2 * channels, channels, 1)
+        self.masked = conv(channels, channels, kernel_size)
+        self.widen = conv(channels, 2 * channels, 1)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor, bias: Tensor, apply: Apply) -> Tensor:
+        """The features after the block; see `PixelCNN._network` for `apply`."""
+        inner = apply(self.narrow, relu(h + bias))
+        inner = apply(self.masked, relu(inner))
+        return h + apply(self.widen, self.drop(relu(inner)))
+
+
 class PixelCNN(Autoregressive):
     """Masked convolutions predict each pixel from the pixels above and to the left.
 
@@ -71,21 +96,16 @@ class PixelCNN(Autoregressive):
         self.kernel_size, self.first_kernel_size = kernel_size, first_kernel_size
         self.context = context
         self.colours = spec.event_shape[0]
-        conv = partial(MaskedConv2d, mask="B", colours=self.colours)
         wide = 2 * channels
         self.first = MaskedConv2d(
             input_channels(spec), wide, first_kernel_size, mask="A", colours=self.colours
         )
         self.blocks = nn.ModuleList(
-            nn.ModuleList(
-                [conv(wide, channels, 1), conv(channels, channels, kernel_size),
-                 conv(channels, wide, 1)]
-            )
-            for _ in range(layers)
-        )  # fmt: skip
-        self.hidden = conv(wide, wide, 1)
-        self.logits = conv(wide, self.colours * spec.levels, 1)
-        self.drop = nn.Dropout(dropout)
+            ResidualBlock(channels, kernel_size, self.colours, dropout) for _ in range(layers)
+        )
+        pixelwise = partial(MaskedConv2d, kernel_size=1, mask="B", colours=self.colours)
+        self.hidden = pixelwise(wide, wide)
+        self.logits = pixelwise(wide, self.colours * spec.levels)
         self.context_features = ContextEmbedding(context, spec, channels)
         self.biases = nn.ModuleList(
             nn.Linear(self.context_features.width, wide, bias=False)
@@ -95,10 +115,8 @@ class PixelCNN(Autoregressive):
     def _network(self, x: Tensor, biases: list[Tensor], apply: Apply) -> Tensor:
         """The network, written once: `apply` runs a layer in its parallel or its cached form."""
         h = apply(self.first, x) + biases[0]
-        for (narrow, masked, widen), bias in zip(self.blocks, biases[1:], strict=True):
-            inner = apply(narrow, relu(h + bias))
-            inner = apply(masked, relu(inner))
-            h = h + apply(widen, self.drop(relu(inner)))
+        for block, bias in zip(self.blocks, biases[1:], strict=True):
+            h = block(h, bias, apply)
         return apply(self.logits, relu(apply(self.hidden, relu(h))))
 
     def _biases(self, context: Tensor | None, like: Tensor) -> list[Tensor]:

@@ -58,16 +58,14 @@ class NICE(Flow):
         # the halves are the even and the odd values: (seen, changed) for even and odd couplings
         halves = ((spec.dims + 1) // 2, spec.dims // 2)
         self.m = nn.ModuleList(
-            mlp(halves[i % 2] + told, hidden, halves[1 - i % 2]) for i in range(couplings)
-        )
-        for network in self.m:
             # every coupling starts as the identity
-            nn.init.zeros_(network[-1].weight)
-            nn.init.zeros_(network[-1].bias)
+            mlp(halves[i % 2] + told, hidden, halves[1 - i % 2], zero=True)
+            for i in range(couplings)
+        )
         self.s = nn.Parameter(torch.zeros(spec.dims))
 
     @property
-    def base(self) -> Independent:
+    def base(self) -> Independent[Logistic]:
         """Independent standard logistic codes (equation 9)."""
         zero = torch.zeros(self.spec.event_shape, dtype=self.s.dtype, device=self.s.device)
         return Independent(Logistic(zero, torch.ones_like(zero)), zero.ndim)

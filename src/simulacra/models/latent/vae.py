@@ -83,14 +83,14 @@ class VAE(Likelihood, Encoding, Latent):
         self.encoder = mlp(pixels + told, hidden, 2 * latent)
         self.decoder = mlp(latent + told, hidden[::-1], spec.dims * parameters[self.kind])
 
-    def posterior(self, x: Tensor, context: Tensor | None = None) -> Independent:
+    def posterior(self, x: Tensor, context: Tensor | None = None) -> Independent[Normal]:
         """q(z | x), a diagonal Gaussian over codes; batch `(N,)`, event `(latent,)`."""
         inputs = as_input(x, self.spec, self._dtype).flatten(1)
         told = self.context_features(context, inputs)
         loc, log_scale = self.encoder(torch.cat([inputs, told], 1)).chunk(2, 1)
         return Independent(Normal(loc, log_scale.clamp(-10, 10).exp()), 1)
 
-    def likelihood(self, z: Tensor, context: Tensor | None = None) -> Independent:
+    def likelihood(self, z: Tensor, context: Tensor | None = None) -> Independent[Distribution]:
         """p(x | z) over levels; batch `(N,)`, event `(*event_shape)`."""
         told = self.context_features(context, z)
         raw = self.decoder(torch.cat([z, told], 1)).unflatten(1, (*self.spec.event_shape, -1))

@@ -47,6 +47,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
     log_weights: Tensor
     means: Tensor
     factors: Tensor
+    last_loss: Tensor
 
     def __init__(
         self,
