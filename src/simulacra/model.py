@@ -198,6 +198,15 @@ class Autoregressive(Sampling, Likelihood, Completion):
         indices = torch.arange(self.spec.dims).reshape(self.spec.event_shape)
         return indices.permute(1, 2, 0).flatten() if self.spec.is_image else indices.flatten()
 
+    def blind_spot(self) -> Tensor:
+        """Which earlier values no path of the architecture leads to a later one: none, usually.
+
+        Returns:
+            Booleans `(dims, dims)` over flat event indices: true at [i, j] where i comes before j
+            in `order` and cannot influence it.
+        """
+        return torch.zeros(self.spec.dims, self.spec.dims, dtype=torch.bool)
+
     def log_likelihood(
         self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
     ) -> Tensor:

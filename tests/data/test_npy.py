@@ -55,7 +55,10 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", x=objects)
     with pytest.raises(DataError, match="pickled Python objects"):
         read_npy(tmp_path / "a.npy")
-    with NpzFile(tmp_path / "b.npz") as npz, pytest.raises(DataError, match="pickled Python objects"):
+    with (
+        NpzFile(tmp_path / "b.npz") as npz,
+        pytest.raises(DataError, match="pickled Python objects"),
+    ):
         npz.read("x")
     assert not touched.exists()
 

@@ -176,6 +176,10 @@ def _decoded(
     def read_some(some: list[str]) -> list[NDArray[np.uint8] | _Unreadable]:
         return [read(file) for file in some]
 
+    from PIL import Image
+
+    # Pillow loads its plugins at first need, which threads would do over each other
+    Image.init()
     # Pillow's decoders release the interpreter lock; a task per file would cost as much as a file
     portions = [files[i : i + 64] for i in range(0, len(files), 64)]
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:

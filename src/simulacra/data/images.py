@@ -22,7 +22,7 @@ SUFFIXES = frozenset(
 """Endings of the files that are taken for images, in lower case."""
 
 # by content, not by name: Pillow would hand an EPS called .png to Ghostscript
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "PPM", "TIFF")
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 
 FAULTS = (
     OSError,

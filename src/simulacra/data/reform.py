@@ -162,6 +162,8 @@ def _resize(x: NDArray[Any], side: int, levels: int) -> NDArray[Any]:
         rows = rows.reshape(count, edge, side).transpose(1, 0, 2)
         both = stretch(rows.reshape(edge, count * side), count * side, side)
         squares = both.reshape(side, count, side).transpose(1, 0, 2)
-        # Lanczos overshoots at edges
-        resized[start : start + count] = np.clip(np.rint(squares), 0, levels - 1)
+        if squares.dtype != np.uint8:
+            # Lanczos overshoots at edges
+            squares = np.clip(np.rint(squares), 0, levels - 1)
+        resized[start : start + count] = squares
     return resized.reshape(*x.shape[:2], side, side)

@@ -37,18 +37,15 @@ def verdict(results: Record) -> str:
     if len(ranked) == 1:
         says = [f"{where} only one model has a likelihood that can be compared: {told[0]}."]
     elif len(winners) == 1:
-        says = [
-            f"{where} {ranked[0]['model']} gives {most} among {field} ({told[0]}; next: {told[1]})."
-        ]
+        best = ranked[0]["model"]
+        says = [f"{where} {best} gives {most} among {field} ({told[0]}; next: {told[1]})."]
     elif winners:
         why = "they differ" if len(winners) == 2 else "each differs from the first"
         why += " by less than two combined standard errors"
         if any(_error(m) is None for m in winners):
             why = "without standard errors nothing tells them apart"
-        says = [
-            f"{where} {_and([m['model'] for m in winners])} tie for {most} among "
-            f"{field} ({'; '.join(told[: len(winners)])}): {why}."
-        ]
+        names, figures = _and([m["model"] for m in winners]), "; ".join(told[: len(winners)])
+        says = [f"{where} {names} tie for {most} among {field} ({figures}): {why}."]
     # A bound that lost or tied might hide a better model; a bound that won alone cannot.
     loose = [m["model"] for m in ranked if not _exact(m["likelihood"]) and [m] != winners]
     if loose and len(ranked) > 1:
@@ -58,8 +55,8 @@ def verdict(results: Record) -> str:
     trained = [m for m in models if not m.get("failed")]
     for m in trained:
         if m.get("likelihood") and _loss(m, unit) is None:
-            lost = f"not finite for {_lost(m['likelihood']) or 'the mean of the'}"
-            says.append(f"{m['model']} is not ranked: its likelihood is {lost} test observations.")
+            lost = f"not finite for {_lost(m['likelihood']) or 'the mean of all'} test observations"
+            says.append(f"{m['model']} is not ranked: its likelihood is {lost}.")
     without = [m for m in trained if not m.get("likelihood")]
     given = [m["model"] for m in without if m.get("likelihood_given_label")]
     none = [m["model"] for m in without if not m.get("likelihood_given_label")]

@@ -46,6 +46,16 @@ class ResidualBlock(nn.Module):
         return h + apply(self.widen, self.drop(relu(inner)))
 
 
+def _spread(light: Tensor, kernel_size: int, *, centre: bool) -> Tensor:
+    """Where a masked convolution carries light `(N, 1, H, W)` to, as 0 and 1."""
+    reach = kernel_size // 2
+    kernel = torch.ones(1, 1, reach + 1, kernel_size)
+    kernel[..., -1, reach:] = 0
+    kernel[..., -1, reach] = float(centre)
+    spread = torch.nn.functional.conv2d(light, kernel, padding=reach)
+    return (spread[:, :, : light.shape[2]] > 0).float()
+
+
 class PixelCNN(Autoregressive):
     """Masked convolutions predict each pixel from the pixels above and to the left.
 
@@ -132,6 +142,22 @@ class PixelCNN(Autoregressive):
         biases = [b[:, :, None, None] for b in self._biases(context, inputs)]
         logits = self._network(inputs, biases, lambda layer, h: layer(h))
         return Categorical(logits=logits.unflatten(1, (self.colours, -1)).movedim(2, -1))
+
+    def blind_spot(self) -> Tensor:
+        """Earlier pixels that no path reaches: to the upper right, and beyond the layers' reach.
+
+        See `Autoregressive.blind_spot`.
+        """
+        _, height, width = self.spec.event_shape
+        pixels = height * width
+        # one picture for each pixel: what its light spreads to, layer by layer
+        light = torch.eye(pixels).view(pixels, 1, height, width)
+        lit = _spread(light, self.first_kernel_size, centre=False)
+        for _ in range(self.layers):
+            lit = _spread(lit, self.kernel_size, centre=True)
+        earlier = torch.ones(pixels, pixels).triu(1).bool()
+        blind = earlier & (lit.view(pixels, pixels) == 0)
+        return blind.repeat(self.colours, self.colours)
 
     @torch.no_grad()
     def sample_steps(

@@ -172,6 +172,11 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         """Mean negative log-likelihood, or bound, in nats per observation."""
         return {"loss": -self.log_likelihood(x, context).mean()}
 
+    @property
+    def _log_mixing(self) -> Tensor:
+        """log of the weights, which sum to 1 in whatever type they are in."""
+        return self.log_weights.log_softmax(0)
+
     def _middle(self, x: Tensor) -> Tensor:
         """The middle of each bin, or the vector itself; `(N, D)`."""
         return x.to(self.means.dtype).flatten(1) + (0.5 if self.spec.levels else 0.0)
@@ -180,7 +185,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         """Log p(x, component), `(N, K)`."""
         if self.spec.levels is None or self.covariance == "full":
             return self._log_joint_bound(self._middle(x))
-        return self.log_weights + self._log_values(x.flatten(1)).sum(2)
+        return self._log_mixing + self._log_values(x.flatten(1)).sum(2)
 
     def _log_values(self, x: Tensor) -> Tensor:
         """log-probability of each level under each diagonal component, `(N, K, D)`."""
@@ -213,7 +218,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
             trace = inverses.square().sum((1, 2))
             log_det = 2 * factors.diagonal(dim1=1, dim2=2).log().sum(1)
         constant = y.shape[1] * math.log(2 * math.pi) + log_det + noise * trace
-        return self.log_weights.to(y) - 0.5 * (distance + constant)
+        return self._log_mixing.to(y) - 0.5 * (distance + constant)
 
     # ---- draws ---------------------------------------------------------------------------------
 
@@ -263,7 +268,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
                 log_values = -0.5 * gap.square() - self.factors.log()
             else:
                 log_values = self._log_values(x)
-            log_joint = self.log_weights + (log_values * mask).sum(2)
+            log_joint = self._log_mixing + (log_values * mask).sum(2)
             component = Categorical(logits=log_joint).sample()
             return self.means[component] + self.factors[component] * noise
         # with the observed values first, the Cholesky factor's blocks condition the rest
@@ -277,7 +282,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         ).permute(2, 0, 1)
         log_det = factors.diagonal(dim1=1, dim2=2)[:, :split].log().sum(1)
         component = Categorical(
-            logits=self.log_weights - 0.5 * code.square().sum(2) - log_det
+            logits=self._log_mixing - 0.5 * code.square().sum(2) - log_det
         ).sample()
         code = code[torch.arange(len(y)), component]
         full = torch.cat([code, noise[:, split:]], 1)
