@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-
 from collections.abc import Callable
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from simulacra.model import Autoregressive, Completion, Flow, Likelihood, Model, Sampling
 from simulacra.randomness import seeded
-
 
 
 def randomise(model: Model, scale: float = 0.3, seed: int = 0) -> Model:
@@ -218,9 +216,7 @@ def scores_alone(model: Likelihood) -> None:
     together = model.log_likelihood(x, told, draws=3)
     alone = torch.cat(
         [
-            model.log_likelihood(
-                x[i : i + 1], None if told is None else told[i : i + 1], draws=3
-            )
+            model.log_likelihood(x[i : i + 1], None if told is None else told[i : i + 1], draws=3)
             for i in range(7)
         ]
     )
@@ -253,5 +249,3 @@ def keeps_contexts_apart(model: Model) -> None:
     if isinstance(model, Likelihood):
         scores = [model.log_likelihood(x, c) for c in (told, other)]
         assert scores[0][2] != scores[1][2], "the context changes nothing"
-
-

@@ -6,12 +6,12 @@ import subprocess
 import sys
 from typing import Any
 
-import laws
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+import laws
 from simulacra import registry
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.model import (
@@ -120,9 +120,7 @@ def test_incremental_sampling(name: str, keywords: dict[str, Any], spec: DataSpe
     laws.samples_incrementally(build(name, keywords, spec))
 
 
-@pytest.mark.parametrize(
-    ("name", "keywords", "spec"), cases(Likelihood, "grey", "rgb", "palette")
-)
+@pytest.mark.parametrize(("name", "keywords", "spec"), cases(Likelihood, "grey", "rgb", "palette"))
 def test_samples_agree_with_the_likelihood(
     name: str, keywords: dict[str, Any], spec: DataSpec
 ) -> None:
@@ -238,9 +236,7 @@ def test_contexts_stay_in_their_rows(name: str, keywords: dict[str, Any], spec: 
 
 
 @pytest.mark.parametrize(("name", "keywords", "spec"), cases(Model, "picture"))
-def test_configuration_is_the_keywords(
-    name: str, keywords: dict[str, Any], spec: DataSpec
-) -> None:
+def test_configuration_is_the_keywords(name: str, keywords: dict[str, Any], spec: DataSpec) -> None:
     model = registry.build(name, spec, keywords)
     assert {key: model.keywords[key] for key in keywords} == keywords
     defaults = {key: p.default for key, p in type(model).signature().items()}
@@ -293,4 +289,22 @@ def test_a_saved_model_draws_the_same_in_a_fresh_process(tmp_path: Any) -> None:
         [sys.executable, "-c", LOADED, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == expected
-    assert all(a.split(" ", 2)[2] != b.split(" ", 2)[2] for a, b in zip(expected[::2], expected[1::2], strict=True))
+    assert all(
+        a.split(" ", 2)[2] != b.split(" ", 2)[2]
+        for a, b in zip(expected[::2], expected[1::2], strict=True)
+    )
+
+
+@pytest.mark.parametrize(("name", "keywords", "spec"), cases(Likelihood, "picture"))
+def test_broken_weights_give_scores_that_are_not_finite(
+    name: str, keywords: dict[str, Any], spec: DataSpec
+) -> None:
+    """Never an exception, and never a number: the evaluation counts them."""
+    model = build(name, keywords, spec)
+    x, told = laws.observations(model, 3), laws.contexts(model, 3)
+    with torch.no_grad():
+        for value in (*model.parameters(), *model.buffers()):
+            if value.is_floating_point():
+                value.fill_(torch.nan)
+        scores = model.log_likelihood(x, told)
+    assert not bool(scores.isfinite().any())

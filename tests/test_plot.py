@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -121,7 +122,7 @@ def test_names_stand_in_the_order_of_the_ends_and_apart() -> None:
     series = {f"m{i}": falling(2 + 0.001 * i) for i in (3, 0, 4, 1, 2)}
     heights = texts(plot.curves({**series, "far": falling(3)}, x="s", y="v"))
     placed = [heights[f"m{i}"] for i in range(5)]
-    assert all(a - b > 11 for a, b in zip(placed, placed[1:], strict=False))
+    assert all(a - b > 11 for a, b in pairwise(placed))
     assert heights["far"] < placed[-1] - 60
 
 

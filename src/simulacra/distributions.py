@@ -46,9 +46,9 @@ class Logistic(Distribution):
 
 
 def _logistic_variates(shape: torch.Size, like: Tensor) -> Tensor:
-    # rand can give 0, whose logit is −∞
+    # rand gives multiples of eps / 2; its 0, whose logit is −∞, becomes the middle of its step
     uniform = torch.rand(shape, dtype=like.dtype, device=like.device)
-    return torch.logit(uniform.clamp_min(torch.finfo(like.dtype).tiny))
+    return torch.logit(uniform.clamp_min(torch.finfo(like.dtype).eps / 4))
 
 
 class Discretised(Distribution, ABC):
@@ -122,12 +122,27 @@ class DiscretisedNormal(Discretised):
         mirrored = lower > -upper
         low = torch.where(mirrored, -upper, lower)
         high = torch.where(mirrored, -lower, upper)
-        log_high, log_low = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
+        log_high, log_low = _LogNormalCDF.apply(high), _LogNormalCDF.apply(low)
         return log_high + log1m_exp(log_high - log_low)
 
     def draw(self, shape: torch.Size) -> Tensor:
         """Standard normal variates."""
         return torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+
+
+class _LogNormalCDF(torch.autograd.Function):
+    """log Φ, with a gradient that holds in the tails: torch's is wrong there in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401 (autograd's own object)
+        ctx.save_for_backward(x)
+        return torch.special.log_ndtr(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ANN401
+        """φ(x) / Φ(x)."""
+        (x,) = ctx.saved_tensors
+        return grad * math.sqrt(2 / math.pi) / torch.special.erfcx(-x * math.sqrt(0.5))
 
 
 def log1m_exp(gap: Tensor) -> Tensor:
@@ -156,5 +171,6 @@ def draw_levels(logits: Tensor, uniform: Tensor, temperature: float = 1.0) -> Te
         `(…)` int64.
     """
     cdf = torch.softmax(logits / temperature, -1).cumsum(-1)
-    # the last edge is 1 whatever rounding says, so it is not compared
-    return (uniform.unsqueeze(-1) >= cdf[..., :-1]).sum(-1)
+    # rounding leaves the last edge a little off 1: the draw is of what the levels do sum to, or
+    # whatever is missing would go to the last level, however improbable
+    return (uniform.unsqueeze(-1) * cdf[..., -1:] >= cdf[..., :-1]).sum(-1)

@@ -52,7 +52,8 @@ class DivergedError(SimulacraError):
 def nearest(word: str, known: Iterable[str]) -> str:
     """A sentence that names the known word nearest to `word`, or lists all of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    by_small = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), by_small, n=1, cutoff=0.5)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {by_small[close[0]]!r}?"
     return f"known: {', '.join(names)}" if names else "none are known here"

@@ -49,7 +49,8 @@ class Budget:
 
     def __str__(self) -> str:
         """As `parse` reads it."""
-        return f"{self.amount:g}{self.unit}"
+        whole = self.amount == int(self.amount)
+        return f"{int(self.amount) if whole else self.amount}{self.unit}"
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def keys_of(x: Tensor, seed: int = 0) -> Tensor:
     # + 0.0 makes −0.0 and 0.0 one value
     bits = (flat.double() + 0.0).view(torch.int64) if flat.is_floating_point() else flat.long()
     position = torch.arange(flat.shape[1], device=x.device) + 1
-    return _mix(_mix(bits + position * _GOLDEN).sum(1) + _mix(torch.tensor(seed + 1) * _GOLDEN))
+    return _mix(_mix(bits + position * _GOLDEN).sum(1) + _mix((torch.tensor(seed) + 1) * _GOLDEN))
 
 
 def keys_from(*parts: Tensor | int) -> Tensor:
@@ -94,7 +94,8 @@ def keyed_uniform(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     count = torch.Size(shape).numel()
     position = torch.arange(count, device=keys.device) + 1
     bits = _mix(keys[:, None] + position * _GOLDEN)
-    return ((_shift(bits, 11).double() + 0.5) * 2.0**-53).reshape(-1, *shape)
+    # 52 bits: with 53, adding a half to the largest would round up to 1
+    return ((_shift(bits, 12).double() + 0.5) * 2.0**-52).reshape(-1, *shape)
 
 
 def keyed_normal(keys: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -249,7 +249,15 @@ class Training:
         totals: dict[str, float] = {}
         for part in range(count):
             position = (self.progress.step * len(self.turns) + number) * count + part
-            scalars = self.wrapped.loss(*self._place(self._draw(position)), turn=turn)
+            try:
+                # the engine casts in forward alone, unless the model is spread over processes
+                with self.fabric.autocast():
+                    scalars = self.wrapped.loss(*self._place(self._draw(position)), turn=turn)
+            except ValueError:
+                # torch's distributions refuse parameters that are not numbers
+                if self.finite():
+                    raise
+                return {"loss": math.nan}
             self.fabric.backward(scalars["loss"] / count)
             for name, value in scalars.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach()) / count

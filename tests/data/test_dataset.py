@@ -57,7 +57,7 @@ def test_batches_of_no_size_are_refused() -> None:
 
 
 def test_context_of_another_length_is_refused() -> None:
-    with pytest.raises(UsageError, match="40 observations .* got 39"):
+    with pytest.raises(UsageError, match=r"40 observations .* got 39"):
         Observations(grey(), torch.arange(39))
 
 

@@ -162,7 +162,7 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     for pixels, size in ((1.5, (12, 12)), (10, (40, 40))):
         save(tmp_path / "bomb.png", size)
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(size[0] * size[1] / pixels))
-        with pytest.raises(DataError, match="bomb.png has more pixels than Pillow's limit"):
+        with pytest.raises(DataError, match=r"bomb.png has more pixels than Pillow's limit"):
             load_folder(tmp_path, side=8)
 
 

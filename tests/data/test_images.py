@@ -15,14 +15,15 @@ RAMP = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
 COLOUR = np.stack([RAMP, RAMP[::-1], 255 - RAMP], axis=-1)
 
 
-@pytest.mark.parametrize("suffix", sorted(SUFFIXES - {".jpg", ".jpeg", ".pbm"}))
-@pytest.mark.parametrize("pixels", [RAMP, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize(
+    ("suffix", "pixels"),
+    [(suffix, RAMP) for suffix in sorted(SUFFIXES - {".jpg", ".jpeg", ".pbm", ".ppm"})]
+    + [(suffix, COLOUR) for suffix in sorted(SUFFIXES - {".jpg", ".jpeg", ".pbm", ".pgm"})],
+)
 def test_lossless_formats_give_their_pixels(
     tmp_path: Path, suffix: str, pixels: np.ndarray
 ) -> None:
     path = tmp_path / f"some{suffix}"
-    if (suffix == ".pgm" and pixels.ndim == 3) or (suffix == ".ppm" and pixels.ndim == 2):
-        pytest.skip(f"{suffix} does not hold such pixels")
     options = {"lossless": True} if suffix == ".webp" else {}
     Image.fromarray(pixels).save(path, **options)
     read = read_image(path, colour="grey" if pixels.ndim == 2 else None)

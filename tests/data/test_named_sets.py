@@ -37,7 +37,7 @@ def test_images_and_labels_must_agree(small_mnist: Callable[..., Path], tmp_path
     longer = small_mnist("other", train=61) / "other"
     name = "train-labels-idx1-ubyte.gz"
     (folder / name).write_bytes((longer / name).read_bytes())
-    with pytest.raises(DataError, match="60 images but .* 61 labels"):
+    with pytest.raises(DataError, match=r"60 images but .* 61 labels"):
         load("mnist", data_dir=tmp_path)
     bad = bytearray(gzip.decompress((folder / name).read_bytes()))[:-1]
     bad[7] = 60
@@ -134,7 +134,7 @@ def test_an_xz_that_asks_for_gigabytes_is_refused(tmp_path: Path) -> None:
     size = (greedy[12] + 1) * 4
     greedy[12 + size - 4 : 12 + size] = zlib.crc32(greedy[12 : 12 + size - 4]).to_bytes(4, "little")
     path.write_bytes(greedy)
-    with pytest.raises(DataError, match="[Mm]emory"):
+    with pytest.raises(DataError, match=r"[Mm]emory"):
         read_batch(path)
 
 

@@ -20,7 +20,7 @@ def numbered(n: int) -> Observations:
 def test_split_all_is_disjoint_exhaustive_and_of_the_sizes_promised(n: int) -> None:
     splits = split_all(numbered(n))
     parts = [splits[name].x.flatten().tolist() for name in ("train", "validation", "test")]
-    assert sorted(sum(parts, [])) == list(range(n))
+    assert sorted(i for part in parts for i in part) == list(range(n))
     assert [len(part) for part in parts[1:]] == [round(n / 10), round(n / 5)]
 
 

@@ -43,25 +43,28 @@ def print_table(rows: Sequence[Mapping[str, str]], *, right: Sequence[str] = ())
 
     Args:
         rows: All with the same headings.
-        right: Headings of columns that hold numbers.
+        right: Headings of columns that hold figures, whose cells are never broken.
     """
     if not rows:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in rows[0]:
-        numbers = heading in right
-        table.add_column(heading, justify="right" if numbers else "left", no_wrap=numbers)
+        figures = heading in right
+        table.add_column(
+            heading,
+            justify="right" if figures else "left",
+            min_width=max(len(row[heading]) for row in rows) if figures else None,
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row.values()))
     console.print(table)
 
 
 def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
-    """The rows of a report's main table."""
-    words = ("model", "family", "can")
-    print_table(
-        rows, right=[heading for heading in (rows[0] if rows else {}) if heading not in words]
-    )
+    """The rows of a report's main table, without what only its page has room for."""
+    left_out = ("family", "can", "nats, per observation")
+    shown = [{k: v for k, v in row.items() if k not in left_out} for row in rows]
+    print_table(shown, right=[heading for heading in rows[0] if heading != "model"])
 
 
 def note(text: str) -> None:
@@ -98,13 +101,16 @@ class TrainingDisplay:
             )
             for name in names
         }
-        self.live = Live(self.progress, console=errors, refresh_per_second=4, transient=False)
+        # in a log file, a line when a model starts and one when it is done
+        self.live = Live(self.progress, console=errors, refresh_per_second=4)
+        self.shown = errors.is_terminal
         self.validation: dict[str, float] = {}
         self.steps: dict[str, int] = {}
         self.kind: dict[str, str] = {}
 
     def __enter__(self) -> TrainingDisplay:
-        self.live.__enter__()
+        if self.shown:
+            self.live.__enter__()
         return self
 
     def __exit__(
@@ -113,7 +119,8 @@ class TrainingDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.live.__exit__(kind, error, trace)
+        if self.shown:
+            self.live.__exit__(kind, error, trace)
 
     def calibrating(self, model: str) -> None:
         """The first steps are being timed."""
@@ -126,6 +133,8 @@ class TrainingDisplay:
         task = self.tasks[model]
         self.progress.update(task, total=training.plan.steps, completed=training.progress.step)
         self.progress.start_task(task)
+        if not self.shown:
+            note(f"{model}: {training.plan.steps} {self.kind[model]} to do")
 
     def on_record(self, model: str, record: Record) -> None:
         """See `compare.Watcher`."""
@@ -161,3 +170,5 @@ class TrainingDisplay:
             self.tasks[model], completed=task.completed, total=task.completed or 1, state=state
         )
         self.progress.stop_task(self.tasks[model])
+        if not self.shown:
+            note(f"{model}: {state}")

@@ -50,7 +50,7 @@ def read_batch(path: Path) -> Observations:
                 content = read_at_most(stream, limit + 1)
     except FAULTS as fault:
         raise DataError(f"{path} cannot be read ({fault}): get the file again") from fault
-    if not content or len(content) % _RECORD or len(content) > limit:
+    if not content or len(content) % _RECORD:
         came = f"{len(content)} bytes" if len(content) <= limit else "more"
         raise DataError(
             f"{path} should hold 1 to {_BATCH} records of {_RECORD} bytes, got {came}: "

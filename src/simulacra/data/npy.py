@@ -119,8 +119,6 @@ def _read_array(stream: IO[bytes], size: int, what: str) -> NDArray[Any]:
     values = read_at_most(stream, claimed)
     if len(values) != claimed:
         raise DataError(f"{what} ends after {len(values)} of {claimed} bytes: save it again")
-    if stream.read(1):
-        raise DataError(f"{what} goes on after its {claimed} bytes: save it again")
     if not claimed:
         return np.empty(shape, dtype)
     flat = np.frombuffer(values, dtype)

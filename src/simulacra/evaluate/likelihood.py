@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -58,15 +58,17 @@ class Score:
         return None if self.levels is None else self.standard_error / (self.dims * math.log(2))
 
     def to_json(self) -> dict[str, Any]:
-        """As `results.json` has it: the standard error is in bits where bits are."""
-        record = asdict(self)
-        del record["dims"], record["levels"]
+        """As `results.json` has it; `standard_error` is in bits per dimension where those are."""
         error = self.bits_standard_error
-        return record | {
+        return {
+            "exact": self.exact,
             "relation": self.relation,
             "bits_per_dim": self.bits_per_dim,
             "standard_error": self.standard_error if error is None else error,
-            "nats_standard_error": self.standard_error,
+            "log_likelihood": -self.nats,
+            "draws": self.draws,
+            "observations": self.observations,
+            "non_finite": self.non_finite,
         }
 
 

@@ -173,7 +173,7 @@ def _loss(model: Record, unit: str) -> float | None:
     likelihood = model.get("likelihood") or {}
     if model.get("failed") or likelihood.get("non_finite"):
         return None
-    bits, nats = likelihood.get("bits_per_dim"), likelihood.get("nats")
+    bits, nats = likelihood.get("bits_per_dim"), likelihood.get("log_likelihood")
     value = bits if unit == "bits/dim" else None if nats is None else -nats
     return float(value) if value is not None and math.isfinite(value) else None
 
@@ -212,7 +212,7 @@ def _error(model: Record) -> float | None:
 
 def _figure(likelihood: Record, unit: str) -> str:
     """A figure with its relation, standard error and draws: `≤ 2.71 ± 0.02 (k 50)`."""
-    value = likelihood.get("bits_per_dim" if unit == "bits/dim" else "nats")
+    value = likelihood.get("bits_per_dim" if unit == "bits/dim" else "log_likelihood")
     error, draws = likelihood.get("standard_error"), likelihood.get("draws") or 1
     exact = _exact(likelihood)
     text = f"{'=' if exact else _bound(unit)} {_number(value, error)}"
@@ -230,13 +230,15 @@ def _cell(likelihood: Record | None, unit: str) -> str:
 
 
 def _nats(likelihood: Record | None) -> str:
-    """The mean log-likelihood of an observation of discrete data, in nats."""
+    """The negative log-likelihood of an observation of discrete data, in nats."""
     if not likelihood:
         return NONE
-    nats, bits, error = (likelihood.get(k) for k in ("nats", "bits_per_dim", "standard_error"))
+    keys = ("log_likelihood", "bits_per_dim", "standard_error")
+    nats, bits, error = (likelihood.get(key) for key in keys)
     if nats is not None and bits and error is not None:
         error = error * abs(nats / bits)  # given in bits per dimension
-    return f"{'=' if _exact(likelihood) else _bound('nats')} {_number(nats, error)}"
+    sign = "=" if _exact(likelihood) else _bound("bits/dim")
+    return f"{sign} {_number(None if nats is None else -nats, error)}"
 
 
 def _number(value: float | None, error: float | None) -> str:

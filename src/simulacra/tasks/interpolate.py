@@ -28,14 +28,15 @@ def between(start: Tensor, end: Tensor, steps: int) -> Tensor:
     cosine = (a * b).sum(1, keepdim=True) / (length_a * length_b).clamp_min(1e-12)
     angle = cosine.clamp(-1, 1).acos()[:, None]
     t = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device)[None, :, None]
-    straight = angle < 1e-4
+    # there is no arc between parallel codes, and not one but many between opposite ones
+    straight = angle.sin() < 1e-4
     sine = torch.where(straight, 1.0, angle.sin())
     weight_a = torch.where(straight, 1 - t, ((1 - t) * angle).sin() / sine)
     weight_b = torch.where(straight, t, (t * angle).sin() / sine)
-    unit_a = (a / length_a.clamp_min(1e-12))[:, None]
-    unit_b = (b / length_b.clamp_min(1e-12))[:, None]
-    length = (1 - t) * length_a[:, None] + t * length_b[:, None]
-    return ((weight_a * unit_a + weight_b * unit_b) * length).unflatten(2, start.shape[1:])
+    length_a, length_b = length_a[:, None].clamp_min(1e-12), length_b[:, None].clamp_min(1e-12)
+    length = (1 - t) * length_a + t * length_b
+    walk = weight_a * (length / length_a) * a[:, None] + weight_b * (length / length_b) * b[:, None]
+    return walk.unflatten(2, start.shape[1:])
 
 
 def interpolate(

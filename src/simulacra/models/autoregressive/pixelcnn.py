@@ -141,7 +141,9 @@ class PixelCNN(Autoregressive):
         inputs = as_input(x, self.spec, self.first.weight.dtype)
         biases = [b[:, :, None, None] for b in self._biases(context, inputs)]
         logits = self._network(inputs, biases, lambda layer, h: layer(h))
-        return Categorical(logits=logits.unflatten(1, (self.colours, -1)).movedim(2, -1))
+        logits = logits.unflatten(1, (self.colours, -1)).movedim(2, -1)
+        # not validated: what is not finite must reach the likelihood, where it is counted
+        return Categorical(logits=logits, validate_args=False)
 
     def blind_spot(self) -> Tensor:
         """Earlier pixels that no path reaches: to the upper right, and beyond the layers' reach.

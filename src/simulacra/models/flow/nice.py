@@ -68,7 +68,9 @@ class NICE(Flow):
     def base(self) -> Independent[Logistic]:
         """Independent standard logistic codes (equation 9)."""
         zero = torch.zeros(self.spec.event_shape, dtype=self.s.dtype, device=self.s.device)
-        return Independent(Logistic(zero, torch.ones_like(zero)), zero.ndim)
+        # not validated: what is not finite must reach the likelihood, where it is counted
+        codes = Logistic(zero, torch.ones_like(zero), validate_args=False)
+        return Independent(codes, zero.ndim, validate_args=False)
 
     def transform(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Z = exp(s) ⊙ h(y), with h the couplings: log |det| is Σ s (section 3.3)."""

@@ -88,7 +88,9 @@ class VAE(Likelihood, Encoding, Latent):
         inputs = as_input(x, self.spec, self._dtype).flatten(1)
         told = self.context_features(context, inputs)
         loc, log_scale = self.encoder(torch.cat([inputs, told], 1)).chunk(2, 1)
-        return Independent(Normal(loc, log_scale.clamp(-10, 10).exp()), 1)
+        # not validated: what is not finite must reach the likelihood, where it is counted
+        scale = log_scale.clamp(-10, 10).exp()
+        return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
 
     def likelihood(self, z: Tensor, context: Tensor | None = None) -> Independent[Distribution]:
         """p(x | z) over levels; batch `(N,)`, event `(*event_shape)`."""
@@ -97,15 +99,17 @@ class VAE(Likelihood, Encoding, Latent):
         levels = self.spec.levels or 2
         values: Distribution
         if self.kind == "bernoulli":
-            values = Bernoulli(logits=raw.squeeze(-1))
+            values = Bernoulli(logits=raw.squeeze(-1), validate_args=False)
         elif self.kind == "categorical":
-            values = Categorical(logits=raw)
+            values = Categorical(logits=raw, validate_args=False)
         else:
             loc, log_scale = raw.unbind(-1)
             # a width of a tenth of the range to start with, and no narrower than 1/150 of a bin
             scale = (log_scale.clamp(-5, 7) + 0.1).exp() * (levels / 20)
-            values = DiscretisedLogistic((loc + 0.5) * levels, scale.clamp_min(1 / 150), levels)
-        return Independent(values, len(self.spec.event_shape))
+            values = DiscretisedLogistic(
+                (loc + 0.5) * levels, scale.clamp_min(1 / 150), levels, validate_args=False
+            )
+        return Independent(values, len(self.spec.event_shape), validate_args=False)
 
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
@@ -128,7 +132,10 @@ class VAE(Likelihood, Encoding, Latent):
         """Log (1/k) Σ p(x, z_k) / q(z_k | x) with exactly k = `draws` codes; nats, `(N,)`."""
         self.spec.check(x)
         posterior = self.posterior(x, context)
-        prior = Independent(Normal(torch.zeros_like(posterior.mean), 1.0), 1)
+        zero = torch.zeros_like(posterior.mean)
+        prior = Independent(
+            Normal(zero, torch.ones_like(zero), validate_args=False), 1, validate_args=False
+        )
         keys = keys_of(x, seed)
         log_weights = []
         for draw in range(draws):

@@ -174,7 +174,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
 
     @property
     def _log_mixing(self) -> Tensor:
-        """log of the weights, which sum to 1 in whatever type they are in."""
+        """Log of the weights, which sum to 1 in whatever type they are in."""
         return self.log_weights.log_softmax(0)
 
     def _middle(self, x: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
     def _log_values(self, x: Tensor) -> Tensor:
         """log-probability of each level under each diagonal component, `(N, K, D)`."""
         assert self.spec.levels is not None
-        normal = DiscretisedNormal(self.means, self.factors, self.spec.levels)
+        normal = DiscretisedNormal(self.means, self.factors, self.spec.levels, validate_args=False)
         return normal.log_prob(x[:, None])
 
     def _log_joint_bound(self, y: Tensor) -> Tensor:

@@ -1,0 +1,101 @@
+"""Who may import whom: a file imports only from floors below its own."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import simulacra
+
+ROOT = Path(simulacra.__file__).parent
+# the floor of a file is that of the longest name here that it starts with
+FLOORS = {
+    "errors": 0,
+    "options": 1, "spec": 1, "randomness": 1, "checkpoint": 1,
+    "plot": 2, "distributions": 2, "nn": 2,
+    "data": 3, "model": 3,
+    "models": 4, "train": 4, "evaluate": 4,
+    "registry": 5,
+    "run": 6, "tasks": 6,
+    "judge": 7,
+    "compare": 8,
+    "cli": 9,
+}  # fmt: skip
+# files of one floor that may import one another: a room's own parts
+ROOMS = ("nn", "data", "evaluate", "cli")
+LIBRARIES = {
+    "rich": ("cli",),
+    "cyclopts": ("cli",),
+    "matplotlib": ("plot",),
+    "jinja2": ("evaluate.report",),
+    "lightning_fabric": ("train",),
+    "PIL": ("plot", "data"),
+    "safetensors": ("checkpoint",),
+}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def floor_of(name: str) -> int:
+    matches = [place for place in FLOORS if name == place or name.startswith(f"{place}.")]
+    return FLOORS[max(matches, key=len)]
+
+
+def imports_of(source: str) -> list[str]:
+    """Every module imported, at the top or inside a function; types alone count too."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "simulacra":
+                found += [f"simulacra.{alias.name}" for alias in node.names]
+            else:
+                found.append(node.module)
+    return found
+
+
+def faults_of(name: str, source: str) -> list[str]:
+    faults = []
+    for imported in imports_of(source):
+        top = imported.partition(".")[0]
+        if top in LIBRARIES and not any(
+            name == place or name.startswith(f"{place}.") for place in LIBRARIES[top]
+        ):
+            faults.append(f"{name} imports {top}")
+        if top != "simulacra" or imported == "simulacra":
+            continue
+        other = imported.removeprefix("simulacra.")
+        room = name.partition(".")[0]
+        same_room = room in ROOMS and other.partition(".")[0] == room
+        if floor_of(other) >= floor_of(name) and not same_room:
+            faults.append(f"{name} imports {other}")
+    return faults
+
+
+FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_down(path: Path) -> None:
+    assert faults_of(name_of(path).removesuffix(".__init__"), path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*/__init__.py")), ids=name_of)
+def test_inner_packages_import_nothing(path: Path) -> None:
+    assert imports_of(path.read_text("utf-8")) == []
+
+
+def test_the_rule_sees_a_model_that_imports_its_trainer() -> None:
+    assert faults_of("models.flow.nice", "from simulacra.train import Training") == [
+        "models.flow.nice imports train"
+    ]
+    assert faults_of("models.flow.nice", "from simulacra.models.latent.vae import VAE") == [
+        "models.flow.nice imports models.latent.vae"
+    ]
+    assert faults_of("train", "def f():\n    import rich.progress") == ["train imports rich"]
+    assert faults_of("data.idx", "from simulacra import model") == ["data.idx imports model"]
