@@ -145,6 +145,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"{folder} has format {version}, this simulacra reads {FORMAT}: use the version that "
             "wrote it"
         )
+    for name in manifest["files"]:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name} is missing")
     return dict(manifest)
 
 
@@ -170,15 +173,21 @@ _PAIRS = "$pairs"
 def _detach(value: Any, tensors: dict[str, Tensor], path: str) -> Any:  # noqa: ANN401
     """The value with each tensor moved into `tensors`, and its place marked."""
     if isinstance(value, Tensor):
+        while path in tensors:
+            path += "'"  # the keys 1 and "1", or "a/b" and b below a
         tensors[path] = value.detach().cpu().contiguous().clone()
         return {_TENSOR: path}
     if isinstance(value, dict):
-        parts = {k: _detach(v, tensors, f"{path}/{k}") for k, v in value.items()}
+        parts = {k: _detach(v, tensors, _below(path, k)) for k, v in value.items()}
         # optimisers number their parameters, and JSON has no integer keys
         return parts if all(isinstance(k, str) for k in parts) else {_PAIRS: list(parts.items())}
     if isinstance(value, (list, tuple)):
-        return [_detach(v, tensors, f"{path}/{i}") for i, v in enumerate(value)]
+        return [_detach(v, tensors, _below(path, i)) for i, v in enumerate(value)]
     return value
+
+
+def _below(path: str, key: object) -> str:
+    return f"{path}/{key}" if path else str(key)
 
 
 def _attach(value: Any, tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401

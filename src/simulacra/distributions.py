@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -122,7 +123,7 @@ class DiscretisedNormal(Discretised):
         mirrored = lower > -upper
         low = torch.where(mirrored, -upper, lower)
         high = torch.where(mirrored, -lower, upper)
-        log_high, log_low = _LogNormalCDF.apply(high), _LogNormalCDF.apply(low)
+        log_high, log_low = _log_ndtr(high), _log_ndtr(low)
         return log_high + log1m_exp(log_high - log_low)
 
     def draw(self, shape: torch.Size) -> Tensor:
@@ -143,6 +144,9 @@ class _LogNormalCDF(torch.autograd.Function):
         """φ(x) / Φ(x)."""
         (x,) = ctx.saved_tensors
         return grad * math.sqrt(2 / math.pi) / torch.special.erfcx(-x * math.sqrt(0.5))
+
+
+_log_ndtr: Callable[[Tensor], Tensor] = _LogNormalCDF.apply
 
 
 def log1m_exp(gap: Tensor) -> Tensor:

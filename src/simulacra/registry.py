@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import math
 import re
 import sys
 import tomllib
@@ -64,32 +65,45 @@ def find(name: str) -> type[Model]:
     """
     from simulacra.model import Model
 
-    place = MODELS.get(name, name)
-    if ":" not in place:
+    where, _, class_name = MODELS.get(name, name).rpartition(":")
+    if not where:
         raise UsageError(
             f"no model is called {name!r}: {nearest(name, MODELS)} (your own: my.py:MyModel)"
         )
-    where, _, class_name = place.rpartition(":")
-    try:
-        module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
-        found = getattr(module, class_name)
-    except AttributeError:
-        raise UsageError(f"{where} has no class {class_name}") from None
+    module = importlib.import_module(where) if name in MODELS else _import_own(where)
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise UsageError(f"{where} has no class {class_name}")
     if not (isinstance(found, type) and issubclass(found, Model)):
-        raise UsageError(f"{place} is no simulacra.model.Model")
+        raise UsageError(f"{name} is no simulacra.model.Model")
+    if found.__abstractmethods__:
+        raise UsageError(f"{name} lacks {', '.join(sorted(found.__abstractmethods__))}")
+    try:
+        found.signature()
+    except NameError as error:
+        raise UsageError(f"{name}: a keyword's annotation cannot be read: {error}") from error
     return found
 
 
-def _import_module(where: str) -> types.ModuleType:
+def _import_own(where: str) -> types.ModuleType:
+    """A module of the user's, whose faults are not ours."""
     try:
-        return importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"no module {where}: {error}") from error
+        return (
+            _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+        )
+    except Exception as error:
+        raise UsageError(
+            f"{where} cannot be imported: {type(error).__name__}: {_one_line(error)}"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _import_file(path: Path) -> types.ModuleType:
     if not path.is_file():
-        raise UsageError(f"no file {path}")
+        raise FileNotFoundError("there is no such file")
     spec = importlib.util.spec_from_file_location(f"simulacra_user_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -141,15 +155,23 @@ def build(name: str, spec: DataSpec, keywords: dict[str, Any] | None = None) -> 
         keywords: Constructor keywords, as values or as the text of a command line.
 
     Raises:
-        UsageError: If a keyword is unknown, or its value is not of its type.
+        UsageError: If a keyword is unknown or missing, or its value is not of its type.
     """
     found = find(name)
     parameters = found.signature()
-    values = {}
-    for key, value in (keywords or {}).items():
+    given = keywords or {}
+    for key in given:
         if key not in parameters:
             raise UsageError(f"{name} has no keyword {key!r}: {nearest(key, parameters)}")
-        values[key] = _convert(value, parameters[key].annotation, f"{name}'s {key}")
+    values = {}
+    # a default is held to its type too: it comes back as a saved value when the model is loaded
+    for key, parameter in parameters.items():
+        value = given.get(key, parameter.default)
+        if value is parameter.empty:
+            raise UsageError(f"{name} needs a value for its keyword {key}")
+        if parameter.annotation is parameter.empty:
+            raise UsageError(f"{name}'s {key} needs a type annotation")
+        values[key] = _convert(value, parameter.annotation, f"{name}'s {key}")
     return found(spec, **values)
 
 
@@ -208,7 +230,7 @@ def load(folder: Path, *, code: str | None = None) -> Model:
     try:
         model.load_state_dict(state["weights"])
     except RuntimeError as error:
-        raise CheckpointError(f"{folder} does not fit {name}: {error}") from error
+        raise CheckpointError(f"{folder} does not fit {name}: {_one_line(error)}") from error
     return model.eval()
 
 
@@ -244,7 +266,7 @@ def _convert(value: Any, annotation: Any, what: str) -> Any:  # noqa: ANN401 (an
     for kind in options or (annotation,):
         try:
             return _as_kind(value, kind)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue
     if get_origin(annotation) is Literal:
         names = [str(choice) for choice in get_args(annotation)]
@@ -281,7 +303,10 @@ def _as_kind(value: Any, kind: Any) -> Any:  # noqa: ANN401 (one return a type)
             raise TypeError
         if kind is int and isinstance(value, float) and value != int(value):
             raise ValueError
-        return kind(value)
+        number = kind(value)
+        if math.isnan(number):
+            raise ValueError
+        return number
     if kind is str and text:
         return value
     raise TypeError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -43,10 +43,19 @@ class DataSpec:
             raise UsageError(f"event_shape needs positive sizes, got {self.event_shape}")
         if self.levels is not None and self.levels < 2:
             raise UsageError(f"levels needs at least 2 (or None: continuous), got {self.levels}")
+        if self.coding not in get_args(Coding):
+            raise UsageError(f"coding is one of {', '.join(get_args(Coding))}, got {self.coding!r}")
         if (self.coding == "palette") != (self.palette is not None):
             raise UsageError("a palette comes with coding='palette', and only with it")
         if self.palette is not None and len(self.palette) != self.levels:
             raise UsageError(f"{self.levels} levels need as many colours, got {len(self.palette)}")
+        if self.palette is not None and (
+            self.ordered or not self.is_image or self.event_shape[0] != 1
+        ):
+            raise UsageError(
+                "a palette is of unordered levels (1, H, W), "
+                f"got {self.event_shape} with ordered={self.ordered}"
+            )
 
     @property
     def dims(self) -> int:

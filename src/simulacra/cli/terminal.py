@@ -47,17 +47,22 @@ def print_table(rows: Sequence[Mapping[str, str]], *, right: Sequence[str] = ())
     """
     if not rows:
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for heading in rows[0]:
         figures = heading in right
         table.add_column(
             heading,
             justify="right" if figures else "left",
-            min_width=max(len(row[heading]) for row in rows) if figures else None,
+            min_width=max(map(len, _unbreakable(heading, rows))) if figures else None,
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row.values()))
     console.print(table)
+
+
+def _unbreakable(heading: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """What a column of figures must hold in one line: its cells, and its heading's words."""
+    return [*heading.split(), *(row[heading] for row in rows)]
 
 
 def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
