@@ -95,7 +95,7 @@ def keyed_uniform(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     position = torch.arange(count, device=keys.device) + 1
     bits = _mix(keys[:, None] + position * _GOLDEN)
     # 52 bits: with 53, adding a half to the largest would round up to 1
-    return ((_shift(bits, 12).double() + 0.5) * 2.0**-52).reshape(-1, *shape)
+    return ((_shift(bits, 12).double() + 0.5) * 2.0**-52).reshape(len(keys), *shape)
 
 
 def keyed_normal(keys: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -131,7 +131,7 @@ class Run:
                 )
             DataSpec.from_json(record["spec"])
             Options(**_tuples(record["options"]))
-        except (ValueError, KeyError, TypeError, UsageError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
         return cls(folder, record)
 

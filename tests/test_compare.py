@@ -1,0 +1,252 @@
+"""A comparison: every model judged alike, and the report says what the figures are."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from simulacra.compare import compare, recorded
+from simulacra.data.catalogue import load
+from simulacra.data.dataset import Dataset
+from simulacra.errors import CheckpointError, UsageError
+from simulacra.evaluate.report import table
+from simulacra.judge import judge
+from simulacra.options import Budget
+from simulacra.run import Run
+from simulacra.train import Record
+
+KEYWORDS: dict[str, dict[str, Any]] = {
+    "gmm": {"components": 4},
+    "vae": {"latent": 2, "hidden": (16,)},
+    "pixelcnn": {"channels": 4, "layers": 1},
+    "gan": {"latent": 2, "hidden": (16,)},
+    "nice": {"hidden": (16,)},
+}
+OPTIONS = {"batch": 32, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def compared(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("compare") / "all"
+    results = compare(
+        digits, list(KEYWORDS), folder=folder, budget=Budget(6, "steps"), options=OPTIONS,
+        keywords=KEYWORDS, draws=3,
+    )  # fmt: skip
+    return folder, results
+
+
+def entry(results: Any, name: str) -> Any:
+    return next(each for each in results["models"] if each["model"] == name)
+
+
+def test_every_figure_is_of_the_model_that_was_kept(
+    compared: tuple[Path, Any], digits: Dataset
+) -> None:
+    folder, results = compared
+    x, _ = digits.test.batch(torch.arange(len(digits.test)))
+    for name in ("gmm", "vae", "pixelcnn", "nice"):
+        model = Run.open(folder / name).model()
+        with torch.no_grad():
+            scores = model.log_likelihood(x, draws=3).double()  # type: ignore[operator]
+        bits = -scores / (64 * math.log(2))
+        shown = entry(results, name)["likelihood"]
+        assert shown["bits_per_dim"] == pytest.approx(float(bits.mean()), rel=1e-6)
+        assert shown["standard_error"] == pytest.approx(float(bits.std()) / len(x) ** 0.5, rel=1e-6)
+        assert shown["log_likelihood"] == pytest.approx(float(scores.mean()), rel=1e-6)
+        assert shown["observations"] == len(digits.test)
+        assert shown["non_finite"] == 0
+
+
+def test_bounds_and_likelihoods_are_told_apart(compared: tuple[Path, Any]) -> None:
+    _, results = compared
+    signs = {each["model"]: each["likelihood"] and each["likelihood"]["relation"]
+             for each in results["models"]}  # fmt: skip
+    assert signs == {"gmm": "=", "vae": "≤", "pixelcnn": "=", "gan": None, "nice": "≤"}
+    draws = {each["model"]: each["likelihood"] and each["likelihood"]["draws"]
+             for each in results["models"]}  # fmt: skip
+    assert draws == {"gmm": 1, "vae": 3, "pixelcnn": 1, "gan": None, "nice": 3}
+
+
+def test_budgets_are_the_same_for_all(compared: tuple[Path, Any]) -> None:
+    _, results = compared
+    assert {each["steps"] for each in results["models"]} == {6}
+    assert all(each["training_seconds"] > 0 for each in results["models"])
+    assert all(each["seconds_for_64"] > 0 for each in results["models"])
+
+
+def test_capabilities_are_what_the_classes_say(compared: tuple[Path, Any]) -> None:
+    _, results = compared
+    can = {each["model"]: set(each["capabilities"]) for each in results["models"]}
+    assert can["pixelcnn"] == {"samples", "likelihood", "completes exactly"}
+    assert can["gan"] == {"samples", "decodes", "interpolates"}
+    assert can["nice"] == {"samples", "likelihood", "encodes", "decodes", "interpolates"}
+    assert "completes exactly" in can["gmm"]
+
+
+def test_the_page_and_the_file_hold_the_same_figures(compared: tuple[Path, Any]) -> None:
+    folder, results = compared
+    stored = json.loads((folder / "results.json").read_text())
+    assert stored == json.loads(json.dumps(results))
+    page = (folder / "report.html").read_text()
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page)
+    for row in table(stored):
+        assert row["model"] in page
+    pictures = {name: page.count(f">{name}<") for name in KEYWORDS}
+    assert all(pictures.values()), pictures
+    # real, five samples, two completions and three interpolations
+    assert page.count("data:image/png") == 1 + 5 + 2 + 3
+
+
+def test_the_test_split_is_looked_at_by_the_judge_alone(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training on a data set whose test split cannot be read must not notice."""
+    looked: list[str] = []
+    real = type(digits.test).batches
+
+    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
+        looked.append("test" if self is digits.test else "other")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(digits.test), "batches", spy)
+    monkeypatch.setattr(type(digits.test), "batch", lambda self, *a, real=type(digits.test).batch,
+                        **k: (looked.append("test" if self is digits.test else "other"),
+                              real(self, *a, **k))[1])  # fmt: skip
+    when: dict[str, int] = {}
+
+    class Watcher:
+        def on_start(self, model: str, training: Any) -> None: ...
+        def on_record(self, model: str, record: Record) -> None: ...
+        def on_done(self, model: str, entry: Any) -> None:
+            when["done"] = looked.count("test")
+
+        def on_judge(self, model: str) -> None:
+            when["judge"] = looked.count("test")
+
+    compare(
+        digits, ["nice"], folder=tmp_path / "c", budget=Budget(3, "steps"), options=OPTIONS,
+        keywords={"nice": KEYWORDS["nice"]}, draws=1, watcher=Watcher(),
+    )  # fmt: skip
+    assert when["judge"] == 0
+    assert when["done"] > 0
+
+
+def test_a_stopped_comparison_goes_on(
+    digits: Dataset, tmp_path: Path, compared: tuple[Path, Any]
+) -> None:
+    seen: list[Record] = []
+
+    class Watcher:
+        def on_start(self, model: str, training: Any) -> None: ...
+        def on_judge(self, model: str) -> None: ...
+        def on_done(self, model: str, entry: Any) -> None: ...
+        def on_record(self, model: str, record: Record) -> None:
+            seen.append(record)
+
+    folder = tmp_path / "stopped"
+    results = compare(
+        digits, list(KEYWORDS), folder=folder, budget=Budget(6, "steps"), options=OPTIONS,
+        keywords=KEYWORDS, draws=3, watcher=Watcher(), should_stop=lambda: len(seen) >= 15,
+    )  # fmt: skip
+    assert results["stopped"]
+    assert not (folder / "report.html").exists()
+    asked = recorded(folder)
+    data = load(**asked.pop("data"))
+    again = compare(data, folder=folder, **asked)
+    assert not again["stopped"]
+    _, whole = compared
+    for name in KEYWORDS:
+        assert entry(again, name)["likelihood"] == entry(whole, name)["likelihood"]
+
+
+def test_a_model_that_diverges_fails_alone(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from simulacra.models.flow.nice import NICE
+
+    monkeypatch.setattr(NICE, "loss", lambda self, x, *a, **k: {"loss": self.s.sum() * torch.nan})
+    results = compare(
+        digits, ["gmm", "nice"], folder=tmp_path / "c", budget=Budget(30, "steps"),
+        options=OPTIONS, keywords={"gmm": KEYWORDS["gmm"], "nice": KEYWORDS["nice"]}, draws=1,
+    )  # fmt: skip
+    assert "not finite" in entry(results, "nice")["failed"]
+    assert entry(results, "gmm")["failed"] is None
+    assert "not finite" in (tmp_path / "c" / "report.html").read_text()
+
+
+def test_conditional_models_have_two_columns(digits: Dataset, tmp_path: Path) -> None:
+    results = compare(
+        digits, ["pixelcnn"], folder=tmp_path / "c", budget=Budget(6, "steps"), options=OPTIONS,
+        keywords={"pixelcnn": KEYWORDS["pixelcnn"] | {"context": "label"}}, draws=1,
+    )  # fmt: skip
+    found = entry(results, "pixelcnn")
+    told, alone = found["likelihood_given_label"], found["likelihood"]
+    model = Run.open(tmp_path / "c" / "pixelcnn").model()
+    x, y = digits.test.batch(torch.arange(len(digits.test)))
+    frequencies = torch.bincount(digits.train.context, minlength=10) / len(digits.train)  # type: ignore[arg-type]
+    with torch.no_grad():
+        given = torch.stack(
+            [model.log_likelihood(x, torch.full((len(x),), label)) for label in range(10)]  # type: ignore[operator]
+        )
+        marginal = (given + frequencies.log()[:, None]).logsumexp(0)
+        own = model.log_likelihood(x, y)  # type: ignore[operator]
+    assert alone["log_likelihood"] == pytest.approx(float(marginal.mean()), rel=1e-5)
+    assert told["log_likelihood"] == pytest.approx(float(own.mean()), rel=1e-5)
+    assert alone["exact"]
+
+
+def test_judging_again_gives_the_same_figures(compared: tuple[Path, Any], digits: Dataset) -> None:
+    folder, results = compared
+    again, pictures = judge(Run.open(folder / "vae"), digits, draws=3)
+    assert again["likelihood"] == entry(results, "vae")["likelihood"]
+    assert again["steps"] == 6
+    assert set(pictures) == {"samples", "interpolation"}
+
+
+def test_vectors_are_compared_too(tmp_path: Path) -> None:
+    import numpy as np
+
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(size=(300, 4)).astype("float32"))
+    results = compare(
+        load(str(tmp_path / "v.npy")), ["gmm", "nice", "gan"], folder=tmp_path / "c",
+        budget=Budget(5, "steps"), options=OPTIONS, keywords={"gmm": {"components": 2}}, draws=1,
+    )  # fmt: skip
+    assert entry(results, "nice")["likelihood"]["exact"]
+    assert entry(results, "nice")["likelihood"]["bits_per_dim"] is None
+    page = (tmp_path / "c" / "report.html").read_text()
+    assert "data:image/png" not in page
+    assert "log-likelihood" in page
+
+
+@pytest.mark.parametrize(
+    ("models", "keywords", "words"),
+    [
+        ([], {}, "at least one"),
+        (["gmm", "gmm"], {}, "named twice"),
+        (["gmn"], {}, "did you mean 'gmm'"),
+        (["gmm"], {"vae": {"latent": 2}}, "not compared"),
+        (["gmm"], {"gmm": {"component": 2}}, "did you mean 'components'"),
+    ],
+)
+def test_wrong_requests_are_refused(
+    models: list[str], keywords: Any, words: str, digits: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        compare(digits, models, folder=tmp_path / "c", budget=Budget(1, "steps"), keywords=keywords)
+
+
+def test_no_comparison_to_go_on_with(tmp_path: Path) -> None:
+    (tmp_path / "compare.json").write_text("[1")
+    with pytest.raises(CheckpointError, match=r"compare\.json"):
+        recorded(tmp_path)

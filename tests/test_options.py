@@ -1,0 +1,216 @@
+"""Budgets as people write them, and the options of a training."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tomllib
+from dataclasses import fields
+from importlib import resources
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from simulacra.errors import UsageError
+from simulacra.options import Budget, Options
+from simulacra.registry import MODELS, preset
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [
+        ("90s", 90, "s"),
+        ("5m", 300, "s"),
+        ("1.5h", 5400, "s"),
+        ("0.25s", 0.25, "s"),
+        ("2000steps", 2000, "steps"),
+        ("1step", 1, "steps"),
+        ("1e3steps", 1000, "steps"),
+        ("2.0steps", 2, "steps"),
+        ("10epochs", 10, "epochs"),
+        ("1epoch", 1, "epochs"),
+        ("0.5epochs", 0.5, "epochs"),
+        (" 10 Epochs ", 10, "epochs"),
+        ("+3s", 3, "s"),
+        ("1e-3s", 0.001, "s"),
+        ("2e+1steps", 20, "steps"),
+    ],
+)
+def test_budgets_are_read(text: str, amount: float, unit: str) -> None:
+    budget = Budget.parse(text)
+    assert (budget.amount, budget.unit) == (amount, unit)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "s", "90", "90 sec", "90seconds", "steps", "ms", "5ms", "1d", "s90", "90s 5m",
+        "nans", "nan s", "infs", "inf steps", "e5s", "1e", "1es", "1.2.3s", "--5s", "+-5s", "..s",
+        "1_000s", "1,000s", "0x10s", "٣s", "½s", "1e400s", "-1e400s", "1e400steps", "1e307h",
+        "0s", "0m", "0steps", "-0s", "-5s", "-3steps", "-1epochs", "1e-400s",
+        "1.5steps", "0.999steps", "1e-1steps", "5s\n6s", "ſ", "5ſ", "90s;", "9" * 400 + "s",
+    ],
+)  # fmt: skip
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        Budget.parse(text)
+
+
+def test_a_refusal_says_how_a_budget_is_written() -> None:
+    with pytest.raises(UsageError, match="90s, 5m, 2000steps or 10epochs, got '2 fortnights'"):
+        Budget.parse("2 fortnights")
+    with pytest.raises(UsageError, match="a budget is positive, got -5s"):
+        Budget.parse("-5s")
+    with pytest.raises(UsageError, match=r"a number of steps is whole, got 1\.5"):
+        Budget.parse("1.5steps")
+
+
+# texts that nearly are budgets, as well as any text
+NEARLY = st.text(alphabet="0123456789.e+-smhtpoc ", max_size=12)
+
+
+@given(st.one_of(st.text(max_size=30), NEARLY))
+@example("1e308epochs")
+@example("9e999999999s")
+def test_any_text_is_a_budget_or_a_usage_error(text: str) -> None:
+    try:
+        budget = Budget.parse(text)
+    except UsageError:
+        return
+    assert 0 < budget.amount < math.inf
+    assert budget.unit in ("s", "steps", "epochs")
+
+
+@pytest.mark.parametrize("amount", [0, -1, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("unit", ["s", "steps", "epochs"])
+def test_amounts_that_are_none_are_refused(amount: float, unit: Any) -> None:
+    with pytest.raises(UsageError, match="a budget is positive"):
+        Budget(amount, unit)
+
+
+@pytest.mark.parametrize(
+    ("budget", "text"),
+    [
+        (Budget(90, "s"), "90s"),
+        (Budget(2000, "steps"), "2000steps"),
+        (Budget(1234567.0, "steps"), "1234567steps"),
+        (Budget(0.1, "epochs"), "0.1epochs"),
+    ],
+)
+def test_a_budget_is_written_as_people_do(budget: Budget, text: str) -> None:
+    assert str(budget) == text
+
+
+@given(
+    st.one_of(
+        st.builds(Budget, st.integers(1, 10**15), st.just("steps")),
+        st.builds(Budget, st.floats(1e-9, 1e300), st.sampled_from(["s", "epochs"])),
+    )
+)
+def test_a_written_budget_is_read_as_itself(budget: Budget) -> None:
+    """A run records its budget as text, and trains by what it reads."""
+    assert Budget.parse(str(budget)) == budget
+
+
+# ---- options ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("batch", [0, -1]),
+        ("accumulate", [0, -3]),
+        ("lr", [0.0, -1e-3, math.nan, math.inf]),
+        ("betas", [(0.9, 1.0), (-0.1, 0.9), (0.9,), (0.9, 0.9, 0.9), (math.nan, 0.9), ()]),
+        ("weight_decay", [-1e-4, math.nan, math.inf]),
+        ("warmup", [-1]),
+        ("schedule", ["linear", "", "Cosine"]),
+        ("clip", [-1.0, math.nan, math.inf]),
+        ("ema", [1.0, -0.1, math.nan]),
+        ("seed", [-1, 2**63]),
+        ("precision", ["16", "bf-16", "64"]),
+    ],
+)
+def test_impossible_values_are_refused_by_name(name: str, values: list[Any]) -> None:
+    for value in values:
+        with pytest.raises(UsageError, match=f"^{name} is .*, got "):
+            Options(**{name: value})
+
+
+def test_possible_extremes_are_kept() -> None:
+    options = Options(
+        batch=1, accumulate=1, betas=(0.0, 0.0), weight_decay=0.0, warmup=0, clip=0.0, ema=0.0,
+        seed=2**63 - 1, precision="bf16",
+    )  # fmt: skip
+    assert options.seed == 2**63 - 1
+
+
+STEPS = st.integers(1, 10_000)
+
+
+@given(STEPS, st.integers(0, 500), st.sampled_from(["cosine", "constant"]), st.data())
+def test_the_learning_rate_stays_in_its_range(
+    steps: int, warmup: int, schedule: Any, data: st.DataObject
+) -> None:
+    options = Options(lr=0.3, warmup=warmup, schedule=schedule)
+    step = data.draw(st.integers(0, steps - 1))
+    assert 0 < options.lr_at(step, steps) <= 0.3
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_the_warm_up_rises_to_the_learning_rate(schedule: Any) -> None:
+    options = Options(lr=0.5, warmup=100, schedule=schedule)
+    rates = [options.lr_at(step, 2000) for step in range(2000)]
+    assert rates[0] == pytest.approx(0.005)
+    assert all(a < b for a, b in itertools.pairwise(rates[:100]))
+    assert rates[99] == rates[100] == 0.5
+    assert max(rates) == 0.5
+
+
+def test_the_warm_up_is_at_most_a_tenth_of_the_training() -> None:
+    rates = [Options(lr=1.0, warmup=100, schedule="constant").lr_at(s, 200) for s in range(200)]
+    assert sum(rate < 1 for rate in rates) == 19
+    assert rates[0] == pytest.approx(1 / 20)
+
+
+def test_a_cosine_falls_to_nearly_nothing() -> None:
+    rates = [Options(lr=1.0, warmup=0).lr_at(step, 1000) for step in range(1000)]
+    assert all(a >= b for a, b in itertools.pairwise(rates))
+    assert rates[0] == 1
+    assert rates[500] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 1e-5
+
+
+def test_a_constant_rate_is_constant() -> None:
+    options = Options(lr=0.2, warmup=0, schedule="constant")
+    assert {options.lr_at(step, 50) for step in range(50)} == {0.2}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_short_trainings_start_at_the_learning_rate(schedule: Any, steps: int) -> None:
+    assert Options(lr=0.2, schedule=schedule).lr_at(0, steps) == 0.2
+
+
+# ---- presets ------------------------------------------------------------------------------------
+
+
+def test_presets_belong_to_models() -> None:
+    text = resources.files("simulacra").joinpath("presets.toml").read_text("utf-8")
+    assert tomllib.loads(text).keys() <= MODELS.keys()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_presets_are_options_that_differ_from_the_usual(name: str) -> None:
+    usual, suited = Options(), preset(name)
+    assert suited.keys() <= {field.name for field in fields(Options)}
+    built = Options(**suited)
+    for key, value in suited.items():
+        assert type(value) is type(getattr(usual, key)), f"{name}: {key}"
+        assert getattr(built, key) != getattr(usual, key), f"{name}: {key} is the usual one"
+
+
+def test_a_model_without_a_preset_has_none() -> None:
+    assert preset("my.py:Model") == {}

@@ -1,0 +1,343 @@
+"""A run: written whole, resumed bit for bit, never left broken."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from simulacra import registry
+from simulacra.checkpoint import read_folder
+from simulacra.data.catalogue import load
+from simulacra.data.dataset import Dataset
+from simulacra.errors import CheckpointError, DataError, UsageError
+from simulacra.options import Budget, Options
+from simulacra.run import Run, new_folder
+from simulacra.train import Record
+
+TINY: dict[str, dict[str, Any]] = {
+    "gmm": {"components": 4, "tolerance": 0.0},
+    "vae": {"latent": 2, "hidden": (16,)},
+    "pixelcnn": {"channels": 4, "layers": 1, "dropout": 0.2},
+    "gan": {"latent": 2, "hidden": (16,)},
+    "nice": {"hidden": (16,)},
+}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+def create(
+    folder: Path, data: Dataset, name: str = "nice", *, budget: str = "40steps", **options: Any
+) -> Run:
+    return Run.create(
+        folder, model=name, keywords=TINY[name], data=data, budget=Budget.parse(budget),
+        options=Options(**{"batch": 16, "device": "cpu"} | options),
+    )  # fmt: skip
+
+
+def weights(run: Run) -> dict[str, Any]:
+    return dict(run.model().state_dict())
+
+
+def losses(run: Run) -> dict[str, Any]:
+    """The metrics but for what time they took."""
+    return {name: column for name, column in run.metrics().items() if name != "seconds"}
+
+
+def assert_same(one: Run, other: Run) -> None:
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    newest = [run.newest("training")[1]["training"] for run in (one, other)]
+    for state in newest:
+        state["progress"].pop("seconds")
+    assert flat(newest[0]) == flat(newest[1])
+    assert losses(one) == losses(other)
+
+
+def flat(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return (value.dtype, value.shape, value.flatten().tolist())
+    if isinstance(value, dict):
+        return {key: flat(part) for key, part in value.items()}
+    return [flat(part) for part in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_stopped_run_goes_on_bit_for_bit(name: str, digits: Dataset, tmp_path: Path) -> None:
+    whole = create(tmp_path / "whole", digits, name)
+    assert whole.train(digits).finished
+    parts = create(tmp_path / "parts", digits, name)
+    for stop in (5, 9, 14):  # before EM converges
+        seen: list[int] = []
+        outcome = parts.train(
+            digits,
+            on_record=lambda record, seen=seen: seen.append(record.step),
+            should_stop=lambda seen=seen, stop=stop: len(seen) > 0 and seen[-1] >= stop - 1,
+        )
+        assert not outcome.finished
+        parts = Run.open(tmp_path / "parts")
+    assert parts.train(parts.dataset()).finished
+    assert_same(whole, parts)
+
+
+def test_a_finished_run_is_left_as_it_is(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits)
+    run.train(digits)
+    before = weights(run)
+    seen: list[Record] = []
+    again = Run.open(tmp_path / "run")
+    assert again.train(digits, on_record=seen.append).finished
+    assert seen == []
+    assert all(torch.equal(before[name], value) for name, value in weights(again).items())
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from simulacra.run import Run
+
+# one thread, as a process that is forked from one with several may not start its own
+torch.set_num_threads(1)
+folder, moments, kills = Path(sys.argv[1]), random.Random(0), 0
+data = Run.open(folder).dataset()
+for attempt in range(60):
+    child = os.fork()
+    if not child:
+        Run.open(folder).train(data)
+        os._exit(0)
+    end = time.monotonic() + moments.uniform(0.02, 0.4)
+    status = None
+    while time.monotonic() < end and status is None:
+        done, code = os.waitpid(child, os.WNOHANG)
+        status = code if done else None
+        time.sleep(0.001)
+    if status is None:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        kills += 1
+        continue
+    assert status == 0, status
+    break
+print(kills)
+"""
+
+
+@pytest.mark.parametrize("name", ["nice", "gan"])
+def test_kill_9_at_random_moments(name: str, digits: Dataset, tmp_path: Path) -> None:
+    """Killed again and again, a run ends where one that was left in peace ends."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = create(tmp_path / "whole", digits, name, budget="200steps")
+        whole.train(digits)
+        killed = create(tmp_path / "killed", digits, name, budget="200steps")
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(killed.folder)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert int(done.stdout) >= 2, "it was hardly ever killed, so nothing was tested"
+        killed = Run.open(killed.folder)
+        killed.train(killed.dataset())
+    finally:
+        torch.set_num_threads(threads)
+    assert_same(whole, killed)
+
+
+def test_checkpoints_are_few_and_the_best_is_kept(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits, lr=0.5, warmup=0, schedule="constant", ema=0.0)
+    values: dict[int, float] = {}
+
+    def see(record: Record) -> None:
+        if record.validation is not None:
+            values[record.step] = record.validation
+
+    outcome = run.train(digits, on_record=see)
+    best = min(values, key=lambda step: values[step])
+    assert outcome.best == values[best]
+    assert best < max(values), "this rate is too high to get better to the end"
+    assert [int(path.name) for path in run.checkpoints()] == [*sorted(values)[:-3:-1], best]
+    x, _ = digits.validation.batch(torch.arange(len(digits.validation)))
+    with torch.no_grad():
+        assert -float(run.model().log_likelihood(x).double().mean()) == pytest.approx(  # type: ignore[operator]
+            values[best], rel=1e-5
+        )
+
+
+def test_a_broken_newest_checkpoint_is_named_and_passed_over(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    whole = create(tmp_path / "whole", digits)
+    whole.train(digits)
+    run = create(tmp_path / "run", digits)
+    run.train(digits)
+    newest, before = run.checkpoints()[:2]
+    path = newest / "training.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    told: list[str] = []
+    started: list[int] = []
+
+    def on_start(training: Any, broken: list[str]) -> None:
+        told.extend(broken)
+        started.append(training.progress.step)
+
+    assert run.train(digits, on_start=on_start).finished
+    assert started == [int(before.name)]
+    assert len(told) == 1
+    assert str(path) in told[0]
+    assert "altered" in told[0]
+    assert_same(whole, run)
+
+
+def test_no_sound_checkpoint_is_an_error(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits)
+    run.train(digits)
+    for folder in run.checkpoints():
+        (folder / "MANIFEST.json").unlink()
+    with pytest.raises(CheckpointError, match="no sound checkpoint"):
+        run.model()
+
+
+def test_no_file_of_a_run_holds_code(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits, "gan")
+    run.train(digits)
+    kinds = {path.suffix for path in run.folder.rglob("*") if path.is_file()}
+    assert kinds == {".json", ".safetensors", ".csv", ".png"}
+
+
+def test_the_record_says_what_was_run(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits, "vae", seed=7, lr=0.01)
+    run.train(digits)
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record["model"] == "vae"
+    assert record["keywords"]["latent"] == 2
+    assert record["keywords"]["observation"] == "auto"
+    assert record["options"]["seed"] == 7
+    assert record["options"]["lr"] == 0.01
+    assert record["plan"] == {"steps": 40, "validate_every": 2}
+    assert record["data"]["fingerprint"] == digits.fingerprint
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["threads"] == torch.get_num_threads()
+    opened = Run.open(run.folder)
+    assert opened.options == run.options
+    assert opened.spec == digits.spec
+
+
+def test_seconds_are_frozen_as_steps(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits, budget="0.4s")
+    begun = time.perf_counter()
+    outcome = run.train(digits)
+    assert time.perf_counter() - begun > 0.1
+    plan = json.loads((run.folder / "run.json").read_text())["plan"]
+    assert outcome.steps == plan["steps"]
+    repeated = create(tmp_path / "again", digits, budget=f"{plan['steps']}steps")
+    repeated.record["plan"] = plan
+    repeated.train(digits)
+    assert all(torch.equal(value, weights(run)[name]) for name, value in weights(repeated).items())
+
+
+def test_other_data_are_refused(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits)
+    run.record["data"]["options"]["levels"] = 4
+    with pytest.raises(DataError, match="fingerprint"):
+        run.dataset()
+
+
+def test_folders_that_are_taken_or_empty(digits: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(UsageError, match="exists already"):
+        create(tmp_path / "taken", digits)
+    (tmp_path / "empty").mkdir()
+    create(tmp_path / "empty", digits)
+    with pytest.raises(CheckpointError, match="did you mean 'empty'"):
+        Run.open(tmp_path / "emtpy")
+    assert new_folder(tmp_path, "empty") == tmp_path / "empty-2"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.pop("spec"),
+        lambda record: record.update(format=2),
+        lambda record: record["options"].update(lr=-1),
+        lambda record: record["options"].update(colour="red"),
+        lambda record: record["spec"].update(levels=1),
+        lambda record: record.update(spec=3),
+    ],
+)
+def test_records_that_lie_are_refused(change: Any, digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits)
+    change(run.record)
+    (run.folder / "run.json").write_text(json.dumps(run.record))
+    with pytest.raises(CheckpointError, match=r"run\.json"):
+        Run.open(run.folder)
+
+
+def test_pictures_are_drawn_at_the_quarters(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits)
+    run.train(digits)
+    assert [path.stem for path in sorted((run.folder / "samples").iterdir())] == [
+        "00000010", "00000020", "00000030", "00000040",
+    ]  # fmt: skip
+
+
+MY_MODEL = """
+import torch
+from torch.distributions import Categorical
+from simulacra.model import Autoregressive
+
+class Mine(Autoregressive):
+    \"\"\"Independent levels.
+
+    Paper: none, 2026.
+    \"\"\"
+
+    def __init__(self, spec, *, start: float = 0.0):
+        super().__init__(spec)
+        self.start = start
+        self.logits = torch.nn.Parameter(torch.full((*spec.event_shape, spec.levels), start))
+
+    def conditionals(self, x, context=None):
+        return Categorical(logits=self.logits.expand(len(x), *self.logits.shape))
+"""
+
+
+def test_a_model_of_ones_own_trains_and_is_only_run_when_named(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "my.py").write_text(MY_MODEL)
+    name = f"{tmp_path / 'my.py'}:Mine"
+    run = Run.create(
+        tmp_path / "run", model=name, keywords={"start": "0.5"}, data=digits,
+        options=Options(device="cpu"), budget=Budget(20, "steps"),
+    )  # fmt: skip
+    assert run.train(digits, code=name).finished
+    with pytest.raises(CheckpointError, match="--code"):
+        run.model()
+    with pytest.raises(CheckpointError, match="--code"):
+        Run.open(run.folder).train(digits)
+    model = run.model(code=name)
+    assert model.keywords == {"start": 0.5}
+    assert model.sample(3).shape == (3, 1, 8, 8)  # type: ignore[operator]
+    assert registry.describe(name).family == "yours"
+
+
+def test_a_checkpoint_is_a_saved_model(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits, "vae")
+    run.train(digits)
+    alone = registry.load(run.checkpoints()[0])
+    stored = read_folder(run.checkpoints()[0], "weights")["weights"]
+    assert all(torch.equal(stored[name], value) for name, value in alone.state_dict().items())
