@@ -113,16 +113,15 @@ def test_the_test_split_is_looked_at_by_the_judge_alone(
 ) -> None:
     """Training on a data set whose test split cannot be read must not notice."""
     looked: list[str] = []
-    real = type(digits.test).batches
+    kind = type(digits.test)
+    for name in ("batch", "batches"):
+        real = getattr(kind, name)
 
-    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
-        looked.append("test" if self is digits.test else "other")
-        return real(self, *args, **kwargs)
+        def spy(self: Any, *args: Any, real: Any = real, **kwargs: Any) -> Any:
+            looked.append("test" if self is digits.test else "other")
+            return real(self, *args, **kwargs)
 
-    monkeypatch.setattr(type(digits.test), "batches", spy)
-    monkeypatch.setattr(type(digits.test), "batch", lambda self, *a, real=type(digits.test).batch,
-                        **k: (looked.append("test" if self is digits.test else "other"),
-                              real(self, *a, **k))[1])  # fmt: skip
+        monkeypatch.setattr(kind, name, spy)
     when: dict[str, int] = {}
 
     class Watcher:
@@ -175,7 +174,10 @@ def test_a_model_that_diverges_fails_alone(
 ) -> None:
     from simulacra.models.flow.nice import NICE
 
-    monkeypatch.setattr(NICE, "loss", lambda self, x, *a, **k: {"loss": self.s.sum() * torch.nan})
+    def broken(self: NICE, *_: Any, **__: Any) -> dict[str, Any]:
+        return {"loss": self.s.sum() * torch.nan}
+
+    monkeypatch.setattr(NICE, "loss", broken)
     results = compare(
         digits, ["gmm", "nice"], folder=tmp_path / "c", budget=Budget(30, "steps"),
         options=OPTIONS, keywords={"gmm": KEYWORDS["gmm"], "nice": KEYWORDS["nice"]}, draws=1,

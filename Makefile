@@ -1,0 +1,44 @@
+# Two commands are enough: `make demo` does the main job, `make test` runs all tests.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# workers of one thread each: with more, they fight for the cores
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
+
+demo: .venv/installed ## compare one model of each family on handwritten digits (5 minutes)
+	$(BIN)/simulacra compare digits --budget 45s
+
+test: lint ## run the style, type and test suites, without network
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS)
+
+lint: .venv/tested
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/tested ## put the code into its form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove what the commands above made, but for runs and comparisons
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "simulacra needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+.venv/tested: .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group test --group lint
+	@touch $@
