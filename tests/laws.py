@@ -12,7 +12,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from simulacra.model import Autoregressive, Completion, Flow, Likelihood, Model, Sampling
+from simulacra.autoregressive import Autoregressive
+from simulacra.flow import Flow
+from simulacra.model import Completion, Likelihood, Model, Sampling
 from simulacra.randomness import seeded
 
 

@@ -13,15 +13,20 @@ ROOT = Path(simulacra.__file__).parent
 # the floor of a file is that of the longest name here that it starts with
 FLOORS = {
     "errors": 0,
-    "options": 1, "spec": 1, "randomness": 1, "checkpoint": 1,
+    "options": 1, "progress": 1, "spec": 1, "randomness": 1, "checkpoint": 1,
     "plot": 2, "distributions": 2, "nn": 2,
     "data": 3, "model": 3,
-    "models": 4, "train": 4, "evaluate": 4,
-    "registry": 5,
-    "run": 6, "tasks": 6,
-    "judge": 7,
-    "compare": 8,
-    "cli": 9,
+    "autoregressive": 4,
+    "flow": 4,
+    "models": 5, "engine": 4,
+    "train": 5, "evaluate": 5,
+    "fit": 6,
+    "registry": 6,
+    "metrics": 6,
+    "run": 7, "tasks": 7,
+    "judge": 8,
+    "compare": 9,
+    "cli": 10,
 }  # fmt: skip
 # files of one floor that may import one another: a room's own parts
 ROOMS = ("nn", "data", "evaluate", "cli")
@@ -30,7 +35,7 @@ LIBRARIES = {
     "cyclopts": ("cli",),
     "matplotlib": ("plot",),
     "jinja2": ("evaluate.report",),
-    "lightning_fabric": ("train",),
+    "lightning_fabric": ("engine",),
     "PIL": ("plot", "data"),
     "safetensors": ("checkpoint",),
 }

@@ -18,8 +18,8 @@ from simulacra.errors import CheckpointError, UsageError
 from simulacra.evaluate.report import table
 from simulacra.judge import judge
 from simulacra.options import Budget
+from simulacra.progress import Record
 from simulacra.run import Run
-from simulacra.train import Record
 
 KEYWORDS: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4},

@@ -13,17 +13,10 @@ from torch.distributions import Normal
 
 import laws
 from simulacra import registry
+from simulacra.autoregressive import Autoregressive
 from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import (
-    Autoregressive,
-    Completion,
-    Decoding,
-    Encoding,
-    Flow,
-    Likelihood,
-    Model,
-    Sampling,
-)
+from simulacra.flow import Flow
+from simulacra.model import Completion, Decoding, Encoding, Likelihood, Model, Sampling
 from simulacra.models.latent.vae import VAE
 from simulacra.randomness import seeded
 from simulacra.spec import DataSpec

@@ -113,6 +113,7 @@ def test_too_few_channels_for_the_colours_are_refused(inputs: int, outputs: int)
         MaskedConv2d(inputs, outputs, 3, mask="A", colours=3)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.data())
 def test_colours_share_the_channels(features: int, data: st.DataObject) -> None:
     colours = data.draw(st.integers(1, features))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 import laws
-from simulacra.model import Autoregressive, Completion, Model
+from simulacra.autoregressive import Autoregressive
+from simulacra.model import Completion, Model
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.models.flow.nice import NICE

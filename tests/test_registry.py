@@ -75,7 +75,7 @@ def test_the_nearest_name_is_suggested(asked: str, meant: str) -> None:
     assert f"no model is called '{asked}': did you mean '{meant}'?" in refusal(asked)
 
 
-@pytest.mark.parametrize("asked", ["", "xyzzy", ":", ":VAE"])
+@pytest.mark.parametrize("asked", ["", "xyzzy", ":", ":Q"])
 def test_a_name_like_none_lists_all(asked: str) -> None:
     message = refusal(asked)
     assert all(name in message for name in registry.MODELS)
@@ -173,7 +173,7 @@ def test_two_files_of_one_name_are_two(own: str, tmp_path: Path) -> None:
         ("size", ["2", 2], 2),
         (
             "widths",
-            ["512,256", "512, 256", "(512, 256)", "[512,256]", [512, 256], (512, 256), [512.0, "256"]],
+            ["512,256", "512, 256", "(512, 256)", "[512,256]", (512, 256), [5.12e2, "256"]],
             (512, 256),
         ),
         ("widths", ["512", "512,", 512, [512], "(512,)"], (512,)),
@@ -203,7 +203,7 @@ def test_values_take_their_keywords_type(
         ("word", [5, None, True, ["a"]]),
         ("mode", ["three", "One", "", None, 1]),
         ("size", ["3", 3, "one", None]),
-        ("widths", ["a,b", "5;6", "5.5,6", [5, None], [5, [6]], "1e999", "NaN", None, "true", "{}"]),
+        ("widths", ["a,b", "5;6", "5.5,6", [5, None], [[6]], "1e999", "NaN", None, "true", "{}"]),
         ("limit", ["nothing", 1.5, "1.5"]),
     ],
 )  # fmt: skip
@@ -242,7 +242,9 @@ def test_assignments_are_read() -> None:
     assert registry.parse_assignments([]) == {}
 
 
-@pytest.mark.parametrize("texts", [["latent"], ["=3"], [" =3"], [""], ["a=1", "a=2"], ["a-b=1", "a_b=2"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "texts", [["latent"], ["=3"], [" =3"], [""], ["a=1", "a=2"], ["a-b=1", "a_b=2"]]
+)
 def test_other_assignments_are_refused(texts: list[str]) -> None:
     with pytest.raises(UsageError, match=r"takes key=value|is given twice"):
         registry.parse_assignments(texts)

@@ -18,8 +18,8 @@ from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.errors import CheckpointError, DataError, UsageError
 from simulacra.options import Budget, Options
+from simulacra.progress import Record
 from simulacra.run import Run, new_folder
-from simulacra.train import Record
 
 TINY: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4, "tolerance": 0.0},
@@ -297,7 +297,7 @@ def test_pictures_are_drawn_at_the_quarters(digits: Dataset, tmp_path: Path) -> 
 MY_MODEL = """
 import torch
 from torch.distributions import Categorical
-from simulacra.model import Autoregressive
+from simulacra.autoregressive import Autoregressive
 
 class Mine(Autoregressive):
     \"\"\"Independent levels.

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from simulacra import registry
+from simulacra.autoregressive import Autoregressive
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.errors import DivergedError, UsageError
-from simulacra.model import Autoregressive
+from simulacra.fit import fit
 from simulacra.models.mixture.gmm import GMM
 from simulacra.options import Budget, Options
+from simulacra.progress import Plan
 from simulacra.randomness import seeded
 from simulacra.spec import DataSpec
-from simulacra.train import Plan, Training
+from simulacra.train import Training
 
 TINY: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4, "tolerance": 0.0},
@@ -347,3 +349,19 @@ def test_bfloat16_trains_to_about_the_same_loss(name: str, digits: Dataset) -> N
     }
     assert losses["bf16"] == pytest.approx(losses["32"], rel=0.05)
     assert losses["bf16"] != losses["32"]
+
+
+def test_fit_returns_the_best_that_was_validated(digits: Dataset) -> None:
+    with seeded(0):
+        model = registry.build("nice", digits.spec, TINY["nice"])
+    options = Options(batch=16, device="cpu", lr=2.0, warmup=0, schedule="constant", ema=0.0)
+    made = Training(copy.deepcopy(model), digits.train, digits.validation, options)
+    made.set_plan(Budget(40, "steps"))
+    values = [record.validation for record in made if record.validated]
+    fitted = fit(model, digits, "40steps", options)
+    x, _ = digits.validation.batch(torch.arange(len(digits.validation)))
+    with torch.no_grad():
+        value = -float(fitted.log_likelihood(x).double().mean())  # type: ignore[operator]
+    assert value == pytest.approx(min(values), rel=1e-6)  # type: ignore[type-var]
+    assert value < values[-1]  # type: ignore[operator]
+    assert not fitted.training

@@ -16,12 +16,14 @@ import torch
 from simulacra import registry
 from simulacra.checkpoint import write_bytes, write_json
 from simulacra.data.dataset import Dataset
+from simulacra.engine import make_fabric
 from simulacra.errors import CheckpointError, DivergedError, ResourceError, UsageError
 from simulacra.evaluate.report import render
 from simulacra.judge import described, judge, real_pictures
 from simulacra.options import Budget, Options
+from simulacra.progress import Record
 from simulacra.run import Run, versions
-from simulacra.train import Record, Training, make_fabric
+from simulacra.train import Training
 
 RECORD = "compare.json"
 RESULTS = "results.json"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 import shutil
@@ -17,18 +15,19 @@ from typing import Any
 import torch
 
 from simulacra import plot, registry
-from simulacra.checkpoint import read_folder, write_bytes, write_folder, write_json
+from simulacra.checkpoint import read_folder, write_folder, write_json
 from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
 from simulacra.errors import CheckpointError, DataError, UsageError, nearest
+from simulacra.metrics import METRICS, Metrics, read_metrics
 from simulacra.model import Model, Sampling
 from simulacra.options import Budget, Options
+from simulacra.progress import Plan, Record
 from simulacra.randomness import seeded
 from simulacra.spec import DataSpec
-from simulacra.train import Plan, Record, Training
+from simulacra.train import Training
 
 RECORD = "run.json"
-METRICS = "metrics.csv"
 FORMAT = 1
 ROWS = 200
 """How many rows of metrics a training writes, about."""
@@ -171,15 +170,7 @@ class Run:
 
     def metrics(self) -> dict[str, list[float | None]]:
         """The columns of `metrics.csv`; `None` where a cell is empty."""
-        path = self.folder / METRICS
-        if not path.is_file():
-            return {}
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {
-            name: [float(row[name]) if row[name] else None for row in rows]
-            for name in (rows[0] if rows else [])
-        }
+        return read_metrics(self.folder / METRICS)
 
     # ---- checkpoints ---------------------------------------------------------------------------
 
@@ -274,7 +265,7 @@ class Run:
         assert self.plan is not None
         training.plan = self.plan
         on_start(training, broken)
-        with _Metrics(self.folder / METRICS, training.progress.step) as metrics:
+        with Metrics(self.folder / METRICS, training.progress.step) as metrics:
             every = max(1, training.plan.steps // ROWS)
             quarter = max(1, training.plan.steps // 4)
             done = training.progress.step // quarter
@@ -308,58 +299,6 @@ class Run:
 
     def _write_record(self) -> None:
         write_json(self.folder / RECORD, self.record)
-
-
-class _Metrics:
-    """`metrics.csv`: a row now and then, its losses averaged since the row before."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path, self.sums, self.counts = path, dict[str, float](), dict[str, int]()
-        self.header: list[str] = []
-        rows: list[dict[str, str]] = []
-        if path.is_file():
-            with path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                self.header = list(reader.fieldnames or [])
-                # what came after the checkpoint will be done again
-                rows = [row for row in reader if row["step"] and int(row["step"]) <= step]
-            text = io.StringIO()
-            self._writer(text).writerows([dict.fromkeys(self.header, "") | row for row in rows])
-            header = ",".join(self.header) + "\n"
-            write_bytes(path, (header + text.getvalue()).encode())
-
-    def __enter__(self) -> _Metrics:
-        self.file = self.path.open("a", newline="")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def _writer(self, file: Any) -> csv.DictWriter[str]:  # noqa: ANN401 (any text file)
-        return csv.DictWriter(file, self.header, lineterminator="\n", extrasaction="ignore")
-
-    def add(self, record: Record, *, write: bool) -> None:
-        for name, value in record.losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-            self.counts[name] = self.counts.get(name, 0) + 1
-        if not write or not (self.header or self.sums):
-            return
-        means = {name: total / self.counts[name] for name, total in self.sums.items()}
-        if not self.header:
-            self.header = ["step", "epoch", "seconds", "lr", *means, "validation", "skipped"]
-            self._writer(self.file).writeheader()
-        row = {
-            **means,
-            "step": record.step,
-            "epoch": f"{record.epoch:.4f}",
-            "seconds": f"{record.seconds:.3f}",
-            "lr": f"{record.lr:.6g}",
-            "validation": "" if record.validation is None else record.validation,
-            "skipped": record.skipped,
-        }
-        self._writer(self.file).writerow(row)
-        self.file.flush()
-        self.sums, self.counts = {}, {}
 
 
 def versions() -> dict[str, str]:

@@ -9,20 +9,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from simulacra.checkpoint import detached_copy
 from simulacra.data.dataset import Observations
-from simulacra.errors import DivergedError, UsageError
+from simulacra.engine import make_fabric
+from simulacra.errors import DivergedError
 from simulacra.model import Likelihood, Model, Swept
 from simulacra.options import Budget, Options
+from simulacra.progress import Plan, Progress, Record
 from simulacra.randomness import seeded
 
 VALIDATIONS = 20
@@ -31,61 +32,6 @@ VALIDATION_SHARE = 0.1
 """Share of a budget in seconds that validating may take."""
 VALIDATION_SIZE = 1000
 """How many of the validation observations are looked at each time."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a training is, fixed before its first step.
-
-    Args:
-        steps: Cycles of turns, or sweeps.
-        validate_every: Steps between validations; there is one after the last step too.
-    """
-
-    steps: int
-    validate_every: int
-
-
-@dataclass(frozen=True)
-class Record:
-    """What one step did.
-
-    Args:
-        step: Steps done.
-        epoch: Passes over the training data done.
-        seconds: Time that steps and validations took so far.
-        lr: Learning rate.
-        losses: Each turn's scalars, `loss` or `turn/loss`; empty for a skipped step.
-        validation: Mean negative log-likelihood of validation data, nats per observation; only
-            on steps that validate a model with a likelihood.
-        validated: Whether this step ended with a validation, hence is worth a checkpoint.
-        skipped: Steps skipped so far for non-finite numbers.
-    """
-
-    step: int
-    epoch: float
-    seconds: float
-    lr: float
-    losses: dict[str, float]
-    validation: float | None
-    validated: bool
-    skipped: int
-
-
-@dataclass
-class Progress:
-    """What a training remembers from step to step, beside weights and optimisers."""
-
-    step: int = 0
-    seconds: float = 0.0
-    lr_scale: float = 1.0
-    skipped: int = 0
-    streak: int = 0
-    rollbacks: int = 0
-    converged: bool = False
-    best: float | None = None
-    best_step: int | None = None
-    average_updates: int = field(default=0)
 
 
 class Training:
@@ -382,24 +328,3 @@ _PREPARE_SIZE = 10_000
 _SWEEP_BATCH = 1024
 _STREAK = 3
 _ROLLBACKS = 3
-
-
-def make_fabric(options: Options) -> Fabric:
-    """The engine for a device and a precision.
-
-    Raises:
-        UsageError: If the machine lacks the device.
-    """
-    known = ("auto", "cpu", "cuda", "mps")
-    if options.device not in known:
-        raise UsageError(f"device is one of {', '.join(known)}, got {options.device!r}")
-    available = {
-        "auto": True,
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not available[options.device]:
-        raise UsageError(f"this machine or this build of torch has no {options.device}: use cpu")
-    precision = {"32": "32-true", "bf16": "bf16-mixed"}[options.precision]
-    return Fabric(accelerator=options.device, devices=1, precision=precision)  # type: ignore[arg-type]

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from simulacra.train import Record, Training
+    from simulacra.progress import Record
+from simulacra.train import Training
 
 console = Console()
 errors = Console(stderr=True)

@@ -83,7 +83,8 @@ def sample(
     """
     import torch
 
-    from simulacra.model import Autoregressive, Sampling
+    from simulacra.autoregressive import Autoregressive
+    from simulacra.model import Sampling
     from simulacra.randomness import seeded
     from simulacra.run import Run
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn.functional import relu
 
+from simulacra.autoregressive import Autoregressive
 from simulacra.distributions import draw_levels
 from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import Autoregressive
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, input_channels
 from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, colour_slice

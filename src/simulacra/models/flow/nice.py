@@ -8,7 +8,7 @@ from torch.distributions import Independent
 
 from simulacra.distributions import Logistic
 from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import Flow
+from simulacra.flow import Flow
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.mlp import mlp
 from simulacra.spec import DataSpec

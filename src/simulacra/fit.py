@@ -1,0 +1,36 @@
+"""`fit`: a training from its first to its last step, for programs and notebooks."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from simulacra.checkpoint import detached_copy
+from simulacra.data.dataset import Dataset
+from simulacra.model import Model
+from simulacra.options import Budget, Options
+from simulacra.train import Training
+
+
+def fit(
+    model: Model, data: Dataset, budget: str | Budget = "60s", options: Options | None = None
+) -> Model:
+    """Train a model and return the one to use, in eval mode: no files, no display.
+
+    Args:
+        model: A new one, for the data's spec.
+        data: Its train and validation splits are used, its test split is not.
+        budget: As on the command line: `90s`, `2000steps`, `10epochs`.
+        options: See `Options`.
+
+    Returns:
+        The average of the weights at the best validation, or at the end if nothing validates.
+    """
+    training = Training(model, data.train, data.validation, options or Options())
+    training.set_plan(Budget.parse(budget) if isinstance(budget, str) else budget)
+    best: dict[str, Tensor] | None = None
+    for record in training:
+        if record.validated and record.step == training.progress.best_step:
+            best = detached_copy(training.averaged.state_dict())
+    if best is not None:
+        training.averaged.load_state_dict(best)
+    return training.averaged.eval()

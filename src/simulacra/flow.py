@@ -1,0 +1,109 @@
+"""`Flow`: what every invertible model has in common, dequantisation first."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from simulacra.distributions import log_mean_exp
+from simulacra.model import Encoding, Latent, Likelihood
+from simulacra.randomness import keyed_uniform, keys_of
+from simulacra.spec import DataSpec
+
+
+class Flow(Likelihood, Encoding, Latent):
+    """An invertible map from data to a simple density.
+
+    Continuous vectors are mapped as they are. Discrete levels are dequantised: y = x + u with
+    u ~ U[0, 1)^D, and log P(x) = log E_u p(x + u) ≥ E_u log p(x + u) (Theis, van den Oord and
+    Bethge 2016, arXiv 1511.01844), which importance draws tighten. Before the model's own
+    layers, y is standardised value by value with moments taken from the training data, and the
+    Jacobian of that is counted.
+
+    A flow implements `transform`, its inverse `invert`, and its density `base`.
+    """
+
+    shift: Tensor
+    log_scale: Tensor
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec)
+        levels = spec.levels or 0
+        half = torch.full(spec.event_shape, levels / 2.0)
+        self.register_buffer("shift", half)
+        self.register_buffer("log_scale", torch.zeros_like(half) if not levels else half.log())
+
+    @property
+    def exact(self) -> bool:
+        """Exact on continuous vectors; on levels, the dequantisation bound."""
+        return self.spec.levels is None
+
+    @property
+    @abstractmethod
+    def base(self) -> Distribution:
+        """The density of codes, over one event `(*event_shape)` with no batch."""
+
+    @abstractmethod
+    def transform(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Codes z `(N, *event_shape)` of standardised y, and log |det ∂z/∂y| `(N,)`."""
+
+    @abstractmethod
+    def invert(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """The y whose code is z."""
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Take the mean and standard deviation of each value of y = x + u."""
+        y = self._dequantise(x, torch.tensor(0.5, dtype=self.shift.dtype, device=x.device))
+        variance = y.var(0, unbiased=False) + (1 / 12 if self.spec.levels else 1e-6)
+        self.shift.copy_(y.mean(0))
+        self.log_scale.copy_(0.5 * variance.log())
+
+    def _dequantise(self, x: Tensor, noise: Tensor) -> Tensor:
+        return x.to(noise.dtype) + noise if self.spec.levels else x.to(self.shift.dtype)
+
+    def log_density(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log p(y) in nats `(N,)`, of y in the units of the data."""
+        z, ladj = self.transform((y - self.shift) * torch.exp(-self.log_scale), context)
+        return self.base.log_prob(z) + ladj - self.log_scale.sum()
+
+    def log_likelihood(
+        self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
+    ) -> Tensor:
+        """Log p(x), or the importance-weighted dequantisation bound; nats, `(N,)`."""
+        self.spec.check(x)
+        if self.exact:
+            return self.log_density(x.to(self.shift.dtype), context)
+        keys = keys_of(x, seed)
+        log_weights = []
+        for draw in range(draws):
+            noise = keyed_uniform(keys + draw, self.spec.event_shape).to(self.shift.dtype)
+            log_weights.append(self.log_density(self._dequantise(x, noise), context))
+        return log_mean_exp(torch.stack(log_weights))
+
+    def loss(
+        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
+    ) -> dict[str, Tensor]:
+        """Mean negative log-density of freshly dequantised data, nats per observation."""
+        noise = torch.rand(x.shape, dtype=self.shift.dtype, device=x.device)
+        return {"loss": -self.log_density(self._dequantise(x, noise), context).mean()}
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The code of each observation; of a level, the code of its bin's middle."""
+        self.spec.check(x)
+        y = self._dequantise(x, torch.tensor(0.5, dtype=self.shift.dtype, device=x.device))
+        return self.transform((y - self.shift) * torch.exp(-self.log_scale), context)[0]
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """The observation of a code: the bin that y falls into, the outer bins being open."""
+        y = self.invert(z, context) * self.log_scale.exp() + self.shift
+        if self.spec.levels is None:
+            return y
+        return y.floor().clamp(0, self.spec.levels - 1).long()
+
+    def prior(self, n: int) -> Tensor:
+        """Codes drawn from `base`."""
+        return self.base.sample((n,))

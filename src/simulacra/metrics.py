@@ -1,0 +1,83 @@
+"""`metrics.csv`: how a training went, a row now and then."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from simulacra.checkpoint import write_bytes
+from simulacra.progress import Record
+
+METRICS = "metrics.csv"
+
+
+class Metrics:
+    """A file of metrics, open for a training; a row's losses are means since the row before.
+
+    Args:
+        path: The file; it may be there.
+        step: Steps that the training goes on from: rows of later ones are dropped.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path, self.sums, self.counts = path, dict[str, float](), dict[str, int]()
+        self.header: list[str] = []
+        rows: list[dict[str, str]] = []
+        if path.is_file():
+            with path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                self.header = list(reader.fieldnames or [])
+                # what came after the checkpoint will be done again
+                rows = [row for row in reader if row["step"] and int(row["step"]) <= step]
+            text = io.StringIO()
+            self._writer(text).writerows([dict.fromkeys(self.header, "") | row for row in rows])
+            header = ",".join(self.header) + "\n"
+            write_bytes(path, (header + text.getvalue()).encode())
+
+    def __enter__(self) -> Metrics:
+        self.file = self.path.open("a", newline="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def _writer(self, file: Any) -> csv.DictWriter[str]:  # noqa: ANN401 (any text file)
+        return csv.DictWriter(file, self.header, lineterminator="\n", extrasaction="ignore")
+
+    def add(self, record: Record, *, write: bool) -> None:
+        """Take in a step, and write a row if it is time for one."""
+        for name, value in record.losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+        if not write or not (self.header or self.sums):
+            return
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
+        if not self.header:
+            self.header = ["step", "epoch", "seconds", "lr", *means, "validation", "skipped"]
+            self._writer(self.file).writeheader()
+        row = {
+            **means,
+            "step": record.step,
+            "epoch": f"{record.epoch:.4f}",
+            "seconds": f"{record.seconds:.3f}",
+            "lr": f"{record.lr:.6g}",
+            "validation": "" if record.validation is None else record.validation,
+            "skipped": record.skipped,
+        }
+        self._writer(self.file).writerow(row)
+        self.file.flush()
+        self.sums, self.counts = {}, {}
+
+
+def read_metrics(path: Path) -> dict[str, list[float | None]]:
+    """The columns of a file of metrics; `None` where a cell is empty, nothing without the file."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        name: [float(row[name]) if row[name] else None for row in rows]
+        for name in (rows[0] if rows else [])
+    }

@@ -1,0 +1,60 @@
+"""How long a training is, what each of its steps did, and what it remembers. No torch in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a training is, fixed before its first step.
+
+    Args:
+        steps: Cycles of turns, or sweeps.
+        validate_every: Steps between validations; there is one after the last step too.
+    """
+
+    steps: int
+    validate_every: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one step did.
+
+    Args:
+        step: Steps done.
+        epoch: Passes over the training data done.
+        seconds: Time that steps and validations took so far.
+        lr: Learning rate.
+        losses: Each turn's scalars, `loss` or `turn/loss`; empty for a skipped step.
+        validation: Mean negative log-likelihood of validation data, nats per observation; only
+            on steps that validate a model with a likelihood.
+        validated: Whether this step ended with a validation, hence is worth a checkpoint.
+        skipped: Steps skipped so far for non-finite numbers.
+    """
+
+    step: int
+    epoch: float
+    seconds: float
+    lr: float
+    losses: dict[str, float]
+    validation: float | None
+    validated: bool
+    skipped: int
+
+
+@dataclass
+class Progress:
+    """What a training remembers from step to step, beside weights and optimisers."""
+
+    step: int = 0
+    seconds: float = 0.0
+    lr_scale: float = 1.0
+    skipped: int = 0
+    streak: int = 0
+    rollbacks: int = 0
+    converged: bool = False
+    best: float | None = None
+    best_step: int | None = None
+    average_updates: int = 0

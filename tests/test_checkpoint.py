@@ -1,0 +1,483 @@
+"""Folders that are whole or absent, and that notice any change."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from simulacra import checkpoint
+from simulacra.checkpoint import (
+    MANIFEST,
+    detached_copy,
+    read_folder,
+    write_bytes,
+    write_folder,
+    write_json,
+)
+from simulacra.errors import CheckpointError, ResourceError
+from simulacra.run import Run
+
+STATE: dict[str, Any] = {
+    "model": {"model": "vae", "keywords": {"latent": 3, "hidden": [4, 5], "context": None}},
+    "weights": {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.tensor([-1.5])},
+    "training": {
+        "step": 7,
+        "best": math.inf,
+        "streak": True,
+        "optimizers": {"model": {"state": {0: {"step": torch.tensor(7.0)}, 11: {}}}},
+    },
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_folder(tmp_path / "7", STATE)
+    return tmp_path / "7"
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal in value and type all the way down; tensors bit for bit, and NaN is itself."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, torch.Tensor):
+        return (
+            a.dtype == b.dtype
+            and a.shape == b.shape
+            and torch.equal(a.contiguous().flatten().view(torch.uint8),
+                            b.contiguous().flatten().view(torch.uint8))
+        )  # fmt: skip
+    return a == b or (a != a and b != b)
+
+
+# ---- there and back -----------------------------------------------------------------------------
+
+
+def test_a_nested_state_comes_back(tmp_path: Path) -> None:
+    shared = torch.arange(12.0)
+    state = {
+        "plain": {
+            "none": None, "yes": True, "no": False, "one": 1, "float": 0.1, "text": "é ≤ \"x\"\n",
+            "nan": math.nan, "inf": math.inf, "minus": -math.inf, "big": 2**62, "tiny": 5e-324,
+            "empty": {}, "list": [], "nested": [[1, [None]], {"a": []}], "": "no key",
+        },
+        "keys": {0: "a", 10: {3: {}, 2: {}}, -1: [{5: 6}]},
+        "mixed": {1: "int", "1": "text", None: "none", False: "bool"},
+        "tensors": {
+            "scalar": torch.tensor(3.5),
+            "empty": torch.zeros(0, 3),
+            "half": torch.randn(5).bfloat16(),
+            "double": torch.tensor([math.pi, math.nan, math.inf, -0.0], dtype=torch.float64),
+            "bytes": torch.arange(256, dtype=torch.uint8),
+            "long": torch.tensor([-(2**63), 2**63 - 1]),
+            "bool": torch.tensor([True, False]),
+            "transposed": torch.arange(6.0).view(2, 3).T,
+            "strided": torch.arange(10)[::3],
+            "expanded": torch.ones(1, 2).expand(3, 2),
+            "whole": shared,
+            "part": shared[2:5],
+            "alias": shared,
+            "learnt": torch.arange(2.0, requires_grad=True).detach(),
+        },
+        "list_of_tensors": [torch.zeros(1), {"x": torch.ones(2)}, [torch.eye(2)]],
+        "optimizer": {"state": {0: {"step": torch.tensor(1.0), "m": torch.randn(2)}, 1: {}}},
+        "alone": torch.tensor([1, 2]),
+        "number": 3,
+        "nothing": None,
+    }  # fmt: skip
+    write_folder(tmp_path / "a" / "b" / "c", state)
+    again = read_folder(tmp_path / "a" / "b" / "c")
+    assert again.keys() == state.keys()
+    for name, value in state.items():
+        assert same(value, again[name]), name
+
+
+def test_tuples_become_lists_and_parameters_tensors(tmp_path: Path) -> None:
+    write_folder(tmp_path / "x", {"v": {"t": (1, (2,)), "p": torch.nn.Parameter(torch.ones(2))}})
+    again = read_folder(tmp_path / "x")["v"]
+    assert again["t"] == [1, [2]]
+    assert type(again["p"]) is torch.Tensor
+    assert not again["p"].requires_grad
+
+
+def test_names_that_look_alike_keep_their_own_tensors(tmp_path: Path) -> None:
+    state = {1: torch.zeros(1), "1": torch.ones(1), "a/b": torch.full((1,), 2.0),
+             "a": {"b": torch.full((1,), 3.0), "b'": torch.full((1,), 4.0)},
+             "a/b'": torch.full((1,), 5.0)}  # fmt: skip
+    write_folder(tmp_path / "x", {"v": state})
+    assert same(read_folder(tmp_path / "x")["v"], state)
+
+
+def test_some_values_can_be_read_alone(folder: Path) -> None:
+    assert same(read_folder(folder, "model"), {"model": STATE["model"]})
+    assert read_folder(folder, "weights", "model").keys() == {"weights", "model"}
+    with pytest.raises(CheckpointError, match=r"holds no other\.json"):
+        read_folder(folder, "other")
+
+
+def test_what_is_read_shares_no_memory(folder: Path) -> None:
+    first = read_folder(folder)
+    first["weights"]["a.bias"].fill_(9)
+    assert same(read_folder(folder), STATE)
+
+
+def test_the_files_are_what_others_read(folder: Path) -> None:
+    """Plain JSON and safetensors, each with its size and SHA-256 in the manifest."""
+    names = {"model.json", "weights.json", "weights.safetensors", "training.json",
+             "training.safetensors"}  # fmt: skip
+    assert {path.name for path in folder.iterdir()} == names | {MANIFEST}
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert manifest["files"].keys() == names
+    assert json.loads((folder / "model.json").read_text()) == STATE["model"]
+    tensors = load_file(folder / "weights.safetensors")
+    assert torch.equal(tensors["a.weight"], STATE["weights"]["a.weight"])
+
+
+def test_other_files_are_let_be(folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+    (folder / "other.json").write_text("{broken")
+    assert same(read_folder(folder), STATE)
+
+
+def test_a_folder_that_exists_is_refused(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(CheckpointError, match="exists already"):
+        write_folder(folder, {"model": 1})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(folder.parent.iterdir()) == [folder]
+    (folder.parent / "file").write_text("")
+    with pytest.raises(CheckpointError, match="exists already"):
+        write_folder(folder.parent / "file", {})
+
+
+def test_a_value_that_json_has_not_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_folder(tmp_path / "x", {"good": 1, "bad": {"path": Path()}})
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- damage -------------------------------------------------------------------------------------
+
+
+def flipped(path: Path, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def check_refused(folder: Path, path: Path) -> None:
+    """A damaged file is named; of the manifest, damage may also show as another file's."""
+    try:
+        again = read_folder(folder)
+    except CheckpointError as error:
+        message = str(error)
+    else:
+        # white space of the manifest: nothing that it says is another
+        assert path.name == MANIFEST
+        assert same(again, STATE)
+        return
+    assert str(folder) in message
+    if path.name != MANIFEST:
+        assert path.name in message
+
+
+def test_a_flipped_bit_is_noticed(folder: Path) -> None:
+    rng = random.Random(0)
+    for path in sorted(folder.iterdir()):
+        sound = path.read_bytes()
+        for bit in rng.sample(range(8 * len(sound)), 60):
+            flipped(path, bit)
+            check_refused(folder, path)
+            path.write_bytes(sound)
+    assert same(read_folder(folder), STATE)
+
+
+def test_a_flipped_bit_in_a_name_is_noticed(folder: Path) -> None:
+    """A file that the manifest no longer names, or names otherwise, is not passed over."""
+    path = folder / MANIFEST
+    sound = path.read_bytes()
+    for name in (b"weights.safetensors", b"model.json"):
+        start = sound.index(name)
+        for bit in range(8 * start, 8 * (start + len(name))):
+            flipped(path, bit)
+            with pytest.raises(CheckpointError):
+                read_folder(folder)
+            path.write_bytes(sound)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, -1])
+def test_a_cut_or_grown_file_is_named(folder: Path, kept: float) -> None:
+    for path in sorted(folder.iterdir()):
+        sound = path.read_bytes()
+        path.write_bytes(sound[:-1] if kept < 0 else sound[: int(kept * len(sound))])
+        with pytest.raises(CheckpointError, match=path.name):
+            read_folder(folder)
+        if path.name != MANIFEST:
+            path.write_bytes(sound + b" ")
+            with pytest.raises(CheckpointError, match=path.name):
+                read_folder(folder)
+        path.write_bytes(sound)
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        sound = path.read_bytes()
+        path.unlink()
+        with pytest.raises(CheckpointError, match=path.name):
+            read_folder(folder)
+        path.mkdir()
+        with pytest.raises(CheckpointError, match=path.name):
+            read_folder(folder)
+        path.rmdir()
+        path.write_bytes(sound)
+
+
+def test_two_files_changed_for_one_another_are_noticed(folder: Path) -> None:
+    shutil.copy(folder / "training.safetensors", folder / "weights.safetensors")
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "3", "null", '"x"', "{}", '{"format": 1}', '{"files": {}}',
+     '{"format": 1, "files": []}', '{"format": 1, "files": null}', "\xff"],
+)  # fmt: skip
+def test_a_manifest_that_is_none_is_named(folder: Path, text: str) -> None:
+    (folder / MANIFEST).write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=MANIFEST):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize("entry", [None, [], 3, "x", {}, {"bytes": 1}, {"sha256": None}])
+def test_a_manifest_that_says_nothing_of_a_file_is_no_excuse(folder: Path, entry: Any) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"]["weights.safetensors"] = entry
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize("version", [2, 0, None, "1"])
+def test_another_format_is_refused(folder: Path, version: Any) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "format": version}))
+    with pytest.raises(CheckpointError, match=f"format {version}, this simulacra reads 1"):
+        read_folder(folder)
+
+
+def test_places_without_a_checkpoint_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
+        with pytest.raises(CheckpointError, match=str(place)):
+            read_folder(place)
+
+
+# ---- interruptions ------------------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from simulacra import checkpoint
+
+root = Path(sys.argv[1])
+state = {"model": {"name": "x"}, "weights": {"w": torch.arange(9000.0)}, "more": [1, 2]}
+
+def write(folder, last):
+    lines = 0
+    def trace(frame, event, argument):
+        nonlocal lines
+        if frame.f_code.co_filename != checkpoint.__file__ or frame.f_code.co_name[:2] == "_d":
+            return None
+        if event == "line":
+            lines += 1
+            if lines > last:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    sys.settrace(trace)
+    checkpoint.write_folder(folder, state)
+
+last, killed, partial = 0, True, 0
+while killed:
+    child = os.fork()
+    if not child:
+        write(root / str(last), last)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    killed = os.WIFSIGNALED(status)
+    assert killed or os.WEXITSTATUS(status) == 0
+    folder = root / str(last)
+    if folder.exists():
+        assert torch.equal(checkpoint.read_folder(folder)["weights"]["w"], state["weights"]["w"])
+    else:
+        assert killed
+    last += 2
+print(last)
+"""
+
+
+def test_a_killed_writer_leaves_a_whole_folder_or_none(tmp_path: Path) -> None:
+    """Killed before every second line that it runs, in turn."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    moments = int(done.stdout)
+    left = [path.name for path in tmp_path.iterdir()]
+    partial = [name for name in left if name.startswith(".")]
+    whole = sorted(int(name) for name in left if not name.startswith("."))
+    assert moments > 40
+    assert len(partial) > 20, "most moments lie within the writing"
+    # from the renaming on, and only from there, it is whole
+    assert whole == list(range(whole[0], moments, 2))
+    assert len(whole) < 10
+
+
+def test_what_was_left_half_written_is_no_checkpoint(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    write_folder(tmp_path / "checkpoints" / "7", STATE)
+    write_folder(tmp_path / "checkpoints" / "12", STATE)
+    shutil.copytree(tmp_path / "checkpoints" / "7", tmp_path / "checkpoints" / ".20-abc123")
+    (tmp_path / "checkpoints" / "30").mkdir()
+    assert [path.name for path in run.checkpoints()] == ["30", "12", "7"]
+    newest, state, broken = run.newest("training")
+    assert newest.name == "12"
+    assert same(state["training"], STATE["training"])
+    assert len(broken) == 1
+    assert MANIFEST in broken[0]
+
+
+CALLS = {"write": (Path, "write_bytes"), "sync": (os, "fsync"), "rename": (Path, "rename")}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_full_disk_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """Full at the first such call, the second, and so on."""
+    owner, name = CALLS[call]
+    true, failed = getattr(owner, name), 0
+    for place in range(20):
+        left = place
+
+        def full(*arguments: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise OSError(number, os.strerror(number))
+            return true(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, full)
+            try:
+                write_folder(tmp_path / "x" / "7", STATE)
+            except ResourceError as error:
+                assert "no space left to write" in str(error)  # noqa: PT017
+                failed += 1
+            else:
+                break
+        if call == "sync" and (tmp_path / "x" / "7").exists():
+            # the last sync is of the folder above, after the renaming
+            shutil.rmtree(tmp_path / "x" / "7")
+        assert list((tmp_path / "x").iterdir()) == []
+    assert failed == {"write": 6, "sync": 8, "rename": 1}[call]
+    assert same(read_folder(tmp_path / "x" / "7"), STATE)
+
+
+def test_a_forbidden_place_is_a_matter_of_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "write_bytes", forbidden)
+    with pytest.raises(ResourceError, match=r"cannot write .*7: Permission denied"):
+        write_folder(tmp_path / "7", STATE)
+    with pytest.raises(ResourceError, match=r"cannot write .*run\.json: Permission denied"):
+        write_json(tmp_path / "run.json", {})
+
+
+# ---- single files -------------------------------------------------------------------------------
+
+
+def test_a_record_replaces_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    for record in ({"a": [1, None, 0.5]}, {"name": "é ≤"}):
+        write_json(path, record)
+        assert json.loads(path.read_bytes()) == record
+    assert "é ≤" in path.read_text("utf-8")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("step", ["write_bytes", "replace", "sync"])
+def test_a_failed_replacement_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "run.json"
+    write_json(path, {"a": 1})
+
+    def full(*_: Any) -> None:
+        # the content is seen by nobody until it is all there
+        assert json.loads(path.read_bytes()) == {"a": 1}
+        raise OSError(errno.ENOSPC, "full")
+
+    owner, name = (os, "fsync") if step == "sync" else (Path, step)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, full)
+        with pytest.raises(ResourceError, match="no space left"):
+            write_json(path, {"a": 2})
+    assert json.loads(path.read_bytes()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_record_that_json_has_not_keeps_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "run.json", {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "run.json", {"a": Path()})
+    assert json.loads((tmp_path / "run.json").read_bytes()) == {"a": 1}
+
+
+def test_what_was_left_of_a_killed_replacement_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / ".x-partial").write_bytes(b"much longer than what comes")
+    write_bytes(tmp_path / "x", b"short")
+    assert (tmp_path / "x").read_bytes() == b"short"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+# ---- copies -------------------------------------------------------------------------------------
+
+
+def test_a_detached_copy_shares_no_memory() -> None:
+    original = {"w": torch.ones(2, requires_grad=True), "l": [torch.zeros(1)], "t": (1, "x", None)}
+    copy = detached_copy(original)
+    assert same(copy["w"], original["w"].detach())
+    assert not copy["w"].requires_grad
+    assert copy["t"] == [1, "x", None]
+    with torch.no_grad():
+        original["w"].fill_(5)
+        original["l"][0].fill_(5)
+    assert copy["w"].tolist() == [1, 1]
+    assert copy["l"][0].tolist() == [0]
+
+
+def test_reading_runs_no_code() -> None:
+    text = Path(checkpoint.__file__).read_text()
+    assert "import pickle" not in text
+    assert "torch.load" not in text
