@@ -291,7 +291,7 @@ def test_places_without_a_checkpoint_are_refused(tmp_path: Path) -> None:
 # ---- interruptions ------------------------------------------------------------------------------
 
 KILLED = """
-import os, signal, sys
+import os, shutil, signal, sys
 from pathlib import Path
 import torch
 from simulacra import checkpoint
@@ -303,7 +303,8 @@ def write(folder, last):
     lines = 0
     def trace(frame, event, argument):
         nonlocal lines
-        if frame.f_code.co_filename != checkpoint.__file__ or frame.f_code.co_name[:2] == "_d":
+        writing = frame.f_code.co_filename in (checkpoint.__file__, shutil.__file__)
+        if not writing or frame.f_code.co_name == "_detach":
             return None
         if event == "line":
             lines += 1
@@ -313,7 +314,7 @@ def write(folder, last):
     sys.settrace(trace)
     checkpoint.write_folder(folder, state)
 
-last, killed, partial = 0, True, 0
+last, killed = 0, True
 while killed:
     child = os.fork()
     if not child:
@@ -346,7 +347,7 @@ def test_a_killed_writer_leaves_a_whole_folder_or_none(tmp_path: Path) -> None:
     assert len(partial) > 20, "most moments lie within the writing"
     # from the renaming on, and only from there, it is whole
     assert whole == list(range(whole[0], moments, 2))
-    assert len(whole) < 10
+    assert len(whole) < len(partial)
 
 
 def test_what_was_left_half_written_is_no_checkpoint(tmp_path: Path) -> None:

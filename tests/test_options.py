@@ -178,8 +178,10 @@ def test_the_warm_up_is_at_most_a_tenth_of_the_training() -> None:
     assert rates[0] == pytest.approx(1 / 20)
 
 
-def test_a_cosine_falls_to_nearly_nothing() -> None:
-    rates = [Options(lr=1.0, warmup=0).lr_at(step, 1000) for step in range(1000)]
+@pytest.mark.parametrize("warmup", [0, 100])
+def test_a_cosine_falls_to_nearly_nothing(warmup: int) -> None:
+    options = Options(lr=1.0, warmup=warmup)
+    rates = [options.lr_at(warmup + step, 1000 + warmup) for step in range(1000)]
     assert all(a >= b for a, b in itertools.pairwise(rates))
     assert rates[0] == 1
     assert rates[500] == pytest.approx(0.5)

@@ -226,7 +226,7 @@ def test_the_record_says_what_was_run(digits: Dataset, tmp_path: Path) -> None:
     assert record["keywords"]["observation"] == "auto"
     assert record["options"]["seed"] == 7
     assert record["options"]["lr"] == 0.01
-    assert record["plan"] == {"steps": 40, "validate_every": 2}
+    assert record["plan"] == {"steps": 40, "validate_every": 2, "validate_on": 1000}
     assert record["data"]["fingerprint"] == digits.fingerprint
     assert record["versions"]["torch"] == torch.__version__
     assert record["threads"] == torch.get_num_threads()

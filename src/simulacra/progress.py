@@ -12,10 +12,12 @@ class Plan:
     Args:
         steps: Cycles of turns, or sweeps.
         validate_every: Steps between validations; there is one after the last step too.
+        validate_on: How many of the validation observations are looked at each time, at most.
     """
 
     steps: int
     validate_every: int
+    validate_on: int = 1000
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ VALIDATIONS = 20
 VALIDATION_SHARE = 0.1
 """Share of a budget in seconds that validating may take."""
 VALIDATION_SIZE = 1000
-"""How many of the validation observations are looked at each time."""
+"""How many of the validation observations are looked at each time, at most."""
 
 
 class Training:
@@ -95,7 +95,7 @@ class Training:
         else:
             steps = budget.amount * (self.steps_per_epoch if budget.unit == "epochs" else 1)
             count = max(1, round(steps))
-            self.plan = Plan(count, math.ceil(count / VALIDATIONS))
+            self.plan = Plan(count, math.ceil(count / VALIDATIONS), VALIDATION_SIZE)
         return self.plan
 
     def _calibrate(self, seconds: float) -> Plan:
@@ -112,15 +112,18 @@ class Training:
             if time.perf_counter() - start > 0.2 * seconds:
                 break
         begun = time.perf_counter()
-        self._validate()
-        validating = max(1e-9, time.perf_counter() - begun)
+        self._validate(_FEW)
+        each = max(1e-9, (time.perf_counter() - begun) / min(_FEW, len(self.validation)))
         self.load_state_dict(before)
         # the first step allocates, so it says little about the others
         usual = times[1:] or times
         left = seconds - (time.perf_counter() - start)
-        count = int(min(VALIDATIONS, max(1, VALIDATION_SHARE * left / validating)))
-        steps = max(1, int((left - count * validating) * len(usual) / sum(usual)))
-        return Plan(steps, math.ceil(steps / count))
+        # fewer observations before fewer validations, and fewer of these before less training
+        affordable = VALIDATION_SHARE * left / each
+        size = int(min(len(self.validation), VALIDATION_SIZE, max(_FEW, affordable / 10)))
+        count = int(min(VALIDATIONS, max(1, affordable / size)))
+        steps = max(1, int((left - count * size * each) * len(usual) / sum(usual)))
+        return Plan(steps, math.ceil(steps / count), size)
 
     # ---- the loop ------------------------------------------------------------------------------
 
@@ -156,7 +159,7 @@ class Training:
             # a finite loss can still have moved the weights out of the numbers
             self._roll_back()
             progress, validated = self.progress, False
-        value = self._validate() if validated else None
+        value = self._validate(self.plan.validate_on) if validated else None
         best = math.inf if progress.best is None else progress.best
         if value is not None and value < best:
             progress.best, progress.best_step = value, progress.step
@@ -238,20 +241,20 @@ class Training:
         self.progress.lr_scale, self.progress.seconds = scale, seconds
 
     @torch.no_grad()
-    def _validate(self) -> float | None:
+    def _validate(self, limit: int) -> float | None:
         """Mean negative log-likelihood of the average model, nats per observation."""
         model = self.averaged
         if not isinstance(model, Likelihood):
             return None
         model.eval()
         total, count = 0.0, 0
-        for x, context in self.validation.batches(256):
+        for x, context in self.validation.batches(_FEW):
             x, context = self._place((x, context))
-            keep = min(len(x), VALIDATION_SIZE - count)
+            keep = min(len(x), limit - count)
             told = None if context is None else context[:keep]
             total -= float(model.log_likelihood(x[:keep], told).double().sum())
             count += keep
-            if count >= VALIDATION_SIZE:
+            if count >= limit:
                 break
         if isinstance(model, Swept):
             model.train()
@@ -326,5 +329,6 @@ class Training:
 _PREPARE, _SHUFFLE = -1, -2
 _PREPARE_SIZE = 10_000
 _SWEEP_BATCH = 1024
+_FEW = 64
 _STREAK = 3
 _ROLLBACKS = 3
