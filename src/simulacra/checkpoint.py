@@ -11,8 +11,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from simulacra.errors import CheckpointError, ResourceError
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
+PARTIAL = ".partial-"
+"""How the name begins of a folder that is not written to its end."""
 
 
 def write_folder(folder: Path, state: dict[str, Any]) -> None:
@@ -43,7 +45,8 @@ def write_folder(folder: Path, state: dict[str, Any]) -> None:
         raise CheckpointError(f"{folder} exists already")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        partial = folder.parent / f"{PARTIAL}{folder.name}-{secrets.token_hex(4)}"
+        partial.mkdir()
         try:
             files: dict[str, dict[str, Any]] = {}
             for name, value in state.items():

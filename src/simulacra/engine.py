@@ -26,5 +26,8 @@ def make_fabric(options: Options) -> Fabric:
     }
     if not available[options.device]:
         raise UsageError(f"this machine or this build of torch has no {options.device}: use cpu")
+    accelerator = options.device
+    if accelerator == "auto":
+        accelerator = "cuda" if available["cuda"] else "cpu"
     precision = {"32": "32-true", "bf16": "bf16-mixed"}[options.precision]
-    return Fabric(accelerator=options.device, devices=1, precision=precision)  # type: ignore[arg-type]
+    return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]

@@ -80,7 +80,7 @@ class Flow(Likelihood, Encoding, Latent):
         keys = keys_of(x, seed)
         log_weights = []
         for draw in range(draws):
-            noise = keyed_uniform(keys + draw, self.spec.event_shape).to(self.shift.dtype)
+            noise = keyed_uniform(keys + draw, self.spec.event_shape).to(self.shift)
             log_weights.append(self.log_density(self._dequantise(x, noise), context))
         return log_mean_exp(torch.stack(log_weights))
 

@@ -69,7 +69,7 @@ class Options:
         ema: Decay of the exponential moving average of the weights, which is the model that is
             validated and kept.
         seed: Of initialisation, batches and noise.
-        device: auto, cpu, cuda or mps; auto takes a GPU where there is one.
+        device: auto, cpu, cuda or mps; auto takes a CUDA GPU where there is one, else the CPU.
         precision: 32 (float32) or bf16 (bfloat16 where it is safe).
     """
 

@@ -27,15 +27,8 @@ def seeded(*seed: int) -> Iterator[None]:
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(_fold(seed))
+        torch.manual_seed(int(keys_from(*map(torch.tensor, seed))))
         yield
-
-
-def _fold(seed: tuple[int, ...]) -> int:
-    key = torch.zeros(1, dtype=torch.int64)
-    for part in seed:
-        key = _mix(key * 31 + torch.tensor([part], dtype=torch.int64) + _GOLDEN)
-    return int(key)
 
 
 def _shift(bits: Tensor, by: int) -> Tensor:
@@ -59,10 +52,11 @@ def keys_of(x: Tensor, seed: int = 0) -> Tensor:
     Returns:
         `(N,)` int64.
     """
-    flat = x.flatten(1)
+    # Apple's GPU has no float64, in which every device would give the same numbers
+    flat = (x.cpu() if x.device.type == "mps" else x).flatten(1)
     # + 0.0 makes −0.0 and 0.0 one value
     bits = (flat.double() + 0.0).view(torch.int64) if flat.is_floating_point() else flat.long()
-    position = torch.arange(flat.shape[1], device=x.device) + 1
+    position = torch.arange(flat.shape[1], device=flat.device) + 1
     return _mix(_mix(bits + position * _GOLDEN).sum(1) + _mix((torch.tensor(seed) + 1) * _GOLDEN))
 
 

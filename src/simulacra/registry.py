@@ -104,12 +104,20 @@ def _one_line(error: Exception) -> str:
 def _import_file(path: Path) -> types.ModuleType:
     if not path.is_file():
         raise FileNotFoundError("there is no such file")
-    spec = importlib.util.spec_from_file_location(f"simulacra_user_{path.stem}", path)
+    # run once, so that its class is the same whenever it is asked for
+    name = f"simulacra_user:{path.resolve()}:{path.stat().st_mtime_ns}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
@@ -226,10 +234,10 @@ def load(folder: Path, *, code: str | None = None) -> Model:
     state = read_folder(folder, "model", "weights")
     name = allowed_name(state["model"]["model"], code)
     spec = DataSpec.from_json(state["model"]["spec"])
-    model = build(name, spec, state["model"]["keywords"])
     try:
+        model = build(name, spec, state["model"]["keywords"])
         model.load_state_dict(state["weights"])
-    except RuntimeError as error:
+    except (RuntimeError, UsageError) as error:
         raise CheckpointError(f"{folder} does not fit {name}: {_one_line(error)}") from error
     return model.eval()
 

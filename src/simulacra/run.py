@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from simulacra import plot, registry
-from simulacra.checkpoint import read_folder, write_folder, write_json
+from simulacra.checkpoint import PARTIAL, read_folder, write_folder, write_json
 from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
 from simulacra.errors import CheckpointError, DataError, UsageError, nearest
@@ -201,7 +201,7 @@ class Run:
         Args:
             code: See `registry.load`.
         """
-        folder, state, _ = self.newest("training")
+        folder, state, _ = self.newest("model", "weights", "training")
         best = state["training"]["progress"]["best_step"]
         best_folder = folder.with_name(str(best))
         if best is not None and best_folder in self.checkpoints():
@@ -215,6 +215,9 @@ class Run:
     def _save(self, training: Training) -> None:
         name = str(training.progress.step)
         folder = self.folder / "checkpoints" / name
+        for left in folder.parent.glob(f"{PARTIAL}*"):
+            # by a process that was killed while writing
+            shutil.rmtree(left)
         if folder.exists():
             # one that was found broken, or the same one
             shutil.rmtree(folder)

@@ -252,7 +252,7 @@ class Training:
             x, context = self._place((x, context))
             keep = min(len(x), limit - count)
             told = None if context is None else context[:keep]
-            total -= float(model.log_likelihood(x[:keep], told).double().sum())
+            total -= float(model.log_likelihood(x[:keep], told).cpu().double().sum())
             count += keep
             if count >= limit:
                 break

@@ -6,10 +6,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import (
+    App,
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    UnknownCommandError,
+    UnusedCliTokensError,
+)
 
 from simulacra.cli import learn, show, terminal, use
-from simulacra.errors import ResourceError, SimulacraError, UsageError
+from simulacra.errors import ResourceError, SimulacraError, UsageError, nearest
 
 
 def _version() -> str:
@@ -25,11 +32,18 @@ app = App(
     default_parameter=Parameter(negative=""),
     version=_version,
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
+    help_epilogue="With --debug, an error shows where it came from. Exit codes: 0 done, 1 a fault "
+    "of simulacra, 2 usage, 3 data, 4 run or checkpoint, 5 memory or disk, 6 training diverged.",
 )
-for command in (
-    show.models, show.data, learn.train, learn.resume, learn.compare,
-    use.evaluate, use.sample, use.complete,
-):  # fmt: skip
+COMMANDS = {
+    command.__name__: command
+    for command in (
+        show.models, show.data, learn.train, learn.resume, learn.compare,
+        use.evaluate, use.sample, use.complete,
+    )
+}  # fmt: skip
+for command in COMMANDS.values():
     app.command(command)
 
 
@@ -49,12 +63,12 @@ def _exit_code(command: Callable[[], object], *, debug: bool) -> int:
         code, message = error.exit_code, str(error)
         caught: BaseException = error
     except CycloptsError as error:
-        code, message, caught = UsageError.exit_code, str(error), error
+        code, message, caught = UsageError.exit_code, _explained(error), error
     except MemoryError as error:
         code, message = ResourceError.exit_code, "memory ran out: use a smaller --batch or model"
         caught = error
     except KeyboardInterrupt as error:
-        code, message, caught = 130, "stopped", error
+        code, message, caught = 130, "stopped before there was anything to save", error
     except BrokenPipeError:
         # whoever read our output has had enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
@@ -71,6 +85,21 @@ def _exit_code(command: Callable[[], object], *, debug: bool) -> int:
         raise caught
     terminal.fail(message)
     return code
+
+
+def _explained(error: CycloptsError) -> str:
+    """The parser's message in our words where it has none for users, and where to read on."""
+    command = " ".join(["simulacra", *(error.command_chain or ())])
+    unused = error.unused_tokens or [""]
+    text = str(error).strip().removesuffix(".")
+    if isinstance(error, UnusedCliTokensError):
+        text = f"{command} takes no more arguments, got {', '.join(map(repr, unused))} too"
+    elif isinstance(error, UnknownCommandError):
+        kind = "option" if unused[0].startswith("-") else "command"
+        text = f"no {kind} is called {unused[0]!r}: {nearest(unused[0], COMMANDS)}"
+    elif isinstance(error, MissingArgumentError) and error.argument and not error.keyword:
+        text = f"{command} needs {error.argument.name}"
+    return f"{text} (see: {command} --help)"
 
 
 if __name__ == "__main__":

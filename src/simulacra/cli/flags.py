@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
+import shlex
 from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from cyclopts import Parameter
 
+from simulacra.errors import UsageError
 from simulacra.options import Options
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
+    from simulacra.run import Run
 
 RUNS = Path("runs")
 """Where runs are, unless --out says otherwise."""
@@ -75,15 +79,10 @@ class DataFlags:
 
 Set = Annotated[
     list[str],
-    Parameter(
-        name="--set",
-        help="A model's keyword, key=value; repeat it for more.",
-        metavar="KEY=VALUE",
-        show_default=False,
-    ),
+    Parameter(name="--set", metavar="KEY=VALUE", show_default=False),
 ]
 Json = Annotated[bool, Parameter(help="Print JSON instead of a table.", show_default=False)]
-Out = Annotated[Path | None, Parameter(help="Folder to write to; it must not exist.")]
+Length = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Code = Annotated[str | None, Parameter(help="file.py:Class of a model of your own, for its runs.")]
 
 
@@ -94,4 +93,46 @@ def given(flags: Any) -> dict[str, Any]:  # noqa: ANN401 (a class made above)
 
 def run_folder(run: Path) -> Path:
     """The folder of a run given by its path, or by its name below runs/."""
-    return run if run.exists() or not (RUNS / run).exists() else RUNS / run
+    for folder in (run, RUNS / run):
+        if any((folder / record).is_file() for record in ("run.json", "compare.json")):
+            return folder
+    is_name = run.name == str(run) != ".."
+    return RUNS / run if is_name and RUNS.is_dir() else run
+
+
+def open_run(run: Path) -> Run:
+    """A run to use, given as for `run_folder`.
+
+    Raises:
+        CheckpointError: If there is none.
+        UsageError: If it is a comparison, which holds several.
+    """
+    from simulacra.compare import RECORD
+    from simulacra.run import Run
+
+    folder = run_folder(run)
+    if (folder / RECORD).is_file():
+        runs = ", ".join(sorted(shlex.quote(str(p.parent)) for p in folder.glob("*/run.json")))
+        raise UsageError(f"{folder} is a comparison: name one of its runs, {runs}")
+    return Run.open(folder)
+
+
+def check_positive(**values: float | None) -> None:
+    """Refuse options that are no positive numbers.
+
+    Raises:
+        UsageError: Naming the first of them.
+    """
+    for name, value in values.items():
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"--{name} is a positive number, got {value:g}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that no generator takes.
+
+    Raises:
+        UsageError: If it is negative or too large.
+    """
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"--seed is at least 0 and below 2^63, got {seed}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +17,12 @@ from simulacra.cli.flags import (
     Code,
     DataFlags,
     Json,
-    Out,
+    Length,
     Set,
     TrainingFlags,
+    check_positive,
     given,
+    open_run,
     run_folder,
 )
 from simulacra.cli.stopping import stopping
@@ -39,8 +42,8 @@ def train(
     source: Annotated[str, Parameter(name="DATA")],
     /,
     *,
-    budget: str = "60s",
-    out: Out = None,
+    budget: Length = "60s",
+    out: Path | None = None,
     set_: Set = [],  # noqa: B006 (read only)
     flags: DataFlags = DataFlags(),
     training: TrainingFlags = TrainingFlags(),
@@ -51,11 +54,12 @@ def train(
         model: Its name (see: simulacra models), or my.py:MyModel.
         source: A data set's name (see: simulacra data), or a path.
         budget: How long: 90s, 5m, 2000steps or 10epochs.
-        out: The run folder; runs/MODEL-DATA by default.
-        set_: A model's keyword.
+        out: The run folder, which must not exist; runs/MODEL-DATA by default.
+        set_: A keyword of the model (see: simulacra models MODEL); repeat it for more.
         flags: How the data are read.
         training: How to train.
     """
+    from simulacra.engine import make_fabric
     from simulacra.run import Run, new_folder
 
     keywords, length = registry.parse_assignments(set_), Budget.parse(budget)
@@ -63,6 +67,7 @@ def train(
     found = flags.load(source)
     chosen = Options(**{**registry.preset(model), **given(training)})
     name = re.sub(r"[^\w.-]+", "-", f"{Path(model.partition(':')[0]).stem}-{found.name}")
+    make_fabric(chosen)  # a device that is not there, before there is a folder
     folder = out if out is not None else new_folder(RUNS, name)
     run = Run.create(
         folder, model=model, keywords=keywords, data=found, options=chosen, budget=length
@@ -70,30 +75,42 @@ def train(
     _go_on(run, found, code=model)
 
 
-def resume(run: Path, /, *, data_dir: Path | None = None, code: Code = None) -> None:
+def resume(
+    run: Path,
+    /,
+    *,
+    data_dir: Path | None = None,
+    code: Code = None,
+    json: Json = False,
+) -> None:
     """Go on with a training, or a comparison, that was stopped.
 
     Args:
         run: A run's name below runs/, or the folder of a run or comparison.
         data_dir: Folder that holds the data's files, if it moved.
         code: file.py:Class of a model of your own.
+        json: Print JSON, of a comparison.
     """
     from simulacra.compare import RECORD, recorded
     from simulacra.data.catalogue import load
-    from simulacra.run import Run
 
     folder = run_folder(run)
     if (folder / RECORD).is_file():
         asked = recorded(folder)
+        for name in asked["models"]:
+            if registry.allowed_name(name, code) != name:
+                raise UsageError(f"{folder} compares {name!r}, got --code {code}: pass that")
         read = asked.pop("data") | ({"data_dir": str(data_dir)} if data_dir else {})
-        _compare(load(**read), folder, **asked)
+        _compare(load(**read), folder, **asked, json=json)
         return
-    opened = Run.open(folder)
+    opened = open_run(run)
+    registry.allowed_name(opened.record["model"], code)
     _go_on(opened, opened.dataset(str(data_dir) if data_dir else None), code=code)
 
 
 def _go_on(run: Run, found: Dataset, *, code: str | None) -> None:
-    name = run.record["model"]
+    name, folder = run.record["model"], shlex.quote(str(run.folder))
+    own = "" if name in registry.MODELS else f" --code {shlex.quote(str(code))}"
     terminal.note(f"{name} on {found.name}, into {run.folder}")
     scale = found.spec.dims * math.log(2) if found.spec.levels else 0.0
     with stopping() as stop:
@@ -112,15 +129,16 @@ def _go_on(run: Run, found: Dataset, *, code: str | None) -> None:
                 on_record=lambda record: display.on_record(name, record),
                 should_stop=lambda: stop.number is not None,
             )
+        kind = display.kind[name]
         if not outcome.finished:
             terminal.note(
-                f"stopped at step {outcome.steps} and saved; go on with: "
-                f"simulacra resume {run.folder}"
+                f"stopped after {outcome.steps} {kind} and saved; go on with: "
+                f"simulacra resume {folder}{own}"
             )
             stop.leave()
     terminal.note(
-        f"done: {outcome.steps} steps in {outcome.seconds:.1f} s; next: simulacra sample "
-        f"{run.folder}, simulacra evaluate {run.folder}"
+        f"done: {outcome.steps} {kind} in {outcome.seconds:.1f} s; next: "
+        f"simulacra sample {folder}{own}, simulacra evaluate {folder}{own}"
     )
 
 
@@ -129,8 +147,8 @@ def compare(
     /,
     *,
     models: str = ",".join(COMPARED),
-    budget: str = "40s",
-    out: Out = None,
+    budget: Length = "40s",
+    out: Path | None = None,
     set_: Set = [],  # noqa: B006 (read only)
     draws: int = 64,
     flags: DataFlags = DataFlags(),
@@ -143,13 +161,14 @@ def compare(
         source: A data set's name, or a path.
         models: Their names, with commas between.
         budget: Of each model: 90s, 5m, 2000steps or 10epochs.
-        out: Folder of the report and the runs; compare/DATA by default.
-        set_: A keyword of one model, model.key=value.
+        out: Folder of the report and the runs, which must not exist; compare/DATA by default.
+        set_: A keyword of one model, as MODEL.KEY=VALUE; repeat it for more.
         draws: Importance draws of the bounds on likelihood.
         flags: How the data are read.
         training: How to train.
         json: Print JSON.
     """
+    from simulacra.engine import make_fabric
     from simulacra.run import new_folder
 
     names = [name.strip() for name in models.split(",") if name.strip()]
@@ -157,9 +176,13 @@ def compare(
     for assignment in set_:
         model, dot, rest = assignment.partition(".")
         if not dot or "=" in model:
-            raise UsageError(f"compare takes --set model.key=value, got {assignment!r}")
+            raise UsageError(f"compare takes --set MODEL.KEY=VALUE, got {assignment!r}")
         keywords.setdefault(model, {}).update(registry.parse_assignments([rest]))
     length = Budget.parse(budget)
+    check_positive(draws=draws)
+    for name in names:
+        registry.find(name)
+    make_fabric(Options(**given(training)))
     found = flags.load(source)
     folder = out if out is not None else new_folder(Path("compare"), found.name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -183,6 +206,8 @@ def _compare(
     from simulacra.evaluate.report import table, verdict
 
     scale = found.spec.dims * math.log(2) if found.spec.levels else 0.0
+    own = [f" --code {shlex.quote(name)}" for name in models if name not in registry.MODELS]
+    again = shlex.quote(str(folder)) + "".join(own)
     terminal.note(f"{len(models)} models on {found.name}, {budget} each, into {folder}")
     with stopping() as stop:
         with terminal.TrainingDisplay(models, scale) as display:
@@ -198,12 +223,12 @@ def _compare(
                 should_stop=lambda: stop.number is not None,
             )
         if results["stopped"]:
-            terminal.note(f"stopped and saved; go on with: simulacra resume {folder}")
+            terminal.note(f"stopped and saved; go on with: simulacra resume {again}")
             stop.leave()
     if json:
         terminal.print_json(results)
     else:
         terminal.print_figures(table(results))
-        terminal.console.print()
-        terminal.console.print(verdict(results), markup=False, highlight=False)
+        terminal.print_line("")
+        terminal.print_line(verdict(results))
     terminal.note(f"report: {folder / REPORT}")

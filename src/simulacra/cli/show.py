@@ -30,25 +30,29 @@ def models(name: str | None = None, /, *, json: Json = False) -> None:
                     "what it is": about.summary,
                 }
                 for about in found
-            ]
+            ],
+            words=("can", "what it is"),
         )
         return
     about = registry.describe(name)
     if json:
         terminal.print_json(_model_json(about))
         return
-    lines = [f"{about.class_name} ({about.family}): {about.summary}", f"Paper: {about.paper}"]
+    lines = [f"{about.class_name} ({about.family}): {about.summary}"]
+    if about.paper:
+        lines.append(f"Paper: {about.paper}")
     if about.departs:
         lines.append(f"Departs from the paper: {about.departs}")
     lines.append(f"Can: {', '.join(about.capabilities)}")
     for line in lines:
-        terminal.console.print(line, markup=False, highlight=False)
-    terminal.console.print()
+        terminal.print_line(line)
+    terminal.print_line("")
     terminal.print_table(
         [
             {"--set": key, "type": kind, "default": str(default), "meaning": meaning}
             for key, (kind, default, meaning) in about.keywords.items()
-        ]
+        ],
+        words=("type", "meaning"),
     )
 
 
@@ -85,16 +89,19 @@ def data(
             [
                 {
                     "data": row.name,
-                    "shape": " × ".join(map(str, row.event_shape)),
+                    "shape": "×".join(map(str, row.event_shape)),
                     "levels": str(row.levels),
                     "classes": str(row.classes or "–"),
-                    "train / validation / test": " / ".join(map(str, row.counts)),
+                    "train": str(row.counts[0]),
+                    "validation": str(row.counts[1]),
+                    "test": str(row.counts[2]),
                     "here": "no" if row.missing else "yes",
                     "what it is": row.description,
                 }
                 for row in rows
             ],
-            right=("levels", "classes"),
+            right=("levels", "classes", "train", "validation", "test"),
+            words=("what it is",),
         )
         terminal.note("also: any folder of pictures, any .npy or .npz")
         if any(row.missing for row in rows):
@@ -111,6 +118,7 @@ def data(
         "levels": found.spec.levels,
         "classes": found.spec.classes,
         "class names": list(found.class_names),
+        "context vectors": found.spec.context_width,
         "train": len(found.train),
         "validation": len(found.validation),
         "test": len(found.test),
@@ -121,16 +129,19 @@ def data(
         terminal.print_json(about)
     else:
         terminal.print_table(
-            [{"": k, " ": _cell(v)} for k, v in about.items() if v not in ([], "")]
+            [{"": k, " ": _cell(v)} for k, v in about.items() if v not in ([], "", 0)],
+            words=(" ",),
         )
 
 
+_NAMES = 12
+"""How many class names are listed, before the last."""
+
+
 def _cell(value: Any) -> str:  # noqa: ANN401 (any JSON value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return "–"
-    if isinstance(value, (list, tuple)):
-        numbers = all(isinstance(v, int) for v in value)
-        return (" × " if numbers else ", ").join(map(str, value))
-    return str(value)
+    if isinstance(value, list):
+        if all(isinstance(v, int) for v in value):
+            return "×".join(map(str, value))
+        few = value if len(value) <= _NAMES + 2 else [*value[:_NAMES], "…", value[-1]]
+        return ", ".join(few)
+    return "none, these are continuous values" if value is None else str(value)

@@ -9,15 +9,17 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from simulacra.progress import Record
-from simulacra.train import Training
+    from simulacra.train import Training
 
 console = Console()
 errors = Console(stderr=True)
@@ -39,31 +41,87 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
     return value
 
 
-def print_table(rows: Sequence[Mapping[str, str]], *, right: Sequence[str] = ()) -> None:
-    """Rows under their headings.
+def print_line(text: str, indent: int = 0) -> None:
+    """Words, broken where the terminal ends."""
+    console.print(Padding(Text(text), (0, 0, 0, indent), expand=False))
+
+
+def print_table(
+    rows: Sequence[Mapping[str, str]], *, right: Sequence[str] = (), words: Sequence[str] = ()
+) -> None:
+    """Rows under their headings, in a form that loses nothing where the terminal is narrow.
+
+    What does not fit beside the other columns stands below its row, and where even those do not
+    fit, every cell stands on a line of its own.
 
     Args:
         rows: All with the same headings.
-        right: Headings of columns that hold figures, whose cells are never broken.
+        right: Headings of columns of figures.
+        words: Headings of columns of words, whose cells may be broken.
     """
     if not rows:
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for heading in rows[0]:
-        figures = heading in right
+    headings = list(rows[0])
+    kept = [heading for heading in headings if heading not in words]
+    broken = {heading: heading for heading in headings}
+    if _width(rows, kept, broken) > console.width:
+        broken |= {heading: heading.replace(" ", "\n") for heading in right}
+    taken = _width(rows, kept, broken)
+    shortest = (min(_WORDS, _width(rows, [h], broken)) + 1 for h in words)
+    if taken + sum(shortest) <= console.width:
+        console.print(_table(rows, headings, broken, right, words))
+    elif taken <= console.width:
+        lines = console.render_lines(_table(rows, kept, broken, right, ()), pad=False)
+        above = len(lines) - len(rows)
+        for number, line in enumerate(lines):
+            console.print(Text.assemble(*((part.text, part.style or "") for part in line)))
+            if number >= above:
+                for heading in words:
+                    print_line(rows[number - above][heading], indent=2)
+    else:
+        for row in rows:
+            first, *others = row.items()
+            print_line(first[1])
+            for heading, cell in others:
+                print_line(f"{heading}: {cell}", indent=2)
+
+
+_WORDS = 18
+"""A column of words is at least so wide, or as wide as its longest cell."""
+
+
+def _width(
+    rows: Sequence[Mapping[str, str]], headings: Sequence[str], broken: Mapping[str, str]
+) -> int:
+    """How wide a table of some columns is, a space between them."""
+    widths = [
+        max(*(cell_len(line) for line in broken[heading].split("\n")),
+            *(cell_len(row[heading]) for row in rows))
+        for heading in headings
+    ]  # fmt: skip
+    return sum(widths) + len(widths) - 1
+
+
+def _table(
+    rows: Sequence[Mapping[str, str]],
+    headings: Sequence[str],
+    broken: Mapping[str, str],
+    right: Sequence[str],
+    words: Sequence[str],
+) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold",
+                  show_header=any(h.strip() for h in headings))  # fmt: skip
+    for heading in headings:
         table.add_column(
-            heading,
-            justify="right" if figures else "left",
-            min_width=max(map(len, _unbreakable(heading, rows))) if figures else None,
+            Text(broken[heading]),
+            justify="right" if heading in right else "left",
+            vertical="top" if words else "bottom",
+            no_wrap=heading not in words,
+            overflow="fold",
         )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row.values()))
-    console.print(table)
-
-
-def _unbreakable(heading: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """What a column of figures must hold in one line: its cells, and its heading's words."""
-    return [*heading.split(), *(row[heading] for row in rows)]
+        table.add_row(*(Text(row[heading]) for heading in headings))
+    return table
 
 
 def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
@@ -74,8 +132,11 @@ def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def note(text: str) -> None:
-    """A line beside the results: on standard error, so that `--json` stays JSON."""
-    errors.print(Text(text))
+    """A line beside the results: on standard error, so that `--json` stays JSON.
+
+    It is never broken, for commands in it are there to be copied.
+    """
+    errors.print(Text(text), soft_wrap=True)
 
 
 def fail(message: str) -> None:
@@ -136,11 +197,13 @@ class TrainingDisplay:
         """See `compare.Watcher`."""
         self.steps[model] = training.plan.steps
         self.kind[model] = "steps" if training.turns else "sweeps"
-        task = self.tasks[model]
-        self.progress.update(task, total=training.plan.steps, completed=training.progress.step)
+        task, done = self.tasks[model], training.progress.step
+        state = f"{done}/{training.plan.steps} {self.kind[model]}"
+        self.progress.update(task, total=training.plan.steps, completed=done, state=state)
         self.progress.start_task(task)
         if not self.shown:
-            note(f"{model}: {training.plan.steps} {self.kind[model]} to do")
+            since = f", {done} of them done" if done else ""
+            note(f"{model}: {training.plan.steps} {self.kind[model]} to do{since}")
 
     def on_record(self, model: str, record: Record) -> None:
         """See `compare.Watcher`."""

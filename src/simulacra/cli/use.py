@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from simulacra.cli import terminal
-from simulacra.cli.flags import Code, Json, Out, run_folder
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.cli.flags import Code, Json, check_positive, check_seed, open_run
+from simulacra.errors import MissingCapability, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,9 +42,9 @@ def evaluate(
     from simulacra.compare import REPORT, assemble, write_report
     from simulacra.evaluate.report import table
     from simulacra.judge import judge, real_pictures
-    from simulacra.run import Run
 
-    opened = Run.open(run_folder(run))
+    check_positive(draws=draws, limit=limit)
+    opened = _opened(run)
     found = opened.dataset(str(data_dir) if data_dir else None)
     entry, drawn = judge(opened, found, draws=draws, limit=limit, code=code)
     results = assemble(found, [entry], options=opened.options, budget=opened.record["budget"])
@@ -66,7 +67,7 @@ def sample(
     label: int | None = None,
     temperature: float = 1.0,
     seed: int = 0,
-    out: Out = None,
+    out: Path | None = None,
     code: Code = None,
 ) -> None:
     """Draw samples: a grid as PNG, and the raw levels as .npy beside it.
@@ -78,7 +79,7 @@ def sample(
             by default.
         temperature: Below 1 for likelier samples, of autoregressive models; 1 samples the model.
         seed: The same seed gives the same samples.
-        out: The PNG file; RUN/samples-SEED.png by default.
+        out: The PNG file; RUN/samples-SEED.png by default. The levels go beside it.
         code: file.py:Class of a model of your own.
     """
     import torch
@@ -86,12 +87,12 @@ def sample(
     from simulacra.autoregressive import Autoregressive
     from simulacra.model import Sampling
     from simulacra.randomness import seeded
-    from simulacra.run import Run
 
-    opened = Run.open(run_folder(run))
+    check_positive(number=number, temperature=temperature)
+    check_seed(seed)
+    opened = _opened(run)
     model = opened.model(code=code)
-    if number < 1 or not temperature > 0:
-        raise UsageError(f"number and temperature are positive, got {number} and {temperature:g}")
+    target = _target(out, opened.folder / f"samples-{seed}.png")
     if not isinstance(model, Sampling):
         raise MissingCapability(f"{type(model).__name__} draws no samples")
     context = _context(model, number, label)
@@ -102,7 +103,6 @@ def sample(
             *_, x = model.sample_steps(number, context, temperature=temperature)
         else:
             raise MissingCapability(f"{type(model).__name__} has no temperature: leave it at 1")
-    target = out if out is not None else opened.folder / f"samples-{seed}.png"
     _write_pictures(opened, target, x, columns=None)
 
 
@@ -114,7 +114,7 @@ def complete(
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 6,
     times: int = 4,
     seed: int = 0,
-    out: Out = None,
+    out: Path | None = None,
     data_dir: Path | None = None,
     code: Code = None,
 ) -> None:
@@ -133,14 +133,15 @@ def complete(
     import torch
 
     from simulacra import plot
-    from simulacra.run import Run
+    from simulacra.checkpoint import write_bytes
     from simulacra.tasks.complete import complete as draw
     from simulacra.tasks.complete import mask, strips
 
-    opened = Run.open(run_folder(run))
+    check_positive(number=number, times=times)
+    check_seed(seed)
+    opened = _opened(run)
     model = opened.model(code=code)
-    if number < 1 or times < 1:
-        raise UsageError(f"number and times are positive, got {number} and {times}")
+    target = _target(out, opened.folder / f"completions-{hide}.png")
     observed = mask(opened.spec.event_shape, hide)
     found = opened.dataset(str(data_dir) if data_dir else None)
     x, context = found.validation.batch(torch.arange(min(number, len(found.validation))))
@@ -148,11 +149,38 @@ def complete(
     many = draw(model, x, observed, times=times, context=told, seed=seed)
     to_float = found.spec.to_float
     rows = strips(to_float(x), observed, to_float(many.flatten(0, 1)).unflatten(0, (len(x), times)))
-    target = out if out is not None else opened.folder / f"completions-{hide}.png"
-    plot.save(plot.grid(rows, columns=times + 2), target)
+    write_bytes(target, plot.png(plot.grid(rows, columns=times + 2)))
     exactly = model.completes_exactly(observed)  # type: ignore[operator]
     kind = "drawn from the model's own conditional" if exactly else "approximate (~)"
-    terminal.note(f"{target}: given | {times} completions, {kind} | truth")
+    times_ = f"{times} completions" if times > 1 else "a completion"
+    terminal.note(f"{target}: {len(x)} rows of given | {times_}, {kind} | truth")
+
+
+def _opened(run: Path) -> Run:
+    """A run to use; what is wrong with its newest checkpoints is told."""
+    opened = open_run(run)
+    for line in opened.newest("model", "weights", "training")[2]:
+        terminal.note(f"{line}; the one before it is used")
+    return opened
+
+
+def _target(out: Path | None, usual: Path) -> Path:
+    """The PNG file to write, in a folder that is there.
+
+    Raises:
+        UsageError: If the name is that of another kind of file.
+        ResourceError: If its folder cannot be made.
+    """
+    target = usual if out is None else out
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"--out is a .png file, got {str(target)!r}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot make {target.parent}: {error.strerror}") from error
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        raise ResourceError(f"cannot write {target}: choose another --out")
+    return target
 
 
 def _context(model: Model, n: int, label: int | None) -> Tensor | None:
@@ -160,12 +188,18 @@ def _context(model: Model, n: int, label: int | None) -> Tensor | None:
 
     if model.context == "none":
         if label is not None:
-            raise UsageError("this model takes no label: train it with --set context=label")
+            raise MissingCapability(
+                f"this {type(model).__name__} takes no label: train one with --set context=label"
+            )
         return None
     if model.context == "vector":
-        raise UsageError("this model needs context vectors, which the command line cannot give yet")
+        raise MissingCapability(
+            f"this {type(model).__name__} needs context vectors, which sample cannot give yet"
+        )
     if label is None:
         return torch.arange(n) % model.spec.classes
+    if not 0 <= label < model.spec.classes:
+        raise UsageError(f"--label goes from 0 to {model.spec.classes - 1}, got {label}")
     return torch.full((n,), label)
 
 
@@ -185,7 +219,7 @@ def _write_pictures(run: Run, target: Path, x: Tensor, columns: int | None) -> N
     np.save(buffer, values, allow_pickle=False)
     write_bytes(raw, buffer.getvalue())
     if run.spec.is_image:
-        plot.save(plot.grid(run.spec.to_float(x.cpu()), columns=columns), target)
+        write_bytes(target, plot.png(plot.grid(run.spec.to_float(x.cpu()), columns=columns)))
         terminal.note(f"{target} and {raw}: {len(x)} samples")
     else:
         terminal.note(f"{raw}: {len(x)} samples")

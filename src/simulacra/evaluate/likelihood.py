@@ -153,7 +153,7 @@ def _sum_over_labels(
 def _score(model: Likelihood, parts: list[Tensor], draws: int) -> Score | None:
     if not parts:
         return None
-    values = -torch.cat(parts).double()
+    values = -torch.cat(parts).cpu().double()
     count = len(values)
     # with one observation the spread is unknown, not zero
     error = float(values.std() / math.sqrt(count)) if count > 1 else math.nan

@@ -68,6 +68,8 @@ def complete(
         raise MissingCapability(
             f"{type(model).__name__} does not complete hidden parts: use pixelcnn or gmm"
         )
+    if times < 1:
+        raise UsageError(f"times is at least 1, got {times}")
     many = torch.repeat_interleave(x, times, dim=0)
     told = None if context is None else torch.repeat_interleave(context, times, dim=0)
     with seeded(seed), torch.no_grad():

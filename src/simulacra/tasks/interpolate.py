@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from simulacra.errors import MissingCapability
+from simulacra.errors import MissingCapability, UsageError
 from simulacra.model import Latent, Model
 from simulacra.randomness import seeded
 
@@ -64,6 +64,8 @@ def interpolate(
         raise MissingCapability(
             f"{type(model).__name__} has no latent space to walk in: use vae, gan or nice"
         )
+    if rows < 1 or steps < 2:
+        raise UsageError(f"rows is at least 1 and steps at least 2, got {rows} and {steps}")
     with torch.no_grad():
         with seeded(seed):
             codes = between(model.prior(rows), model.prior(rows), steps)

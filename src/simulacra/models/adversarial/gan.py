@@ -14,6 +14,7 @@ from simulacra.errors import MissingCapability, UsageError
 from simulacra.model import Latent
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.mlp import mlp
+from simulacra.nn.precision import at_least_float32
 from simulacra.spec import DataSpec
 
 
@@ -99,7 +100,7 @@ class GAN(Latent):
         """The logit of D(y), `(N,)`."""
         told = self.told["discriminator"](context, y)
         logit: Tensor = self.discriminator(torch.cat([y, told], 1))
-        return logit.squeeze(1)
+        return at_least_float32(logit).squeeze(1)
 
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "discriminator"

@@ -16,6 +16,7 @@ from simulacra.errors import MissingCapability, UsageError
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, input_channels
 from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, colour_slice
+from simulacra.nn.precision import at_least_float32
 from simulacra.spec import DataSpec
 
 Apply = Callable[[MaskedConv2d, Tensor], Tensor]
@@ -141,7 +142,7 @@ class PixelCNN(Autoregressive):
         inputs = as_input(x, self.spec, self.first.weight.dtype)
         biases = [b[:, :, None, None] for b in self._biases(context, inputs)]
         logits = self._network(inputs, biases, lambda layer, h: layer(h))
-        logits = logits.unflatten(1, (self.colours, -1)).movedim(2, -1)
+        logits = at_least_float32(logits).unflatten(1, (self.colours, -1)).movedim(2, -1)
         # not validated: what is not finite must reach the likelihood, where it is counted
         return Categorical(logits=logits, validate_args=False)
 

@@ -21,6 +21,7 @@ from simulacra.model import Encoding, Latent, Likelihood
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, input_channels
 from simulacra.nn.mlp import mlp
+from simulacra.nn.precision import at_least_float32
 from simulacra.randomness import keyed_normal, keys_of
 from simulacra.spec import DataSpec
 
@@ -87,7 +88,8 @@ class VAE(Likelihood, Encoding, Latent):
         """q(z | x), a diagonal Gaussian over codes; batch `(N,)`, event `(latent,)`."""
         inputs = as_input(x, self.spec, self._dtype).flatten(1)
         told = self.context_features(context, inputs)
-        loc, log_scale = self.encoder(torch.cat([inputs, told], 1)).chunk(2, 1)
+        raw = at_least_float32(self.encoder(torch.cat([inputs, told], 1)))
+        loc, log_scale = raw.chunk(2, 1)
         # not validated: what is not finite must reach the likelihood, where it is counted
         scale = log_scale.clamp(-10, 10).exp()
         return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
@@ -95,7 +97,8 @@ class VAE(Likelihood, Encoding, Latent):
     def likelihood(self, z: Tensor, context: Tensor | None = None) -> Independent[Distribution]:
         """p(x | z) over levels; batch `(N,)`, event `(*event_shape)`."""
         told = self.context_features(context, z)
-        raw = self.decoder(torch.cat([z, told], 1)).unflatten(1, (*self.spec.event_shape, -1))
+        raw = at_least_float32(self.decoder(torch.cat([z, told], 1)))
+        raw = raw.unflatten(1, (*self.spec.event_shape, -1))
         levels = self.spec.levels or 2
         values: Distribution
         if self.kind == "bernoulli":
@@ -139,7 +142,7 @@ class VAE(Likelihood, Encoding, Latent):
         keys = keys_of(x, seed)
         log_weights = []
         for draw in range(draws):
-            noise = keyed_normal(keys + draw, (self.latent,)).to(self._dtype)
+            noise = keyed_normal(keys + draw, (self.latent,)).to(posterior.mean)
             z = posterior.mean + posterior.base_dist.scale * noise
             log_joint = self.likelihood(z, context).log_prob(x.to(self._dtype)) + prior.log_prob(z)
             log_weights.append(log_joint - posterior.log_prob(z))

@@ -11,14 +11,12 @@ from torch import Tensor
 from torch.distributions import Categorical
 from torch.nn.functional import one_hot
 
-from simulacra.distributions import DiscretisedNormal
+from simulacra.distributions import DiscretisedNormal, log_mean_exp
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.model import Completion, Likelihood, Sampling, Swept
 from simulacra.nn.context import ContextEmbedding
+from simulacra.randomness import keyed_uniform, keys_of
 from simulacra.spec import DataSpec
-
-BIN_VARIANCE = 1 / 12
-"""Variance of the uniform noise that fills a level's bin."""
 
 
 class GMM(Swept, Sampling, Likelihood, Completion):
@@ -26,9 +24,9 @@ class GMM(Swept, Sampling, Likelihood, Completion):
 
     On levels, a level k is the bin [k, k + 1). With diagonal covariances each component is
     integrated over the bins (the outer ones open), and the likelihood is exact. With full
-    covariances it is the bound of Jensen's inequality within each component,
-    log ∫ N(x + u) du ≥ E_u log N(x + u), in closed form. The sweeps climb that second bound in
-    both cases: the moments of u ~ U[0, 1)^D enter as x + 1/2 and 1/12.
+    covariances it is the dequantisation bound, E_u log p(x + u) with u ~ U[0, 1)^D, which
+    importance draws tighten. The sweeps climb a looser bound in closed form, that of Jensen within
+    each component, E_u log N(x + u): the moments of u enter as x + 1/2 and 1/12.
 
     Paper: A. P. Dempster, N. M. Laird, D. B. Rubin, "Maximum Likelihood from Incomplete Data via
         the EM Algorithm", 1977, J. R. Stat. Soc. B 39(1), section 4.3.
@@ -88,7 +86,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         from sklearn.cluster import KMeans  # a second to import, and needed once
 
         self.context_features(context, self.means[:1].expand(len(x), -1))
-        y = self._middle(x).double()
+        y = _double(self._middle(x))
         if len(y) < self.components:
             raise UsageError(
                 f"{self.components} components need as many observations, got {len(y)}"
@@ -104,9 +102,9 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         total, count = 0.0, 0
         moments: tuple[Tensor, ...] | None = None
         for x, context in batches:
-            y = self._middle(x).double()
+            y = _double(self._middle(x))
             self.context_features(context, y)
-            log_joint = self._log_joint_bound(y)
+            log_joint = self._log_joint_density(y, self._bin_variance)
             total += float(log_joint.logsumexp(1).sum())
             count += len(y)
             part = self._moments(y, log_joint.softmax(1))
@@ -135,7 +133,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         alive = mass > 1e-8
         safe = mass.clamp_min(1e-8)
         means = first / safe[:, None]
-        noise = BIN_VARIANCE if self.spec.levels else 0.0
+        noise = self._bin_variance
         if self.covariance == "diagonal":
             variance = (second / safe[:, None] - means.square()).clamp_min(0)
             # a continuous value that never varies within a component would have infinite density
@@ -161,10 +159,21 @@ class GMM(Swept, Sampling, Likelihood, Completion):
     def log_likelihood(
         self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
     ) -> Tensor:
-        """Log p(x) or its bound, `(N,)` in nats; `draws` and `seed` change nothing."""
+        """log p(x) or its bound, `(N,)` in nats; `draws` and `seed` are of the bound's noise."""
         self.spec.check(x)
         self.context_features(context, x)
-        return self._log_joint(x).logsumexp(1)
+        if self.spec.levels is None:
+            return self._log_joint_density(_double(x.flatten(1))).logsumexp(1).to(self.means)
+        if self.covariance == "diagonal":
+            log_mass = self._log_mass(x.flatten(1)).sum(2)
+            return (self._log_mixing + log_mass).logsumexp(1)
+        keys = keys_of(x, seed)
+        log_weights = []
+        for draw in range(draws):
+            noise = keyed_uniform(keys + draw, (self.spec.dims,)).to(x.device)
+            y = _double(x.flatten(1)) + noise
+            log_weights.append(self._log_joint_density(y).logsumexp(1))
+        return log_mean_exp(torch.stack(log_weights)).to(self.means)
 
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
@@ -177,26 +186,24 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         """Log of the weights, which sum to 1 in whatever type they are in."""
         return self.log_weights.log_softmax(0)
 
+    @property
+    def _bin_variance(self) -> float:
+        """Variance of the uniform noise that fills a level's bin."""
+        return 1 / 12 if self.spec.levels else 0.0
+
     def _middle(self, x: Tensor) -> Tensor:
         """The middle of each bin, or the vector itself; `(N, D)`."""
         return x.to(self.means.dtype).flatten(1) + (0.5 if self.spec.levels else 0.0)
 
-    def _log_joint(self, x: Tensor) -> Tensor:
-        """Log p(x, component), `(N, K)`."""
-        if self.spec.levels is None or self.covariance == "full":
-            return self._log_joint_bound(self._middle(x))
-        return self._log_mixing + self._log_values(x.flatten(1)).sum(2)
-
-    def _log_values(self, x: Tensor) -> Tensor:
+    def _log_mass(self, x: Tensor) -> Tensor:
         """log-probability of each level under each diagonal component, `(N, K, D)`."""
         assert self.spec.levels is not None
         normal = DiscretisedNormal(self.means, self.factors, self.spec.levels, validate_args=False)
         return normal.log_prob(x[:, None])
 
-    def _log_joint_bound(self, y: Tensor) -> Tensor:
-        """Log weight + E_u log N(y − 1/2 + u), `(N, K)`; without bins, the density itself."""
+    def _log_joint_density(self, y: Tensor, noise: float = 0.0) -> Tensor:
+        """log weight + E log N(y + e), `(N, K)`, with e independent of this variance."""
         means, factors = self.means.to(y), self.factors.to(y)
-        noise = BIN_VARIANCE if self.spec.levels else 0.0
         if self.covariance == "diagonal":
             precision = factors.square().reciprocal()
             # the square completed, so that nothing of size (N, K, D) is made
@@ -267,7 +274,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
                 gap = (y[:, None] - self.means) / self.factors
                 log_values = -0.5 * gap.square() - self.factors.log()
             else:
-                log_values = self._log_values(x)
+                log_values = self._log_mass(x)
             log_joint = self._log_mixing + (log_values * mask).sum(2)
             component = Categorical(logits=log_joint).sample()
             return self.means[component] + self.factors[component] * noise
@@ -291,3 +298,8 @@ class GMM(Swept, Sampling, Likelihood, Completion):
             "nde,ne->nd", factors[component], full
         )
         return drawn
+
+
+def _double(y: Tensor) -> Tensor:
+    """In float64, in which sums over a large data set lose nothing; Apple's GPU has none."""
+    return (y.cpu() if y.device.type == "mps" else y).double()

@@ -1,0 +1,11 @@
+"""Back to full precision, where a reduced one would show in a likelihood."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Parameters of a distribution as float32, if autocast made them less; float64 stays."""
+    return x if x.dtype == torch.float64 else x.float()
