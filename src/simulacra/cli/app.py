@@ -12,6 +12,7 @@ from cyclopts import (
     MissingArgumentError,
     Parameter,
     UnknownCommandError,
+    UnknownOptionError,
     UnusedCliTokensError,
 )
 
@@ -43,6 +44,7 @@ COMMANDS = {
         use.evaluate, use.sample, use.complete,
     )
 }  # fmt: skip
+_OPTIONS = ("--help", "--version", "--debug")
 for command in COMMANDS.values():
     app.command(command)
 
@@ -95,10 +97,17 @@ def _explained(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         text = f"{command} takes no more arguments, got {', '.join(map(repr, unused))} too"
     elif isinstance(error, UnknownCommandError):
-        kind = "option" if unused[0].startswith("-") else "command"
-        text = f"no {kind} is called {unused[0]!r}: {nearest(unused[0], COMMANDS)}"
-    elif isinstance(error, MissingArgumentError) and error.argument and not error.keyword:
-        text = f"{command} needs {error.argument.name}"
+        is_option = unused[0].startswith("-")
+        kind, known = ("option", _OPTIONS) if is_option else ("command", COMMANDS)
+        text = f"no {kind} is called {unused[0]!r}: {nearest(unused[0], known)}"
+    elif isinstance(error, UnknownOptionError) and error.token.keyword:
+        named = (name for argument in error.argument_collection for name in argument.names)
+        known = [name for name in (*named, *_OPTIONS) if name.startswith("--")]
+        text = f"{command} has no option {error.token.keyword}: "
+        text += nearest(error.token.keyword, known)
+    elif isinstance(error, MissingArgumentError) and error.argument:
+        name = error.keyword or error.argument.name
+        text = f"{command} needs {f'a value for {name}' if name.startswith('-') else name}"
     return f"{text} (see: {command} --help)"
 
 

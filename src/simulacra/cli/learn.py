@@ -180,6 +180,8 @@ def compare(
         keywords.setdefault(model, {}).update(registry.parse_assignments([rest]))
     length = Budget.parse(budget)
     check_positive(draws=draws)
+    if not names:
+        raise UsageError(f"--models names no model, got {models!r}: write --models gmm,vae")
     for name in names:
         registry.find(name)
     make_fabric(Options(**given(training)))
@@ -208,7 +210,7 @@ def _compare(
     scale = found.spec.dims * math.log(2) if found.spec.levels else 0.0
     own = [f" --code {shlex.quote(name)}" for name in models if name not in registry.MODELS]
     again = shlex.quote(str(folder)) + "".join(own)
-    terminal.note(f"{len(models)} models on {found.name}, {budget} each, into {folder}")
+    terminal.note(f"{', '.join(models)} on {found.name}, {budget} each, into {folder}")
     with stopping() as stop:
         with terminal.TrainingDisplay(models, scale) as display:
             results = run_comparison(

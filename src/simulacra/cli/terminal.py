@@ -43,7 +43,7 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
 
 def print_line(text: str, indent: int = 0) -> None:
     """Words, broken where the terminal ends."""
-    console.print(Padding(Text(text), (0, 0, 0, indent), expand=False))
+    console.print(Padding(Text(text or " "), (0, 0, 0, indent), expand=False))
 
 
 def print_table(

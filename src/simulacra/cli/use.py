@@ -75,8 +75,7 @@ def sample(
     Args:
         run: A run's name below runs/, or its folder.
         number: How many.
-        label: The class to draw, for a model trained with --set context=label; all in turn
-            by default.
+        label: The class to draw of a model trained with --set context=label; all by default.
         temperature: Below 1 for likelier samples, of autoregressive models; 1 samples the model.
         seed: The same seed gives the same samples.
         out: The PNG file; RUN/samples-SEED.png by default. The levels go beside it.
