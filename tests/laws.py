@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from simulacra.autoregressive import Autoregressive
+from simulacra.autoregressive import Autoregressive, level_logits
 from simulacra.flow import Flow
 from simulacra.model import Completion, Likelihood, Model, Sampling
 from simulacra.randomness import seeded
@@ -77,14 +77,15 @@ def is_causal(model: Autoregressive) -> None:
     """A value changes no conditional up to its own; it reaches all later ones but the blind."""
     x = observations(model, 16)
     told = contexts(model, 16)
-    before = model.conditionals(x, told).logits.flatten(1, -2)
+    before = level_logits(model.conditionals(x, told), x, model.spec.levels).flatten(1, -2)
     rank = torch.empty(model.spec.dims, dtype=torch.long)
     rank[model.order] = torch.arange(model.spec.dims)
     blind = model.blind_spot()
     for i in range(model.spec.dims):
         changed = x.flatten(1).clone()
         changed[:, i] = (changed[:, i] + 1) % model.spec.levels
-        after = model.conditionals(changed.view_as(x), told).logits.flatten(1, -2)
+        conditionals = model.conditionals(changed.view_as(x), told)
+        after = level_logits(conditionals, x, model.spec.levels).flatten(1, -2)
         moved = (after != before).any(-1).any(0)
         later = rank > rank[i]
         assert not bool((moved & ~later).any()), f"value {i} is seen too early"

@@ -252,3 +252,26 @@ def test_no_comparison_to_go_on_with(tmp_path: Path) -> None:
     (tmp_path / "compare.json").write_text("[1")
     with pytest.raises(CheckpointError, match=r"compare\.json"):
         recorded(tmp_path)
+
+
+def test_a_folder_of_another_comparison_is_refused(
+    compared: tuple[Path, Any], digits: Dataset, tmp_path: Path
+) -> None:
+    folder, _ = compared
+    with pytest.raises(UsageError, match="holds another comparison"):
+        compare(
+            digits, list(KEYWORDS), folder=folder, budget=Budget(7, "steps"), options=OPTIONS,
+            keywords=KEYWORDS, draws=3,
+        )  # fmt: skip
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError, match="exists already"):
+        compare(digits, ["gmm"], folder=tmp_path, budget=Budget(1, "steps"))
+
+
+def test_a_model_that_refuses_the_data_fails_alone(digits: Dataset, tmp_path: Path) -> None:
+    results = compare(
+        digits, ["gmm", "nice"], folder=tmp_path / "c", budget=Budget(2, "steps"),
+        options=OPTIONS, keywords={"gmm": {"components": 5000}, "nice": KEYWORDS["nice"]}, draws=1,
+    )  # fmt: skip
+    assert "as many observations" in entry(results, "gmm")["failed"]
+    assert entry(results, "nice")["failed"] is None

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from simulacra import registry
 from simulacra.data.dataset import Observations
+from simulacra.data.splits import permutation
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.evaluate import likelihood as module
 from simulacra.evaluate.cost import parameters, sampling_seconds
@@ -166,13 +167,15 @@ def test_every_observation_counts_once_whatever_the_batches(
 
 
 @pytest.mark.parametrize("limit", [1, 5, 128, 129, 300, 1000])
-def test_a_limit_takes_the_first(limit: int) -> None:
+def test_a_limit_takes_a_fixed_random_part(limit: int) -> None:
     values = torch.linspace(-9, 4, 300).tolist()
     model, data = by_number(values)
     score = likelihood(model, data, limit=limit).marginal
     assert score is not None
     assert score.observations == min(limit, 300)
-    assert score.nats == pytest.approx(-statistics.fmean(values[:limit]), rel=1e-5)
+    assert score.nats == pytest.approx(
+        -statistics.fmean(values[i] for i in permutation(300)[:limit].tolist()), rel=1e-5
+    )
     assert sum(call["n"] for call in model.asked) == min(limit, 300)
 
 
@@ -183,7 +186,7 @@ def test_a_limit_takes_the_contexts_too() -> None:
     likelihood(model, data, limit=130)
     told = torch.cat([call["context"] for call in model.asked])
     assert data.context is not None
-    assert torch.equal(told, data.context[:130])
+    assert torch.equal(told, data.context[permutation(200)[:130]])
 
 
 def test_there_must_be_something_to_look_at() -> None:
@@ -333,8 +336,10 @@ def test_parameters_are_counted() -> None:
 
 
 def test_what_sweeps_estimate_is_counted() -> None:
-    # weights, means and deviations; the last loss is no estimate
-    assert parameters(registry.build("gmm", GREY, {"components": 5})) == 5 + 5 * 4 + 5 * 4
+    # weights that sum to 1, means and deviations; the last loss is no estimate
+    assert parameters(registry.build("gmm", GREY, {"components": 5})) == 4 + 5 * 4 + 5 * 4
+    full = registry.build("gmm", GREY, {"components": 5, "covariance": "full"})
+    assert parameters(full) == 4 + 5 * 4 + 5 * 10
 
 
 class Counting(Sampling):

@@ -341,3 +341,19 @@ def test_a_checkpoint_is_a_saved_model(digits: Dataset, tmp_path: Path) -> None:
     alone = registry.load(run.checkpoints()[0])
     stored = read_folder(run.checkpoints()[0], "weights")["weights"]
     assert all(torch.equal(stored[name], value) for name, value in alone.state_dict().items())
+
+
+def test_a_checkpoint_holds_the_average_of_the_weights(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits, ema=0.9)
+    kept: dict[str, Any] = {}
+    live: dict[str, Any] = {}
+
+    def on_start(training: Any, _: list[str]) -> None:
+        kept["training"] = training
+
+    run.train(digits, on_start=on_start)
+    live = kept["training"].model.state_dict()
+    average = kept["training"].averaged.state_dict()
+    stored = read_folder(run.checkpoints()[0], "weights")["weights"]
+    assert all(torch.equal(stored[name], value) for name, value in average.items())
+    assert any(not torch.equal(stored[name], value) for name, value in live.items())

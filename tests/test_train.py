@@ -15,7 +15,7 @@ from torch.distributions import Categorical
 from simulacra import registry
 from simulacra.autoregressive import Autoregressive
 from simulacra.data.catalogue import load
-from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
 from simulacra.errors import DivergedError, UsageError
 from simulacra.fit import fit
 from simulacra.models.mixture.gmm import GMM
@@ -143,9 +143,10 @@ def test_a_mixture_finds_the_mixture_that_made_the_data() -> None:
         model.prepare(x[:500])
     for _ in range(30):
         model.update([(x[:1500], None), (x[1500:], None)])
-    nearest = torch.cdist(centres, model.means).min(1)
+    nearest = torch.cdist(centres, model.means * model.scale + model.shift).min(1)
     assert float(nearest.values.max()) < 0.1
-    covariances = model.factors @ model.factors.mT
+    factors = model.scale[:, None] * model.factors
+    covariances = factors @ factors.mT
     assert float((covariances - 0.25 * torch.eye(2)).abs().max()) < 0.05
     assert float((model.log_weights.exp() - 1 / 3).abs().max()) < 0.05
 
@@ -186,7 +187,7 @@ def test_accumulated_batches_are_one_large_batch(digits: Dataset) -> None:
 
 
 def test_a_gradient_is_clipped_for_each_player(digits: Dataset) -> None:
-    made = training("gan", digits, steps=1, clip=1e-3)
+    made = training("gan", digits, steps=1, clip=1e-3 / 64)
     norms: dict[str, float] = {}
     for turn, optimizer in made.optimizers.items():
         step = optimizer.step
@@ -365,3 +366,64 @@ def test_fit_returns_the_best_that_was_validated(digits: Dataset) -> None:
     assert value == pytest.approx(min(values), rel=1e-6)  # type: ignore[type-var]
     assert value < values[-1]  # type: ignore[operator]
     assert not fitted.training
+
+
+def test_optimisers_get_the_options_and_the_halved_rate(digits: Dataset) -> None:
+    made = training("gan", digits, lr=0.01, betas=(0.3, 0.8), weight_decay=0.125, warmup=0,
+                    schedule="constant")  # fmt: skip
+    made.progress.lr_scale = 0.5
+    next(iter(made))
+    for optimizer in made.optimizers.values():
+        (group,) = optimizer.param_groups
+        assert group["lr"] == pytest.approx(0.005)
+        assert tuple(group["betas"]) == (0.3, 0.8)
+        assert group["weight_decay"] == 0.125
+
+
+def test_players_do_not_leave_gradients_on_one_another(digits: Dataset) -> None:
+    made = training("gan", digits, steps=3)
+    clip, seen = made.fabric.clip_gradients, []
+
+    def spy(module: Any, optimizer: Any, **keywords: Any) -> Any:
+        moving = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        seen.append(all(p.grad is None for p in made.model.parameters() if id(p) not in moving))
+        return clip(module, optimizer, **keywords)
+
+    made.fabric.clip_gradients = spy  # type: ignore[method-assign]
+    list(made)
+    assert seen == [True] * 6
+
+
+def test_every_epoch_draws_its_own_noise(digits: Dataset) -> None:
+    grey = digits.train.x[:64] * 15
+    dynamic = DynamicallyBinarised(grey)
+    with seeded(0):
+        model = registry.build("nice", DataSpec((1, 8, 8), 2), {"hidden": (8,)})
+    made = Training(model, dynamic, dynamic, Options(batch=64, device="cpu"))
+    drawn = {}
+    for epoch in (0, 1):
+        x, _ = made._draw(epoch)
+        assert made._order is not None
+        drawn[epoch] = x[made._order[1].argsort()]
+    assert not torch.equal(drawn[0], drawn[1])
+    assert bool((drawn[0][grey == 0] == 0).all())
+
+
+def test_a_last_step_that_is_skipped_is_still_validated(digits: Dataset) -> None:
+    made = fragile(digits, (19,))
+    *_, last = made
+    assert last.losses == {}
+    assert last.validated
+
+
+def test_sweeps_out_of_the_numbers_roll_back(digits: Dataset) -> None:
+    made = training("gmm", digits, steps=10, every=2)
+    steps = iter(made)
+    next(steps)
+    next(steps)
+    with torch.no_grad():
+        made.model.means.fill_(math.nan)
+    skipped = [next(steps) for _ in range(3)][-1]
+    assert skipped.skipped == 3
+    assert made.progress.rollbacks == 1
+    assert made.finite()

@@ -80,10 +80,8 @@ class Autoregressive(Sampling, Likelihood, Completion):
         flat, flat_uniform = canvas.view(n, -1), uniform.view(n, -1)
         kept = None if observed is None else observed.expand_as(canvas).reshape(n, -1)
         for position in self.order.tolist():
-            conditionals = self.conditionals(canvas, context)
-            if not isinstance(conditionals, Categorical):
-                raise TypeError("the plain sampler needs Categorical conditionals")
-            logits = conditionals.logits.flatten(1, -2)[:, position]
+            logits = level_logits(self.conditionals(canvas, context), canvas, self.spec.levels)
+            logits = logits.flatten(1, -2)[:, position]
             drawn = draw_levels(logits, flat_uniform[:, position], temperature)
             if kept is not None:
                 drawn = torch.where(kept[:, position], flat[:, position], drawn)
@@ -119,6 +117,20 @@ class Autoregressive(Sampling, Likelihood, Completion):
         """Whether every observed value comes before every hidden one in the order."""
         in_order = observed.reshape(-1, self.spec.dims)[:, self.order.to(observed.device)]
         return not bool((~in_order[:, :-1] & in_order[:, 1:]).any())
+
+
+def level_logits(conditionals: Distribution, x: Tensor, levels: int | None) -> Tensor:
+    """The log-probability of every level at every position, `(*x.shape, levels)`.
+
+    Args:
+        conditionals: A batch, shaped as `x`, of distributions over levels.
+        x: Any observations.
+        levels: How many there are.
+    """
+    if isinstance(conditionals, Categorical):
+        return conditionals.logits
+    each = [conditionals.log_prob(torch.full_like(x, level)) for level in range(levels or 0)]
+    return torch.stack(each, -1)
 
 
 def _last(steps: Iterator[Tensor]) -> Tensor:

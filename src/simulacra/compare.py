@@ -68,7 +68,7 @@ def compare(
 ) -> dict[str, Any]:
     """Train each model under one budget, judge all alike, and write the report.
 
-    A folder that holds an unfinished comparison goes on where it stopped.
+    A folder that holds the same comparison, unfinished, goes on where it stopped.
 
     Args:
         data: What all learn from.
@@ -85,24 +85,24 @@ def compare(
         What `results.json` holds; `stopped` in it is true if `should_stop` was.
 
     Raises:
-        UsageError: If a model is unknown, refuses its keywords, or is named twice.
+        UsageError: If a model is unknown, refuses its keywords, or is named twice; or if the
+            folder holds anything but the same comparison.
     """
     options, keywords = dict(options or {}), {k: dict(v) for k, v in (keywords or {}).items()}
     watcher = watcher or _Nobody()
     _check(models, keywords)
+    asked = {
+        "format": FORMAT,
+        "models": list(models),
+        "data": data.options,
+        "fingerprint": data.fingerprint,
+        "budget": str(budget),
+        "options": options,
+        "keywords": keywords,
+        "draws": draws,
+    }
+    _ask(folder, asked)
     runs = [_run(folder, name, data, options, keywords.get(name, {}), budget) for name in models]
-    write_json(
-        folder / RECORD,
-        {
-            "format": FORMAT,
-            "models": list(models),
-            "data": data.options,
-            "budget": str(budget),
-            "options": options,
-            "keywords": keywords,
-            "draws": draws,
-        },
-    )
     entries: list[dict[str, Any]] = []
     pictures: dict[str, bytes] = real_pictures(data)
     stopped = False
@@ -120,8 +120,10 @@ def compare(
                 break
             watcher.on_judge(name)
             entry, drawn = judge(run, data, outcome, draws=draws, code=name)
-        except (DivergedError, ResourceError) as error:
+        except (UsageError, DivergedError, ResourceError) as error:
             entry, drawn = described(run) | {"failed": str(error)}, {}
+        except (MemoryError, torch.OutOfMemoryError):
+            entry, drawn = described(run) | {"failed": "memory ran out: a smaller --batch"}, {}
         entries.append(entry)
         pictures |= {f"{name}/{kind}": png for kind, png in drawn.items()}
         watcher.on_done(name, entry)
@@ -147,6 +149,7 @@ def recorded(folder: Path) -> dict[str, Any]:
         record = dict(json.loads(path.read_bytes()))
         if record.pop("format") != FORMAT:
             raise CheckpointError(f"{path} is of another format than {FORMAT}")
+        record.pop("fingerprint")
         record["budget"] = Budget.parse(record["budget"])
         record["options"] = {
             key: tuple(v) if isinstance(v, list) else v for key, v in record["options"].items()
@@ -169,6 +172,23 @@ def _check(models: Sequence[str], keywords: Mapping[str, Mapping[str, Any]]) -> 
         raise UsageError(
             f"--set names {', '.join(sorted(stray))}, which is not compared: write model.key=value"
         )
+
+
+def _ask(folder: Path, asked: dict[str, Any]) -> None:
+    """Note what a new comparison is asked for, or see that an old one was asked for the same.
+
+    Raises:
+        UsageError: If the folder holds another comparison, or something else.
+    """
+    path, text = folder / RECORD, json.loads(json.dumps(asked, default=str))
+    if path.is_file():
+        if json.loads(path.read_bytes()) != text:
+            raise UsageError(f"{folder} holds another comparison: choose another folder")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists already: choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, text)
 
 
 def _run(

@@ -98,7 +98,11 @@ class Flow(Likelihood, Encoding, Latent):
         return self.transform((y - self.shift) * torch.exp(-self.log_scale), context)[0]
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """The observation of a code: the bin that y falls into, the outer bins being open."""
+        """The observation of a code: the bin that y falls into.
+
+        A draw beyond the range is put into the outer bin, where `log_likelihood` does not count
+        it: a flow on levels samples a little otherwise than its bound says.
+        """
         y = self.invert(z, context) * self.log_scale.exp() + self.shift
         if self.spec.levels is None:
             return y

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from simulacra import plot, registry
 from simulacra.data.dataset import Dataset
+from simulacra.engine import make_fabric
 from simulacra.evaluate.cost import parameters, sampling_seconds
 from simulacra.evaluate.likelihood import Scores, bits_per_dim, class_frequencies, likelihood
 from simulacra.model import Completion, Latent, Likelihood, Model, Sampling, capabilities
@@ -44,7 +45,8 @@ def judge(
     Returns:
         An entry of `models` in `results.json`, and PNG files by kind.
     """
-    model = run.model(code=code)
+    device = make_fabric(run.options).device
+    model = run.model(code=code).to(device)
     frequencies = class_frequencies(data.train, data.spec.classes)
     scores = Scores(None, None)
     if isinstance(model, Likelihood):
@@ -104,7 +106,8 @@ def _curves(metrics: Mapping[str, list[float | None]], model: Model) -> dict[str
         "seconds": metrics.get("seconds", []),
         "steps": metrics.get("step", []),
         "validation": [
-            None if value is None else bits_per_dim(value, model.spec)
+            # given its label an observation is another question, which shares no axis with p(x)
+            None if value is None or model.context != "none" else bits_per_dim(value, model.spec)
             for value in metrics.get("validation", [])
         ],
         "losses": {
@@ -132,10 +135,11 @@ def example_context(model: Model, data: Dataset, n: int) -> Tensor | None:
     """Context for n samples of a conditional model: the classes in turn, or vectors of the data."""
     if model.context == "none":
         return None
+    device = next(iter(model.state_dict().values())).device
     if model.context == "label":
-        return torch.arange(n) % data.spec.classes
+        return (torch.arange(n) % data.spec.classes).to(device)
     assert data.validation.context is not None
-    return data.validation.context[torch.arange(n) % len(data.validation)]
+    return data.validation.context[torch.arange(n) % len(data.validation)].to(device)
 
 
 def real_pictures(data: Dataset, n: int = PICTURES) -> dict[str, bytes]:
@@ -150,23 +154,24 @@ def real_pictures(data: Dataset, n: int = PICTURES) -> dict[str, bytes]:
 def _pictures(model: Model, data: Dataset) -> dict[str, bytes]:
     """Grids of what the model draws, completes and interpolates."""
     spec, drawn = data.spec, {}
+    device = next(iter(model.state_dict().values())).device
     if not spec.is_image:
         return {}
     if isinstance(model, Sampling):
         with seeded(0):
             x = model.sample(PICTURES, example_context(model, data, PICTURES))
-        drawn["samples"] = plot.png(plot.grid(spec.to_float(x), columns=8))
+        drawn["samples"] = plot.png(plot.grid(spec.to_float(x.cpu()), columns=8))
     if isinstance(model, Completion):
         x, context = data.validation.batch(torch.arange(min(6, len(data.validation))))
         observed = mask(spec.event_shape, "bottom")
-        told = context if model.context != "none" else None
-        many = complete(model, x, observed, times=4, context=told)
+        told = None if context is None or model.context == "none" else context.to(device)
+        many = complete(model, x.to(device), observed, times=4, context=told).cpu()
         rows = strips(
             spec.to_float(x), observed, spec.to_float(many.flatten(0, 1)).unflatten(0, (len(x), 4))
         )
         drawn["completions"] = plot.png(plot.grid(rows, columns=6))
     if isinstance(model, Latent):
-        frames = interpolate(model, rows=6, steps=10, context=example_context(model, data, 6))
+        frames = interpolate(model, rows=6, steps=10, context=example_context(model, data, 6)).cpu()
         drawn["interpolation"] = plot.png(
             plot.grid(spec.to_float(frames.flatten(0, 1)), columns=10)
         )

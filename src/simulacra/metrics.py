@@ -33,7 +33,7 @@ class Metrics:
                 rows = [row for row in reader if row["step"] and int(row["step"]) <= step]
             text = io.StringIO()
             self._writer(text).writerows([dict.fromkeys(self.header, "") | row for row in rows])
-            header = ",".join(self.header) + "\n"
+            header = ",".join(self.header) + "\n" if self.header else ""
             write_bytes(path, (header + text.getvalue()).encode())
 
     def __enter__(self) -> Metrics:

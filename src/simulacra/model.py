@@ -79,6 +79,11 @@ class Swept(Model):
 
     turns = ()
 
+    @property
+    @abstractmethod
+    def learnt(self) -> int:
+        """How many free numbers the sweeps estimate."""
+
     @abstractmethod
     def update(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, float]:
         """One sweep over all training observations.

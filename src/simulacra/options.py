@@ -65,7 +65,8 @@ class Options:
         weight_decay: AdamW's decay of the weights.
         warmup: Steps over which the learning rate rises from 0, at most a tenth of the training.
         schedule: What the learning rate does after the warm-up: cosine (to 0) or constant.
-        clip: Largest norm of a player's gradient; 0 does not clip.
+        clip: Largest norm of a player's gradient for each value of an observation; 0 does not
+            clip.
         ema: Decay of the exponential moving average of the weights, which is the model that is
             validated and kept.
         seed: Of initialisation, batches and noise.

@@ -161,12 +161,17 @@ class Run:
         if data_dir is not None:
             options["data_dir"] = data_dir
         data = load_data(**options)
-        if data.fingerprint != self.record["data"]["fingerprint"]:
+        self._check(data)
+        return data
+
+    def _check(self, data: Dataset) -> None:
+        """Refuse data that are not those of the run."""
+        expected = self.record["data"]["fingerprint"]
+        if data.fingerprint != expected:
             raise DataError(
                 f"{data.name} is not what {self.folder} was made with: its fingerprint is "
-                f"{data.fingerprint[:12]}…, expected {self.record['data']['fingerprint'][:12]}…"
+                f"{data.fingerprint[:12]}…, expected {expected[:12]}…"
             )
-        return data
 
     def metrics(self) -> dict[str, list[float | None]]:
         """The columns of `metrics.csv`; `None` where a cell is empty."""
@@ -249,8 +254,10 @@ class Run:
             should_stop: Asked after every step; when true, the step is saved and this returns.
 
         Raises:
+            DataError: If the data are not those of the run.
             DivergedError: See `Training`.
         """
+        self._check(data)
         options = self.options
         name = registry.allowed_name(self.record["model"], code)
         with seeded(options.seed, _BUILD):

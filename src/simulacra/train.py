@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from simulacra.checkpoint import detached_copy
 from simulacra.data.dataset import Observations
+from simulacra.data.splits import permutation
 from simulacra.engine import make_fabric
 from simulacra.errors import DivergedError
 from simulacra.model import Likelihood, Model, Swept
@@ -48,7 +49,9 @@ class Training:
         self, model: Model, train: Observations, validation: Observations, options: Options
     ) -> None:
         self.options = options
-        self.train, self.validation = train, validation
+        # a part of it is looked at, and its order may be by class
+        few = permutation(len(validation))[:VALIDATION_SIZE]
+        self.train, self.validation = train, validation.take(few)
         self.fabric = make_fabric(options)
         self.model = model.train()
         self.turns = model.turns
@@ -60,9 +63,11 @@ class Training:
         self.plan = Plan(0, 0)
         self._order: tuple[int, Tensor] | None = None
         model.to(self.fabric.device)
+        begun = time.perf_counter()
         with seeded(options.seed, _PREPARE):
             few = torch.randperm(len(train))[:_PREPARE_SIZE]
             model.prepare(*self._place(train.batch(few)))
+        self.progress.seconds = time.perf_counter() - begun
         self.average: AveragedModel | None = None
         if not isinstance(model, Swept):
             self.average = AveragedModel(model, multi_avg_fn=self._average_parameters)
@@ -117,7 +122,7 @@ class Training:
         self.load_state_dict(before)
         # the first step allocates, so it says little about the others
         usual = times[1:] or times
-        left = seconds - (time.perf_counter() - start)
+        left = seconds - self.progress.seconds - (time.perf_counter() - start)
         # fewer observations before fewer validations, and fewer of these before less training
         affordable = VALIDATION_SHARE * left / each
         size = int(min(len(self.validation), VALIDATION_SIZE, max(_FEW, affordable / 10)))
@@ -154,7 +159,8 @@ class Training:
                 progress = self.progress
         last = progress.step >= self.plan.steps or progress.converged
         due = progress.step > 0 and progress.step % self.plan.validate_every == 0
-        validated = (due or last) and progress.streak == 0
+        # a skipped step left the weights as they were, so the last one is validated all the same
+        validated = (due and progress.streak == 0) or last
         if validated and not self.finite():
             # a finite loss can still have moved the weights out of the numbers
             self._roll_back()
@@ -175,10 +181,7 @@ class Training:
         """One cycle of turns, or one sweep; its scalars, or nothing if it was skipped."""
         with seeded(self.options.seed, self.progress.step):
             if isinstance(self.model, Swept):
-                batches = (self._place(batch) for batch in self.train.batches(_SWEEP_BATCH))
-                scalars = self.model.update(batches)
-                self.progress.converged = bool(scalars.pop("converged", 0.0))
-                return scalars
+                return self._sweep(self.model)
             losses: dict[str, float] = {}
             lr = self.options.lr_at(self.progress.step, self.plan.steps) * self.progress.lr_scale
             for number, turn in enumerate(self.turns):
@@ -192,9 +195,25 @@ class Training:
             self.progress.average_updates += 1
             return losses
 
+    def _sweep(self, model: Swept) -> dict[str, float]:
+        """One sweep; its scalars, or nothing if it left the numbers."""
+        batches = (self._place(batch) for batch in self.train.batches(_SWEEP_BATCH))
+        try:
+            scalars = model.update(batches)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            # a covariance that is none any more
+            return {}
+        converged = bool(scalars.pop("converged", 0.0))
+        if not all(map(math.isfinite, scalars.values())):
+            return {}
+        self.progress.converged = converged
+        return scalars
+
     def _turn(self, number: int, turn: str, lr: float) -> dict[str, float]:
         """One player's move; with a non-finite loss or gradient it stays where it is."""
         optimizer, count = self.optimizers[turn], self.options.accumulate
+        # all players' gradients: the one before may have left some on this one
+        self.model.zero_grad()
         totals: dict[str, float] = {}
         for part in range(count):
             position = (self.progress.step * len(self.turns) + number) * count + part
@@ -202,17 +221,18 @@ class Training:
                 # the engine casts in forward alone, unless the model is spread over processes
                 with self.fabric.autocast():
                     scalars = self.wrapped.loss(*self._place(self._draw(position)), turn=turn)
-            except ValueError:
+            except ValueError as error:
                 # torch's distributions refuse parameters that are not numbers
-                if self.finite():
+                if self.finite() and "constraint" not in str(error):
                     raise
                 return {"loss": math.nan}
             self.fabric.backward(scalars["loss"] / count)
             for name, value in scalars.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach()) / count
         norm = self.fabric.clip_gradients(
-            self.wrapped, optimizer, max_norm=self.options.clip or math.inf,
-            error_if_nonfinite=False,
+            self.wrapped, optimizer, error_if_nonfinite=False,
+            # losses are sums over an observation's values, and so are their gradients
+            max_norm=self.options.clip * self.model.spec.dims or math.inf,
         )  # fmt: skip
         if norm is not None and not math.isfinite(float(norm)):
             totals["gradient norm"] = float(norm)
@@ -220,12 +240,15 @@ class Training:
             for group in optimizer.param_groups:
                 group["lr"] = lr
             optimizer.step()
-        optimizer.zero_grad()
         return totals
 
     def finite(self) -> bool:
         """Whether every weight is a number."""
-        return all(bool(value.isfinite().all()) for value in self.model.parameters())
+        return all(
+            bool(value.isfinite().all())
+            for value in self.model.state_dict().values()
+            if value.is_floating_point()
+        )
 
     def _roll_back(self) -> None:
         """Go back to the last good state with half the learning rate, three times at most."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ app = App(
     version=_version,
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
+    console=terminal.console,
     help_epilogue="With --debug, an error shows where it came from. Exit codes: 0 done, 1 a fault "
     "of simulacra, 2 usage, 3 data, 4 run or checkpoint, 5 memory or disk, 6 training diverged.",
 )
@@ -66,27 +68,36 @@ def _exit_code(command: Callable[[], object], *, debug: bool) -> int:
         caught: BaseException = error
     except CycloptsError as error:
         code, message, caught = UsageError.exit_code, _explained(error), error
-    except MemoryError as error:
-        code, message = ResourceError.exit_code, "memory ran out: use a smaller --batch or model"
-        caught = error
-    except KeyboardInterrupt as error:
-        code, message, caught = 130, "stopped before there was anything to save", error
+    except KeyboardInterrupt:
+        terminal.note("stopped")
+        return 130
     except BrokenPipeError:
-        # whoever read our output has had enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        # whoever read our output has had enough; Python would fail to flush it at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if debug:
-            raise
-        code = 1
-        message = f"{type(error).__name__}: {error} (a fault of simulacra: --debug shows where)"
-        caught = error
+        message, caught = _lacking(error), error
+        code = ResourceError.exit_code if message else 1
+        message = message or (
+            f"{type(error).__name__}: {error} (a fault of simulacra: --debug shows where)"
+        )
     else:
         return 0
     if debug:
         raise caught
     terminal.fail(message)
     return code
+
+
+def _lacking(error: Exception) -> str:
+    """What this machine lacks if that is the reason of an error, else nothing."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES):
+        return f"cannot use {error.filename or 'the output'}: {error.strerror}"
+    # torch has no class of its own for the memory of a CPU
+    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if full or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
+        return "memory ran out: use a smaller --batch or model"
+    return ""
 
 
 def _explained(error: CycloptsError) -> str:

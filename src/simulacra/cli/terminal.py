@@ -21,13 +21,21 @@ if TYPE_CHECKING:
     from simulacra.progress import Record
     from simulacra.train import Training
 
-console = Console()
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Called while a `BrokenPipeError` is handled, which `app.main` sees to."""
+        raise
+
+
+console = _Console()
 errors = Console(stderr=True)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 (any JSON value)
     """JSON alone on standard output, for another program; what is not finite becomes null."""
     sys.stdout.write(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 (any JSON value)

@@ -102,7 +102,8 @@ def sample(
             *_, x = model.sample_steps(number, context, temperature=temperature)
         else:
             raise MissingCapability(f"{type(model).__name__} has no temperature: leave it at 1")
-    _write_pictures(opened, target, x, columns=None)
+    in_turn = model.context == "label" and label is None and model.spec.classes <= _MOST_COLUMNS
+    _write_pictures(opened, target, x, columns=model.spec.classes if in_turn else None)
 
 
 def complete(
@@ -153,6 +154,10 @@ def complete(
     kind = "drawn from the model's own conditional" if exactly else "approximate (~)"
     times_ = f"{times} completions" if times > 1 else "a completion"
     terminal.note(f"{target}: {len(x)} rows of given | {times_}, {kind} | truth")
+
+
+_MOST_COLUMNS = 16
+"""With no more classes than these, each has a column of the samples."""
 
 
 def _opened(run: Path) -> Run:

@@ -8,16 +8,14 @@ import time
 import torch
 from torch import Tensor
 
-from simulacra.model import Model, Sampling
+from simulacra.model import Model, Sampling, Swept
 from simulacra.randomness import seeded
 
 
 def parameters(model: Model) -> int:
-    """Numbers that were learnt: parameters, and what sweeps estimate."""
+    """Free numbers that were learnt: by gradients, and by sweeps."""
     learnt = sum(p.numel() for p in model.parameters())
-    if not model.turns:
-        learnt += sum(b.numel() for b in model.buffers() if b.ndim)
-    return learnt
+    return learnt + (model.learnt if isinstance(model, Swept) else 0)
 
 
 def sampling_seconds(
@@ -35,10 +33,18 @@ def sampling_seconds(
     times: list[float] = []
     with seeded(0), torch.no_grad():
         model.sample(n, context)
+        _wait_for(device)
         while len(times) < repeats and sum(times) < 3:
             begun = time.perf_counter()
             model.sample(n, context)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
+            _wait_for(device)
             times.append(time.perf_counter() - begun)
     return statistics.median(times)
+
+
+def _wait_for(device: torch.device) -> None:
+    """Let a GPU finish what it was given: calls return before it does."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Observations
+from simulacra.data.splits import permutation
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.model import Likelihood, Model
 from simulacra.spec import DataSpec
@@ -106,7 +107,7 @@ def likelihood(
         class_frequencies: p(y), `(classes,)`; needed by a model that takes labels.
         draws: Importance draws of a bound.
         seed: Of a bound's noise.
-        limit: Look only at so many, from the first on.
+        limit: Look only at so many, chosen by a fixed permutation: their order may be by class.
 
     Raises:
         MissingCapability: If the model has no likelihood.
@@ -118,21 +119,18 @@ def likelihood(
         )
     if draws < 1 or not len(observations) or (limit is not None and limit < 1):
         raise UsageError("a likelihood needs at least one observation and one draw")
+    if limit is not None and limit < len(observations):
+        observations = observations.take(permutation(len(observations))[:limit])
     device = next(iter(model.state_dict().values())).device
     alone, told = [], []
-    left = len(observations) if limit is None else min(limit, len(observations))
     for x, context in observations.batches(BATCH):
-        x = x[:left].to(device)
-        context = None if context is None else context[:left].to(device)
-        left -= len(x)
+        x, context = x.to(device), None if context is None else context.to(device)
         if model.context == "none":
             alone.append(model.log_likelihood(x, draws=draws, seed=seed))
         else:
             told.append(model.log_likelihood(x, context, draws=draws, seed=seed))
             if model.context == "label" and class_frequencies is not None:
                 alone.append(_sum_over_labels(model, x, class_frequencies, draws, seed))
-        if not left:
-            break
     noisy = draws if not model.exact else 1
     return Scores(_score(model, alone, noisy), _score(model, told, noisy))
 

@@ -25,8 +25,8 @@ class GAN(Latent):
         equation 1 and algorithm 1 with k = 1.
     Departs from the paper: leaky ReLU and dropout in the discriminator instead of maxout; real
         levels are dequantised, or the discriminator would tell them from the generator's
-        continuous values by that alone; a context, when given, enters both players
-        (arXiv 1411.1784).
+        continuous values by that alone, and generated ones end in tanh; a context, when given,
+        enters both players (arXiv 1411.1784).
 
     Args:
         spec: Ordered levels, or continuous vectors.
@@ -62,6 +62,8 @@ class GAN(Latent):
                 "latent and hidden are positive, dropout in [0, 1); got "
                 f"latent={latent}, hidden={hidden}, dropout={dropout}"
             )
+        if objective not in ("non-saturating", "minimax"):
+            raise UsageError(f"objective is non-saturating or minimax, got {objective!r}")
         super().__init__(spec)
         self.latent, self.hidden, self.objective = latent, tuple(hidden), objective
         self.dropout, self.context = dropout, context

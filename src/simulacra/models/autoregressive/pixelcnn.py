@@ -66,7 +66,8 @@ class PixelCNN(Autoregressive):
     Paper: A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu, "Pixel Recurrent Neural Networks",
         2016, arXiv 1601.06759, section 3.5 and table 1.
     Departs from the paper: a context, when given, adds a bias to every block, as in the
-        conditional PixelCNN of arXiv 1606.05328; levels enter scaled to [−1, 1].
+        conditional PixelCNN of arXiv 1606.05328; levels enter scaled to [−1, 1], unordered
+        ones one-hot; dropout, where it is asked for.
 
     Args:
         spec: Pictures of integer levels.
@@ -204,7 +205,8 @@ class PixelCNN(Autoregressive):
                             stream.write(h, pixel, colour)
                         return stream.read(pixel, colour)
 
-                    logits = self._network(uniform, by_colour[c], apply)
+                    # the first layer reads what was drawn, so nothing is handed to it
+                    logits = self._network(canvas, by_colour[c], apply)
                     drawn = draw_levels(logits, uniform[:, c, i, j], temperature)
                     if observed is not None:
                         drawn = torch.where(observed[:, c, i, j], canvas[:, c, i, j], drawn)

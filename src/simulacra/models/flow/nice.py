@@ -22,8 +22,8 @@ class NICE(Flow):
 
     Paper: L. Dinh, D. Krueger, Y. Bengio, "NICE: Non-linear Independent Components Estimation",
         2014, arXiv 1410.8516, sections 3 and 4.
-    Departs from the paper: values are standardised first, and counted; a context, when given,
-        enters every coupling.
+    Departs from the paper: values are standardised first, and counted; every coupling starts as
+        the identity; a context, when given, enters every coupling.
 
     Args:
         spec: Ordered levels, or continuous vectors.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -65,6 +65,10 @@ class VAE(Likelihood, Encoding, Latent):
             raise MissingCapability("vae models integer levels, not floats: use nice or gmm")
         if latent < 1 or any(width < 1 for width in hidden):
             raise UsageError(f"latent and hidden are positive, got {latent} and {hidden}")
+        if observation not in get_args(Observation):
+            raise UsageError(
+                f"observation is one of {', '.join(get_args(Observation))}, got {observation!r}"
+            )
         super().__init__(spec)
         self.latent, self.hidden, self.observation = latent, tuple(hidden), observation
         self.context = context
@@ -107,11 +111,10 @@ class VAE(Likelihood, Encoding, Latent):
             values = Categorical(logits=raw, validate_args=False)
         else:
             loc, log_scale = raw.unbind(-1)
-            # a width of a tenth of the range to start with, and no narrower than 1/150 of a bin
-            scale = (log_scale.clamp(-5, 7) + 0.1).exp() * (levels / 20)
-            values = DiscretisedLogistic(
-                (loc + 0.5) * levels, scale.clamp_min(1 / 150), levels, validate_args=False
-            )
+            # in the middle of the range and a twentieth of it wide to begin with, and never
+            # narrower than a twentieth of a bin
+            scale = (levels / 20 * log_scale.clamp(-10, 7).exp()).clamp_min(0.05)
+            values = DiscretisedLogistic((loc + 0.5) * levels, scale, levels, validate_args=False)
         return Independent(values, len(self.spec.event_shape), validate_args=False)
 
     def loss(
@@ -155,7 +158,7 @@ class VAE(Likelihood, Encoding, Latent):
         return mean
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """A draw from p(x | z); `likelihood(z)` has its mean."""
+        """A draw from p(x | z)."""
         drawn: Tensor = self.likelihood(z, context).sample()
         return drawn.long()
 

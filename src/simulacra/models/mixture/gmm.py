@@ -30,12 +30,17 @@ class GMM(Swept, Sampling, Likelihood, Completion):
 
     Paper: A. P. Dempster, N. M. Laird, D. B. Rubin, "Maximum Likelihood from Incomplete Data via
         the EM Algorithm", 1977, J. R. Stat. Soc. B 39(1), section 4.3.
-    Departs from the paper: a k-means start (sklearn.cluster.KMeans); the bins, as above.
+    Departs from the paper: a k-means start (sklearn.cluster.KMeans); the bins, as above, where the
+        paper's section 4.2 would take truncated moments; variances are posterior modes under
+        pseudo-observations of the pooled variance (Fraley and Raftery 2007), so that no component
+        shrinks onto a value that never varies in it; vectors are standardised first, and counted.
 
     Args:
         spec: Ordered levels, or continuous vectors.
         components: Number of Gaussians.
         covariance: `diagonal` or `full`.
+        prior: Pseudo-observations of the pooled variances in each component; 0 for maximum
+            likelihood.
         tolerance: Converged once a sweep gains less than this, in nats per value.
 
     Raises:
@@ -45,6 +50,9 @@ class GMM(Swept, Sampling, Likelihood, Completion):
     log_weights: Tensor
     means: Tensor
     factors: Tensor
+    shift: Tensor
+    scale: Tensor
+    pooled: Tensor
     last_loss: Tensor
 
     def __init__(
@@ -53,17 +61,19 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         *,
         components: int = 40,
         covariance: Literal["diagonal", "full"] = "diagonal",
+        prior: float = 1.0,
         tolerance: float = 1e-5,
     ) -> None:
         if not spec.ordered:
             raise MissingCapability("gmm needs ordered levels: use pixelcnn or vae")
-        if components < 1 or tolerance < 0 or covariance not in ("diagonal", "full"):
+        if components < 1 or min(prior, tolerance) < 0 or covariance not in ("diagonal", "full"):
             raise UsageError(
-                "components is positive, tolerance at least 0, covariance diagonal or full; got "
-                f"{components}, {tolerance}, {covariance}"
+                "components is positive, prior and tolerance at least 0, covariance diagonal or "
+                f"full; got {components}, {prior}, {tolerance}, {covariance}"
             )
         super().__init__(spec)
-        self.components, self.covariance, self.tolerance = components, covariance, tolerance
+        self.components, self.covariance = components, covariance
+        self.prior, self.tolerance = prior, tolerance
         self.context_features = ContextEmbedding("none", spec)
         k, d = components, spec.dims
         self.register_buffer("log_weights", torch.full((k,), -math.log(k)))
@@ -76,7 +86,11 @@ class GMM(Swept, Sampling, Likelihood, Completion):
             if covariance == "diagonal"
             else spread.diag().expand(k, d, d).clone(),
         )
-        self.register_buffer("last_loss", torch.tensor(math.inf))
+        # of vectors, which are standardised; levels stay as they are
+        self.register_buffer("shift", torch.zeros(d))
+        self.register_buffer("scale", torch.ones(d))
+        self.register_buffer("pooled", torch.ones(d))
+        self.register_buffer("last_loss", torch.tensor(torch.finfo(torch.float32).max))
 
     # ---- learning ------------------------------------------------------------------------------
 
@@ -86,11 +100,16 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         from sklearn.cluster import KMeans  # a second to import, and needed once
 
         self.context_features(context, self.means[:1].expand(len(x), -1))
-        y = _double(self._middle(x))
-        if len(y) < self.components:
+        if len(x) < self.components:
             raise UsageError(
-                f"{self.components} components need as many observations, got {len(y)}"
+                f"{self.components} components need as many observations, got {len(x)}"
             )
+        if self.spec.levels is None:
+            vectors = x.flatten(1).to(self.shift)
+            self.shift.copy_(vectors.mean(0))
+            self.scale.copy_(vectors.std(0, unbiased=False).clamp_min(1e-12))
+        y = _double(self._middle(x))
+        self.pooled.copy_(y.var(0, unbiased=False) + self._floor)
         seed = int(torch.randint(2**31, ()))
         clusters = KMeans(self.components, n_init=1, random_state=seed).fit_predict(y.cpu().numpy())
         members = one_hot(torch.as_tensor(clusters).long(), self.components).to(y)
@@ -98,8 +117,13 @@ class GMM(Swept, Sampling, Likelihood, Completion):
 
     @torch.no_grad()
     def update(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, float]:
-        """One sweep of EM; `loss` is the negative bound per observation before it, in nats."""
-        total, count = 0.0, 0
+        """One sweep of EM.
+
+        Returns:
+            `loss`, the negative bound and log-prior per observation before the sweep, in nats, and
+            `converged`.
+        """
+        total, count, penalty = 0.0, 0, self._log_prior()
         moments: tuple[Tensor, ...] | None = None
         for x, context in batches:
             y = _double(self._middle(x))
@@ -116,13 +140,13 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         if moments is None:
             raise UsageError("a sweep needs at least one batch")
         self._maximise(*moments)
-        loss = -total / count
+        loss = -(total + penalty) / count
         gain = float(self.last_loss) - loss
         self.last_loss.fill_(loss)
         return {"loss": loss, "converged": float(gain < self.tolerance * self.spec.dims)}
 
     def _moments(self, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Σ r, Σ r y and Σ r y y^T (or its diagonal) for each component, about the mean of it."""
+        """Σ r, Σ r y and Σ r y y^T (or its diagonal) for each component."""
         mass = weights.sum(0)
         first = weights.T @ y
         if self.covariance == "diagonal":
@@ -130,24 +154,41 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         return mass, first, torch.stack([(y * w[:, None]).T @ y for w in weights.T])
 
     def _maximise(self, mass: Tensor, first: Tensor, second: Tensor) -> None:
+        """Posterior modes: Σ_k = (Σ r (y − μ)(y − μ)^T + N_k e + ν V) / (N_k + ν)."""
         alive = mass > 1e-8
         safe = mass.clamp_min(1e-8)
         means = first / safe[:, None]
-        noise = self._bin_variance
+        pooled = self.prior * self.pooled.to(means)
         if self.covariance == "diagonal":
-            variance = (second / safe[:, None] - means.square()).clamp_min(0)
-            # a continuous value that never varies within a component would have infinite density
-            floor = noise or 1e-6 * max(float(variance.mean()), 1e-12)
-            factors = (variance + floor).sqrt()
+            scatter = second - safe[:, None] * means.square()
+            scatter = scatter.clamp_min(0) + safe[:, None] * self._floor + pooled
+            factors = (scatter / (safe + self.prior)[:, None]).sqrt()
         else:
-            covariance = second / safe[:, None, None] - means[:, :, None] * means[:, None]
-            diagonal = covariance.diagonal(dim1=1, dim2=2)
-            floor = noise or 1e-6 * max(float(diagonal.mean()), 1e-12)
-            diagonal += floor
-            factors = torch.linalg.cholesky(covariance)
+            outer = means[:, :, None] * means[:, None]
+            scatter = second - safe[:, None, None] * outer
+            scatter.diagonal(dim1=1, dim2=2).add_(safe[:, None] * self._floor + pooled)
+            factors = torch.linalg.cholesky(scatter / (safe + self.prior)[:, None, None])
         self.log_weights.copy_((safe / safe.sum()).log())
-        self.means[alive] = means[alive].to(self.means.dtype)
-        self.factors[alive] = factors[alive].to(self.factors.dtype)
+        self.means[alive] = means[alive].to(self.means)
+        self.factors[alive] = factors[alive].to(self.factors)
+
+    def _log_prior(self) -> float:
+        """log-density of the covariances under the prior, but for a constant."""
+        factors, pooled = _double(self.factors), _double(self.pooled)
+        if self.covariance == "diagonal":
+            variance = factors.square()
+            terms = (variance.log() + pooled / variance).sum()
+        else:
+            inverses = _inverses(factors)
+            log_det = 2 * factors.diagonal(dim1=1, dim2=2).log().sum()
+            terms = log_det + (inverses.square().sum(1) * pooled).sum()
+        return -0.5 * self.prior * float(terms)
+
+    @property
+    def learnt(self) -> int:
+        """Weights that sum to 1, means, and variances or symmetric covariances."""
+        k, d = self.components, self.spec.dims
+        return k - 1 + k * d + (k * d if self.covariance == "diagonal" else k * d * (d + 1) // 2)
 
     # ---- likelihood ----------------------------------------------------------------------------
 
@@ -163,7 +204,8 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         self.spec.check(x)
         self.context_features(context, x)
         if self.spec.levels is None:
-            return self._log_joint_density(_double(x.flatten(1))).logsumexp(1).to(self.means)
+            log_density = self._log_joint_density(_double(self._middle(x))).logsumexp(1)
+            return (log_density - _double(self.scale).log().sum()).to(self.means)
         if self.covariance == "diagonal":
             log_mass = self._log_mass(x.flatten(1)).sum(2)
             return (self._log_mixing + log_mass).logsumexp(1)
@@ -191,9 +233,15 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         """Variance of the uniform noise that fills a level's bin."""
         return 1 / 12 if self.spec.levels else 0.0
 
+    @property
+    def _floor(self) -> float:
+        """Least variance of a value within a component: its bin's, or next to none."""
+        return self._bin_variance or 1e-6
+
     def _middle(self, x: Tensor) -> Tensor:
-        """The middle of each bin, or the vector itself; `(N, D)`."""
-        return x.to(self.means.dtype).flatten(1) + (0.5 if self.spec.levels else 0.0)
+        """The middle of each bin, or the standardised vector; `(N, D)`."""
+        y = x.to(self.means.dtype).flatten(1)
+        return y + 0.5 if self.spec.levels else (y - self.shift) / self.scale
 
     def _log_mass(self, x: Tensor) -> Tensor:
         """log-probability of each level under each diagonal component, `(N, K, D)`."""
@@ -217,8 +265,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
             trace = precision.sum(1)
             log_det = 2 * factors.log().sum(1)
         else:
-            identity = torch.eye(factors.shape[1], dtype=y.dtype, device=y.device)
-            inverses = torch.linalg.solve_triangular(factors, identity, upper=False)
+            inverses = _inverses(factors)
             distance = torch.stack(
                 [((y - m) @ w.T).square().sum(1) for m, w in zip(means, inverses, strict=True)], 1
             )
@@ -243,7 +290,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
 
     def _to_levels(self, y: Tensor) -> Tensor:
         if self.spec.levels is None:
-            return y
+            return y * self.scale + self.shift
         return y.floor().clamp(0, self.spec.levels - 1).long()
 
     def completes_exactly(self, observed: Tensor) -> bool:
@@ -298,6 +345,12 @@ class GMM(Swept, Sampling, Likelihood, Completion):
             "nde,ne->nd", factors[component], full
         )
         return drawn
+
+
+def _inverses(factors: Tensor) -> Tensor:
+    """Inverses of lower triangular matrices `(K, D, D)`."""
+    identity = torch.eye(factors.shape[1], dtype=factors.dtype, device=factors.device)
+    return torch.linalg.solve_triangular(factors, identity, upper=False)
 
 
 def _double(y: Tensor) -> Tensor:

@@ -1,0 +1,767 @@
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from simulacra.cli import app, stopping, terminal
+from simulacra.errors import UsageError
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+TINY = ["--budget", "3steps", "--set", "channels=4", "--set", "layers=1"]
+COMMANDS = ("models", "data", "train", "resume", "sample", "complete", "evaluate", "compare")
+OWN = """
+import torch
+from simulacra.model import Likelihood, Sampling
+
+
+class Own(Likelihood, Sampling):
+    \"\"\"Each value on its own.
+
+    Args:
+        sharpness: Multiplies the logits.
+    \"\"\"
+
+    exact = True
+
+    def __init__(self, spec, *, sharpness: float = 1.0):
+        super().__init__(spec)
+        self.sharpness = sharpness
+        self.logits = torch.nn.Parameter(torch.zeros(*spec.event_shape, spec.levels))
+
+    def log_likelihood(self, x, context=None, *, draws=1, seed=0):
+        log_p = (self.sharpness * self.logits).log_softmax(-1).expand(len(x), *self.logits.shape)
+        return log_p.gather(-1, x.long()[..., None]).flatten(1).sum(1)
+
+    def loss(self, x, context=None, *, turn="model"):
+        return {"loss": -self.log_likelihood(x).mean()}
+
+    def sample(self, n, context=None):
+        return torch.distributions.Categorical(logits=self.logits).sample((n,))
+
+
+class Other:
+    pass
+"""
+
+
+def run_main(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ending:
+        app.main([str(argument) for argument in arguments])
+    return int(ending.value.code or 0)
+
+
+@pytest.fixture
+def cli(capsys, tmp_path, monkeypatch):
+    """Run a command in an empty folder: its exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run_main(*arguments)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def ok(cli):
+    """Run a command that must succeed: its standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[str, str]:
+        code, out, err = cli(*arguments)
+        assert code == 0, err
+        return out, err
+
+    return run
+
+
+def load_strictly(text: str):
+    """JSON as its standard has it, without NaN and infinity."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def draw_pictures(folder: Path, count: int, *, rgb: bool, sides=(8,)) -> None:
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(len(folder.name))
+    for number in range(count):
+        side = sides[number % len(sides)]
+        shape = (side, side, 3) if rgb else (side, side)
+        pixels = noise.integers(0, 256, shape).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory) -> dict[str, Path]:
+    """Runs and data that tests read; what they change they copy."""
+    root = tmp_path_factory.mktemp("cli")
+    trained = {
+        "pixelcnn": ["pixelcnn", "digits", *TINY],
+        "gan": ["gan", "digits", "--budget", "1steps", "--set", "hidden=4"],
+        "vae": ["vae", "digits", "--budget", "1steps", "--set", "hidden=4"],
+        "labelled": ["vae", "digits", "--budget", "1steps", "--set", "hidden=4",
+                     "--set", "context=label"],
+    }  # fmt: skip
+    found = {}
+    for name, arguments in trained.items():
+        found[name] = root / name
+        assert run_main("train", *arguments, "--out", found[name]) == 0
+    found |= {name: root / name for name in ("empty", "grey", "sizes", "cut", "lying", "a file")}
+    found["empty"].mkdir()
+    draw_pictures(found["grey"] / "a", 20, rgb=False)
+    draw_pictures(found["grey"] / "b c", 20, rgb=False)
+    draw_pictures(found["sizes"], 20, rgb=True, sides=(8, 9))
+    draw_pictures(found["cut"], 20, rgb=False)
+    whole = (found["cut"] / "07.png").read_bytes()
+    (found["cut"] / "07.png").write_bytes(whole[: len(whole) // 2])
+    found["lying"].mkdir()
+    for split in ("train", "t10k"):
+        header = struct.pack(">IIII", 0x803, 60000, 28, 28)
+        (found["lying"] / f"{split}-images-idx3-ubyte").write_bytes(header + bytes(99))
+        (found["lying"] / f"{split}-labels-idx1-ubyte").write_bytes(header[:8] + bytes(99))
+    found["a file"].write_text("words")
+    found["pickled"] = root / "pickled.npz"
+    np.savez(found["pickled"], x=np.array([{}] * 20, dtype=object))
+    found["vectors"] = root / "vectors.npy"
+    noise = np.random.default_rng(0)
+    np.save(found["vectors"], noise.normal(size=(60, 3)).astype(np.float32))
+    found["own"] = root / "own.py"
+    found["own"].write_text(OWN)
+    return found
+
+
+# ---- what is wrong ------------------------------------------------------------------------------
+
+FAULTS = [
+    # commands, options and arguments
+    ("trian vae digits", 2, "'trian' 'train'"),
+    ("--vresion", 2, "option '--vresion' '--version'"),
+    ("train", 2, "MODEL train --help"),
+    ("train vae", 2, "DATA"),
+    ("train vae digits more", 2, "'more'"),
+    ("train vae digits --bugdet 3steps", 2, "--bugdet '--budget'"),
+    ("train vae digits --seed", 2, "value --seed"),
+    ("train vae digits --seed one", 2, '--seed "one" int'),
+    ("train vae digits --seed -1", 2, "seed -1"),
+    ("train vae digits --precision 64", 2, '"64" "32" "bf16"'),
+    ("train vae digits --batch 0", 2, "batch 0"),
+    ("train vae digits --device toaster", 2, "device 'toaster' cpu"),
+    ("train vae digits --budget 0s", 2, "budget positive 0s 90s"),
+    ("train vae digits --budget -5steps", 2, "budget -5steps 2000steps"),
+    ("train vae digits --budget soon", 2, "budget 'soon' 10epochs"),
+    ("train vae digits --budget 1.5steps", 2, "whole 1.5"),
+    # models and their keywords
+    ("train vea digits", 2, "'vea' 'vae'"),
+    ("models pixelcn", 2, "'pixelcn' 'pixelcnn'"),
+    ("train vae digits --set latnet=3", 2, "'latnet' 'latent'"),
+    ("train vae digits --set latent=big", 2, "latent int 'big'"),
+    ("train vae digits --set latent", 2, "key=value 'latent'"),
+    ("train vae digits --set latent=1 --set latent=2", 2, "latent twice"),
+    ("train vae {vectors}", 2, "vae floats nice gmm"),
+    ("train vae {vectors} --set context=label", 2, "vae"),
+    ("train {own}:Own digits --set sharpnes=2", 2, "'sharpnes' 'sharpness'"),
+    ("train {own}:Missing digits", 2, "Missing"),
+    ("train {own}:Other digits", 2, "Other Model"),
+    ("train none.py:Own digits", 2, "none.py"),
+    ("compare digits --models gmm,vea", 2, "'vea' 'vae'"),
+    ("compare digits --models ,", 2, "--models ','"),
+    ("compare digits --models gmm --set components=2", 2, "MODEL.KEY=VALUE 'components=2'"),
+    ("compare digits --models gmm --draws 0", 2, "--draws 0"),
+    # data
+    ("train vae digit", 3, "'digit' 'digits'"),
+    ("data ./none.npy", 3, "none.npy exist"),
+    ("data {empty}", 3, "empty .png"),
+    ("data {sizes}", 3, "8×8 9×9 --side"),
+    ("data {cut}", 3, "1 20 07.png truncated"),
+    ("data mnist --data-dir {lying}", 3, "train-images-idx3-ubyte 47040000"),
+    ("data mnist --data-dir {lying}/none", 3, "--data-dir none"),
+    ("data {pickled}", 3, "'x' pickled"),
+    ("data {a file}", 3, ".npy .npz"),
+    ("data {vectors} --levels 2", 2, "levels"),
+    ("data digits --side 0", 2, "side 0"),
+    ("data digits --levels 1", 2, "levels 1"),
+    # runs
+    ("sample none", 4, "none run"),
+    ("sample {pixelcnn}/../pixelcn", 4, "pixelcn 'pixelcnn'"),
+    ("resume none", 4, "none"),
+    ("train vae digits --out {vae}", 2, "vae exists --out"),
+    ("compare digits --models gmm --out {vae}", 2, "vae exists --out"),
+    ("train vae digits --out {a file}", 2, "exists --out"),
+    # what a model cannot do
+    ("complete {gan}", 2, "GAN pixelcnn"),
+    ("sample {vae} --temperature 0.5", 2, "VAE temperature"),
+    ("sample {vae} --label 1", 2, "VAE --set context=label"),
+    ("sample {labelled} --label 10", 2, "--label 0 9 10"),
+    ("sample {labelled} --label -1", 2, "--label 0 9 -1"),
+    # numbers and files
+    ("sample {vae} -n 0", 2, "--number 0"),
+    ("sample {vae} --temperature nan", 2, "--temperature nan"),
+    ("sample {vae} --seed -1", 2, "--seed -1"),
+    ("sample {vae} --seed 9223372036854775808", 2, "--seed 9223372036854775808"),
+    ("sample {vae} --out samples.npy", 2, ".png 'samples.npy'"),
+    ("sample {vae} --out '{a file}/x.png'", 5, "file"),
+    ("complete {pixelcnn} --out '{a file}/x.png'", 5, "file"),
+    ("complete {pixelcnn} --hide up", 2, '"up" "bottom"'),
+    ("complete {pixelcnn} --times 0", 2, "--times 0"),
+    ("evaluate {vae} --limit 0", 2, "--limit 0"),
+    ("evaluate {gan} --draws 0", 2, "--draws 0"),
+]
+
+
+def filled(arguments: str, places: dict[str, Path]) -> list[str]:
+    kept = re.sub(r"(?<!')\{([a-z ]+)\}", r"'{\1}'", arguments)
+    return shlex.split(kept.format(**places))
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), FAULTS, ids=[f[0] for f in FAULTS])
+def test_a_mistake_ends_with_its_code_and_one_line(arguments, code, words, cli, places, tmp_path):
+    came, out, err = cli(*filled(arguments, places))
+    assert (came, out) == (code, ""), err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    for word in words.split():
+        assert word in err, word
+    assert not list(tmp_path.iterdir()), "a mistake leaves nothing behind"
+
+
+def test_a_missing_gpu_is_said_before_there_is_a_folder(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for command in (["train", "gmm", "digits"], ["compare", "digits", "--models", "gmm"]):
+        code, _, err = cli(*command, "--device", "cuda")
+        assert code == 2
+        assert err == "error: this machine or this build of torch has no cuda: use cpu\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="vea"):
+        app.main(["train", "vea", "--debug", "digits"])
+
+
+ENDINGS = [
+    (ZeroDivisionError("by zero"), 1, "error: ZeroDivisionError: by zero --debug"),
+    (MemoryError(), 5, "error: memory --batch"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), 5, "error: memory"),
+    (OSError(28, "No space left on device", "a.png"), 5, "error: a.png No space left"),
+    (KeyboardInterrupt(), 130, "stopped"),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "words"), ENDINGS, ids=[repr(e[0]) for e in ENDINGS])
+def test_the_exit_code_says_what_kind_of_error_it_was(error, code, words, cli, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("simulacra.registry.describe", fail)
+    came, _, err = cli("models")
+    assert came == code
+    assert err.count("\n") == 1
+    for word in words.split():
+        assert word in err
+
+
+def test_a_training_that_diverges_ends_with_code_6(cli):
+    code, _, err = cli("train", "vae", "digits", "--budget", "40steps", "--set", "hidden=4",
+                       "--lr", "1e38", "--clip", "0", "--warmup", "0")  # fmt: skip
+    assert code == 6
+    assert "lower --lr" in err.splitlines()[-1]
+
+
+# ---- help ---------------------------------------------------------------------------------------
+
+
+def test_help_needs_no_torch():
+    script = (
+        "import sys\n"
+        "from simulacra.cli.app import main\n"
+        "for arguments in (['--help'], ['--version'], ['trian'], *([c, '--help'] for c in "
+        f"{COMMANDS})):\n"
+        "    try:\n"
+        "        main(arguments)\n"
+        "    except SystemExit:\n"
+        "        pass\n"
+        "print('torch is' if 'torch' in sys.modules else 'torch is not', 'imported')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.endswith("torch is not imported\n"), done.stderr
+    assert done.stderr.count("\n") == 1  # trian
+
+
+def test_help_names_every_command(ok):
+    out, _ = ok("--help")
+    assert re.findall(r"^│ (\w+) ", out, re.M) == sorted(COMMANDS)
+    assert ok()[0] == out
+
+
+OPTIONS = {
+    "train": "budget out set side colour levels data-dir batch accumulate lr betas weight-decay "
+    "warmup schedule clip ema seed device precision",
+    "compare": "models budget out set draws side colour levels data-dir batch accumulate lr betas "
+    "weight-decay warmup schedule clip ema seed device precision json",
+    "resume": "data-dir code json",
+    "sample": "number label temperature seed out code",
+    "complete": "hide number times seed out data-dir code",
+    "evaluate": "draws limit data-dir code json",
+    "models": "json",
+    "data": "side colour levels data-dir json",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_and_option_has_help(command, ok):
+    shown = app.app[command].assemble_argument_collection(parse_docstring=True)
+    options = [argument for argument in shown if argument.name.startswith("--")]
+    assert {argument.name[2:] for argument in options} == set(OPTIONS[command].split())
+    out, _ = ok(command, "--help")
+    for argument in shown:
+        assert argument.parameter.help, argument.name
+        assert argument.name in out or argument.name == "*"  # a group of options
+        # help is about this option: the generic one of a type would not know what is written
+        assert not argument.parameter.help.startswith("Whether")
+
+
+def test_out_is_explained_where_it_is_a_file_and_where_a_folder(ok):
+    assert "The PNG file" in " ".join(ok("sample", "--help")[0].split())
+    assert "The run folder" in " ".join(ok("train", "--help")[0].split())
+    assert "MODEL.KEY=VALUE" in ok("compare", "--help")[0]
+
+
+# ---- tables and JSON ----------------------------------------------------------------------------
+
+
+def test_json_is_alone_on_standard_output(ok, places):
+    models = load_strictly(ok("models", "--json")[0])
+    assert {"gmm", "vae", "pixelcnn", "gan", "nice"} <= {model["name"] for model in models}
+    about = load_strictly(ok("models", "vae", "--json")[0])
+    assert about["keywords"]["latent"]["type"] == "int"
+    sets = load_strictly(ok("data", "--json")[0])
+    assert {row["name"]: row["missing"] for row in sets}["digits"] == ""
+    digits = load_strictly(ok("data", "digits", "--json")[0])
+    assert (digits["shape"], digits["levels"], digits["classes"]) == ([1, 8, 8], 17, 10)
+
+
+def test_json_has_null_for_what_is_not_finite(capsys):
+    terminal.print_json({"a": [float("nan"), (float("inf"), 1.5)], "b": "×"})
+    assert load_strictly(capsys.readouterr().out) == {"a": [None, [None, 1.5]], "b": "×"}
+
+
+ROWS = [
+    {"model": "pixelcnn", "bits/dim, test": "= 3.9917 ± 0.0017", "64 samples, s": "0.026",
+     "what it is": "Masked convolutions predict each pixel from the pixels above."},
+    {"model": "my.py:MyOwnModel", "bits/dim, test": "no likelihood", "64 samples, s": "123.456",
+     "what it is": "Short."},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [36, 46, 60, 80, 120])
+def test_a_table_loses_nothing_in_a_narrow_terminal(width, capsys, monkeypatch):
+    monkeypatch.setattr(terminal.console, "width", width)
+    terminal.print_table(ROWS, right=("bits/dim, test", "64 samples, s"), words=("what it is",))
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= width
+    for row in ROWS:
+        for heading, cell in row.items():
+            if heading == "what it is":
+                assert set(cell.split()) <= set(out.split())
+            else:
+                # on one line, whole
+                assert cell in out, cell
+    has_headings = any(line.startswith("model ") for line in out.splitlines())
+    assert has_headings == (width >= 44)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_lists_fit_the_terminal(width, ok, monkeypatch):
+    monkeypatch.setattr(terminal.console, "width", width)
+    for command in (["models"], ["models", "gan"], ["data"], ["data", "digits"]):
+        out, _ = ok(*command)
+        assert max(map(len, out.splitlines())) <= width
+        assert "…" not in out
+    out, _ = ok("data")
+    assert "binarized-mnist-dynamic" in out
+
+
+def test_a_model_is_described_with_its_keywords_and_paper(ok):
+    out, _ = ok("models", "nice")
+    for word in ("NICE", "flow", "1410.8516", "couplings", "hidden", "context"):
+        assert word in out
+
+
+def test_a_data_set_is_described_as_it_would_be_read(ok, places):
+    out, _ = ok("data", places["grey"])
+    assert re.search(r"class names +a, b c *\n", out)
+    assert re.search(r"shape +1×8×8 *\n", out)
+    about = load_strictly(ok("data", places["sizes"], "--side", "6", "--levels", "4",
+                             "--colour", "grey", "--json")[0])  # fmt: skip
+    assert (about["shape"], about["levels"]) == ([1, 6, 6], 4)
+    assert "continuous" in ok("data", places["vectors"])[0]
+
+
+def test_named_data_are_found_in_data_dir(ok):
+    if not (SHARED / "olivetti_faces").is_dir():
+        pytest.skip("the Olivetti faces are not in ../shared/data")
+    out, _ = ok("data", "olivetti-faces", "--data-dir", SHARED, "--side", "8", "--json")
+    about = load_strictly(out)
+    assert (about["shape"], about["classes"]) == ([1, 8, 8], 40)
+    shown, _ = ok("data", "olivetti-faces", "--data-dir", SHARED)
+    assert "person 1, person 2" in shown
+    assert "person 40" in shown
+    assert "person 30" not in shown
+
+
+# ---- train --------------------------------------------------------------------------------------
+
+
+def record_of(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_bytes())
+
+
+def test_a_run_gets_a_folder_of_its_own(ok, tmp_path, places):
+    short = ["--budget", "1steps", "--set", "hidden=4"]
+    ok("train", "vae", places["grey"] / "b c", *short)
+    ok("train", "vae", places["grey"] / "b c", *short)
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["vae-b-c", "vae-b-c-2"]
+    assert record_of(tmp_path / "runs" / "vae-b-c")["plan"]["steps"] == 1
+
+
+def test_the_commands_that_training_proposes_can_be_copied(ok, tmp_path):
+    _, err = ok("train", "vae", "digits", "--budget", "1steps", "--set", "hidden=4",
+                "--out", "a folder/of mine")  # fmt: skip
+    last = err.splitlines()[-1]
+    proposed = [shlex.split(command) for command in last.partition("next: ")[2].split(", ")]
+    assert [command[:2] for command in proposed] == [["simulacra", c] for c in
+                                                     ("sample", "evaluate")]  # fmt: skip
+    ok(*proposed[0][1:], "-n", "1")
+    assert (tmp_path / "a folder" / "of mine" / "samples-0.png").is_file()
+
+
+def test_what_the_user_says_reaches_the_run_and_goes_before_the_preset(ok, places):
+    usual, preset = record_of(places["vae"])["options"], record_of(places["gan"])["options"]
+    assert preset["betas"] == [0.5, 0.999]
+    assert usual["betas"] == [0.9, 0.999]
+    ok("train", "gan", places["grey"], "--out", "run", "--set", "hidden=4,6", "--lr", "0.5",
+       "--seed", "7", "--batch", "9", "--budget", "2epochs", "--levels", "4", "--side", "6",
+       "--betas", "0.1", "0.2", "--device", "cpu", "--precision", "bf16")  # fmt: skip
+    record = record_of(Path("run"))
+    assert record["keywords"]["hidden"] == [4, 6]
+    assert record["spec"]["levels"] == 4
+    assert record["spec"]["event_shape"] == [1, 6, 6]
+    expected = {"lr": 0.5, "seed": 7, "batch": 9, "betas": [0.1, 0.2], "device": "cpu",
+                "precision": "bf16", "clip": preset["clip"]}  # fmt: skip
+    assert {key: record["options"][key] for key in expected} == expected
+    assert record["budget"] == "2epochs"
+
+
+def test_a_log_file_gets_a_line_when_a_model_starts_and_one_when_it_is_done(ok):
+    _, err = ok("train", "gmm", "digits", "--budget", "2steps", "--set", "components=2",
+                "--out", "run")  # fmt: skip
+    first, second, last = err.splitlines()
+    assert first == "gmm on digits, into run"
+    assert second == "gmm: 2 sweeps to do"
+    assert last.startswith("done: 2 sweeps in ")
+    _, err = ok("resume", "run")
+    assert "2 sweeps to do, 2 of them done" in err
+
+
+@pytest.mark.parametrize("model", ["gmm", "nice"])
+def test_vectors_are_trained_on_and_sampled_as_numbers(model, ok, places):
+    keyword = {"gmm": "components=2", "nice": "hidden=4"}[model]
+    ok("train", model, places["vectors"], "--budget", "2steps", "--set", keyword, "--out", "run")
+    _, err = ok("sample", "run", "-n", "5")
+    assert err == "run/samples-0.npy: 5 samples\n"
+    drawn = np.load("run/samples-0.npy")
+    assert drawn.shape == (5, 3)
+    assert drawn.dtype == np.float32
+    assert "nats" in ok("evaluate", "run")[0]
+
+
+# ---- stopping and going on ----------------------------------------------------------------------
+
+
+def signal_at(step: int, number: int, monkeypatch) -> None:
+    """Send ourselves a signal when a step was done."""
+    inner = terminal.TrainingDisplay.on_record
+
+    def on_record(display, model, record):
+        inner(display, model, record)
+        if record.step == step:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(terminal.TrainingDisplay, "on_record", on_record)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_signal_finishes_the_step_and_says_how_to_go_on(command, number, code, cli, monkeypatch):
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    small = ["--budget", "9steps", "--out", "my run"]
+    if command == "train":
+        small = ["vae", "digits", "--set", "hidden=4", *small]
+    else:
+        small = ["digits", "--models", "gmm,vae", "--set", "vae.hidden=4",
+                 "--set", "gmm.components=2", *small]  # fmt: skip
+    with monkeypatch.context() as patch:
+        signal_at(4, number, patch)
+        came, out, err = cli(command, *small)
+    assert (came, out) == (code, "")
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+    proposed = shlex.split(err.splitlines()[-1].partition("go on with: ")[2])
+    assert proposed == ["simulacra", "resume", "my run"]
+    steps = [int(p.name) for p in Path("my run").glob("**/checkpoints/*")]
+    assert 5 in steps
+    assert 9 not in steps
+    came, _, err = cli(*proposed[1:])
+    assert came == 0
+    assert "of them done" in err
+    assert "9" in {p.name for p in Path("my run").glob("**/checkpoints/*")}
+
+
+def test_a_second_signal_ends_at_once(monkeypatch):
+    class Ended(BaseException):
+        pass
+
+    def leave(code):
+        raise Ended(code)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    with stopping.stopping() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.number == signal.SIGINT
+        with pytest.raises(Ended, match="143"):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_real_process_saves_on_sigterm(tmp_path):
+    command = [sys.executable, "-m", "simulacra.cli.app", "train", "pixelcnn", "digits",
+               "--budget", "99999steps", *TINY[2:], "--out", "run"]  # fmt: skip
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "to do" in line:
+                process.terminate()
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 143
+    steps = re.search(r"stopped after (\d+) steps and saved", rest)
+    assert steps
+    assert (tmp_path / "run" / "checkpoints" / steps[1] / "MANIFEST.json").is_file()
+    assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["models", "--json"]])
+def test_a_reader_who_has_had_enough_is_no_error(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "simulacra.cli.app", *arguments]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# ---- runs that were damaged ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(places, tmp_path):
+    """A run of our own to damage, called `broken`, with two checkpoints."""
+    folder = tmp_path / "runs" / "broken"
+    shutil.copytree(places["pixelcnn"], folder)
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"2", "3"}
+    return folder
+
+
+def damage(checkpoint: Path) -> None:
+    for path in checkpoint.glob("*.safetensors"):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("command", ["sample", "complete", "evaluate", "resume"])
+def test_the_checkpoint_before_a_broken_one_is_used_and_that_is_said(command, ok, copied):
+    damage(copied / "checkpoints" / "3")
+    _, err = ok(command, "broken")
+    [said] = [line for line in err.splitlines() if "altered" in line]
+    assert "checkpoints/3" in said
+    assert "the one before it is used" in said
+
+
+@pytest.mark.parametrize("command", ["sample", "complete", "evaluate", "resume"])
+def test_a_run_without_a_sound_checkpoint_ends_with_code_4(command, cli, copied):
+    damage(copied / "checkpoints" / "2")
+    damage(copied / "checkpoints" / "3")
+    code, _, err = cli(command, "broken")
+    assert code == 4
+    assert "checkpoints/2" in err.splitlines()[-1]
+    assert "checkpoints/3" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{", "["),
+        ('"format": 1', '"format": 2'),
+        ('"levels": 17', '"levels": -1'),
+        ('"batch": 64', '"batch": 0'),
+        ('"ema"', '"emma"'),
+    ],
+)
+def test_an_altered_record_ends_with_code_4(old, new, cli, copied):
+    text = (copied / "run.json").read_text()
+    assert old in text
+    (copied / "run.json").write_text(text.replace(old, new, 1))
+    for command in ("sample", "resume"):
+        code, _, err = cli(command, "broken")
+        assert code == 4, err
+        assert err.startswith("error: ")
+        assert "run.json" in err
+
+
+def test_data_that_changed_since_end_with_code_3(cli, ok, tmp_path):
+    draw_pictures(tmp_path / "pics", 20, rgb=False)
+    ok("train", "gmm", "pics", "--budget", "2steps", "--set", "components=2", "--out", "run")
+    picture = tmp_path / "pics" / "03.png"
+    with Image.open(picture) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(picture)
+    for command in ("resume", "evaluate", "complete"):
+        code, _, err = cli(command, "run")
+        assert code == 3, err
+        assert "fingerprint" in err
+    ok("sample", "run", "-n", "1")
+
+
+# ---- using a run --------------------------------------------------------------------------------
+
+
+def test_a_run_is_known_by_its_name_or_its_folder(cli, ok, copied):
+    assert "samples-0.png" in ok("sample", "broken", "-n", "1")[1]
+    ok("sample", copied, "-n", "1")
+    ok("sample", f"{copied}/", "-n", "1")
+    code, _, err = cli("sample", "brokne")
+    assert (code, "'broken'" in err) == (4, True)
+
+
+def test_samples_are_a_picture_and_levels_and_depend_on_the_seed_alone(ok, places):
+    drawn = {}
+    five = ["sample", places["pixelcnn"], "-n", "5"]
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        _, err = ok(*five, "--seed", seed, "--out", f"d/{name}.png")
+        assert err == f"d/{name}.png and d/{name}.npy: 5 samples\n"
+        drawn[name] = np.load(f"d/{name}.npy")
+        with Image.open(f"d/{name}.png") as image:
+            assert image.format == "PNG"
+    assert drawn["a"].shape == (5, 1, 8, 8)
+    assert drawn["a"].dtype == np.uint8
+    assert drawn["a"].max() < 17
+    np.testing.assert_array_equal(drawn["a"], drawn["b"])
+    assert (drawn["a"] != drawn["c"]).any()
+    ok(*five, "--seed", "1", "--temperature", "0.1", "--out", "cold.png")
+    assert (np.load("cold.npy") != drawn["a"]).any()
+
+
+def test_a_label_is_drawn_when_asked_for_and_all_in_turn_otherwise(ok, places, monkeypatch):
+    from simulacra.models.latent.vae import VAE
+
+    told = []
+    inner = VAE.sample
+
+    def sample(model, n, context=None):
+        told.append(context.tolist())
+        return inner(model, n, context)
+
+    monkeypatch.setattr(VAE, "sample", sample)
+    ok("sample", places["labelled"], "--label", "3", "-n", "4", "--out", "a.png")
+    ok("sample", places["labelled"], "-n", "12", "--out", "b.png")
+    assert told == [[3] * 4, [*range(10), 0, 1]]
+    with Image.open("b.png") as image:
+        assert image.width > 4 * image.height  # a column for each class
+
+
+def test_completions_are_a_row_for_each_picture(ok, places):
+    _, err = ok("complete", places["pixelcnn"], "-n", "3", "--times", "2", "--hide", "top",
+                "--out", "c.png")  # fmt: skip
+    assert err.startswith("c.png: 3 rows of given | 2 completions, approximate (~) | truth")
+    with Image.open("c.png") as image:
+        width, height = image.size
+        grey = np.asarray(image.convert("L"))
+    assert width > height  # 4 pictures beside each other, 3 rows
+    side = height // 3
+    assert (grey[2, 2 : side // 2] == 128).all()  # what is hidden of *given*
+    _, err = ok("complete", places["pixelcnn"], "-n", "1", "--times", "1")
+    assert "1 rows of given | a completion, drawn from the model's own conditional" in err
+
+
+def test_evaluate_prints_figures_and_writes_a_report(ok, copied):
+    out, err = ok("evaluate", "broken", "--limit", "9")
+    assert re.search(r"pixelcnn +(= \S+ ± \S+)", out)
+    assert err == "report: runs/broken/report.html\n"
+    assert "<html" in (copied / "report.html").read_text()
+    found = load_strictly(ok("evaluate", "broken", "--limit", "9", "--json")[0])
+    assert found["models"][0]["likelihood"]["observations"] == 9
+
+
+def test_compare_trains_judges_and_answers(ok, cli):
+    arguments = ["digits", "--models", "gmm, gan", "--budget", "2steps", "--set",
+                 "gmm.components=3", "--set", "gan.hidden=4", "--seed", "5"]  # fmt: skip
+    out, err = ok("compare", *arguments)
+    assert re.search(r"gmm +(= \S+ ± \S+)", out)
+    assert re.search(r"gan +no likelihood", out)
+    assert err.endswith("report: compare/digits/report.html\n")
+    for name, key, value in (("gmm", "components", 3), ("gan", "hidden", [4])):
+        record = record_of(Path("compare/digits") / name)
+        assert record["keywords"][key] == value
+        assert record["options"]["seed"] == 5
+    # done, it is only measured again
+    results = load_strictly(ok("resume", "compare/digits", "--json")[0])
+    assert [model["model"] for model in results["models"]] == ["gmm", "gan"]
+    assert not results["stopped"]
+    code, _, err = cli("sample", "compare/digits")
+    assert code == 2
+    assert "compare/digits/gmm" in err
+
+
+# ---- a model of the user's own ------------------------------------------------------------------
+
+
+def test_a_model_of_ones_own_runs_only_when_it_is_named(ok, cli, places, tmp_path):
+    shutil.copy(places["own"], tmp_path / "mine.py")
+    _, err = ok("train", "mine.py:Own", "digits", "--budget", "2steps", "--set", "sharpness=2",
+                "--out", "run")  # fmt: skip
+    assert "sample run --code mine.py:Own" in err
+    for command in ("sample", "evaluate", "resume"):
+        code, _, err = cli(command, "run")
+        assert code == 4
+        assert "--code" in err
+        assert err.count("\n") == 1
+        ok(command, "run", "--code", "mine.py:Own")
+    assert np.load("run/samples-0.npy").shape == (64, 1, 8, 8)
+    shown, _ = ok("models", "mine.py:Own")
+    assert "sharpness" in shown
+    assert "Paper" not in shown
+
+
+def test_a_comparison_runs_no_code_that_only_its_record_names(ok, cli, places, tmp_path):
+    shutil.copy(places["own"], tmp_path / "mine.py")
+    ok("compare", "digits", "--models", "mine.py:Own", "--budget", "2steps", "--out", "both")
+    (tmp_path / "mine.py").write_text("from pathlib import Path\n\nPath('ran').touch()\n" + OWN)
+    for code_option in ([], ["--code", "mine.py:Other"], ["--code", "gmm"]):
+        code, _, err = cli("resume", "both", *code_option)
+        assert code in (2, 4), err
+        assert "mine.py:Own" in err
+        assert not Path("ran").exists()
+    ok("resume", "both", "--code", "mine.py:Own")
+    assert Path("ran").exists()
