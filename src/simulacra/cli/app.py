@@ -109,8 +109,9 @@ def _explained(error: CycloptsError) -> str:
         text = f"{command} takes no more arguments, got {', '.join(map(repr, unused))} too"
     elif isinstance(error, UnknownCommandError):
         is_option = unused[0].startswith("-")
-        kind, known = ("option", _OPTIONS) if is_option else ("command", COMMANDS)
-        text = f"no {kind} is called {unused[0]!r}: {nearest(unused[0], known)}"
+        kind = "option" if is_option else "command"
+        near = nearest(unused[0], _OPTIONS if is_option else COMMANDS)
+        text = f"no {kind} is called {unused[0]!r}: {near}"
     elif isinstance(error, UnknownOptionError) and error.token.keyword:
         named = (name for argument in error.argument_collection for name in argument.names)
         known = [name for name in (*named, *_OPTIONS) if name.startswith("--")]
