@@ -7,17 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a training is, fixed before its first step.
+    """How long a training is.
 
     Args:
         steps: Cycles of turns, or sweeps.
         validate_every: Steps between validations; there is one after the last step too.
         validate_on: How many of the validation observations are looked at each time, at most.
+        seconds: What the steps were counted to take, until they are frozen.
     """
 
     steps: int
     validate_every: int
     validate_on: int = 1000
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

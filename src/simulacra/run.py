@@ -265,15 +265,13 @@ class Run:
         training = Training(model, data.train, data.validation, options)
         broken: list[str] = []
         if self.plan is None or not self.checkpoints():
-            plan = self.plan or training.set_plan(Budget.parse(self.record["budget"]))
-            self.record["plan"] = asdict(plan)
-            self._write_record()
+            training.plan = self.plan or training.set_plan(Budget.parse(self.record["budget"]))
+            self._note(training.plan)
             self._save(training)
         else:
             _, state, broken = self.newest("training")
             training.load_state_dict(state["training"])
-        assert self.plan is not None
-        training.plan = self.plan
+            self._note(training.plan)
         on_start(training, broken)
         with Metrics(self.folder / METRICS, training.progress.step) as metrics:
             every = max(1, training.plan.steps // ROWS)
@@ -284,6 +282,7 @@ class Run:
                 metrics.add(record, write=record.validated or record.step % every == 0)
                 if (record.validated or stopped) and training.finite():
                     self._save(training)
+                    self._note(training.plan)
                 if record.validated and record.step // quarter > done:
                     done = record.step // quarter
                     self._draw(training)
@@ -306,6 +305,11 @@ class Run:
         folder = self.folder / "samples"
         folder.mkdir(exist_ok=True)
         plot.save(plot.grid(pictures), folder / f"{training.progress.step:08d}.png")
+
+    def _note(self, plan: Plan) -> None:
+        if self.plan != plan:
+            self.record["plan"] = asdict(plan)
+            self._write_record()
 
     def _write_record(self) -> None:
         write_json(self.folder / RECORD, self.record)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -92,8 +92,8 @@ class Training:
     def set_plan(self, budget: Budget) -> Plan:
         """Turn a budget into a number of steps; seconds are measured over the first ones.
 
-        The steps that measure are undone, so that a budget in seconds and the same training in
-        the steps that it came to give the same model.
+        The steps that measure are undone, and after a quarter of the plan its pace is looked at
+        once more; from then on the number of steps is frozen.
         """
         if budget.unit == "s":
             self.plan = self._calibrate(budget.amount)
@@ -128,7 +128,23 @@ class Training:
         size = int(min(len(self.validation), VALIDATION_SIZE, max(_FEW, affordable / 10)))
         count = int(min(VALIDATIONS, max(1, affordable / size)))
         steps = max(1, int((left - count * size * each) * len(usual) / sum(usual)))
-        return Plan(steps, math.ceil(steps / count), size)
+        return Plan(steps, math.ceil(steps / count), size, seconds)
+
+    def _recount(self) -> Plan:
+        """The plan after a quarter of it: frozen, and counted again if its pace was not kept.
+
+        The first steps of a training say little about a machine that others use too.
+        """
+        plan, done = self.plan, self.progress.step
+        assert plan.seconds is not None
+        pace = self.progress.seconds / done
+        steps = done + max(1, round((plan.seconds - self.progress.seconds) / pace))
+        if 0.8 * plan.steps < steps < 1.25 * plan.steps:
+            return replace(plan, seconds=None)
+        validations = math.ceil(plan.steps / plan.validate_every)
+        return replace(
+            plan, steps=steps, validate_every=math.ceil(steps / validations), seconds=None
+        )
 
     # ---- the loop ------------------------------------------------------------------------------
 
@@ -171,6 +187,8 @@ class Training:
             progress.best, progress.best_step = value, progress.step
         progress.seconds += time.perf_counter() - begun
         if validated:
+            if self.plan.seconds is not None and 4 * progress.step >= self.plan.steps and not last:
+                self.plan = self._recount()
             self._good = self.state_dict()
         epoch = progress.step / self.steps_per_epoch
         return Record(
@@ -259,7 +277,9 @@ class Training:
                 f"step {self.progress.step}: the loss or its gradient is not finite, and was not "
                 f"after {_ROLLBACKS} rollbacks with half the learning rate each: lower --lr"
             )
+        plan = self.plan
         self.load_state_dict(self._good)
+        self.plan = plan
         self.progress.rollbacks, self.progress.skipped = spent, skipped
         self.progress.lr_scale, self.progress.seconds = scale, seconds
 
@@ -332,6 +352,7 @@ class Training:
             "average": None if self.average is None else self.average.state_dict(),
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "progress": asdict(self.progress),
+            "plan": asdict(self.plan),
         }
         copied: dict[str, Any] = detached_copy(state)
         return copied
@@ -345,6 +366,7 @@ class Training:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.progress = Progress(**state["progress"])
+        self.plan = Plan(**state["plan"])
         self._good = state
 
 
