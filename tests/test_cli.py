@@ -530,10 +530,11 @@ def test_a_signal_finishes_the_step_and_says_how_to_go_on(command, number, code,
     assert "9" in {p.name for p in Path("my run").glob("**/checkpoints/*")}
 
 
-def test_a_run_can_be_stopped_again_and_again_before_it_has_metrics(cli, monkeypatch):
-    command = ["train", "vae", "digits", "--budget", "99999steps", "--set", "hidden=4",
+def test_a_run_can_be_stopped_again_and_again(cli, monkeypatch):
+    # with a row of metrics every five steps
+    command = ["train", "vae", "digits", "--budget", "1000steps", "--set", "hidden=4",
                "--out", "run"]  # fmt: skip
-    for step in (2, 4, 6):
+    for step in (2, 6, 8):
         with monkeypatch.context() as patch:
             signal_at(step, signal.SIGINT, patch)
             code, _, err = cli(*command)
@@ -664,6 +665,8 @@ def test_a_run_is_known_by_its_name_or_its_folder(cli, ok, copied):
     assert "runs/broken/samples-0.png" in ok("sample", "broken", "-n", "1")[1]
     ok("sample", copied, "-n", "1")
     ok("sample", f"{copied}/", "-n", "1")
+    shutil.copytree(copied, copied.parent / "group" / "one")
+    assert "runs/group/one/" in ok("sample", "group/one", "-n", "1")[1]
     code, _, err = cli("sample", "brokne")
     assert (code, "'broken'" in err) == (4, True)
 

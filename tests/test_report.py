@@ -282,7 +282,7 @@ def test_pictures_are_in_the_page_byte_for_byte_beside_words() -> None:
     assert sorted(base64.b64decode(data) for data, _, _ in found) == sorted(pictures.values())
     assert {width for _, width, alt in found if "ample" in alt or "real" in alt} == {"391"}
     assert page.count("<img") == len(pictures)
-    for heading in ("Samples", "Completions", "Between two observations"):
+    for heading in ("Samples", "Completions", "Between two codes"):
         assert f">{heading}</h2>" in page
     bare = render(five(), {})
     assert "<img" not in bare
