@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -217,8 +218,6 @@ def test_judging_again_gives_the_same_figures(compared: tuple[Path, Any], digits
 
 
 def test_vectors_are_compared_too(tmp_path: Path) -> None:
-    import numpy as np
-
     np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(size=(300, 4)).astype("float32"))
     results = compare(
         load(str(tmp_path / "v.npy")), ["gmm", "nice", "gan"], folder=tmp_path / "c",
@@ -275,3 +274,30 @@ def test_a_model_that_refuses_the_data_fails_alone(digits: Dataset, tmp_path: Pa
     )  # fmt: skip
     assert "as many observations" in entry(results, "gmm")["failed"]
     assert entry(results, "nice")["failed"] is None
+
+
+def test_a_model_that_cannot_take_the_data_is_shown_beside_the_others(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(size=(60, 3)).astype("float32"))
+    results = compare(
+        load(str(tmp_path / "v.npy")), ["pixelcnn", "nice"], folder=tmp_path / "c",
+        budget=Budget(2, "steps"), options=OPTIONS, draws=1,
+    )  # fmt: skip
+    assert "needs pictures" in entry(results, "pixelcnn")["failed"]
+    assert entry(results, "nice")["failed"] is None
+
+
+def test_judging_runs_no_code_but_what_is_named(digits: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "ours.py").write_text(
+        "from simulacra.models.flow.nice import NICE\nclass Mine(NICE): ...\n"
+    )
+    name = f"{tmp_path / 'ours.py'}:Mine"
+    compare(digits, [name], folder=tmp_path / "c", budget=Budget(2, "steps"), options=OPTIONS)
+    run = Run.open(next((tmp_path / "c").glob("*/run.json")).parent)
+    (tmp_path / "ours.py").write_text("raise SystemExit('it was run')")
+    (tmp_path / "safe.py").write_text(
+        "from simulacra.models.flow.nice import NICE\nclass Mine(NICE): ...\n"
+    )
+    with pytest.raises(CheckpointError, match="--code"):
+        judge(run, digits, draws=1)
+    judged, _ = judge(run, digits, draws=1, code=f"{tmp_path / 'safe.py'}:Mine")
+    assert judged["class"] == "Mine"

@@ -279,6 +279,11 @@ def test_folders_that_are_taken_or_empty(digits: Dataset, tmp_path: Path) -> Non
         lambda record: record["options"].update(colour="red"),
         lambda record: record["spec"].update(levels=1),
         lambda record: record.update(spec=3),
+        lambda record: record.pop("data"),
+        lambda record: record["data"].pop("fingerprint"),
+        lambda record: record.update(plan={"step": 3}),
+        lambda record: record.update(budget="soon"),
+        lambda record: record.update(model=None),
     ],
 )
 def test_records_that_lie_are_refused(change: Any, digits: Dataset, tmp_path: Path) -> None:
@@ -360,3 +365,27 @@ def test_a_checkpoint_holds_the_average_of_the_weights(digits: Dataset, tmp_path
     stored = read_folder(run.checkpoints()[0], "weights")["weights"]
     assert all(torch.equal(stored[name], value) for name, value in average.items())
     assert any(not torch.equal(stored[name], value) for name, value in live.items())
+
+
+@pytest.mark.parametrize("change", [{"model": "gmm"}, {"keywords": {"hidden": [9]}}])
+def test_a_record_of_another_model_is_refused(
+    change: dict[str, Any], digits: Dataset, tmp_path: Path
+) -> None:
+    run = create(tmp_path / "run", digits)
+    run.train(digits)
+    run.record.update(change)
+    with pytest.raises(CheckpointError, match="another model"):
+        run.model()
+    with pytest.raises(CheckpointError, match="not of the model"):
+        run.train(digits)
+
+
+def test_a_broken_best_checkpoint_leaves_the_newest(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits, lr=0.5, warmup=0, schedule="constant", ema=0.0)
+    run.train(digits)
+    best = run.newest("training")[1]["training"]["progress"]["best_step"]
+    newest = run.checkpoints()[0]
+    assert int(newest.name) != best
+    (newest.with_name(str(best)) / "weights.safetensors").write_bytes(b"")
+    expected = registry.load(newest).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in weights(run).items())

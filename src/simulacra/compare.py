@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import sys
@@ -17,7 +18,13 @@ from simulacra import registry
 from simulacra.checkpoint import write_bytes, write_json
 from simulacra.data.dataset import Dataset
 from simulacra.engine import make_fabric
-from simulacra.errors import CheckpointError, DivergedError, ResourceError, UsageError
+from simulacra.errors import (
+    CheckpointError,
+    DivergedError,
+    MissingCapability,
+    ResourceError,
+    UsageError,
+)
 from simulacra.evaluate.report import render
 from simulacra.judge import described, judge, real_pictures
 from simulacra.options import Budget, Options
@@ -90,7 +97,7 @@ def compare(
     """
     options, keywords = dict(options or {}), {k: dict(v) for k, v in (keywords or {}).items()}
     watcher = watcher or _Nobody()
-    _check(models, keywords)
+    _check(models, data, keywords)
     asked = {
         "format": FORMAT,
         "models": list(models),
@@ -102,12 +109,12 @@ def compare(
         "draws": draws,
     }
     _ask(folder, asked)
-    runs = [_run(folder, name, data, options, keywords.get(name, {}), budget) for name in models]
     entries: list[dict[str, Any]] = []
     pictures: dict[str, bytes] = real_pictures(data)
     stopped = False
-    for name, run in zip(models, runs, strict=True):
+    for name in models:
         try:
+            run = _run(folder, name, data, options, keywords.get(name, {}), budget)
             outcome = run.train(
                 data,
                 code=name,
@@ -121,13 +128,13 @@ def compare(
             watcher.on_judge(name)
             entry, drawn = judge(run, data, outcome, draws=draws, code=name)
         except (UsageError, DivergedError, ResourceError) as error:
-            entry, drawn = described(run) | {"failed": str(error)}, {}
+            entry, drawn = described(name) | {"failed": str(error)}, {}
         except (MemoryError, torch.OutOfMemoryError):
-            entry, drawn = described(run) | {"failed": "memory ran out: a smaller --batch"}, {}
+            entry, drawn = described(name) | {"failed": "memory ran out: a smaller --batch"}, {}
         entries.append(entry)
         pictures |= {f"{name}/{kind}": png for kind, png in drawn.items()}
         watcher.on_done(name, entry)
-    results = assemble(data, entries, options=runs[0].options, budget=str(budget))
+    results = assemble(data, entries, options=Options(**options), budget=str(budget))
     results["stopped"] = stopped
     if not stopped:
         write_report(folder, results, pictures)
@@ -159,14 +166,17 @@ def recorded(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _check(models: Sequence[str], keywords: Mapping[str, Mapping[str, Any]]) -> None:
+def _check(models: Sequence[str], data: Dataset, keywords: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse what cannot be compared before anything is trained."""
     if not models:
         raise UsageError("a comparison needs at least one model")
     twice = {name for name in models if models.count(name) > 1}
     if twice:
         raise UsageError(f"{', '.join(sorted(twice))} is named twice")
     for name in models:
-        registry.find(name)
+        # a model that cannot take these data is shown as such, beside the others
+        with contextlib.suppress(MissingCapability):
+            registry.build(name, data.spec, dict(keywords.get(name, {})))
     stray = set(keywords) - set(models)
     if stray:
         raise UsageError(

@@ -21,6 +21,8 @@ from simulacra.tasks.interpolate import interpolate
 
 PICTURES = 64
 """Samples in each model's grid."""
+GAP = 3
+"""Pixels between pictures, so that small ones do not run into one another."""
 
 
 def judge(
@@ -59,7 +61,8 @@ def judge(
     metrics = run.metrics()
     seconds = [value or 0.0 for value in metrics.get("seconds", [])]
     steps = [int(value or 0) for value in metrics.get("step", [])]
-    entry = described(run) | {
+    name = registry.allowed_name(run.record["model"], code)
+    entry = described(name, run.record["keywords"], run.record["options"]) | {
         "capabilities": _can(model),
         "parameters": parameters(model),
         "training_seconds": outcome.seconds if outcome else (seconds[-1] if seconds else 0.0),
@@ -74,19 +77,21 @@ def judge(
     return entry, _pictures(model, data)
 
 
-def described(run: Run) -> dict[str, Any]:
-    """What a run trains, as `results.json` has it."""
-    about = registry.describe(run.record["model"])
+def described(
+    name: str, keywords: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a model is and how it was trained, as `results.json` has it."""
+    about = registry.describe(name)
     return {
-        "model": run.record["model"],
+        "model": name,
         "class": about.class_name,
         "family": about.family,
         "summary": about.summary,
         "paper": about.paper,
         "departs": about.departs or None,
-        "keywords": run.record["keywords"],
-        "options": run.record["options"],
-        "step_name": "steps" if registry.find(run.record["model"]).turns else "sweeps",
+        "keywords": keywords,
+        "options": options,
+        "step_name": "steps" if registry.find(name).turns else "sweeps",
         "failed": None,
     }
 
@@ -147,7 +152,7 @@ def real_pictures(data: Dataset, n: int = PICTURES) -> dict[str, bytes]:
     if not data.spec.is_image:
         return {}
     x, _ = data.validation.batch(torch.arange(min(n, len(data.validation))))
-    return {"real": plot.png(plot.grid(data.spec.to_float(x), columns=8))}
+    return {"real": plot.png(plot.grid(data.spec.to_float(x), columns=8, gap=GAP))}
 
 
 @torch.no_grad()
@@ -160,7 +165,7 @@ def _pictures(model: Model, data: Dataset) -> dict[str, bytes]:
     if isinstance(model, Sampling):
         with seeded(0):
             x = model.sample(PICTURES, example_context(model, data, PICTURES))
-        drawn["samples"] = plot.png(plot.grid(spec.to_float(x.cpu()), columns=8))
+        drawn["samples"] = plot.png(plot.grid(spec.to_float(x.cpu()), columns=8, gap=GAP))
     if isinstance(model, Completion):
         x, context = data.validation.batch(torch.arange(min(6, len(data.validation))))
         observed = mask(spec.event_shape, "bottom")
@@ -169,10 +174,10 @@ def _pictures(model: Model, data: Dataset) -> dict[str, bytes]:
         rows = strips(
             spec.to_float(x), observed, spec.to_float(many.flatten(0, 1)).unflatten(0, (len(x), 4))
         )
-        drawn["completions"] = plot.png(plot.grid(rows, columns=6))
+        drawn["completions"] = plot.png(plot.grid(rows, columns=6, gap=GAP))
     if isinstance(model, Latent):
         frames = interpolate(model, rows=6, steps=10, context=example_context(model, data, 6)).cpu()
         drawn["interpolation"] = plot.png(
-            plot.grid(spec.to_float(frames.flatten(0, 1)), columns=10)
+            plot.grid(spec.to_float(frames.flatten(0, 1)), columns=10, gap=GAP)
         )
     return drawn

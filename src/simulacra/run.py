@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shutil
@@ -18,7 +19,7 @@ from simulacra import plot, registry
 from simulacra.checkpoint import PARTIAL, read_folder, write_folder, write_json
 from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
-from simulacra.errors import CheckpointError, DataError, UsageError, nearest
+from simulacra.errors import CheckpointError, DataError, ResourceError, UsageError, nearest
 from simulacra.metrics import METRICS, Metrics, read_metrics
 from simulacra.model import Model, Sampling
 from simulacra.options import Budget, Options
@@ -106,7 +107,7 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from error
+            raise ResourceError(f"cannot make the folder {folder}: {error.strerror}") from error
         run = cls(folder, record)
         run._write_record()
         return run
@@ -130,6 +131,15 @@ class Run:
                 )
             DataSpec.from_json(record["spec"])
             Options(**_tuples(record["options"]))
+            Budget.parse(record["budget"])
+            Plan(**(record["plan"] or {"steps": 1, "validate_every": 1}))
+            for part, kind in (("model", str), ("keywords", dict), ("data", dict)):
+                if not isinstance(record[part], kind):
+                    raise TypeError(f"{part} is no {kind.__name__}")
+            if not isinstance(record["data"]["options"]["source"], str):
+                raise TypeError("data has no source")
+            if not isinstance(record["data"]["fingerprint"], str):
+                raise TypeError("data has no fingerprint")
         except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
         return cls(folder, record)
@@ -205,16 +215,20 @@ class Run:
 
         Args:
             code: See `registry.load`.
+
+        Raises:
+            CheckpointError: If no checkpoint is sound, or it holds another model than the record.
         """
         folder, state, _ = self.newest("model", "weights", "training")
-        best = state["training"]["progress"]["best_step"]
-        best_folder = folder.with_name(str(best))
-        if best is not None and best_folder in self.checkpoints():
-            try:
-                return registry.load(best_folder, code=code)
-            except CheckpointError:
-                if best_folder == folder:
-                    raise
+        best = folder.with_name(str(state["training"]["progress"]["best_step"]))
+        if best != folder and best in self.checkpoints():
+            with contextlib.suppress(CheckpointError):
+                # a broken best one leaves the newest
+                state["model"] = read_folder(best, "model", "weights")["model"]
+                folder = best
+        said = {name: self.record[name] for name in ("model", "keywords", "spec")}
+        if json.dumps(state["model"], sort_keys=True) != json.dumps(said, sort_keys=True):
+            raise CheckpointError(f"{folder} holds another model than {self.folder / RECORD} says")
         return registry.load(folder, code=code)
 
     def _save(self, training: Training) -> None:
@@ -260,8 +274,14 @@ class Run:
         self._check(data)
         options = self.options
         name = registry.allowed_name(self.record["model"], code)
-        with seeded(options.seed, _BUILD):
-            model = registry.build(name, self.spec, self.record["keywords"])
+        try:
+            with seeded(options.seed, _BUILD):
+                model = registry.build(name, self.spec, self.record["keywords"])
+        except UsageError as error:
+            # it was built once, when the run was made
+            raise CheckpointError(
+                f"{self.folder / RECORD} is not of the model that it names: {error}"
+            ) from error
         training = Training(model, data.train, data.validation, options)
         broken: list[str] = []
         if self.plan is None or not self.checkpoints():
@@ -270,7 +290,13 @@ class Run:
             self._save(training)
         else:
             _, state, broken = self.newest("training")
-            training.load_state_dict(state["training"])
+            try:
+                training.load_state_dict(state["training"])
+            except (RuntimeError, ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(
+                    f"the checkpoints of {self.folder} are not of the model that its record says: "
+                    f"{type(error).__name__}"
+                ) from error
             self._note(training.plan)
         on_start(training, broken)
         with Metrics(self.folder / METRICS, training.progress.step) as metrics:

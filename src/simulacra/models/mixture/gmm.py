@@ -30,7 +30,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
 
     Paper: A. P. Dempster, N. M. Laird, D. B. Rubin, "Maximum Likelihood from Incomplete Data via
         the EM Algorithm", 1977, J. R. Stat. Soc. B 39(1), section 4.3.
-    Departs from the paper: a k-means start (sklearn.cluster.KMeans); the bins, as above, where the
+    Departs from the paper: a k-means start (sklearn.cluster.KMeans); the bins of levels, where the
         paper's section 4.2 would take truncated moments; variances are posterior modes under
         pseudo-observations of the pooled variance (Fraley and Raftery 2007), so that no component
         shrinks onto a value that never varies in it; vectors are standardised first, and counted.
