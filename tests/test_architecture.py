@@ -20,7 +20,7 @@ FLOORS = {
     "flow": 4,
     "models": 5, "engine": 4,
     "train": 5, "evaluate": 5,
-    "fit": 6,
+    "fitting": 6,
     "registry": 6,
     "metrics": 6,
     "run": 7, "tasks": 7,
@@ -104,3 +104,11 @@ def test_the_rule_sees_a_model_that_imports_its_trainer() -> None:
     ]
     assert faults_of("train", "def f():\n    import rich.progress") == ["train imports rich"]
     assert faults_of("data.idx", "from simulacra import model") == ["data.idx imports model"]
+
+
+def test_no_public_name_is_hidden_by_a_module_of_that_name() -> None:
+    """Importing `simulacra.fit` would put the module where the function was."""
+    modules = {path.stem for path in ROOT.iterdir()}
+    assert not modules & set(simulacra.__all__)
+    for name in simulacra.__all__:
+        assert getattr(simulacra, name) is not None

@@ -18,7 +18,7 @@ from simulacra.autoregressive import Autoregressive
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
 from simulacra.errors import DivergedError, UsageError
-from simulacra.fit import fit
+from simulacra.fitting import fit
 from simulacra.models.mixture.gmm import GMM
 from simulacra.options import Budget, Options
 from simulacra.progress import Plan

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simulacra.data.catalogue import load as load_data
     from simulacra.evaluate.likelihood import likelihood
-    from simulacra.fit import fit
+    from simulacra.fitting import fit
     from simulacra.options import Budget, Options
     from simulacra.registry import build, find
     from simulacra.run import Run
@@ -26,7 +26,7 @@ _PLACES = {
     "Run": ("simulacra.run", "Run"),
     "Training": ("simulacra.train", "Training"),
     "build": ("simulacra.registry", "build"),
-    "fit": ("simulacra.fit", "fit"),
+    "fit": ("simulacra.fitting", "fit"),
     "find": ("simulacra.registry", "find"),
     "likelihood": ("simulacra.evaluate.likelihood", "likelihood"),
     "load_data": ("simulacra.data.catalogue", "load"),
