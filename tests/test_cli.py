@@ -629,7 +629,7 @@ def test_a_run_without_a_sound_checkpoint_ends_with_code_4(command, cli, copied)
         ("{", "["),
         ('"format": 1', '"format": 2'),
         ('"levels": 17', '"levels": -1'),
-        ('"batch": 64', '"batch": 0'),
+        ('"ema": 0.999', '"ema": 2'),
         ('"ema"', '"emma"'),
     ],
 )
