@@ -14,12 +14,13 @@ import torch
 
 from simulacra import registry
 from simulacra.checkpoint import read_folder
+from simulacra.cli.flags import new_folder
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.errors import CheckpointError, DataError, UsageError
 from simulacra.options import Budget, Options
 from simulacra.progress import Record
-from simulacra.run import Run, new_folder
+from simulacra.run import Run
 
 TINY: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4, "tolerance": 0.0},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,23 @@ class Plan:
     validate_every: int
     validate_on: int = 1000
     seconds: float | None = None
+
+    def recounted(self, done: int, elapsed: float) -> Plan:
+        """The plan frozen, its steps counted again if their pace was not kept.
+
+        The first steps of a training say little about a machine that others use too.
+
+        Args:
+            done: Steps done.
+            elapsed: Seconds that they took.
+        """
+        left = (self.seconds or elapsed) - elapsed
+        steps = done + max(1, round(left * done / elapsed))
+        if 0.8 * self.steps < steps < 1.25 * self.steps:
+            return replace(self, seconds=None)
+        validations = math.ceil(self.steps / self.validate_every)
+        every = math.ceil(steps / validations)
+        return replace(self, steps=steps, validate_every=every, seconds=None)
 
 
 @dataclass(frozen=True)

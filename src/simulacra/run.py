@@ -6,7 +6,7 @@ import contextlib
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -64,8 +64,6 @@ class Run:
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:
         self.folder, self.record = folder, record
-
-    # ---- making and finding --------------------------------------------------------------------
 
     @classmethod
     def create(
@@ -144,8 +142,6 @@ class Run:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
         return cls(folder, record)
 
-    # ---- what it says --------------------------------------------------------------------------
-
     @property
     def spec(self) -> DataSpec:
         """The form of its data."""
@@ -186,8 +182,6 @@ class Run:
     def metrics(self) -> dict[str, list[float | None]]:
         """The columns of `metrics.csv`; `None` where a cell is empty."""
         return read_metrics(self.folder / METRICS)
-
-    # ---- checkpoints ---------------------------------------------------------------------------
 
     def checkpoints(self) -> list[Path]:
         """Its checkpoints, newest first; incomplete ones are not there."""
@@ -246,8 +240,6 @@ class Run:
         for old in self.checkpoints():
             if old.name not in kept:
                 shutil.rmtree(old)
-
-    # ---- training ------------------------------------------------------------------------------
 
     def train(
         self,
@@ -349,19 +341,6 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
     }
-
-
-def new_folder(root: Path, name: str) -> Path:
-    """A folder below `root` that is not there yet: `name`, `name-2`, `name-3` …."""
-    return next(folder for folder in _numbered(root, name) if not folder.exists())
-
-
-def _numbered(root: Path, name: str) -> Iterator[Path]:
-    yield root / name
-    number = 2
-    while True:
-        yield root / f"{name}-{number}"
-        number += 1
 
 
 def _tuples(options: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 It shows nothing and writes nothing. All that is random in a step comes from (seed, step), so the
 state that `state_dict` returns is enough to go on bit for bit.
+
+The file is longer than most: counting a budget and meeting non-finite numbers stand beside the
+loop, since both undo its steps.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -130,22 +133,6 @@ class Training:
         steps = max(1, int((left - count * size * each) * len(usual) / sum(usual)))
         return Plan(steps, math.ceil(steps / count), size, seconds)
 
-    def _recount(self) -> Plan:
-        """The plan after a quarter of it: frozen, and counted again if its pace was not kept.
-
-        The first steps of a training say little about a machine that others use too.
-        """
-        plan, done = self.plan, self.progress.step
-        assert plan.seconds is not None
-        pace = self.progress.seconds / done
-        steps = done + max(1, round((plan.seconds - self.progress.seconds) / pace))
-        if 0.8 * plan.steps < steps < 1.25 * plan.steps:
-            return replace(plan, seconds=None)
-        validations = math.ceil(plan.steps / plan.validate_every)
-        return replace(
-            plan, steps=steps, validate_every=math.ceil(steps / validations), seconds=None
-        )
-
     # ---- the loop ------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Record]:
@@ -188,7 +175,7 @@ class Training:
         progress.seconds += time.perf_counter() - begun
         if validated:
             if self.plan.seconds is not None and 4 * progress.step >= self.plan.steps and not last:
-                self.plan = self._recount()
+                self.plan = self.plan.recounted(progress.step, progress.seconds)
             self._good = self.state_dict()
         epoch = progress.step / self.steps_per_epoch
         return Record(

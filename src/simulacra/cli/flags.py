@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import re
 import shlex
@@ -136,3 +137,9 @@ def check_seed(seed: int) -> None:
     """
     if not 0 <= seed < 2**63:
         raise UsageError(f"--seed is at least 0 and below 2^63, got {seed}")
+
+
+def new_folder(root: Path, name: str) -> Path:
+    """A folder below `root` that is not there yet: `name`, `name-2`, `name-3` …."""
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(root / each for each in names if not (root / each).exists())

@@ -22,6 +22,7 @@ from simulacra.cli.flags import (
     TrainingFlags,
     check_positive,
     given,
+    new_folder,
     open_run,
     run_folder,
 )
@@ -60,7 +61,7 @@ def train(
         training: How to train.
     """
     from simulacra.engine import make_fabric
-    from simulacra.run import Run, new_folder
+    from simulacra.run import Run
 
     keywords, length = registry.parse_assignments(set_), Budget.parse(budget)
     registry.find(model)
@@ -169,7 +170,6 @@ def compare(
         json: Print JSON.
     """
     from simulacra.engine import make_fabric
-    from simulacra.run import new_folder
 
     names = [name.strip() for name in models.split(",") if name.strip()]
     keywords: dict[str, dict[str, str]] = {}

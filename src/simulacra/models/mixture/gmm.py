@@ -15,6 +15,7 @@ from simulacra.distributions import DiscretisedNormal, log_mean_exp
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.model import Completion, Likelihood, Sampling, Swept
 from simulacra.nn.context import ContextEmbedding
+from simulacra.nn.precision import double
 from simulacra.randomness import keyed_uniform, keys_of
 from simulacra.spec import DataSpec
 
@@ -92,8 +93,6 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         self.register_buffer("pooled", torch.ones(d))
         self.register_buffer("last_loss", torch.tensor(torch.finfo(torch.float32).max))
 
-    # ---- learning ------------------------------------------------------------------------------
-
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Start from the clusters of k-means, each with its own moments."""
@@ -108,7 +107,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
             vectors = x.flatten(1).to(self.shift)
             self.shift.copy_(vectors.mean(0))
             self.scale.copy_(vectors.std(0, unbiased=False).clamp_min(1e-12))
-        y = _double(self._middle(x))
+        y = double(self._middle(x))
         self.pooled.copy_(y.var(0, unbiased=False) + self._floor)
         seed = int(torch.randint(2**31, ()))
         clusters = KMeans(self.components, n_init=1, random_state=seed).fit_predict(y.cpu().numpy())
@@ -126,7 +125,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         total, count, penalty = 0.0, 0, self._log_prior()
         moments: tuple[Tensor, ...] | None = None
         for x, context in batches:
-            y = _double(self._middle(x))
+            y = double(self._middle(x))
             self.context_features(context, y)
             log_joint = self._log_joint_density(y, self._bin_variance)
             total += float(log_joint.logsumexp(1).sum())
@@ -174,7 +173,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
 
     def _log_prior(self) -> float:
         """log-density of the covariances under the prior, but for a constant."""
-        factors, pooled = _double(self.factors), _double(self.pooled)
+        factors, pooled = double(self.factors), double(self.pooled)
         if self.covariance == "diagonal":
             variance = factors.square()
             terms = (variance.log() + pooled / variance).sum()
@@ -190,8 +189,6 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         k, d = self.components, self.spec.dims
         return k - 1 + k * d + (k * d if self.covariance == "diagonal" else k * d * (d + 1) // 2)
 
-    # ---- likelihood ----------------------------------------------------------------------------
-
     @property
     def exact(self) -> bool:
         """Exact for diagonal covariances and for continuous vectors, else a bound."""
@@ -204,8 +201,8 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         self.spec.check(x)
         self.context_features(context, x)
         if self.spec.levels is None:
-            log_density = self._log_joint_density(_double(self._middle(x))).logsumexp(1)
-            return (log_density - _double(self.scale).log().sum()).to(self.means)
+            log_density = self._log_joint_density(double(self._middle(x))).logsumexp(1)
+            return (log_density - double(self.scale).log().sum()).to(self.means)
         if self.covariance == "diagonal":
             log_mass = self._log_mass(x.flatten(1)).sum(2)
             return (self._log_mixing + log_mass).logsumexp(1)
@@ -213,7 +210,7 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         log_weights = []
         for draw in range(draws):
             noise = keyed_uniform(keys + draw, (self.spec.dims,)).to(x.device)
-            y = _double(x.flatten(1)) + noise
+            y = double(x.flatten(1)) + noise
             log_weights.append(self._log_joint_density(y).logsumexp(1))
         return log_mean_exp(torch.stack(log_weights)).to(self.means)
 
@@ -273,8 +270,6 @@ class GMM(Swept, Sampling, Likelihood, Completion):
             log_det = 2 * factors.diagonal(dim1=1, dim2=2).log().sum(1)
         constant = y.shape[1] * math.log(2 * math.pi) + log_det + noise * trace
         return self._log_mixing.to(y) - 0.5 * (distance + constant)
-
-    # ---- draws ---------------------------------------------------------------------------------
 
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
@@ -351,8 +346,3 @@ def _inverses(factors: Tensor) -> Tensor:
     """Inverses of lower triangular matrices `(K, D, D)`."""
     identity = torch.eye(factors.shape[1], dtype=factors.dtype, device=factors.device)
     return torch.linalg.solve_triangular(factors, identity, upper=False)
-
-
-def _double(y: Tensor) -> Tensor:
-    """In float64, in which sums over a large data set lose nothing; Apple's GPU has none."""
-    return (y.cpu() if y.device.type == "mps" else y).double()
