@@ -351,3 +351,12 @@ def test_the_page_says_what_to_know_of_data_models_and_machine() -> None:
     for m in results["models"]:
         told += [m["class"], m["summary"], m["paper"], *m["warnings"]]
     assert [fact for fact in told if fact not in text] == []
+
+
+def test_vector_contexts_are_not_called_labels() -> None:
+    results = five()
+    results["data"]["classes"] = 0
+    results["models"][0]["likelihood_given_label"] = dict(results["models"][0]["likelihood"])
+    headings = " ".join(table(results)[0])
+    assert "given the context" in headings
+    assert "given the label" not in headings

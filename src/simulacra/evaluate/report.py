@@ -82,7 +82,8 @@ def table(results: Record) -> list[dict[str, str]]:
         given = m.get("likelihood_given_label")
         row = {"model": str(m.get("model", NONE)), _heading(unit): _cell(likelihood, unit)}
         if conditional:
-            row[f"{_heading(unit)} given the label"] = _cell(given, unit) if given else NONE
+            told = "label" if (results.get("data") or {}).get("classes", 1) else "context"
+            row[f"{_heading(unit)} given the {told}"] = _cell(given, unit) if given else NONE
         if failed:
             row |= dict.fromkeys(list(row)[1:], NONE)
             row[_heading(unit)] = f"failed: {failed}"

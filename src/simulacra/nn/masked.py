@@ -81,7 +81,8 @@ class MaskedConvStream:
         weight = (conv.weight * conv.mask).detach()
         self.conv = conv
         self.reach, self.inputs = conv.reach, weight.shape[1]
-        self.bias = weight.new_zeros(weight.shape[0]) if conv.bias is None else conv.bias.detach()
+        assert conv.bias is not None
+        self.bias = conv.bias.detach()
         self.above = weight[:, :, :-1].contiguous()
         taps = weight[:, :, -1, : self.reach + 1]
         # a matrix per colour, (taps × inputs, outputs of the colour)
