@@ -27,6 +27,7 @@ class DataSpec:
         palette: For palette coding, `levels` triples `(r, g, b)` in 0 … 255.
         classes: Number of classes that labels take, 0 without labels.
         context_width: Width of the context vectors that come with the data, 0 without.
+        rate: Samples a second, of a sound.
     """
 
     event_shape: tuple[int, ...]
@@ -36,6 +37,7 @@ class DataSpec:
     palette: tuple[tuple[int, int, int], ...] | None = None
     classes: int = 0
     context_width: int = 0
+    rate: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a form that no observation can have."""

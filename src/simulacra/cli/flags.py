@@ -7,12 +7,15 @@ import itertools
 import math
 import re
 import shlex
-from dataclasses import dataclass, fields, make_dataclass
+from collections.abc import Mapping
+from dataclasses import fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from cyclopts import Parameter
 
+from simulacra.data.form import Form
 from simulacra.errors import UsageError
 from simulacra.options import Options
 
@@ -24,7 +27,12 @@ RUNS = Path("runs")
 """Where runs are, unless --out says otherwise."""
 
 
-def _flags(source: type) -> Any:  # noqa: ANN401 (a class made here)
+_DATA_DIR = "Folder that holds the files of named sets; SIMULACRA_DATA otherwise."
+
+
+def _flags(
+    source: type, group: str, extra: Mapping[str, tuple[type, str]] = MappingProxyType({})
+) -> Any:  # noqa: ANN401 (a class made here)
     """A dataclass whose fields are those of another, unset by default, with its docstring's help.
 
     What a user did not set then stays for the model's preset to choose.
@@ -35,47 +43,39 @@ def _flags(source: type) -> Any:  # noqa: ANN401 (a class made here)
     made = make_dataclass(f"{source.__name__}Flags", [
         (f.name, Annotated[hints[f.name] | None, _parameter(meanings[f.name], f.default)], None)
         for f in fields(source)
+    ] + [
+        (name, Annotated[kind | None, Parameter(help=meaning)], None)
+        for name, (kind, meaning) in extra.items()
     ])  # fmt: skip
     # cyclopts takes a class of the module `types`, where they are made, for a built-in one
     made.__module__ = __name__
-    return Parameter(name="*", group="Training")(made)
+    return Parameter(name="*", group=group)(made)
 
 
 def _parameter(meaning: str, usual: Any) -> Parameter:  # noqa: ANN401 (any option's value)
     shown = " ".join(map(str, usual)) if isinstance(usual, tuple) else usual
-    return Parameter(help=f"{' '.join(meaning.split())} [usually: {shown}]")
+    # what is off or absent unless given needs no word
+    tail = "" if usual is None or usual is False else f" [usually: {shown}]"
+    return Parameter(help=" ".join(meaning.split()) + tail)
 
 
 if TYPE_CHECKING:
     TrainingFlags = Any
 else:
-    TrainingFlags = _flags(Options)
+    TrainingFlags = _flags(Options, "Training")
 
 
-@Parameter(name="*", group="Data")
-@dataclass(frozen=True)
-class DataFlags:
-    """How the data are read.
+if TYPE_CHECKING:
+    DataFlags = Any
+else:
+    DataFlags = _flags(Form, "Data", extra={"data_dir": (Path, _DATA_DIR)})
 
-    Args:
-        side: Crop pictures to their central square and resize it to so many pixels a side.
-        colour: Convert pictures to grey or rgb.
-        levels: Quantise to so many levels: 2 for black and white.
-        data_dir: Folder that holds the files of named sets; SIMULACRA_DATA otherwise.
-    """
 
-    side: int | None = None
-    colour: Literal["grey", "rgb"] | None = None
-    levels: int | None = None
-    data_dir: Path | None = None
+def load(source: str, flags: Any) -> Dataset:  # noqa: ANN401 (a class made above)
+    """The data of a name or path, read as the flags say."""
+    from simulacra.data.catalogue import load
 
-    def load(self, source: str) -> Dataset:
-        """The data of a name or path, read in this way."""
-        from simulacra.data.catalogue import load
-
-        return load(
-            source, side=self.side, colour=self.colour, levels=self.levels, data_dir=self.data_dir
-        )
+    return load(source, **given(flags))
 
 
 Set = Annotated[
@@ -88,7 +88,7 @@ Code = Annotated[str | None, Parameter(help="file.py:Class of a model of your ow
 
 
 def given(flags: Any) -> dict[str, Any]:  # noqa: ANN401 (a class made above)
-    """The training options that the user set."""
+    """The options that the user set."""
     return {k: v for k, v in vars(flags).items() if v is not None} if flags is not None else {}
 
 

@@ -22,6 +22,7 @@ from simulacra.cli.flags import (
     TrainingFlags,
     check_positive,
     given,
+    load,
     new_folder,
     open_run,
     run_folder,
@@ -65,7 +66,7 @@ def train(
 
     keywords, length = registry.parse_assignments(set_), Budget.parse(budget)
     registry.find(model)
-    found = flags.load(source)
+    found = load(source, flags)
     chosen = Options(**{**registry.preset(model), **given(training)})
     name = re.sub(r"[^\w.-]+", "-", f"{Path(model.partition(':')[0]).stem}-{found.name}")
     make_fabric(chosen)  # a device that is not there, before there is a folder
@@ -185,7 +186,7 @@ def compare(
     for name in names:
         registry.find(name)
     make_fabric(Options(**given(training)))
-    found = flags.load(source)
+    found = load(source, flags)
     folder = out if out is not None else new_folder(Path("compare"), found.name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists already: choose another --out, or resume it")

@@ -6,7 +6,7 @@ from typing import Any
 
 from simulacra import registry
 from simulacra.cli import terminal
-from simulacra.cli.flags import DataFlags, Json
+from simulacra.cli.flags import DataFlags, Json, load
 
 
 def models(name: str | None = None, /, *, json: Json = False) -> None:
@@ -81,7 +81,7 @@ def data(
     from simulacra.data.catalogue import catalogue
 
     if name is None:
-        rows = catalogue(flags.data_dir)
+        rows = catalogue(flags.data_dir if flags else None)
         if json:
             terminal.print_json([vars(row) for row in rows])
             return
@@ -90,7 +90,7 @@ def data(
                 {
                     "data": row.name,
                     "shape": "×".join(map(str, row.event_shape)),
-                    "levels": str(row.levels),
+                    "levels": str(row.levels or "–"),
                     "classes": str(row.classes or "–"),
                     "train": str(row.counts[0]),
                     "validation": str(row.counts[1]),
@@ -110,7 +110,7 @@ def data(
                 " simulacra data NAME says which files those are"
             )
         return
-    found = flags.load(name)
+    found = load(name, flags)
     about = {
         "name": found.name,
         "description": found.description,

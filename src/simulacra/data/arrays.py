@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from simulacra.data.contexts import continuous, read_contexts
 from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.form import MOST_LEVELS
 from simulacra.data.npy import NpzFile, read_npy
-from simulacra.data.reform import MOST_LEVELS, smallest_dtype
+from simulacra.data.reform import smallest_dtype
 from simulacra.data.splits import ALIASES, FEWEST, arrange
 from simulacra.errors import DataError, UsageError
 from simulacra.spec import DataSpec

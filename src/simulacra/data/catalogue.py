@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from simulacra.data.arrays import load_arrays
 from simulacra.data.cifar import CIFAR10
 from simulacra.data.dataset import Dataset
 from simulacra.data.digits import DIGITS
 from simulacra.data.folder import load_folder
+from simulacra.data.form import Form, Kind
 from simulacra.data.mnist import BINARIZED_MNIST, BINARIZED_MNIST_DYNAMIC, FASHION_MNIST, MNIST
 from simulacra.data.named import NamedSet
 from simulacra.data.olivetti import OLIVETTI_FACES
-from simulacra.data.reform import Colour, check_options, reform
-from simulacra.errors import DataError, nearest
+from simulacra.data.reform import reform
+from simulacra.errors import DataError, UsageError, nearest
 
 NAMES: dict[str, NamedSet] = {
     named.name: named
@@ -32,55 +34,108 @@ NAMES: dict[str, NamedSet] = {
 """Data sets known by name."""
 
 
-def load(
-    source: str,
-    *,
-    side: int | None = None,
-    colour: Colour | None = None,
-    levels: int | None = None,
-    data_dir: str | Path | None = None,
-) -> Dataset:
-    """A data set by its name or path, in the form asked for. Nothing is ever downloaded.
+def load(source: str, *, data_dir: str | Path | None = None, **asked: Any) -> Dataset:  # noqa: ANN401
+    """A data set by its name or path, in the form asked for.
+
+    Nothing is ever downloaded, unless the source begins with `hf:`.
 
     Args:
-        source: A name from `NAMES`; or the path of a folder of images, an .npy or an .npz file.
-            A name wins over a path: write `./digits` for a folder called like a set.
-        side: Crop the central square of each image and resize it to `side × side`.
-        colour: `grey` or `rgb`; as the images are if not given.
-        levels: Quantise to so many levels, floor(levels · x / old levels).
+        source: A name from `NAMES`; the path of a folder of images or sounds, a .zip of sounds,
+            an .npy, .npz, .csv, .tsv or .parquet file; or `hf:NAME` for a data set on the
+            Hugging Face hub. A name wins over a path: write `./digits` for a folder called like
+            a set.
         data_dir: The folder with the files of named sets, directly or in a folder of the set's
             name; without it, the environment variable SIMULACRA_DATA.
+        **asked: The arguments of `Form`: `side`, `levels` and so on.
 
     Raises:
         DataError: If the data are missing, broken, or not what their files claim.
-        UsageError: If an option does not fit the data.
+        UsageError: If an option is unknown or does not fit the data.
         ResourceError: If they would not fit into memory.
     """
-    check_options(side, colour, levels)
+    unknown = [name for name in asked if name not in Form.__dataclass_fields__]
+    if unknown:
+        near = nearest(unknown[0], Form.__dataclass_fields__)
+        raise UsageError(f"data have no option {unknown[0]!r}: {near}")
+    context = asked.get("context")
+    if context is not None:
+        # absolute, so that a run finds it again from another folder
+        asked["context"] = Path(os.path.abspath(Path(context).expanduser()))
+    form = Form(**asked)
+    folder = None
     if source in NAMES:
         named = NAMES[source]
         folder = named.folder(data_dir)
-        dataset = reform(
-            named.load(data_dir), side=side, colour=colour, levels=levels, fixed=named.fixed
-        )
+        form.check(named.kind, source)
+        dataset = _reformed(named.load(data_dir, form), named.kind, form, fixed=named.fixed)
+    elif source.startswith(HUB):
+        from simulacra.data.hub import load_hub
+
+        dataset, kind = load_hub(source.removeprefix(HUB), form)
+        form.check(kind, source)
+        dataset = _reformed(dataset, kind, form)
     else:
         path = _existing(source)
-        source, folder = str(path), None
-        if path.is_dir():
-            dataset = load_folder(path, side=side, colour=colour)
-        elif path.suffix.lower() in (".npy", ".npz"):
-            dataset = load_arrays(path, levels)
-        else:
-            raise DataError(f"{path} is one file: expected a folder of images, an .npy or an .npz")
-        dataset = reform(dataset, side=side, colour=colour, levels=levels)
-    options = {
-        "source": source,
-        "side": side,
-        "colour": colour,
-        "levels": levels,
-        "data_dir": folder,
-    }
-    return replace(dataset, options=options)
+        source = str(path)
+        dataset, kind = _read(path, form)
+        dataset = _reformed(dataset, kind, form)
+    given = {name: getattr(form, name) for name in form.given}
+    if "context" in given:
+        given["context"] = str(given["context"])
+    return replace(dataset, options={"source": source, **given, "data_dir": folder})
+
+
+HUB = "hf:"
+"""How the name begins of a data set on the Hugging Face hub."""
+
+
+def _read(path: Path, form: Form) -> tuple[Dataset, Kind]:
+    """The data of a path, and their kind; options that change pictures are left to `_reformed`.
+
+    Raises:
+        DataError: If it is of no kind that is known.
+    """
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix == ".zip":
+        from simulacra.data.sounds import holds_sounds, load_sounds
+
+        if holds_sounds(path):
+            form.check("sounds", path.name)
+            return load_sounds(path, form), "sounds"
+    if path.is_dir():
+        form.check("pictures", path.name)
+        return load_folder(path, form), "pictures"
+    if suffix in (".npy", ".npz"):
+        if form.labels is not None:
+            raise UsageError(f"labels of {path.name} are its array y, not {form.labels!r}")
+        dataset = load_arrays(path, None if form.colour == "palette" else form.levels)
+        return dataset, "pictures" if dataset.spec.is_image or dataset.spec.levels else "tables"
+    if suffix in (".csv", ".tsv", ".parquet"):
+        from simulacra.data.tables import load_table
+
+        form.check("tables", path.name)
+        return load_table(path, form), "tables"
+    raise DataError(
+        f"{path} is one file: expected a folder of pictures or sounds, a .zip of sounds, an .npy, "
+        ".npz, .csv, .tsv or .parquet"
+    )
+
+
+def _reformed(dataset: Dataset, kind: Kind, form: Form, *, fixed: bool = False) -> Dataset:
+    """The data in the form asked for, with their context."""
+    if kind == "pictures":
+        dataset = reform(
+            dataset, side=form.side, colour=form.colour, levels=form.levels, fixed=fixed
+        )
+    if form.context is not None:
+        from simulacra.data.contexts import with_contexts
+
+        dataset = with_contexts(dataset, form.context)
+    if form.flip or form.shift:
+        from simulacra.data.augment import augmented
+
+        dataset = augmented(dataset, flip=form.flip, shift=form.shift or 0)
+    return dataset
 
 
 @dataclass(frozen=True)
@@ -90,7 +145,7 @@ class Row:
     name: str
     description: str
     event_shape: tuple[int, ...]
-    levels: int
+    levels: int | None
     classes: int
     counts: tuple[int, int, int]
     missing: str

@@ -10,6 +10,7 @@ import torch
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.files import FAULTS, read_at_most, unpack_xz
+from simulacra.data.form import Form
 from simulacra.data.named import NamedSet, labels_of
 from simulacra.data.splits import hold_out
 from simulacra.errors import DataError
@@ -61,7 +62,7 @@ def read_batch(path: Path) -> Observations:
     return Observations(records[:, 1:].reshape(-1, *_SHAPE), labels)
 
 
-def _read(this: NamedSet, paths: list[Path]) -> Dataset:
+def _read(this: NamedSet, paths: list[Path], _form: Form) -> Dataset:
     # lzma releases the interpreter lock, so that the batches unpack side by side
     with ThreadPoolExecutor(len(paths)) as pool:
         *batches, test = pool.map(read_batch, paths)

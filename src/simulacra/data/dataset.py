@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from simulacra.errors import UsageError
 from simulacra.randomness import keyed_uniform, keys_from
@@ -25,6 +26,8 @@ class Observations:
         x: Levels `(N, *event_shape)` in the smallest of uint8, int16 and int32 that holds them, or
             float32 of continuous vectors.
         context: Labels `(N,)` int64, vectors `(N, D)` float32, or nothing.
+        lengths: How many values of each sound are valid, `(N,)` int64, the rest being padding;
+            nothing where all are.
 
     Raises:
         UsageError: If the two differ in length.
@@ -32,13 +35,16 @@ class Observations:
 
     x: Tensor
     context: Tensor | None = None
+    lengths: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a context that belongs to other observations."""
+        """Refuse a context or lengths that belong to other observations."""
         if self.context is not None and len(self.context) != len(self.x):
             raise UsageError(
                 f"{len(self.x)} observations need as many rows of context, got {len(self.context)}"
             )
+        if self.lengths is not None and len(self.lengths) != len(self.x):
+            raise UsageError(f"{len(self.x)} observations need as many lengths")
 
     def __len__(self) -> int:
         """Number of observations."""
@@ -72,7 +78,8 @@ class Observations:
     def take(self, indices: Tensor) -> Observations:
         """These places alone, in this order, as a split of their own."""
         context = None if self.context is None else self.context[indices]
-        return replace(self, x=self.x[indices], context=context)
+        lengths = None if self.lengths is None else self.lengths[indices]
+        return replace(self, x=self.x[indices], context=context, lengths=lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +125,7 @@ class Dataset:
         split_seed: Seed of the permutation that made the splits; `None` where the authors of the
             data drew all three.
         options: Keywords that make `catalogue.load` load the same again; plain JSON values.
+        density: What the observations were drawn from, if that is known.
     """
 
     name: str
@@ -130,6 +138,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     split_seed: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    density: Distribution | None = None
 
     @property
     def splits(self) -> dict[str, Observations]:
@@ -154,7 +163,9 @@ class Dataset:
         digest = hashlib.sha256(json.dumps(form, sort_keys=True).encode())
         for name, split in self.splits.items():
             digest.update(f"{name} {type(split).__name__}".encode())
-            for tensor in (split.x, split.context):
+            parts = (split.x, split.context, split.lengths)
+            # a part that splits gained later leaves the fingerprints of data without it alone
+            for tensor in parts if split.lengths is not None else parts[:2]:
                 if tensor is None:
                     digest.update(b"none")
                     continue

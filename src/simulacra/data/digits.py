@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 
 from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.form import Form
 from simulacra.data.named import NamedSet
 from simulacra.data.splits import split_all
 from simulacra.spec import DataSpec
 
 
-def _read(this: NamedSet, _: list[Path]) -> Dataset:
+def _read(this: NamedSet, _: list[Path], _form: Form) -> Dataset:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.files import ensure_room
+from simulacra.data.form import Colour, Form
 from simulacra.data.images import FAULTS, SUFFIXES, read_image
-from simulacra.data.reform import Colour
 from simulacra.data.splits import ALIASES, FEWEST, arrange
 from simulacra.errors import DataError
 from simulacra.spec import DataSpec
@@ -39,7 +39,7 @@ class _Unreadable:
     why: str
 
 
-def load_folder(folder: Path, *, side: int | None = None, colour: Colour | None = None) -> Dataset:
+def load_folder(folder: Path, form: Form = Form()) -> Dataset:
     """The images of a folder and all folders below, sorted by name, split at random.
 
     If no image lies in the folder itself and at least two of its sub-folders hold some, these are
@@ -48,14 +48,15 @@ def load_folder(folder: Path, *, side: int | None = None, colour: Colour | None 
 
     Args:
         folder: The folder.
-        side: Crop the central square of each image and resize it to `side × side`.
-        colour: `grey` or `rgb`; without it, RGB if any file is.
+        form: `side` and `colour` are met here, file by file; without a colour, the images are RGB
+            if any file is.
 
     Raises:
         DataError: If there are no images, more than one in a hundred cannot be read, or their
             sizes differ while no side is given.
     """
     files = find_images(folder)
+    side, colour = form.side, form.colour
     pixels, kept, broken = _read_all(folder, files, side, colour)
     if len(broken) > _TOLERATED * len(files):
         named = ", ".join(f"{name} ({fault.why})" for name, fault in broken[:_NAMED])

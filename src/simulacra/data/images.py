@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulacra.data.reform import Colour, centre_square
+from simulacra.data.form import Colour
+from simulacra.data.reform import centre_square
 from simulacra.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def read_image(
     Args:
         path: The file.
         side: Crop the central square and resize it to `side × side`.
-        colour: `grey` or `rgb`; as it is stored if not given.
+        colour: `grey` or `rgb`; as it is stored if not given, RGB for a palette to be found.
 
     Returns:
         `(H, W)` if grey, `(H, W, 3)` if RGB.

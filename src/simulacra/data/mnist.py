@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
+from simulacra.data.form import Form
 from simulacra.data.idx import read_idx
 from simulacra.data.named import NamedSet, labels_of
 from simulacra.data.npy import NpzFile
@@ -81,7 +82,7 @@ def _read_both(this: NamedSet, paths: list[Path]) -> tuple[Observations, Observa
     return train, test, notes
 
 
-def _read_grey(this: NamedSet, paths: list[Path]) -> Dataset:
+def _read_grey(this: NamedSet, paths: list[Path], _form: Form) -> Dataset:
     train, test, notes = _read_both(this, paths)
     return Dataset(
         name=this.name,
@@ -93,7 +94,7 @@ def _read_grey(this: NamedSet, paths: list[Path]) -> Dataset:
     )
 
 
-def _read_dynamic(this: NamedSet, paths: list[Path]) -> Dataset:
+def _read_dynamic(this: NamedSet, paths: list[Path], _form: Form) -> Dataset:
     train, test, notes = _read_both(this, paths)
     kept = len(train) - len(train) // 6
     places = torch.arange(len(train))
@@ -115,7 +116,7 @@ def _read_dynamic(this: NamedSet, paths: list[Path]) -> Dataset:
     )
 
 
-def _read_static(this: NamedSet, paths: list[Path]) -> Dataset:
+def _read_static(this: NamedSet, paths: list[Path], _form: Form) -> Dataset:
     with NpzFile(paths[0]) as npz:
         train, validation, test = (_unpack(npz, part) for part in ("train", "valid", "test"))
     return Dataset(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.form import Form
 from simulacra.data.named import NamedSet, labels_of
 from simulacra.data.npy import NpzFile
 from simulacra.data.splits import split_all
@@ -15,7 +16,7 @@ from simulacra.errors import DataError
 from simulacra.spec import DataSpec
 
 
-def _read(this: NamedSet, paths: list[Path]) -> Dataset:
+def _read(this: NamedSet, paths: list[Path], _form: Form) -> Dataset:
     with NpzFile(paths[0]) as npz:
         images, labels = npz.read("images"), npz.read("labels")
     expected = (len(labels), *this.event_shape[1:])

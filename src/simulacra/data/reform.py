@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,15 +13,11 @@ from torch import Tensor
 
 from simulacra.data.dataset import Dataset
 from simulacra.data.files import ensure_room
+from simulacra.data.form import Colour
 from simulacra.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Colour = Literal["grey", "rgb"]
-
-MOST_LEVELS = 1 << 16
-"""More are no longer levels but numbers."""
 
 _PORTION = 1 << 22
 """Pixels that are resized at once."""
@@ -40,17 +36,22 @@ def reform(
     Args:
         dataset: Images, or vectors if only `levels` is given.
         side: Crop the central square and resize it to `side × side`.
-        colour: `grey` by the luma of ITU-R 601, `rgb` by repeating the grey channel.
+        colour: `grey` by the luma of ITU-R 601, `rgb` by repeating the grey channel, `palette`
+            of at most `levels` colours.
         levels: Quantise level x of L to floor(levels · x / L).
         fixed: Refuse what would change a set that is defined by its levels.
 
     Raises:
         UsageError: If an option does not fit the data.
     """
-    check_options(side, colour, levels)
     shape = dataset.spec.event_shape
     if not dataset.spec.is_image and (side is not None or colour is not None):
         raise UsageError(f"side and colour are for images; {dataset.name} holds vectors {shape}")
+    if colour == "palette":
+        from simulacra.data.palette import to_palette
+
+        plain = reform(dataset, side=side, fixed=fixed)
+        return to_palette(plain, levels)
     recolour = colour is not None and shape[0] != (1 if colour == "grey" else 3)
     resize = side is not None and shape[1:] != (side, side)
     requantise = levels is not None and levels != dataset.spec.levels
@@ -70,20 +71,6 @@ def reform(
     if requantise and levels is not None:
         return _quantised(dataset, levels)
     return dataset
-
-
-def check_options(side: int | None, colour: str | None, levels: int | None) -> None:
-    """Refuse values that no data could meet.
-
-    Raises:
-        UsageError: If one is out of its range.
-    """
-    if side is not None and side < 1:
-        raise UsageError(f"side needs at least 1 pixel, got {side}")
-    if colour not in (None, "grey", "rgb"):
-        raise UsageError(f"colour is grey or rgb, got {colour!r}")
-    if levels is not None and not 2 <= levels <= MOST_LEVELS:
-        raise UsageError(f"levels needs 2 to {MOST_LEVELS}, got {levels}")
 
 
 def centre_square(image: Image, side: int) -> Image:

@@ -1,0 +1,90 @@
+"""`Form`: in which form data are to be read, whatever their kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, get_args
+
+from simulacra.errors import UsageError
+
+Colour = Literal["grey", "rgb", "palette"]
+Kind = Literal["pictures", "sounds", "tables"]
+
+MOST_LEVELS = 1 << 16
+"""More are no longer levels but numbers."""
+
+KINDS: dict[Kind, tuple[str, ...]] = {
+    "pictures": ("side", "colour", "levels", "labels", "context", "flip", "shift"),
+    "sounds": ("levels", "window", "rate", "labels", "context"),
+    "tables": ("labels", "context"),
+}
+"""Which of the options are for which kind of data."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """In which form data are to be read; what is not given stays as it is stored.
+
+    Args:
+        side: Crop pictures to their central square and resize it to so many pixels a side.
+        colour: Convert pictures to grey, rgb or palette: 1-of-N colours without an order, the
+            pictures' own if there are no more than --levels (or 256), else found by k-means.
+        levels: Quantise to so many levels: 2 for black and white; of a palette, its colours.
+        window: Cut sounds into windows of so many samples; one second otherwise.
+        rate: Resample sounds to so many samples a second; refused unless asked for.
+        labels: Where labels are: in file names by a pattern like {label}_*, or a table's column.
+        context: A .npy or .npz file of context vectors, a row for each observation.
+        flip: Mirror training pictures at random, left to right.
+        shift: Move training pictures at random by up to so many pixels.
+        limit: Of a data set on the Hugging Face hub, stream the first so many alone.
+
+    Raises:
+        UsageError: If a value is out of its range.
+    """
+
+    side: int | None = None
+    colour: Colour | None = None
+    levels: int | None = None
+    window: int | None = None
+    rate: int | None = None
+    labels: str | None = None
+    context: Path | None = None
+    flip: bool = False
+    shift: int | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that no data could meet."""
+        if self.colour not in (None, *get_args(Colour)):
+            raise UsageError(f"colour is grey, rgb or palette, got {self.colour!r}")
+        if self.levels is not None and not 2 <= self.levels <= MOST_LEVELS:
+            raise UsageError(f"levels needs 2 to {MOST_LEVELS}, got {self.levels}")
+        units = {
+            "side": "pixel", "window": "sample", "rate": "sample a second", "shift": "pixel",
+            "limit": "observation",
+        }  # fmt: skip
+        for name, unit in units.items():
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} needs at least 1 {unit}, got {value}")
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the options that were given."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) != f.default)
+
+    def check(self, kind: Kind, name: str) -> None:
+        """Refuse options that are for another kind of data.
+
+        Args:
+            kind: One of `KINDS`.
+            name: Of the data, for the message.
+
+        Raises:
+            UsageError: Naming the first such option.
+        """
+        for option in self.given:
+            if option not in KINDS[kind]:
+                others = " and ".join(k for k, options in KINDS.items() if option in options)
+                raise UsageError(f"{option} is for {others}; {name} holds {kind}")
