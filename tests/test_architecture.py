@@ -12,21 +12,23 @@ import simulacra
 ROOT = Path(simulacra.__file__).parent
 # the floor of a file is that of the longest name here that it starts with
 FLOORS = {
-    "errors": 0,
+    "errors": 0, "processes": 0,
     "options": 1, "progress": 1, "spec": 1, "randomness": 1, "checkpoint": 1,
     "plot": 2, "distributions": 2, "nn": 2,
     "data": 3, "model": 3,
     "autoregressive": 4,
     "flow": 4,
-    "models": 5, "engine": 4,
+    "models": 5, "engine": 4, "players": 4,
     "train": 5, "evaluate": 5,
     "fitting": 6,
     "registry": 6,
     "metrics": 6,
-    "run": 7, "tasks": 7,
-    "judge": 8,
-    "compare": 9,
-    "cli": 10,
+    "journal": 7, "export": 7, "hub": 9,
+    "run": 8, "tasks": 7,
+    "judge": 9,
+    "compare": 10,
+    "cli": 11,
+    "__main__": 12,
 }  # fmt: skip
 # files of one floor that may import one another: a room's own parts
 ROOMS = ("nn", "data", "evaluate", "cli")
@@ -35,7 +37,7 @@ LIBRARIES = {
     "cyclopts": ("cli",),
     "matplotlib": ("plot",),
     "jinja2": ("evaluate.report",),
-    "lightning_fabric": ("engine",),
+    "lightning_fabric": ("engine", "players"),
     "PIL": ("plot", "data"),
     "safetensors": ("checkpoint",),
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -16,12 +18,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 
 from simulacra import checkpoint
 from simulacra.checkpoint import (
     MANIFEST,
     detached_copy,
     read_folder,
+    read_json,
     write_bytes,
     write_folder,
     write_json,
@@ -119,6 +123,12 @@ def test_names_that_look_alike_keep_their_own_tensors(tmp_path: Path) -> None:
     state = {1: torch.zeros(1), "1": torch.ones(1), "a/b": torch.full((1,), 2.0),
              "a": {"b": torch.full((1,), 3.0), "b'": torch.full((1,), 4.0)},
              "a/b'": torch.full((1,), 5.0)}  # fmt: skip
+    write_folder(tmp_path / "x", {"v": state})
+    assert same(read_folder(tmp_path / "x")["v"], state)
+
+
+def test_tables_that_look_like_our_marks_come_back(tmp_path: Path) -> None:
+    state = {"a": {"$tensor": "b"}, "b": {"$pairs": [[1, 2]]}, "c": {"$tensor": torch.ones(1)}}
     write_folder(tmp_path / "x", {"v": state})
     assert same(read_folder(tmp_path / "x")["v"], state)
 
@@ -273,12 +283,145 @@ def test_a_manifest_that_says_nothing_of_a_file_is_no_excuse(folder: Path, entry
         read_folder(folder)
 
 
-@pytest.mark.parametrize("version", [2, 0, None, "1"])
+@pytest.mark.parametrize("version", [2, 0, None, "1", True, 1.0, 10**30])
 def test_another_format_is_refused(folder: Path, version: Any) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps({**manifest, "format": version}))
-    with pytest.raises(CheckpointError, match=f"format {version}, this simulacra reads 1"):
+    with pytest.raises(CheckpointError, match=f"format {version}, this simulacra reads 1") as error:
         read_folder(folder)
+    newer = type(version) is int and version > 1
+    assert ("it is newer, update simulacra" in str(error.value)) == newer
+
+
+# ---- what is whole by its checksums, but was not written by us ----------------------------------
+
+
+def forge(folder: Path, **contents: bytes) -> None:
+    """Put contents into a checkpoint whose manifest then agrees; `a_json` stands for a.json."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for key, content in contents.items():
+        name = ".".join(key.rsplit("_", 1))
+        (folder / name).write_bytes(content)
+        manifest["files"][name] = {
+            "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)
+        }  # fmt: skip
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "weights.json cannot be read"),
+        (b"\xff", "weights.json cannot be read"),
+        (b'{"a": 1, "a": 2}', "'a' is in it twice"),
+        (b'{"a": [{"b": 1, "b": 1}]}', "'b' is in it twice"),
+        (b'{"a": 1e400}', "1e400 is no finite number"),
+        (b'{"a": -1e400}', "-1e400 is no finite number"),
+        (b"[" * DEEP, "nested too deep"),
+        (b"[" * DEEP + b"]" * DEEP, "nested too deep"),
+        (b'{"a": ' * 900 + b"1" + b"}" * 900, "what weights.json refers to"),
+        (b"9" * 5000, "weights.json cannot be read"),
+        (b'{"$tensor": "none"}', "what weights.json refers to"),
+        (b'{"$tensor": ["a"]}', "what weights.json refers to"),
+        (b'{"$pairs": [1]}', "what weights.json refers to"),
+        (b'{"$pairs": [[[], 1]]}', "what weights.json refers to"),
+        (b'{"$pairs": 5}', "what weights.json refers to"),
+    ],
+)
+def test_a_forged_record_is_named(folder: Path, content: bytes, words: str) -> None:
+    forge(folder, weights_json=content)
+    with pytest.raises(CheckpointError, match=re.escape(words)) as error:
+        read_folder(folder, "weights")
+    assert str(folder) in str(error.value)
+
+
+def header(text: bytes, data: bytes = b"") -> bytes:
+    return len(text).to_bytes(8, "little") + text + data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 7,
+        b"\xff" * 8,
+        header(b"{}")[:-1],
+        header(b'{"a.bias": 3}'),
+        header(b'{"a.bias": {"dtype": "F32", "shape": [1], "data_offsets": [0, 400]}}', b"1234"),
+        header(b'{"a.bias": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}', b"1234"),
+        header(b'{"a.bias": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}', b"1234"),
+        header(b'{"a.bias": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}', b"12345678"),
+        header(b'{"a.bias": {"dtype": "F32", "shape": [4611686018427387904, 4], '
+               b'"data_offsets": [0, 0]}}'),
+        save_tensors({"other": torch.ones(1)}),
+        save_tensors({}),
+    ],
+)  # fmt: skip
+def test_forged_tensors_are_named(folder: Path, content: bytes) -> None:
+    forge(folder, weights_safetensors=content)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
+        read_folder(folder, "weights")
+
+
+def test_a_record_whose_tensors_the_manifest_leaves_out_is_refused(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["files"]["weights.safetensors"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"what weights\.json refers to"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../secret.json", "/etc/hosts.json", "a/b.json", "..", "", "x.pkl", "a\0.json", "\ud800"],
+)
+def test_a_manifest_names_files_of_its_folder_alone(folder: Path, name: str) -> None:
+    (folder.parent / "secret.json").write_text("{}")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"][name] = manifest["files"]["model.json"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="which is no file of a checkpoint"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize("size", [10**18, -5, 2**70, True, 1.5, "7", None])
+def test_a_size_that_lies_is_no_reason_to_read_more(folder: Path, size: Any) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"]["weights.safetensors"]["bytes"] = size
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
+        read_folder(folder)
+
+
+def test_a_manifest_too_long_to_be_one_is_not_read(folder: Path) -> None:
+    with (folder / MANIFEST).open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(CheckpointError, match=r"MANIFEST\.json .* expected at most"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "model.json", "weights.safetensors"])
+@pytest.mark.parametrize("kind", ["link", "broken link", "link to itself", "folder", "pipe"])
+def test_what_is_no_file_is_not_opened(folder: Path, kind: str, name: str) -> None:
+    path = folder / name
+    moved = folder.parent / "moved"
+    path.rename(moved)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"link": moved, "broken link": "nowhere", "link to itself": path}[kind])
+    with pytest.raises(CheckpointError, match=f"{name} cannot be read: it is a link, a folder or"):
+        read_folder(folder)
+
+
+def test_a_checkpoint_may_lie_behind_a_link(folder: Path) -> None:
+    (folder.parent / "linked").symlink_to(folder)
+    assert same(read_folder(folder.parent / "linked"), STATE)
 
 
 def test_places_without_a_checkpoint_are_refused(tmp_path: Path) -> None:
@@ -453,6 +596,77 @@ def test_a_record_that_json_has_not_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "run.json", {"a": Path()})
     assert json.loads((tmp_path / "run.json").read_bytes()) == {"a": 1}
+
+
+def test_a_replacement_outlives_a_loss_of_power(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The content reaches the disk before its name, and the name before the call returns."""
+    path, calls = tmp_path / "run.json", []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        is_folder = os.path.samestat(os.fstat(handle), tmp_path.stat())
+        calls.append("sync folder" if is_folder else "sync file")
+        sync(handle)
+
+    def replaced(source: Path, target: Path) -> Path:
+        calls.append("replace")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    write_bytes(path, b"content")
+    assert calls == ["sync file", "replace", "sync folder"]
+
+
+def test_a_link_in_the_way_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"mine")
+    (tmp_path / ".x-partial").symlink_to(tmp_path / "other")
+    write_bytes(tmp_path / "x", b"new")
+    assert (tmp_path / "other").read_bytes() == b"mine"
+    assert (tmp_path / "x").read_bytes() == b"new"
+
+
+def test_a_folder_in_the_way_is_a_matter_of_resources(tmp_path: Path) -> None:
+    (tmp_path / ".x-partial").mkdir()
+    with pytest.raises(ResourceError, match="cannot write"):
+        write_bytes(tmp_path / "x", b"new")
+    with pytest.raises(ResourceError, match="cannot write"):
+        write_bytes(tmp_path / ("x" * 300), b"new")
+    with pytest.raises(ResourceError, match="cannot write"):
+        write_folder(tmp_path / ("x" * 300), STATE)
+
+
+def test_a_path_that_is_no_text_is_recorded_as_it_is(tmp_path: Path) -> None:
+    record = {"source": os.fsdecode(b"pictures-\xff"), "other": "é\\udcff"}
+    write_json(tmp_path / "run.json", record)
+    assert read_json(tmp_path / "run.json") == record
+    (tmp_path / "run.json").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "cannot be read"),
+        (b'{"a": 1, "a": 1}', "'a' is in it twice"),
+        (b'{"lr": 1e400}', "1e400 is no finite number"),
+        (b'{"lr": NaN}', "NaN is no finite number"),
+        (b'{"lr": -Infinity}', "-Infinity is no finite number"),
+        (b"[" * DEEP, "nested too deep"),
+        (b" " * (16 << 20) + b"{}", "expected at most 16777216"),
+        (b"\xff\xfe\x00", "cannot be read"),
+    ],
+)
+def test_an_edited_record_is_refused_by_name(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"run\.json .*{words}"):
+        read_json(tmp_path / "run.json")
+
+
+def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"run\.json cannot be read: No such file"):
+        read_json(tmp_path / "run.json")
 
 
 def test_what_was_left_of_a_killed_replacement_is_overwritten(tmp_path: Path) -> None:

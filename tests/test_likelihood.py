@@ -23,6 +23,7 @@ from simulacra.evaluate.likelihood import (
     bits_per_dim,
     class_frequencies,
     likelihood,
+    valid_dims,
 )
 from simulacra.model import Likelihood, Model, Sampling
 from simulacra.randomness import seeded
@@ -235,6 +236,91 @@ def test_a_score_leaves_the_generator_alone() -> None:
     before = torch.get_rng_state()
     likelihood(built("vae", latent=2, hidden=(6,)), pictures(20), draws=2)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# ---- sounds -------------------------------------------------------------------------------------
+
+SOUNDS = DataSpec((4,), 256, coding="mu-law", rate=8000)
+
+
+def padded(values: list[float], lengths: list[int] | None) -> tuple[Told, Observations]:
+    """A model whose log-likelihood of window i is `values[i]`, and windows of such lengths."""
+    x = torch.arange(len(values))[:, None].expand(-1, 4).to(torch.uint8).contiguous()
+    table = torch.tensor(values)
+    valid = None if lengths is None else torch.tensor(lengths)
+    return Told(SOUNDS, lambda x: table[x[:, 0]]), Observations(x, lengths=valid)
+
+
+def test_padding_costs_and_valid_samples_alone_count() -> None:
+    """All nats over all valid samples, not the mean of each window's own bits."""
+    model, data = padded([-8.0, -6.0, -1.0], [4, 3, 1])
+    score = likelihood(model, data).marginal
+    assert score is not None
+    assert score.bits_per_dim == pytest.approx(15 / 8 / math.log(2))
+    assert (score.nats, score.observations) == (5, 3)
+    assert score.dims == valid_dims(data) == pytest.approx(8 / 3)
+    # a model that is told nothing of where a sound ends pays 4 × ln 256 for every window
+    uniform = Told(SOUNDS, lambda x: torch.full((len(x),), -4 * math.log(256)))
+    score = likelihood(uniform, data).marginal
+    assert score is not None
+    assert score.bits_per_dim == pytest.approx(8 * 12 / 8)
+
+
+def test_full_windows_score_as_without_lengths() -> None:
+    values = [-8.0, -6.0, -1.0]
+    with_lengths = likelihood(*padded(values, [4, 4, 4])).marginal
+    without = likelihood(*padded(values, None)).marginal
+    assert with_lengths is not None
+    assert without is not None
+    assert with_lengths.to_json() == pytest.approx(without.to_json())
+    assert valid_dims(padded(values, None)[1]) == 4
+
+
+def test_the_standard_error_of_sounds_is_that_of_a_ratio() -> None:
+    """Against the spread of the ratio itself, over many data sets drawn anew."""
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn() -> tuple[list[float], list[int]]:
+        lengths = torch.randint(1, 5, (200,), generator=generator)
+        noise = torch.randn(200, generator=generator)
+        # long windows cost more, so that a mean of v / n or of v alone would spread otherwise
+        return (-(5 * lengths + 1 + noise)).tolist(), lengths.tolist()
+
+    scores = [likelihood(*padded(*drawn())).marginal for _ in range(300)]
+    bits = [score.bits_per_dim for score in scores if score and score.bits_per_dim is not None]
+    claimed = [score.bits_standard_error for score in scores if score and score.bits_standard_error]
+    assert len(bits) == len(claimed) == 300
+    # 300 draws tell a deviation to within 4 %; both errors that one could make are off by far more
+    assert statistics.fmean(claimed) == pytest.approx(statistics.stdev(bits), rel=0.15)
+    plain = statistics.fmean(
+        statistics.stdev(drawn()[0]) / math.sqrt(200) / (2.5 * math.log(2)) for _ in range(20)
+    )
+    assert plain > 3 * statistics.fmean(claimed)
+
+
+def test_one_window_has_no_spread_and_an_infinite_one_is_counted() -> None:
+    alone = likelihood(*padded([-3.0], [2])).marginal
+    assert alone is not None
+    assert alone.bits_per_dim == pytest.approx(1.5 / math.log(2))
+    assert math.isnan(alone.standard_error)
+    lost = likelihood(*padded([-3.0, -math.inf], [2, 4])).marginal
+    assert lost is not None
+    assert (lost.non_finite, lost.nats) == (1, math.inf)
+
+
+def test_a_limit_takes_the_lengths_too() -> None:
+    lengths = [1 + i % 4 for i in range(200)]
+    model, data = padded([-float(n) for n in lengths], lengths)
+    score = likelihood(model, data, limit=37).marginal
+    assert score is not None
+    assert score.bits_per_dim == pytest.approx(1 / math.log(2))
+    chosen = permutation(200)[:37].tolist()
+    assert score.dims == pytest.approx(statistics.fmean(lengths[i] for i in chosen))
+
+
+def test_bits_of_a_mean_take_the_valid_dims() -> None:
+    assert bits_per_dim(6.0, SOUNDS, 3.0) == pytest.approx(2 / math.log(2))
+    assert bits_per_dim(6.0, SOUNDS) == pytest.approx(1.5 / math.log(2))
 
 
 # ---- conditional models -------------------------------------------------------------------------

@@ -51,6 +51,7 @@ def test_budgets_are_read(text: str, amount: float, unit: str) -> None:
         "1_000s", "1,000s", "0x10s", "٣s", "½s", "1e400s", "-1e400s", "1e400steps", "1e307h",
         "0s", "0m", "0steps", "-0s", "-5s", "-3steps", "-1epochs", "1e-400s",
         "1.5steps", "0.999steps", "1e-1steps", "5s\n6s", "ſ", "5ſ", "90s;", "9" * 400 + "s",
+        "1e300steps", f"{2**63}steps", "\x1b[2Js", "90\x00s",
     ],
 )  # fmt: skip
 def test_other_texts_are_refused(text: str) -> None:
@@ -122,16 +123,17 @@ def test_a_written_budget_is_read_as_itself(budget: Budget) -> None:
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("batch", [0, -1]),
-        ("accumulate", [0, -3]),
+        ("batch", [0, -1, 64.5, "64", True, None, math.nan, 2**63]),
+        ("accumulate", [0, -3, 1.0, [1], 10**30]),
         ("lr", [0.0, -1e-3, math.nan, math.inf]),
         ("betas", [(0.9, 1.0), (-0.1, 0.9), (0.9,), (0.9, 0.9, 0.9), (math.nan, 0.9), ()]),
         ("weight_decay", [-1e-4, math.nan, math.inf]),
-        ("warmup", [-1]),
+        ("warmup", [-1, 0.5, math.inf, 2**63]),
         ("schedule", ["linear", "", "Cosine"]),
         ("clip", [-1.0, math.nan, math.inf]),
         ("ema", [1.0, -0.1, math.nan]),
-        ("seed", [-1, 2**63]),
+        ("seed", [-1, 2**63, 0.0, "0", False]),
+        ("device", [5, None]),
         ("precision", ["16", "bf-16", "64"]),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -153,3 +155,113 @@ def test_curves_without_a_point_or_with_a_ragged_column_are_refused() -> None:
         plot.curves({"a": {"s": [1.0], "v": [None]}}, x="s", y="v")
     with pytest.raises(UsageError, match="'a': 2 values of 's', 1 of 'v'"):
         plot.curves({"a": {"s": [1.0, 2.0], "v": [1.0]}}, x="s", y="v")
+
+
+# ---- waves, points, histograms ------------------------------------------------------------------
+
+
+def lines(figure: Any) -> list[list[np.ndarray[Any, Any]]]:
+    """The curves of each pair of axes as (x, y) arrays, row by row."""
+    return [[np.stack(line.get_data()) for line in axes.get_lines()] for axes in figure.axes]
+
+
+def test_waves_keep_every_sample_and_its_time() -> None:
+    sounds = torch.rand(5, 400, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    drawn = lines(plot.waves(sounds, 8000, columns=2))
+    assert [len(column) for column in drawn] == [3, 2]
+    for i, sound in enumerate(sounds):
+        time, height = drawn[i % 2][i // 2]
+        assert time == pytest.approx(np.arange(400) / 8)  # milliseconds
+        assert height + 2 * (i // 2) == pytest.approx(sound.numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("samples", "words", "end"), [(4000, "time, ms", 500), (8000, "time, s", 1)]
+)
+def test_the_axis_of_time_has_its_unit(samples: int, words: str, end: float) -> None:
+    (axes,) = plot.waves(torch.zeros(1, samples), 8000).axes
+    assert axes.get_xlabel() == words
+    assert axes.get_xlim() == (0, end)
+
+
+def test_waves_of_one_figure_share_one_scale() -> None:
+    loud, quiet = plot.waves(torch.tensor([[1.0, -1.0], [0.01, 0.0]]), 2, columns=2).axes
+    assert loud.get_ylim() == quiet.get_ylim() == (-1, 1)
+
+
+@pytest.mark.parametrize(("n", "columns"), [(1, 1), (8, 1), (9, 2), (20, 3), (64, 4), (100, 4)])
+def test_many_waves_have_several_columns(n: int, columns: int) -> None:
+    drawn = lines(plot.waves(torch.zeros(n, 3), 3))
+    assert len(drawn) == columns
+    assert sum(map(len, drawn)) == n
+
+
+def test_points_are_drawn_where_they_are_on_one_scale() -> None:
+    points = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([5, 1])
+    figure = plot.scatter(points, ("a $", "b"))
+    (axes,) = figure.axes
+    assert lines(figure)[0][0] == pytest.approx(points.T.numpy())
+    assert axes.get_aspect() == 1
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("a $", "b")
+    assert plot.scatter(points).axes[0].get_xlabel() == ""
+
+
+def test_histograms_count_every_value_of_each_column() -> None:
+    values = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    axes = plot.histograms(values, ["height", "weight"]).axes
+    assert [each.get_title(loc="left") for each in axes] == ["height", "weight", "column 2"]
+    for column, each in enumerate(axes):
+        bars = each.patches
+        assert sum(bar.get_height() for bar in bars) == 500
+        low, high = bars[0].get_x(), bars[-1].get_x() + bars[-1].get_width()
+        assert (low, high) == pytest.approx(
+            (float(values[:, column].min()), float(values[:, column].max()))
+        )
+
+
+def test_of_many_columns_some_are_drawn_and_it_says_so() -> None:
+    figure = plot.histograms(torch.zeros(3, 30))
+    assert len(figure.axes) == 24
+    assert figure.get_suptitle() == "the first 24 of 30 columns"
+    assert plot.histograms(torch.zeros(3, 24)).get_suptitle() == ""
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (lambda: plot.waves(torch.zeros(3), 8), r"sounds \(N, T\)"),
+        (lambda: plot.waves(torch.zeros(0, 3), 8), "at least one"),
+        (lambda: plot.waves(torch.zeros(2, 3, dtype=torch.uint8), 8), "uint8"),
+        (lambda: plot.waves(torch.full((2, 3), math.nan), 8), "6 values that are not"),
+        (lambda: plot.waves(torch.full((2, 3), 1.1), 8), "1.1"),
+        (lambda: plot.waves(torch.full((2, 3), -1.1), 8), "-1.1"),
+        (lambda: plot.waves(torch.zeros(2, 3), 0), "rate"),
+        (lambda: plot.waves(torch.zeros(2, 3), 8, columns=0), "columns"),
+        (lambda: plot.waves(torch.zeros(801, 3), 8, columns=1), "at most 400 rows"),
+        (lambda: plot.scatter(torch.zeros(5, 3)), r"\(N, 2\)"),
+        (lambda: plot.scatter(torch.zeros(2)), r"\(N, 2\)"),
+        (lambda: plot.scatter(torch.tensor([[0, math.inf]])), "finite"),
+        (lambda: plot.histograms(torch.zeros(5)), r"\(N, D\)"),
+        (lambda: plot.histograms(torch.tensor([[math.nan]])), "finite"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(draw: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        draw()
+
+
+def test_figures_become_png_whatever_the_script_of_the_names() -> None:
+    draws: list[Callable[[], Any]] = [
+        lambda: plot.waves(torch.zeros(9, 30), 8),
+        lambda: plot.scatter(torch.arange(8.0).reshape(4, 2), ("模型", "b")),
+        lambda: plot.histograms(torch.arange(40.0).reshape(8, 5), ["模型"]),
+        lambda: plot.histograms(torch.zeros(1, 1)),
+    ]
+    for draw in draws:
+        content = plot.png(draw())
+        assert content == plot.png(draw())
+        with Image.open(io.BytesIO(content)) as image:
+            assert image.format == "PNG"
+            assert min(image.size) > 100
+            darkest, brightest = image.convert("L").getextrema()
+            assert darkest < 150 < brightest == 255

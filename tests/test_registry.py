@@ -197,13 +197,18 @@ def test_values_take_their_keywords_type(
 @pytest.mark.parametrize(
     ("key", "values"),
     [
-        ("number", ["64.5", 64.5, "many", "", True, None, [5], "nan", float("inf"), float("nan")]),
-        ("rate", ["half", True, None, "nan", float("nan"), [0.5], "1,5"]),
+        ("number", ["64.5", 64.5, "many", "", True, None, [5], "nan", float("inf"), float("nan"),
+                    2**63, -(2**63), str(2**63), "9" * 5000, 1e30, "1e400"]),
+        ("rate", ["half", True, None, "nan", float("nan"), [0.5], "1,5", "1e400", "-1e400", "inf",
+                  float("inf"), -float("inf"), 10**400]),
         ("deep", ["yes", "1", 1, 0, None, ""]),
         ("word", [5, None, True, ["a"]]),
         ("mode", ["three", "One", "", None, 1]),
         ("size", ["3", 3, "one", None]),
-        ("widths", ["a,b", "5;6", "5.5,6", [5, None], [[6]], "1e999", "NaN", None, "true", "{}"]),
+        ("widths", ["a,b", "5;6", "5.5,6", [5, None], [[6]], "1e999", "NaN", None, "true", "{}",
+                    "[5", "5]", "((5))", "[[5]]", "(5]", "[" * 5000, "1," + "[" * 5000,
+                    "1," + "[" * 5000 + "]" * 5000, "5,,"]),
+        ("rates", ["1e400", "1,-1e400", "NaN", "Infinity", [float("inf")]]),
         ("limit", ["nothing", 1.5, "1.5"]),
     ],
 )  # fmt: skip
@@ -314,6 +319,52 @@ def test_weights_of_another_shape_do_not_fit(tmp_path: Path) -> None:
             registry.load(tmp_path / name)
         assert "\n" not in str(caught.value)
         assert "decoder.0.weight" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path, value: float) -> None:
+    model = small_vae(tmp_path / "m")
+    model.state_dict()["decoder.0.weight"][0, 1] = value
+    registry.save(model, tmp_path / "broken", "vae")
+    with pytest.raises(
+        CheckpointError, match=r"broken does not fit vae: .*decoder\.0\.weight has NaN or infinite"
+    ):
+        registry.load(tmp_path / "broken")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64, torch.complex64])
+def test_weights_of_another_kind_are_refused_by_name(tmp_path: Path, dtype: torch.dtype) -> None:
+    small_vae(tmp_path / "m")
+    state = read_folder(tmp_path / "m")
+    state["weights"]["decoder.0.bias"] = state["weights"]["decoder.0.bias"].to(dtype)
+    write_folder(tmp_path / "other", state)
+    with pytest.raises(CheckpointError, match=rf"decoder\.0\.bias is of {dtype}, expected"):
+        registry.load(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("model", None), ("model", []), ("model", {}), ("model", {"model": 5}),
+        ("spec", None), ("spec", {}), ("spec", []), ("spec", {"event_shape": 5, "levels": 2}),
+        ("spec", {"event_shape": [1, 4.5, 4], "levels": 2}),
+        ("spec", {"event_shape": [1, 4, 4], "levels": -1}),
+        ("spec", {"event_shape": [1, 4, 4], "levels": 2, "odd": 1}),
+        ("spec", {"event_shape": [1, 4, 4], "levels": "2"}),
+        ("keywords", []), ("keywords", [["latent", 2]]), ("keywords", 5), ("keywords", {"odd": 1}),
+        ("keywords", {"latent": "two"}), ("keywords", {"latent": 10**400}),
+        ("weights", None), ("weights", []), ("weights", {}), ("weights", 5),
+        ("weights", {"decoder.0.bias": 5}),
+    ],
+)  # fmt: skip
+def test_a_forged_model_is_refused(tmp_path: Path, place: str, value: Any) -> None:
+    small_vae(tmp_path / "m")
+    state = read_folder(tmp_path / "m")
+    (state["model"] if place in ("spec", "keywords") else state)[place] = value
+    write_folder(tmp_path / "forged", state)
+    with pytest.raises(CheckpointError, match="forged") as caught:
+        registry.load(tmp_path / "forged")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:

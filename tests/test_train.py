@@ -21,6 +21,7 @@ from simulacra.errors import DivergedError, UsageError
 from simulacra.fitting import fit
 from simulacra.models.mixture.gmm import GMM
 from simulacra.options import Budget, Options
+from simulacra.players import finite
 from simulacra.progress import Plan
 from simulacra.randomness import seeded
 from simulacra.spec import DataSpec
@@ -190,7 +191,7 @@ def test_accumulated_batches_are_one_large_batch(digits: Dataset) -> None:
 def test_a_gradient_is_clipped_for_each_player(digits: Dataset) -> None:
     made = training("gan", digits, steps=1, clip=1e-3 / 64)
     norms: dict[str, float] = {}
-    for turn, optimizer in made.optimizers.items():
+    for turn, optimizer in made.players.optimizers.items():
         step = optimizer.step
 
         def spy(*args: Any, turn: str = turn, step: Any = step, **kwargs: Any) -> Any:
@@ -262,7 +263,7 @@ def test_a_bad_step_is_skipped_and_counted(digits: Dataset, gradient_only: bool)
         before = made.model.logits.detach().clone()
     assert made.progress.skipped == 2
     assert made.progress.rollbacks == 0
-    assert made.finite()
+    assert finite(made.model)
     assert record.step == 20
 
 
@@ -301,9 +302,9 @@ def test_weights_that_are_no_numbers_are_never_good(digits: Dataset) -> None:
             spoilt = True
             with torch.no_grad():
                 made.model.logits[0, 0, 0, 0] = math.inf
-        assert not (record.validated and not made.finite())
+        assert not (record.validated and not finite(made.model))
     assert spoilt
-    assert made.finite()
+    assert finite(made.model)
 
 
 @pytest.mark.parametrize(
@@ -375,7 +376,7 @@ def test_optimisers_get_the_options_and_the_halved_rate(digits: Dataset) -> None
                     schedule="constant")  # fmt: skip
     made.progress.lr_scale = 0.5
     next(iter(made))
-    for optimizer in made.optimizers.values():
+    for optimizer in made.players.optimizers.values():
         (group,) = optimizer.param_groups
         assert group["lr"] == pytest.approx(0.005)
         assert tuple(group["betas"]) == (0.3, 0.8)
@@ -428,7 +429,7 @@ def test_sweeps_out_of_the_numbers_roll_back(digits: Dataset) -> None:
     skipped = [next(steps) for _ in range(3)][-1]
     assert skipped.skipped == 3
     assert made.progress.rollbacks == 1
-    assert made.finite()
+    assert finite(made.model)
 
 
 @pytest.mark.parametrize(

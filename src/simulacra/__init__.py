@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simulacra.data.catalogue import load as load_data
     from simulacra.evaluate.likelihood import likelihood
+    from simulacra.export import export_onnx
     from simulacra.fitting import fit
+    from simulacra.hub import from_pretrained, push_to_hub
     from simulacra.options import Budget, Options
     from simulacra.registry import build, find
     from simulacra.run import Run
@@ -27,14 +29,18 @@ _PLACES = {
     "Training": ("simulacra.train", "Training"),
     "build": ("simulacra.registry", "build"),
     "fit": ("simulacra.fitting", "fit"),
+    "export_onnx": ("simulacra.export", "export_onnx"),
     "find": ("simulacra.registry", "find"),
+    "from_pretrained": ("simulacra.hub", "from_pretrained"),
     "likelihood": ("simulacra.evaluate.likelihood", "likelihood"),
     "load_data": ("simulacra.data.catalogue", "load"),
+    "push_to_hub": ("simulacra.hub", "push_to_hub"),
 }
 
 __all__ = [
     "Budget", "DataSpec", "Options", "Run", "Training",
-    "build", "find", "fit", "likelihood", "load_data",
+    "build", "export_onnx", "find", "fit", "from_pretrained", "likelihood", "load_data",
+    "push_to_hub",
 ]  # fmt: skip
 
 

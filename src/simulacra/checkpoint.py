@@ -7,12 +7,16 @@ runs no code.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
+import re
 import secrets
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,9 @@ FORMAT = 1
 PARTIAL = ".partial-"
 """How the name begins of a folder that is not written to its end."""
 
+_LONGEST_RECORD = 16 << 20
+"""Bytes; a manifest or `run.json` has some thousands."""
+
 
 def write_folder(folder: Path, state: dict[str, Any]) -> None:
     """Write a folder whole, or leave things as they were.
@@ -41,9 +48,9 @@ def write_folder(folder: Path, state: dict[str, Any]) -> None:
         CheckpointError: If the folder exists.
         ResourceError: If the disk is full.
     """
-    if folder.exists():
-        raise CheckpointError(f"{folder} exists already")
     try:
+        if folder.exists():
+            raise CheckpointError(f"{folder} exists already")
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = folder.parent / f"{PARTIAL}{folder.name}-{secrets.token_hex(4)}"
         partial.mkdir()
@@ -76,39 +83,68 @@ def read_folder(folder: Path, *names: str) -> dict[str, Any]:
     Raises:
         CheckpointError: If the folder is not complete or was altered; it says which file.
     """
-    manifest = _manifest(folder)
-    wanted = names or tuple(Path(n).stem for n in manifest["files"] if n.endswith(".json"))
+    files = _manifest(folder)
+    wanted = names or tuple(Path(n).stem for n in files if n.endswith(".json"))
     state = {}
     for name in wanted:
-        record = _verified(folder, f"{name}.json", manifest)
+        path = folder / f"{name}.json"
+        record = _parsed(_verified(path, files), path)
         tensors: dict[str, Tensor] = {}
-        if f"{name}.safetensors" in manifest["files"]:
+        if f"{name}.safetensors" in files:
+            path = folder / f"{name}.safetensors"
+            content = _verified(path, files)
             try:
-                tensors = load_tensors(_verified(folder, f"{name}.safetensors", manifest))
-            except SafetensorError as error:
-                raise CheckpointError(f"{folder / name}.safetensors is broken: {error}") from error
-        state[name] = _attach(json.loads(record), tensors)
+                tensors = load_tensors(content)
+            except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+                raise CheckpointError(f"{path} is broken: {error}") from error
+        try:
+            state[name] = _attach(record, tensors)
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
+            # whole by their checksums, and yet not what `write_folder` writes
+            raise CheckpointError(f"{path} does not hold what {name}.json refers to") from error
     return state
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 (any JSON value)
+    """The value of a JSON file of a run, which anybody may have edited.
+
+    Raises:
+        CheckpointError: If it cannot be read, is too long for a record or nested too deep, names
+            a key twice, or has a number that is none: NaN, Infinity, 1e400.
+    """
+    try:
+        content = _content(path, _LONGEST_RECORD)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    return _parsed(content, path, finite=True)
 
 
 def write_json(path: Path, record: Any) -> None:  # noqa: ANN401 (any JSON value)
     """Replace a JSON file at once."""
-    write_bytes(path, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    # a path may hold bytes that are no text; the backslash form of those is JSON's own
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file at once: whoever reads it sees the old or the new content, whole.
 
     Raises:
-        ResourceError: If the disk is full.
+        ResourceError: If the disk is full or the place forbidden.
     """
     partial = path.with_name(f".{path.name}-partial")
     try:
-        partial.write_bytes(content)
-        _sync(partial)
-        partial.replace(path)
+        try:
+            # what a killed process left, or a link that leads elsewhere
+            partial.unlink(missing_ok=True)
+            partial.write_bytes(content)
+            _sync(partial)
+            partial.replace(path)
+            _sync(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise _explained(error, path) from error
 
 
@@ -133,37 +169,97 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _content(path: Path, at_most: int) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        OSError: If it is no file of its own, or longer: a link may lead anywhere, and a pipe
+            would be waited for.
+    """
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a link, a folder or a device, not a file")
+    if found.st_size > max(0, at_most):
+        raise OSError(errno.EFBIG, f"it has {found.st_size} bytes, expected at most {at_most}")
+    with path.open("rb") as file:
+        return file.read(found.st_size)
+
+
+def _parsed(content: bytes, path: Path, *, finite: bool = False) -> Any:  # noqa: ANN401
+    """A JSON value that is not trusted; NaN and Infinity are let through unless `finite`."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        version = manifest["format"]
-        if not isinstance(manifest["files"], dict):
-            raise TypeError("files is no table")
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} is no complete checkpoint: no {MANIFEST}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / MANIFEST} cannot be read: {error}") from error
-    if version != FORMAT:
-        raise CheckpointError(
-            f"{folder} has format {version}, this simulacra reads {FORMAT}: use the version that "
-            "wrote it"
+        return json.loads(
+            content,
+            object_pairs_hook=_unique,
+            parse_float=_number,
+            parse_constant=_number if finite else None,
         )
-    for name in manifest["files"]:
-        if not (folder / name).is_file():
+    except RecursionError as error:
+        raise CheckpointError(f"{path} cannot be read: it is nested too deep") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A table of which no entry hides another."""
+    table: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in table:
+            raise ValueError(f"{name!r} is in it twice")
+        table[name] = value
+    return table
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return number
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What a checkpoint's manifest says of its files, all of which are there.
+
+    Raises:
+        CheckpointError: If it says nothing sound, or is of another format.
+    """
+    path = folder / MANIFEST
+    if not os.path.lexists(path) and folder.is_dir():
+        raise CheckpointError(f"{folder} is no complete checkpoint: no {MANIFEST}")
+    manifest = read_json(path)
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or not files:
+        raise CheckpointError(f"{path} cannot be read: it lists no files")
+    version = manifest.get("format")
+    if type(version) is not int or version != FORMAT:
+        newer = isinstance(version, int) and version > FORMAT
+        raise CheckpointError(
+            f"{path} has format {version}, this simulacra reads {FORMAT}: "
+            + ("it is newer, update simulacra" if newer else "use the version that wrote it")
+        )
+    for name in files:
+        # never a file of another folder
+        if not re.fullmatch(r"[\w-]+\.(json|safetensors)", name):
+            raise CheckpointError(f"{path} names {name!r}, which is no file of a checkpoint")
+        if not os.path.lexists(folder / name):
             raise CheckpointError(f"{folder / name} is missing")
-    return dict(manifest)
+    return files
 
 
-def _verified(folder: Path, name: str, manifest: dict[str, Any]) -> bytes:
-    path, entry = folder / name, manifest["files"].get(name)
+def _verified(path: Path, files: dict[str, Any]) -> bytes:
+    """A file's bytes, which are those that the manifest describes."""
+    entry = files.get(path.name)
     if not isinstance(entry, dict):
-        raise CheckpointError(f"{folder} holds no {name}")
+        raise CheckpointError(f"{path.parent} holds no {path.name}")
+    size = entry.get("bytes")
+    if type(size) is not int:
+        raise CheckpointError(f"{path.parent / MANIFEST} does not say how long {path.name} is")
     try:
-        if path.stat().st_size != entry.get("bytes"):
-            raise CheckpointError(f"{path} was cut: expected {entry.get('bytes')} bytes")
-        content = path.read_bytes()
+        content = _content(path, size)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) != size:
+        raise CheckpointError(f"{path} was cut: expected {size} bytes, got {len(content)}")
     if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
         raise CheckpointError(f"{path} was altered: its checksum is not the manifest's")
     return content
@@ -171,6 +267,7 @@ def _verified(folder: Path, name: str, manifest: dict[str, Any]) -> bytes:
 
 _TENSOR = "$tensor"
 _PAIRS = "$pairs"
+_MARKS = ({_TENSOR}, {_PAIRS})
 
 
 def _detach(value: Any, tensors: dict[str, Tensor], path: str) -> Any:  # noqa: ANN401
@@ -183,7 +280,8 @@ def _detach(value: Any, tensors: dict[str, Tensor], path: str) -> Any:  # noqa: 
     if isinstance(value, dict):
         parts = {k: _detach(v, tensors, _below(path, k)) for k, v in value.items()}
         # optimisers number their parameters, and JSON has no integer keys
-        return parts if all(isinstance(k, str) for k in parts) else {_PAIRS: list(parts.items())}
+        plain = all(isinstance(k, str) for k in parts) and parts.keys() not in _MARKS
+        return parts if plain else {_PAIRS: list(parts.items())}
     if isinstance(value, (list, tuple)):
         return [_detach(v, tensors, _below(path, i)) for i, v in enumerate(value)]
     return value

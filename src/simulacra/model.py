@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from simulacra.errors import UsageError
 from simulacra.nn.context import ContextKind
 from simulacra.spec import DataSpec
 
@@ -85,12 +86,45 @@ class Swept(Model):
         """How many free numbers the sweeps estimate."""
 
     @abstractmethod
-    def update(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, float]:
-        """One sweep over all training observations.
+    def statistics(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
+        """What a sweep has to know of some observations, as sums over them.
+
+        Args:
+            x: Observations `(N, *event_shape)`; N may be 0.
+            context: One row for each observation.
+        """
+
+    @abstractmethod
+    def maximise(self, *sums: Tensor) -> dict[str, float]:
+        """The end of a sweep, from the statistics of all observations added up.
 
         Returns:
             `loss` as before the sweep, and `converged` as 1.0 once another sweep is not worth it.
         """
+
+    @torch.no_grad()
+    def update(
+        self,
+        batches: Iterable[tuple[Tensor, Tensor | None]],
+        *,
+        everybodys: Callable[[Tensor], Tensor] = lambda sums: sums,
+    ) -> dict[str, float]:
+        """One sweep over all training observations; returns what `maximise` does.
+
+        Args:
+            batches: Observations and their context.
+            everybodys: Adds up sums over the processes that sweep together.
+
+        Raises:
+            UsageError: If there are no batches.
+        """
+        parts = (self.statistics(x, context) for x, context in batches)
+        sums = next(parts, None)
+        if sums is None:
+            raise UsageError("a sweep needs at least one batch")
+        for part in parts:
+            sums = tuple(a + b for a, b in zip(sums, part, strict=True))
+        return self.maximise(*map(everybodys, sums))
 
 
 class Sampling(Model):

@@ -31,6 +31,8 @@ class Budget:
             )
         if self.unit == "steps" and self.amount != int(self.amount):
             raise UsageError(f"a number of steps is whole, got {self.amount:g}")
+        if self.unit == "steps" and self.amount >= 2**63:
+            raise UsageError(f"a number of steps is below 2^63, got {self.amount:g}")
 
     @classmethod
     def parse(cls, text: str) -> Budget:
@@ -59,7 +61,8 @@ class Options:
 
     Args:
         batch: Observations in one batch.
-        accumulate: Batches whose gradients are added up before a player moves.
+        accumulate: Batches whose gradients are averaged before a player moves; processes that
+            train together share them out.
         lr: Learning rate of AdamW after the warm-up.
         betas: AdamW's decay rates of the gradient's first and second moments.
         weight_decay: AdamW's decay of the weights.
@@ -89,18 +92,22 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse values that no training can have."""
+        for name in ("batch", "accumulate", "warmup", "seed"):
+            if type(getattr(self, name)) is not int:
+                raise UsageError(f"{name} is a whole number, got {getattr(self, name)!r}")
         betas_kept = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         rules = {
-            "batch": (self.batch >= 1, "at least 1"),
-            "accumulate": (self.accumulate >= 1, "at least 1"),
+            "batch": (1 <= self.batch < 2**63, "at least 1 and below 2^63"),
+            "accumulate": (1 <= self.accumulate < 2**63, "at least 1 and below 2^63"),
             "lr": (0 < self.lr < math.inf, "positive and finite"),
             "betas": (betas_kept, "two numbers in [0, 1)"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0 and finite"),
-            "warmup": (self.warmup >= 0, "at least 0"),
+            "warmup": (0 <= self.warmup < 2**63, "at least 0 and below 2^63"),
             "schedule": (self.schedule in ("cosine", "constant"), "cosine or constant"),
             "clip": (0 <= self.clip < math.inf, "at least 0 and finite"),
             "ema": (0 <= self.ema < 1, "in [0, 1)"),
-            "seed": (0 <= self.seed < 2**63, "at least 0"),
+            "seed": (0 <= self.seed < 2**63, "at least 0 and below 2^63"),
+            "device": (isinstance(self.device, str), "auto, cpu, cuda or mps"),
             "precision": (self.precision in ("32", "bf16"), "32 or bf16"),
         }
         for name, (kept, expected) in rules.items():

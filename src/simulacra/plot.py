@@ -1,4 +1,4 @@
-"""Pictures for people: grids of samples and learning curves, as bytes and never on a screen."""
+"""Pictures for people: grids, waves, points and curves, as bytes and never on a screen."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from simulacra.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TILE = 48  # pixels that a tile's longer side comes near to; whole scales give about 35 to 71
 GAP = 128  # mid grey: told apart from black and from white pictures
@@ -79,10 +80,15 @@ def grid(
     return Image.fromarray((canvas[..., 0] if channels == 1 else canvas).numpy())
 
 
-def png(image: Image.Image) -> bytes:
-    """The picture as the bytes of a PNG file."""
+def png(picture: Image.Image | Figure) -> bytes:
+    """The picture, of pixels or drawn, as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    if isinstance(picture, Image.Image):
+        picture.save(buffer, "PNG", optimize=True)
+        return buffer.getvalue()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn for it
+        picture.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -99,6 +105,127 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def waves(sounds: Tensor, rate: int, *, columns: int | None = None) -> Figure:
+    """Waveforms row by row, all on one scale of time and of amplitude.
+
+    Args:
+        sounds: Amplitudes in [−1, 1], `(N, T)`; each is drawn on a line of its own.
+        rate: Samples a second.
+        columns: Waveforms in a row; by default one for each eight, four at most.
+
+    Raises:
+        UsageError: If shape, kind of number, range or an option is not as above.
+    """
+    sounds = _finite(sounds, 2, "waves", "sounds (N, T)")
+    if float(sounds.abs().max()) > 1 + 1e-4:
+        raise UsageError(
+            f"waves needs amplitudes in [-1, 1], got {float(sounds.min()):g} … "
+            f"{float(sounds.max()):g}"
+        )
+    n, samples = sounds.shape
+    columns = min(4, math.ceil(n / 8)) if columns is None else min(columns, n)
+    if rate < 1 or columns < 1:
+        raise UsageError(f"waves needs rate ≥ 1, columns ≥ 1, got {rate} and {columns}")
+    rows = math.ceil(n / columns)
+    if rows > 400:  # matplotlib's largest picture is not much longer
+        raise UsageError(f"waves takes at most 400 rows, got {rows}: pass fewer sounds")
+    scale, unit = (1, "s") if samples >= rate else (1000, "ms")
+    time = torch.arange(samples).double() * scale / rate
+    figure, places = _axes(1, columns, (min(8.0, 14 / columns) * columns, 0.7 + 0.55 * rows))
+    for column, axes in enumerate(places):
+        for row, sound in enumerate(sounds[column::columns]):
+            axes.plot(time.numpy(), (sound - 2 * row).numpy(), color=PALETTE[0], linewidth=0.6)
+        # one band of ±1 to a sound, so that loud ones touch and none overlap
+        axes.set_ylim(1 - 2 * rows, 1)
+        axes.set_xlim(0, samples * scale / rate)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(f"time, {unit}", color=QUIET, fontsize=9)
+    return figure
+
+
+def scatter(points: Tensor, names: Sequence[str] = ()) -> Figure:
+    """Points of a plane, both axes on one scale.
+
+    Args:
+        points: Finite numbers `(N, 2)`.
+        names: Of the two axes.
+
+    Raises:
+        UsageError: If the points are not as above.
+    """
+    points = _finite(points, 2, "scatter", "points (N, 2)")
+    if points.shape[1] != 2:
+        raise UsageError(f"scatter needs points (N, 2), got {tuple(points.shape)}")
+    figure, (axes,) = _axes(1, 1, (5.2, 5.2))
+    # the more points, the fainter each, so that density can be seen
+    opacity = max(0.15, min(1.0, 30 / math.sqrt(len(points))))
+    across, up = points.T.numpy()
+    axes.plot(across, up, "o", color=PALETTE[0], markersize=3, alpha=opacity, markeredgewidth=0)
+    axes.set_aspect("equal", adjustable="datalim")
+    if names:
+        axes.set_xlabel(names[0], color=QUIET, fontsize=9, parse_math=False)
+        axes.set_ylabel(names[1], color=QUIET, fontsize=9, parse_math=False)
+    return figure
+
+
+def histograms(values: Tensor, names: Sequence[str] = ()) -> Figure:
+    """How often each column takes its values: a histogram of each, the first 24 columns at most.
+
+    Args:
+        values: Finite numbers `(N, D)`.
+        names: Of the columns; their numbers otherwise.
+
+    Raises:
+        UsageError: If the values are not as above.
+    """
+    values = _finite(values, 2, "histograms", "values (N, D)")
+    shown = min(values.shape[1], 24)
+    columns = min(4, shown)
+    rows = math.ceil(shown / columns)
+    figure, places = _axes(rows, columns, (max(5.2, 2.8 * columns), 0.6 + 2 * rows))
+    for i, axes in enumerate(places):
+        if i >= shown:
+            axes.remove()
+            continue
+        axes.hist(values[:, i].numpy(), bins=min(40, math.isqrt(len(values)) + 1), color=PALETTE[0])
+        name = names[i] if i < len(names) else f"column {i}"
+        axes.set_title(name, loc="left", color=QUIET, fontsize=9.5, parse_math=False)
+    if shown < values.shape[1]:
+        figure.suptitle(f"the first {shown} of {values.shape[1]} columns", color=QUIET, fontsize=9)
+    return figure
+
+
+def _finite(values: Tensor, axes: int, what: str, wanted: str) -> Tensor:
+    """Floats as doubles on the CPU.
+
+    Raises:
+        UsageError: If the shape is another, nothing is there, or a number is not finite.
+    """
+    if values.ndim != axes or values.numel() == 0 or not values.is_floating_point():
+        raise UsageError(
+            f"{what} needs floats, {wanted}, at least one, got {values.dtype} {tuple(values.shape)}"
+        )
+    values = values.detach().cpu().double()
+    if not bool(values.isfinite().all()):
+        count = int((~values.isfinite()).sum())
+        raise UsageError(f"{what} needs finite numbers, got {count} values that are not")
+    return values
+
+
+def _axes(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A figure of so many inches with plain axes, row by row."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in places:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(QUIET)
+        axes.tick_params(colors=QUIET, labelsize=8)
+    return figure, places
 
 
 def curves(

@@ -232,14 +232,36 @@ def load(folder: Path, *, code: str | None = None) -> Model:
     from simulacra.spec import DataSpec
 
     state = read_folder(folder, "model", "weights")
-    name = allowed_name(state["model"]["model"], code)
-    spec = DataSpec.from_json(state["model"]["spec"])
+    what = state["model"]
+    if not isinstance(what, dict) or not isinstance(what.get("model"), str):
+        raise CheckpointError(f"{folder} does not say of which model it is")
+    name = allowed_name(what["model"], code)
     try:
-        model = build(name, spec, state["model"]["keywords"])
-        model.load_state_dict(state["weights"])
-    except (RuntimeError, UsageError) as error:
+        model = build(name, DataSpec.from_json(what["spec"]), what["keywords"])
+        _fill(model, state["weights"])
+    except (RuntimeError, UsageError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if "allocate memory" in str(error):
+            raise
         raise CheckpointError(f"{folder} does not fit {name}: {_one_line(error)}") from error
     return model.eval()
+
+
+def _fill(model: Model, weights: dict[str, Any]) -> None:
+    """Put weights that were read into a model.
+
+    Raises:
+        ValueError: If one is of another kind of number than the model's, or is none.
+        RuntimeError: If they are not those of the model.
+    """
+    for name, own in model.state_dict().items():
+        weight = weights.get(name)
+        if weight is None:
+            continue  # which torch says better
+        if weight.dtype != own.dtype:
+            raise ValueError(f"its weight {name} is of {weight.dtype}, expected {own.dtype}")
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise ValueError(f"its weight {name} has NaN or infinite values")
+    model.load_state_dict(weights)
 
 
 def allowed_name(recorded: str, code: str | None) -> str:
@@ -274,7 +296,7 @@ def _convert(value: Any, annotation: Any, what: str) -> Any:  # noqa: ANN401 (an
     for kind in options or (annotation,):
         try:
             return _as_kind(value, kind)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             continue
     if get_origin(annotation) is Literal:
         names = [str(choice) for choice in get_args(annotation)]
@@ -296,7 +318,9 @@ def _as_kind(value: Any, kind: Any) -> Any:  # noqa: ANN401 (one return a type)
     if get_origin(kind) is tuple:
         item = get_args(kind)[0]
         if text:
-            value = json.loads(f"[{value.strip('()[], ')}]")
+            value = value.strip()
+            bare = value[1:-1] if value[:1] + value[-1:] in ("()", "[]") else value
+            value = json.loads(f"[{bare.strip().removesuffix(',')}]")
         elif isinstance(value, (int, float)):
             value = [value]
         return tuple(_as_kind(part, item) for part in value)
@@ -312,7 +336,8 @@ def _as_kind(value: Any, kind: Any) -> Any:  # noqa: ANN401 (one return a type)
         if kind is int and isinstance(value, float) and value != int(value):
             raise ValueError
         number = kind(value)
-        if math.isnan(number):
+        # beyond, torch has no integers, and JSON no floats
+        if not (abs(number) < 2**63 if kind is int else math.isfinite(number)):
             raise ValueError
         return number
     if kind is str and text:

@@ -15,14 +15,17 @@ from typing import Any
 
 import torch
 
-from simulacra import plot, registry
+from simulacra import processes, registry
 from simulacra.checkpoint import PARTIAL, read_folder, write_folder, write_json
 from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
+from simulacra.engine import together
 from simulacra.errors import CheckpointError, DataError, ResourceError, UsageError, nearest
-from simulacra.metrics import METRICS, Metrics, read_metrics
-from simulacra.model import Model, Sampling
+from simulacra.journal import Journal
+from simulacra.metrics import METRICS, read_metrics
+from simulacra.model import Model
 from simulacra.options import Budget, Options
+from simulacra.players import finite
 from simulacra.progress import Plan, Record
 from simulacra.randomness import seeded
 from simulacra.spec import DataSpec
@@ -30,9 +33,7 @@ from simulacra.train import Training
 
 RECORD = "run.json"
 FORMAT = 1
-ROWS = 200
-"""How many rows of metrics a training writes, about."""
-_BUILD, _SAMPLES = -3, -4  # keys of random streams, beside those of `train`
+_BUILD = -3  # key of a random stream, beside those of `train`
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Run:
         Raises:
             UsageError: If the folder exists and is not empty, or the model refuses.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        if taken and processes.first():
             raise UsageError(f"{folder} exists already: choose another --out, or resume it")
         built = registry.build(model, data.spec, keywords)
         record = {
@@ -102,12 +104,13 @@ class Run:
             "threads": torch.get_num_threads(),
             "versions": versions(),
         }
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ResourceError(f"cannot make the folder {folder}: {error.strerror}") from error
         run = cls(folder, record)
-        run._write_record()
+        if processes.first():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ResourceError(f"cannot make the folder {folder}: {error.strerror}") from error
+            run._write_record()
         return run
 
     @classmethod
@@ -226,6 +229,8 @@ class Run:
         return registry.load(folder, code=code)
 
     def _save(self, training: Training) -> None:
+        if not processes.first():
+            return
         name = str(training.progress.step)
         folder = self.folder / "checkpoints" / name
         for left in folder.parent.glob(f"{PARTIAL}*"):
@@ -249,6 +254,7 @@ class Run:
         on_start: Callable[[Training, list[str]], None] = lambda *_: None,
         on_record: Callable[[Record], None] = lambda _: None,
         should_stop: Callable[[], bool] = lambda: False,
+        tensorboard: bool = False,
     ) -> Outcome:
         """Train to the end of the plan, from the newest sound checkpoint if there is one.
 
@@ -259,9 +265,12 @@ class Run:
             on_record: Told every step.
             should_stop: Asked after every step; when true, the step is saved and this returns.
 
+            tensorboard: Whether to write files for TensorBoard too.
+
         Raises:
             DataError: If the data are not those of the run.
             DivergedError: See `Training`.
+            ResourceError: If another process of the training was lost.
         """
         self._check(data)
         options = self.options
@@ -274,55 +283,55 @@ class Run:
             raise CheckpointError(
                 f"{self.folder / RECORD} is not of the model that it names: {error}"
             ) from error
-        training = Training(model, data.train, data.validation, options)
-        broken: list[str] = []
-        if self.plan is None or not self.checkpoints():
-            training.plan = self.plan or training.set_plan(Budget.parse(self.record["budget"]))
-            self._note(training.plan)
-            self._save(training)
-        else:
-            _, state, broken = self.newest("training")
-            try:
-                training.load_state_dict(state["training"])
-            except (RuntimeError, ValueError, KeyError, TypeError) as error:
-                raise CheckpointError(
-                    f"the checkpoints of {self.folder} are not of the model that its record says: "
-                    f"{type(error).__name__}"
-                ) from error
-            self._note(training.plan)
-        on_start(training, broken)
-        with Metrics(self.folder / METRICS, training.progress.step) as metrics:
-            every = max(1, training.plan.steps // ROWS)
-            quarter = max(1, training.plan.steps // 4)
-            done = training.progress.step // quarter
-            for record in training:
-                stopped = should_stop()
-                metrics.add(record, write=record.validated or record.step % every == 0)
-                if (record.validated or stopped) and training.finite():
-                    self._save(training)
-                    self._note(training.plan)
-                if record.validated and record.step // quarter > done:
-                    done = record.step // quarter
-                    self._draw(training)
-                on_record(record)
-                if stopped:
-                    break
+        with together():
+            training = Training(model, data.train, data.validation, options)
+            broken = self._go_to_newest(training)
+            on_start(training, broken)
+            journal = (
+                Journal(self.folder, training, tensorboard=tensorboard)
+                if processes.first()
+                else None
+            )
+            with journal or contextlib.nullcontext():
+                for record in training:
+                    stopped = training.any_process(should_stop())
+                    if journal is not None:
+                        # before the checkpoint: a row is never missing, at most done again
+                        journal.add(record)
+                    if (record.validated or stopped) and finite(training.model):
+                        self._save(training)
+                        self._note(training.plan)
+                    on_record(record)
+                    if stopped:
+                        break
         progress = training.progress
         finished = progress.converged or progress.step >= training.plan.steps
         return Outcome(finished, progress.step, progress.seconds, progress.skipped, progress.best)
 
-    def _draw(self, training: Training) -> None:
-        """A picture of what the model draws now."""
-        model = training.averaged
-        if not isinstance(model, Sampling) or not self.spec.is_image or model.context != "none":
-            return
-        training_mode = model.training
-        with seeded(training.options.seed, _SAMPLES):
-            pictures = self.spec.to_float(model.eval().sample(16).cpu())
-        model.train(training_mode)
-        folder = self.folder / "samples"
-        folder.mkdir(exist_ok=True)
-        plot.save(plot.grid(pictures), folder / f"{training.progress.step:08d}.png")
+    def _go_to_newest(self, training: Training) -> list[str]:
+        """Put a training where the run is; what is wrong with newer checkpoints.
+
+        The first process looks, and tells the others: they need not see its folder.
+        """
+        found: tuple[dict[str, Any] | None, list[str]] = (None, [])
+        if processes.first() and self.plan is not None and self.checkpoints():
+            _, state, broken = self.newest("training")
+            found = (state["training"], broken)
+        newest, broken = training.fabric.broadcast(found)
+        if newest is None:
+            training.plan = self.plan or training.set_plan(Budget.parse(self.record["budget"]))
+            self._note(training.plan)
+            self._save(training)
+            return broken
+        try:
+            training.load_state_dict(newest)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"the checkpoints of {self.folder} are not of the model that its record says: "
+                f"{type(error).__name__}"
+            ) from error
+        self._note(training.plan)
+        return broken
 
     def _note(self, plan: Plan) -> None:
         if self.plan != plan:
@@ -330,6 +339,8 @@ class Run:
             self._write_record()
 
     def _write_record(self) -> None:
+        if not processes.first():
+            return
         write_json(self.folder / RECORD, self.record)
 
 

@@ -1,10 +1,8 @@
 """`Training`: one loop for every family, iterated for records of its steps.
 
 It shows nothing and writes nothing. All that is random in a step comes from (seed, step), so the
-state that `state_dict` returns is enough to go on bit for bit.
-
-The file is longer than most: counting a budget and meeting non-finite numbers stand beside the
-loop, since both undo its steps.
+state that `state_dict` returns is enough to go on bit for bit. Several processes iterate in step:
+whatever one of them decides by, all of them know.
 """
 
 from __future__ import annotations
@@ -13,23 +11,24 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from simulacra.checkpoint import detached_copy
 from simulacra.data.dataset import Observations
 from simulacra.data.splits import permutation
-from simulacra.engine import make_fabric
-from simulacra.errors import DivergedError
+from simulacra.engine import follow_first, make_fabric
+from simulacra.errors import DivergedError, UsageError
 from simulacra.model import Likelihood, Model, Swept
 from simulacra.options import Budget, Options
+from simulacra.players import Batch, Players, finite
 from simulacra.progress import Plan, Progress, Record
 from simulacra.randomness import seeded
 
+_T = TypeVar("_T")
 VALIDATIONS = 20
 """How often a training validates, at most."""
 VALIDATION_SHARE = 0.1
@@ -55,12 +54,15 @@ class Training:
         # a part of it is looked at, and its order may be by class
         few = permutation(len(validation))[:VALIDATION_SIZE]
         self.train, self.validation = train, validation.take(few)
-        self.fabric = make_fabric(options)
         self.model = model.train()
         self.turns = model.turns
-        # an order of players that does not depend on hashing
-        self.players = tuple(dict.fromkeys(self.turns))
-        self.optimizers: dict[str, Optimizer] = {}
+        self.fabric = make_fabric(options, game=len(set(model.turns)) > 1)
+        if options.accumulate % self.fabric.world_size:
+            raise UsageError(
+                f"accumulate is shared out among processes: {options.accumulate} batches are not "
+                f"for {self.fabric.world_size}; start another number of processes, or make the "
+                "run with another --accumulate"
+            )
         self.batch = min(options.batch, len(train))
         self.progress = Progress()
         self.plan = Plan(0, 0)
@@ -70,16 +72,14 @@ class Training:
         with seeded(options.seed, _PREPARE):
             few = torch.randperm(len(train))[:_PREPARE_SIZE]
             model.prepare(*self._place(train.batch(few)))
+        follow_first(self.fabric, model)
         self.progress.seconds = time.perf_counter() - begun
         self.average: AveragedModel | None = None
+        self.players: Players | None = None
         if not isinstance(model, Swept):
             self.average = AveragedModel(model, multi_avg_fn=self._average_parameters)
             self.average.module.eval()
-            optimizers = [self._optimizer(model.player(player)) for player in self.players]
-            wrapped, *optimizers = self.fabric.setup(model, *optimizers)
-            self.optimizers = dict(zip(self.players, optimizers, strict=True))
-            wrapped.mark_forward_method("loss")
-            self.wrapped = wrapped
+            self.players = Players(model, options, self.fabric)
         self._good = self.state_dict()
 
     # ---- length --------------------------------------------------------------------------------
@@ -116,8 +116,8 @@ class Training:
             begun = time.perf_counter()
             self._step()
             self.progress.step += 1
-            times.append(time.perf_counter() - begun)
-            if time.perf_counter() - start > 0.2 * seconds:
+            times.append(self._of_first(time.perf_counter() - begun))
+            if self._of_first(time.perf_counter() - start) > 0.2 * seconds:
                 break
         begun = time.perf_counter()
         self._validate(_FEW)
@@ -131,7 +131,7 @@ class Training:
         size = int(min(len(self.validation), VALIDATION_SIZE, max(_FEW, affordable / 10)))
         count = int(min(VALIDATIONS, max(1, affordable / size)))
         steps = max(1, int((left - count * size * each) * len(usual) / sum(usual)))
-        return Plan(steps, math.ceil(steps / count), size, seconds)
+        return self._of_first(Plan(steps, math.ceil(steps / count), size, seconds))
 
     # ---- the loop ------------------------------------------------------------------------------
 
@@ -164,7 +164,10 @@ class Training:
         due = progress.step > 0 and progress.step % self.plan.validate_every == 0
         # a skipped step left the weights as they were, so the last one is validated all the same
         validated = (due and progress.streak == 0) or last
-        if validated and not self.finite():
+        if validated:
+            # buffers that a loss changes are each process's own till here
+            follow_first(self.fabric, self.model, self.averaged)
+        if validated and not finite(self.model):
             # a finite loss can still have moved the weights out of the numbers
             self._roll_back()
             progress, validated = self.progress, False
@@ -174,6 +177,7 @@ class Training:
             progress.best, progress.best_step = value, progress.step
         progress.seconds += time.perf_counter() - begun
         if validated:
+            progress.seconds = self._of_first(progress.seconds)
             if self.plan.seconds is not None and 4 * progress.step >= self.plan.steps and not last:
                 self.plan = self.plan.recounted(progress.step, progress.seconds)
             self._good = self.state_dict()
@@ -184,27 +188,23 @@ class Training:
 
     def _step(self) -> dict[str, float]:
         """One cycle of turns, or one sweep; its scalars, or nothing if it was skipped."""
-        with seeded(self.options.seed, self.progress.step):
-            if isinstance(self.model, Swept):
+        step = self.progress.step
+        if isinstance(self.model, Swept):
+            with seeded(self.options.seed, step):
                 return self._sweep(self.model)
-            losses: dict[str, float] = {}
-            lr = self.options.lr_at(self.progress.step, self.plan.steps) * self.progress.lr_scale
-            for number, turn in enumerate(self.turns):
-                scalars = self._turn(number, turn, lr)
-                if not all(map(math.isfinite, scalars.values())):
-                    return {}
-                prefix = f"{turn}/" if len(self.turns) > 1 else ""
-                losses |= {prefix + name: value for name, value in scalars.items()}
-            assert self.average is not None
+        assert self.players is not None
+        assert self.average is not None
+        lr = self.options.lr_at(step, self.plan.steps) * self.progress.lr_scale
+        losses = self.players.step(step, lr, lambda position: self._place(self._draw(position)))
+        if losses:
             self.average.update_parameters(self.model)
             self.progress.average_updates += 1
-            return losses
+        return losses
 
     def _sweep(self, model: Swept) -> dict[str, float]:
         """One sweep; its scalars, or nothing if it left the numbers."""
-        batches = (self._place(batch) for batch in self.train.batches(_SWEEP_BATCH))
         try:
-            scalars = model.update(batches)
+            scalars = model.update(self._share_of_sweep(), everybodys=self._sum)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             # a covariance that is none any more
             return {}
@@ -214,46 +214,12 @@ class Training:
         self.progress.converged = converged
         return scalars
 
-    def _turn(self, number: int, turn: str, lr: float) -> dict[str, float]:
-        """One player's move; with a non-finite loss or gradient it stays where it is."""
-        optimizer, count = self.optimizers[turn], self.options.accumulate
-        # all players' gradients: the one before may have left some on this one
-        self.model.zero_grad()
-        totals: dict[str, float] = {}
-        for part in range(count):
-            position = (self.progress.step * len(self.turns) + number) * count + part
-            try:
-                # the engine casts in forward alone, unless the model is spread over processes
-                with self.fabric.autocast():
-                    scalars = self.wrapped.loss(*self._place(self._draw(position)), turn=turn)
-            except ValueError as error:
-                # torch's distributions refuse parameters that are not numbers
-                if self.finite() and "constraint" not in str(error):
-                    raise
-                return {"loss": math.nan}
-            self.fabric.backward(scalars["loss"] / count)
-            for name, value in scalars.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / count
-        norm = self.fabric.clip_gradients(
-            self.wrapped, optimizer, error_if_nonfinite=False,
-            # losses are sums over an observation's values, and so are their gradients
-            max_norm=self.options.clip * self.model.spec.dims or math.inf,
-        )  # fmt: skip
-        if norm is not None and not math.isfinite(float(norm)):
-            totals["gradient norm"] = float(norm)
-        if all(map(math.isfinite, totals.values())):
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            optimizer.step()
-        return totals
-
-    def finite(self) -> bool:
-        """Whether every weight is a number."""
-        return all(
-            bool(value.isfinite().all())
-            for value in self.model.state_dict().values()
-            if value.is_floating_point()
-        )
+    def _share_of_sweep(self) -> Iterator[Batch]:
+        """This process's rows of all batches."""
+        for start in range(0, len(self.train), _SWEEP_BATCH):
+            rows = torch.arange(start, min(start + _SWEEP_BATCH, len(self.train)))
+            mine = rows[self.fabric.global_rank :: self.fabric.world_size]
+            yield self._place(self.train.batch(mine))
 
     def _roll_back(self) -> None:
         """Go back to the last good state with half the learning rate, three times at most."""
@@ -277,18 +243,36 @@ class Training:
         if not isinstance(model, Likelihood):
             return None
         model.eval()
-        total, count = 0.0, 0
-        for x, context in self.validation.batches(_FEW):
-            x, context = self._place((x, context))
-            keep = min(len(x), limit - count)
-            told = None if context is None else context[:keep]
-            total -= float(model.log_likelihood(x[:keep], told).cpu().double().sum())
-            count += keep
-            if count >= limit:
-                break
+        sums = torch.zeros(2, dtype=torch.float64)
+        for start in range(0, min(limit, len(self.validation)), _FEW):
+            if start // _FEW % self.fabric.world_size != self.fabric.global_rank:
+                continue
+            rows = torch.arange(start, min(start + _FEW, limit, len(self.validation)))
+            x, context = self._place(self.validation.batch(rows))
+            values = model.log_likelihood(x, context).cpu().double()
+            sums -= torch.tensor([float(values.sum()), -len(rows)], dtype=torch.float64)
         if isinstance(model, Swept):
             model.train()
+        total, count = self._sum(sums).tolist()
         return total / count
+
+    # ---- processes -----------------------------------------------------------------------------
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """A tensor of sums, over all processes."""
+        if self.fabric.world_size == 1:
+            return values
+        total = self.fabric.all_reduce(values.to(self.fabric.device), reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total.to(values.device)
+
+    def _of_first(self, value: _T) -> _T:
+        """What the first process has: clocks differ, decisions must not."""
+        return value if self.fabric.world_size == 1 else self.fabric.broadcast(value)
+
+    def any_process(self, flag: bool) -> bool:
+        """Whether it is true in one of the processes; all of them have to ask."""
+        return bool(self._sum(torch.tensor(float(flag))))
 
     # ---- parts ---------------------------------------------------------------------------------
 
@@ -307,14 +291,7 @@ class Training:
         decay = min(self.options.ema, (1 + count) / (10 + count))
         torch._foreach_lerp_(list(averages), list(parameters), 1 - decay)
 
-    def _optimizer(self, player: torch.nn.Module) -> AdamW:
-        options = self.options
-        return AdamW(
-            player.parameters(), lr=options.lr, betas=options.betas,
-            weight_decay=options.weight_decay, fused=self.fabric.device.type in ("cpu", "cuda"),
-        )  # fmt: skip
-
-    def _draw(self, position: int) -> tuple[Tensor, Tensor | None]:
+    def _draw(self, position: int) -> Batch:
         """The batch at a position of the endless stream of shuffled epochs."""
         epoch, number = divmod(position, len(self.train) // self.batch)
         if self._order is None or self._order[0] != epoch:
@@ -323,7 +300,7 @@ class Training:
         chosen = self._order[1][number * self.batch : (number + 1) * self.batch]
         return self.train.batch(chosen, epoch=epoch)
 
-    def _place(self, batch: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
+    def _place(self, batch: Batch) -> Batch:
         """The batch on the device, with the context that the model takes."""
         x, context = batch
         device = self.fabric.device
@@ -337,7 +314,7 @@ class Training:
         state = {
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            "optimizers": {} if self.players is None else self.players.state_dict(),
             "progress": asdict(self.progress),
             "plan": asdict(self.plan),
         }
@@ -350,8 +327,8 @@ class Training:
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        if self.players is not None:
+            self.players.load_state_dict(state["optimizers"])
         self.progress = Progress(**state["progress"])
         self.plan = Plan(**state["plan"])
         self._good = state

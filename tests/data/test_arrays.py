@@ -184,3 +184,54 @@ def test_what_is_no_data_set_is_refused(
     with pytest.raises(DataError, match=message) as caught:
         loaded(tmp_path, **arrays)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [">i2", "<i2", "<u8", ">i4", "|u1"])
+def test_the_order_of_bytes_and_axes_changes_nothing(
+    tmp_path: Path, dtype: str, order: Any
+) -> None:
+    x = pixels(40, 6, 5, 3)
+    plain, other = tmp_path / "plain", tmp_path / "other"
+    plain.mkdir()
+    other.mkdir()
+    # the first axis is not the last in memory either
+    expected = loaded(plain, levels=256, x=x.astype("<i2"))
+    came = loaded(other, levels=256, x=np.asarray(x.astype(dtype), order=order))
+    assert came.spec == expected.spec
+    assert torch.equal(everything(came), everything(expected))
+    assert came.fingerprint == expected.fingerprint
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f8", ">f8", "<f2", "float128"])
+def test_floats_of_any_kind_become_float32(tmp_path: Path, dtype: str) -> None:
+    if dtype == "float128" and not hasattr(np, "float128"):
+        pytest.skip("this machine has no floats of 128 bits")
+    x = np.arange(60).reshape(20, 3) / 4
+    came = loaded(tmp_path, x=np.asfortranarray(x.astype(dtype)))
+    assert everything(came).dtype == torch.float32
+    assert sorted(everything(came).flatten().tolist()) == sorted(x.flatten().tolist())
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(20, [("a", "u1"), ("b", "u1")]),
+        np.zeros((20, 4), "complex64"),
+        np.zeros((20, 4), "datetime64[s]"),
+        np.zeros((20, 4), "S3"),
+        np.zeros((20, 4), "V3"),
+        np.zeros((20, 4), "U0"),
+    ],
+    ids=lambda array: str(array.dtype),
+)
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_arrays_of_other_kinds_are_refused(tmp_path: Path, array: np.ndarray, name: str) -> None:
+    arrays = {"x": X, name: array}
+    with pytest.raises(DataError, match=r"should (hold numbers|be a plain array|have labels)"):
+        loaded(tmp_path, **arrays)
+
+
+def test_words_that_no_terminal_should_see_are_still_labels(tmp_path: Path) -> None:
+    words = np.array(["\x1b[2J", "a\nb"] * 10)
+    assert loaded(tmp_path, x=X, y=words).class_names == ("\x1b[2J", "a\nb")

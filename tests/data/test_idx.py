@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 import tracemalloc
 from pathlib import Path
@@ -39,6 +40,8 @@ def test_reads_what_was_written(tmp_path: Path, name: str) -> None:
         (idx_bytes(IMAGES)[:10], "ends within its header"),
         (idx_bytes(IMAGES)[:-1], "should hold 144 values .* only 143"),
         (idx_bytes(IMAGES) + b"x", "should hold 144 values .* got more"),
+        (b"\0\0\x08\3" + struct.pack(">3I", 0, 28, 28), "holds no values"),
+        (b"\0\0\x08\3" + struct.pack(">3I", 0, 2**32 - 1, 2**32 - 1), "holds no values"),
         (b"\0\0\x08\3" + struct.pack(">3I", 2**31, 28, 28) + bytes(99), "header claims"),
         (b"\0\0\x08\3" + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1), "header claims"),
     ],
@@ -68,6 +71,13 @@ def test_a_flipped_bit_in_the_pixels_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(packed)
     with pytest.raises(DataError, match="cannot be read"):
         read_idx(path, 3)
+
+
+@pytest.mark.parametrize("name", ["images.gz", "images"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=f"{name} should be a file"):
+        read_idx(tmp_path / name, 3)
 
 
 def test_a_bomb_is_unpacked_no_further_than_its_header_claims(tmp_path: Path) -> None:

@@ -76,28 +76,53 @@ def _exit_code(command: Callable[[], object], *, debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        message, caught = _lacking(error), error
-        code = ResourceError.exit_code if message else 1
-        message = message or (
-            f"{type(error).__name__}: {error} (a fault of simulacra: --debug shows where)"
-        )
+        caught = error
+        code, message = _lacking(error) or (
+            1, f"{type(error).__name__}: {error} (a fault of simulacra: --debug shows where)"
+        )  # fmt: skip
     else:
         return 0
     if debug:
         raise caught
-    terminal.fail(message)
+    terminal.fail(printable(message))
     return code
 
 
-def _lacking(error: Exception) -> str:
-    """What this machine lacks if that is the reason of an error, else nothing."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES):
-        return f"cannot use {error.filename or 'the output'}: {error.strerror}"
-    # torch has no class of its own for the memory of a CPU
+def printable(message: str) -> str:
+    """A message on one line that a terminal can show, and that does nothing else to it.
+
+    Names of files, arrays and keywords may hold what moves the cursor or turns the text around;
+    that is shown by its number.
+    """
+    line = " ".join(message.split())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line
+    )
+
+
+_LONGEST = 4000
+"""Characters of a message; more would bury what is wrong."""
+
+_NO_ROOM = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO,
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+)  # fmt: skip
+_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+# torch has no class of its own for the memory of a CPU, nor for sizes beyond all memory
+_NO_MEMORY = ("allocate memory", "Storage size calculation overflowed", "multiplication overflow")
+
+
+def _lacking(error: Exception) -> tuple[int, str] | None:
+    """Exit code and message if not we but the machine or a path is the reason of an error."""
+    if isinstance(error, OSError) and error.errno in (*_NO_ROOM, *_NO_PATH):
+        kind = ResourceError if error.errno in _NO_ROOM else UsageError
+        return kind.exit_code, f"cannot use {error.filename or 'the output'}: {error.strerror}"
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if full or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
-        return "memory ran out: use a smaller --batch or model"
-    return ""
+    if full or (isinstance(error, RuntimeError) and any(w in str(error) for w in _NO_MEMORY)):
+        return ResourceError.exit_code, "memory ran out: use a smaller --batch or model"
+    return None
 
 
 def _explained(error: CycloptsError) -> str:

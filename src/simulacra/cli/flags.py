@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from cyclopts import Parameter
 
 from simulacra.data.form import Form
-from simulacra.errors import UsageError
+from simulacra.errors import ResourceError, UsageError
 from simulacra.options import Options
 
 if TYPE_CHECKING:
@@ -137,6 +138,24 @@ def check_seed(seed: int) -> None:
     """
     if not 0 <= seed < 2**63:
         raise UsageError(f"--seed is at least 0 and below 2^63, got {seed}")
+
+
+def png_target(path: Path, option: str) -> Path:
+    """The PNG file that an option names, in a folder that is there.
+
+    Raises:
+        UsageError: If the name is that of another kind of file.
+        ResourceError: If its folder cannot be made or written to.
+    """
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{option} is a .png file, got {str(path)!r}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot make {path.parent}: {error.strerror}") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ResourceError(f"cannot write {path}: choose another {option}")
+    return path
 
 
 def new_folder(root: Path, name: str) -> Path:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from simulacra import registry
+from simulacra import processes, registry
 from simulacra.cli import terminal
 from simulacra.cli.flags import (
     RUNS,
@@ -47,10 +48,14 @@ def train(
     budget: Length = "60s",
     out: Path | None = None,
     set_: Set = [],  # noqa: B006 (read only)
+    tensorboard: bool = False,
     flags: DataFlags = DataFlags(),
     training: TrainingFlags = TrainingFlags(),
 ) -> None:
     """Train a model on data, into a run folder.
+
+    Started by torchrun (torchrun --nproc-per-node 2 -m simulacra train …), all processes train
+    one model together, each its share of the --accumulate batches of a step.
 
     Args:
         model: Its name (see: simulacra models), or my.py:MyModel.
@@ -58,6 +63,7 @@ def train(
         budget: How long: 90s, 5m, 2000steps or 10epochs.
         out: The run folder, which must not exist; runs/MODEL-DATA by default.
         set_: A keyword of the model (see: simulacra models MODEL); repeat it for more.
+        tensorboard: Write files for TensorBoard too, into RUN/tensorboard.
         flags: How the data are read.
         training: How to train.
     """
@@ -69,12 +75,16 @@ def train(
     found = load(source, flags)
     chosen = Options(**{**registry.preset(model), **given(training)})
     name = re.sub(r"[^\w.-]+", "-", f"{Path(model.partition(':')[0]).stem}-{found.name}")
-    make_fabric(chosen)  # a device that is not there, before there is a folder
-    folder = out if out is not None else new_folder(RUNS, name)
+    fabric = make_fabric(chosen)  # a device that is not there, before there is a folder
+    if fabric.world_size > 1 and "accumulate" not in given(training):
+        # a batch for each process
+        whole = math.ceil(chosen.accumulate / fabric.world_size) * fabric.world_size
+        chosen = replace(chosen, accumulate=whole)
+    folder = fabric.broadcast(out if out is not None else new_folder(RUNS, name))
     run = Run.create(
         folder, model=model, keywords=keywords, data=found, options=chosen, budget=length
     )
-    _go_on(run, found, code=model)
+    _go_on(run, found, code=model, tensorboard=tensorboard)
 
 
 def resume(
@@ -83,6 +93,7 @@ def resume(
     *,
     data_dir: Path | None = None,
     code: Code = None,
+    tensorboard: bool = False,
     json: Json = False,
 ) -> None:
     """Go on with a training, or a comparison, that was stopped.
@@ -91,6 +102,7 @@ def resume(
         run: A run's name below runs/, or the folder of a run or comparison.
         data_dir: Folder that holds the data's files, if it moved.
         code: file.py:Class of a model of your own.
+        tensorboard: Write files for TensorBoard too, into RUN/tensorboard.
         json: Print JSON, of a comparison.
     """
     from simulacra.compare import RECORD, recorded
@@ -98,6 +110,7 @@ def resume(
 
     folder = run_folder(run)
     if (folder / RECORD).is_file():
+        _alone()
         asked = recorded(folder)
         for name in asked["models"]:
             if registry.allowed_name(name, code) != name:
@@ -107,10 +120,11 @@ def resume(
         return
     opened = open_run(run)
     registry.allowed_name(opened.record["model"], code)
-    _go_on(opened, opened.dataset(str(data_dir) if data_dir else None), code=code)
+    found = opened.dataset(str(data_dir) if data_dir else None)
+    _go_on(opened, found, code=code, tensorboard=tensorboard)
 
 
-def _go_on(run: Run, found: Dataset, *, code: str | None) -> None:
+def _go_on(run: Run, found: Dataset, *, code: str | None, tensorboard: bool) -> None:
     name, folder = run.record["model"], shlex.quote(str(run.folder))
     own = "" if name in registry.MODELS else f" --code {shlex.quote(str(code))}"
     terminal.note(f"{name} on {found.name}, into {run.folder}")
@@ -130,6 +144,7 @@ def _go_on(run: Run, found: Dataset, *, code: str | None) -> None:
                 on_start=on_start,
                 on_record=lambda record: display.on_record(name, record),
                 should_stop=lambda: stop.number is not None,
+                tensorboard=tensorboard,
             )
         kind = display.kind[name]
         if not outcome.finished:
@@ -180,6 +195,7 @@ def compare(
             raise UsageError(f"compare takes --set MODEL.KEY=VALUE, got {assignment!r}")
         keywords.setdefault(model, {}).update(registry.parse_assignments([rest]))
     length = Budget.parse(budget)
+    _alone()
     check_positive(draws=draws)
     if not names:
         raise UsageError(f"--models names no model, got {models!r}: write --models gmm,vae")
@@ -191,6 +207,14 @@ def compare(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists already: choose another --out, or resume it")
     _compare(found, folder, names, length, given(training), keywords, draws, json=json)
+
+
+def _alone() -> None:
+    if processes.count() > 1:
+        raise UsageError(
+            "compare trains its models one after another in one process: start it without "
+            "torchrun, or train them with `torchrun … -m simulacra train`"
+        )
 
 
 def _compare(

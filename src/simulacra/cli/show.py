@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from simulacra import registry
 from simulacra.cli import terminal
-from simulacra.cli.flags import DataFlags, Json, load
+from simulacra.cli.flags import DataFlags, Json, load, png_target
+from simulacra.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+    from simulacra.data.dataset import Dataset
 
 
 def models(name: str | None = None, /, *, json: Json = False) -> None:
@@ -69,18 +77,23 @@ def data(
     /,
     *,
     flags: DataFlags = DataFlags(),
+    look: Path | None = None,
     json: Json = False,
 ) -> None:
     """List the data sets, or describe one.
 
     Args:
-        name: A data set, or a path to a folder of pictures, an .npy or an .npz.
+        name: A data set, a path to a folder of pictures or sounds or to an .npy, .npz, .csv, .tsv
+            or .parquet file, or hf:NAME.
         flags: How it is read.
+        look: A PNG file to draw training observations into, as a model will see them.
         json: Print JSON.
     """
     from simulacra.data.catalogue import catalogue
 
     if name is None:
+        if look is not None:
+            raise UsageError("--look draws one data set: name it, as in simulacra data digits")
         rows = catalogue(flags.data_dir if flags else None)
         if json:
             terminal.print_json([vars(row) for row in rows])
@@ -103,19 +116,29 @@ def data(
             right=("levels", "classes", "train", "validation", "test"),
             words=("what it is",),
         )
-        terminal.note("also: any folder of pictures, any .npy or .npz")
+        terminal.note(
+            "also: any folder of pictures or sounds, any .npy, .npz, .csv, .tsv or .parquet file, "
+            "and hf:NAME of the Hugging Face hub"
+        )
         if any(row.missing for row in rows):
             terminal.note(
                 "not here: name the folder with their files by --data-dir or SIMULACRA_DATA;"
                 " simulacra data NAME says which files those are"
             )
         return
+    target = None if look is None else png_target(look, "--look")
     found = load(name, flags)
+    shortest = min(
+        (int(split.lengths.min()) for split in found.splits.values() if split.lengths is not None),
+        default=0,
+    )
     about = {
         "name": found.name,
         "description": found.description,
         "shape": list(found.spec.event_shape),
         "levels": found.spec.levels,
+        "samples a second": found.spec.rate or 0,
+        "samples of the shortest": shortest,
         "classes": found.spec.classes,
         "class names": list(found.class_names),
         "context vectors": found.spec.context_width,
@@ -132,7 +155,40 @@ def data(
             [{"": k, " ": _cell(v)} for k, v in about.items() if v not in ([], "", 0)],
             words=(" ",),
         )
+    if target is not None:
+        from simulacra import plot
+        from simulacra.checkpoint import write_bytes
 
+        picture, shown = _picture(found)
+        write_bytes(target, plot.png(picture))
+        terminal.note(f"{target}: {shown}")
+
+
+def _picture(dataset: Dataset) -> tuple[Image | Figure, str]:
+    """Some training observations drawn, and what they are in words."""
+    import torch
+
+    from simulacra import plot
+
+    spec, train = dataset.spec, dataset.train
+    drawn = spec.is_image or spec.rate is not None
+    count = min(len(train), _PICTURES if drawn else _POINTS)
+    x, _ = train.batch(torch.arange(count))
+    if spec.is_image:
+        return plot.grid(spec.to_float(x)), f"{count} training pictures, as a model sees them"
+    if spec.rate is not None:
+        return plot.waves(spec.to_float(x), spec.rate), f"{count} training sounds"
+    values = x.float()
+    if spec.dims == 2:
+        return plot.scatter(values), f"{count} training vectors"
+    return plot.histograms(values), f"how often {count} training vectors take their values"
+
+
+_PICTURES = 64
+"""How many pictures or sounds are drawn."""
+
+_POINTS = 5000
+"""How many vectors are drawn."""
 
 _NAMES = 12
 """How many class names are listed, before the last."""

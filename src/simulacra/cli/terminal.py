@@ -17,6 +17,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
+from simulacra import processes
+
 if TYPE_CHECKING:
     from simulacra.progress import Record
     from simulacra.train import Training
@@ -28,8 +30,9 @@ class _Console(Console):
         raise
 
 
-console = _Console()
-errors = Console(stderr=True)
+# of the processes of one training, the first one shows what all do
+console = _Console(quiet=not processes.first())
+errors = Console(stderr=True, quiet=not processes.first())
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 (any JSON value)
@@ -149,7 +152,9 @@ def note(text: str) -> None:
 
 def fail(message: str) -> None:
     """One line that says what was expected, what came, and what to do."""
-    errors.print(Text.assemble(("error: ", "bold red"), " ".join(message.split())), soft_wrap=True)
+    who = f"process {processes.rank()}: " if processes.count() > 1 else ""
+    line = Text.assemble(("error: ", "bold red"), who + " ".join(message.split()))
+    Console(stderr=True).print(line, soft_wrap=True)
 
 
 class TrainingDisplay:

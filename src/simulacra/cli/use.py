@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,13 +9,20 @@ from cyclopts import Parameter
 
 from simulacra.cli import terminal
 from simulacra.cli.flags import Code, Json, check_positive, check_seed, open_run
-from simulacra.errors import MissingCapability, ResourceError, UsageError
+from simulacra.cli.samples import read_vectors, target_of, write_samples, write_sounds
+from simulacra.errors import MissingCapability, UsageError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from simulacra.model import Model
     from simulacra.run import Run
+    from simulacra.spec import DataSpec
+
+Device = Annotated[
+    str, Parameter(help="auto, cpu, cuda or mps; auto takes a CUDA GPU where there is one.")
+]
 
 
 def evaluate(
@@ -26,6 +32,7 @@ def evaluate(
     draws: int = 64,
     limit: int | None = None,
     data_dir: Path | None = None,
+    device: Device = "auto",
     code: Code = None,
     json: Json = False,
 ) -> None:
@@ -36,17 +43,23 @@ def evaluate(
         draws: Importance draws of a bound on likelihood.
         limit: Look only at so many test observations.
         data_dir: Folder that holds the data's files, if it moved.
+        device: Where it is computed.
         code: file.py:Class of a model of your own.
         json: Print JSON.
     """
     from simulacra.compare import REPORT, assemble, write_report
     from simulacra.evaluate.report import table
     from simulacra.judge import judge, real_pictures
+    from simulacra.run import Run
 
     check_positive(draws=draws, limit=limit)
+    _device(device)
     opened = _opened(run)
     found = opened.dataset(str(data_dir) if data_dir else None)
-    entry, drawn = judge(opened, found, draws=draws, limit=limit, code=code)
+    options = opened.record["options"]
+    elsewhere = Run(opened.folder, opened.record | {"options": options | {"device": device}})
+    entry, drawn = judge(elsewhere, found, draws=draws, limit=limit, code=code)
+    entry["options"] = options  # those of the training, wherever it is judged
     results = assemble(found, [entry], options=opened.options, budget=opened.record["budget"])
     pictures = {f"{entry['model']}/{kind}": png for kind, png in drawn.items()}
     write_report(opened.folder, results, real_pictures(found) | pictures)
@@ -63,22 +76,27 @@ def sample(
     run: Path,
     /,
     *,
-    number: Annotated[int, Parameter(name=["--number", "-n"])] = 64,
+    number: Annotated[int | None, Parameter(name=["--number", "-n"])] = None,
     label: int | None = None,
+    context: Path | None = None,
     temperature: float = 1.0,
     seed: int = 0,
     out: Path | None = None,
+    device: Device = "auto",
     code: Code = None,
 ) -> None:
-    """Draw samples: a grid as PNG, and the raw levels as .npy beside it.
+    """Draw samples: a PNG to look at, a WAV of sounds, and the raw levels as .npy beside it.
 
     Args:
         run: A run's name below runs/, or its folder.
-        number: How many.
+        number: How many; 64 by default, or as many as there are context vectors.
         label: The class to draw of a model trained with --set context=label; all by default.
+        context: A .npy or .npz file of vectors (N, D), for a model trained with --set
+            context=vector: row i is for sample i.
         temperature: Below 1 for likelier samples, of autoregressive models; 1 samples the model.
-        seed: The same seed gives the same samples.
-        out: The PNG file; RUN/samples-SEED.png by default. The levels go beside it.
+        seed: The same seed gives the same samples on the same kind of device.
+        out: The PNG file; RUN/samples-SEED.png by default. The others go beside it.
+        device: Where it is computed.
         code: file.py:Class of a model of your own.
     """
     import torch
@@ -89,45 +107,51 @@ def sample(
 
     check_positive(number=number, temperature=temperature)
     check_seed(seed)
+    place = _device(device)
     opened = _opened(run)
     model = opened.model(code=code)
-    target = _target(out, opened.folder / f"samples-{seed}.png")
+    target = target_of(out, opened.folder / f"samples-{seed}.png")
     if not isinstance(model, Sampling):
         raise MissingCapability(f"{type(model).__name__} draws no samples")
-    context = _context(model, number, label)
+    number, told = _context(model, number, label, context)
+    told = None if told is None else told.to(place)
+    model = model.to(place)
     with seeded(seed), torch.no_grad():
         if temperature == 1.0:
-            x = model.sample(number, context)
+            x = model.sample(number, told)
         elif isinstance(model, Autoregressive):
-            *_, x = model.sample_steps(number, context, temperature=temperature)
+            *_, x = model.sample_steps(number, told, temperature=temperature)
         else:
             raise MissingCapability(f"{type(model).__name__} has no temperature: leave it at 1")
     in_turn = model.context == "label" and label is None and model.spec.classes <= _MOST_COLUMNS
-    _write_pictures(opened, target, x, columns=model.spec.classes if in_turn else None)
+    columns = model.spec.classes if in_turn else None
+    terminal.note(write_samples(opened.spec, target, x.cpu(), columns))
 
 
 def complete(
     run: Path,
     /,
     *,
-    hide: Literal["bottom", "top", "left", "right", "centre"] = "bottom",
+    hide: Literal["bottom", "top", "left", "right", "centre"] | None = None,
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 6,
     times: int = 4,
     seed: int = 0,
     out: Path | None = None,
     data_dir: Path | None = None,
+    device: Device = "auto",
     code: Code = None,
 ) -> None:
-    """Complete half-hidden validation pictures: rows of given | completions | truth.
+    """Complete half-hidden validation pictures or sounds: rows of given | completions | truth.
 
     Args:
         run: A run's name below runs/, or its folder.
-        hide: The part to hide and draw.
-        number: How many pictures.
+        hide: The part to hide and draw; the bottom of a picture, the right of a sound by default.
+        number: How many pictures or sounds.
         times: Completions of each.
-        seed: The same seed gives the same completions.
-        out: The PNG file; RUN/completions-HIDE.png by default.
+        seed: The same seed gives the same completions on the same kind of device.
+        out: The PNG file; RUN/completions-HIDE.png by default. The WAV of sounds goes beside it.
         data_dir: Folder that holds the data's files, if it moved.
+        device: Where it is computed.
         code: file.py:Class of a model of your own.
     """
     import torch
@@ -139,25 +163,38 @@ def complete(
 
     check_positive(number=number, times=times)
     check_seed(seed)
+    place = _device(device)
     opened = _opened(run)
-    model = opened.model(code=code)
-    target = _target(out, opened.folder / f"completions-{hide}.png")
-    observed = mask(opened.spec.event_shape, hide)
+    model = opened.model(code=code).to(place)
+    spec = opened.spec
+    hidden = hide or ("bottom" if spec.rate is None else "right")
+    target = target_of(out, opened.folder / f"completions-{hidden}.png")
+    observed = mask(spec.event_shape, hidden) if spec.rate is None else _heard(spec, hidden)
     found = opened.dataset(str(data_dir) if data_dir else None)
     x, context = found.validation.batch(torch.arange(min(number, len(found.validation))))
-    told = context if model.context != "none" else None
-    many = draw(model, x, observed, times=times, context=told, seed=seed)
-    to_float = found.spec.to_float
-    rows = strips(to_float(x), observed, to_float(many.flatten(0, 1)).unflatten(0, (len(x), times)))
-    write_bytes(target, plot.png(plot.grid(rows, columns=times + 2)))
+    told = context.to(place) if context is not None and model.context != "none" else None
+    many = draw(model, x.to(place), observed, times=times, context=told, seed=seed).cpu()
+    drawn = spec.to_float(many.flatten(0, 1)).unflatten(0, (len(x), times))
+    written = str(target)
+    if spec.rate is None:
+        rows = strips(spec.to_float(x), observed, drawn)
+        write_bytes(target, plot.png(plot.grid(rows, columns=times + 2)))
+    else:
+        truth = spec.to_float(x)
+        rows = torch.cat([(truth * observed)[:, None], drawn, truth[:, None]], 1).flatten(0, 1)
+        write_sounds(target, rows, spec.rate, columns=times + 2)
+        written += f" and {target.with_suffix('.wav')}"
     exactly = model.completes_exactly(observed)  # type: ignore[operator]
     kind = "drawn from the model's own conditional" if exactly else "approximate (~)"
     times_ = f"{times} completions" if times > 1 else "a completion"
-    terminal.note(f"{target}: {len(x)} rows of given | {times_}, {kind} | truth")
+    terminal.note(f"{written}: {len(x)} rows of given | {times_}, {kind} | truth")
 
 
 _MOST_COLUMNS = 16
 """With no more classes than these, each has a column of the samples."""
+
+_USUAL = 64
+"""Samples to draw."""
 
 
 def _opened(run: Path) -> Run:
@@ -168,62 +205,76 @@ def _opened(run: Path) -> Run:
     return opened
 
 
-def _target(out: Path | None, usual: Path) -> Path:
-    """The PNG file to write, in a folder that is there.
+def _device(name: str) -> torch.device:
+    """Where to compute.
 
     Raises:
-        UsageError: If the name is that of another kind of file.
-        ResourceError: If its folder cannot be made.
+        UsageError: If the machine lacks it.
     """
-    target = usual if out is None else out
-    if target.suffix.lower() != ".png":
-        raise UsageError(f"--out is a .png file, got {str(target)!r}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(f"cannot make {target.parent}: {error.strerror}") from error
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        raise ResourceError(f"cannot write {target}: choose another --out")
-    return target
+    from simulacra.engine import make_fabric
+    from simulacra.options import Options
+
+    return make_fabric(Options(device=name)).device
 
 
-def _context(model: Model, n: int, label: int | None) -> Tensor | None:
+def _heard(spec: DataSpec, hide: str) -> Tensor:
+    """Which samples of a sound `(T,)` are observed when a part of it is hidden.
+
+    Raises:
+        UsageError: If a sound has no such part.
+    """
     import torch
 
-    if model.context == "none":
-        if label is not None:
-            raise MissingCapability(
-                f"this {type(model).__name__} takes no label: train one with --set context=label"
-            )
-        return None
-    if model.context == "vector":
+    (samples,) = spec.event_shape
+    hidden = {
+        "left": slice(0, samples // 2),
+        "right": slice(samples // 2, None),
+        "centre": slice(samples // 4, samples - samples // 4),
+    }
+    if hide not in hidden:
+        raise UsageError(f"a sound has no {hide}: --hide {', '.join(hidden)}")
+    observed = torch.ones(samples, dtype=torch.bool)
+    observed[hidden[hide]] = False
+    return observed
+
+
+def _context(
+    model: Model, number: int | None, label: int | None, vectors: Path | None
+) -> tuple[int, Tensor | None]:
+    """How many samples to draw, and the context of each.
+
+    Raises:
+        MissingCapability: If the model takes no such context.
+        UsageError: If a label or the number of vectors is out of range, or vectors are missing.
+        DataError: If the vectors cannot be read.
+    """
+    import torch
+
+    name, spec = type(model).__name__, model.spec
+    if label is not None and model.context != "label":
+        raise MissingCapability(f"this {name} takes no label: train one with --set context=label")
+    if vectors is not None and model.context != "vector":
         raise MissingCapability(
-            f"this {type(model).__name__} needs context vectors, which sample cannot give yet"
+            f"this {name} takes no context vectors: train one with --set context=vector"
         )
+    if model.context == "vector":
+        if vectors is None:
+            raise UsageError(
+                f"this {name} needs context vectors: pass --context FILE, an .npy of floats "
+                f"(N, {spec.context_width})"
+            )
+        rows = read_vectors(vectors, spec.context_width)
+        number = len(rows) if number is None else number
+        if number > len(rows):
+            raise UsageError(
+                f"{vectors} has {len(rows)} rows: --number is at most that, got {number}"
+            )
+        return number, rows[:number]
+    number = _USUAL if number is None else number
+    if model.context == "none":
+        return number, None
     if label is None:
-        return torch.arange(n) % model.spec.classes
-    if not 0 <= label < model.spec.classes:
-        raise UsageError(f"--label goes from 0 to {model.spec.classes - 1}, got {label}")
-    return torch.full((n,), label)
-
-
-def _write_pictures(run: Run, target: Path, x: Tensor, columns: int | None) -> None:
-    """A grid as PNG where the data are pictures, and the raw values as .npy."""
-    import io
-
-    import numpy as np
-
-    from simulacra import plot
-    from simulacra.checkpoint import write_bytes
-
-    values, raw = x.cpu().numpy(), target.with_suffix(".npy")
-    if run.spec.levels is not None:
-        values = values.astype(np.uint8 if run.spec.levels <= 256 else np.int32)
-    buffer = io.BytesIO()
-    np.save(buffer, values, allow_pickle=False)
-    write_bytes(raw, buffer.getvalue())
-    if run.spec.is_image:
-        write_bytes(target, plot.png(plot.grid(run.spec.to_float(x.cpu()), columns=columns)))
-        terminal.note(f"{target} and {raw}: {len(x)} samples")
-    else:
-        terminal.note(f"{raw}: {len(x)} samples")
+        return number, torch.arange(number) % spec.classes
+    if not 0 <= label < spec.classes:
+        raise UsageError(f"--label goes from 0 to {spec.classes - 1}, got {label}")
+    return number, torch.full((number,), label)

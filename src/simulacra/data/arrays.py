@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from simulacra.data.contexts import continuous, read_contexts
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.form import MOST_LEVELS
-from simulacra.data.npy import NpzFile, read_npy
+from simulacra.data.npy import NpzFile, read_npy, some
 from simulacra.data.reform import smallest_dtype
 from simulacra.data.splits import ALIASES, FEWEST, arrange
 from simulacra.errors import DataError, UsageError
@@ -109,7 +109,7 @@ def _parts(path: Path) -> dict[str, _Part]:
         if not parts:
             raise DataError(
                 f"{path} should hold its observations under x, images, data or X, or train and "
-                f"test, got {', '.join(npz.names) or 'nothing'}: rename them"
+                f"test, got {some(npz.names)}: rename them"
             )
         return parts
 

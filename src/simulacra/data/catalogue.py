@@ -13,10 +13,13 @@ from simulacra.data.dataset import Dataset
 from simulacra.data.digits import DIGITS
 from simulacra.data.folder import load_folder
 from simulacra.data.form import Form, Kind
+from simulacra.data.fsdd import FSDD
 from simulacra.data.mnist import BINARIZED_MNIST, BINARIZED_MNIST_DYNAMIC, FASHION_MNIST, MNIST
 from simulacra.data.named import NamedSet
 from simulacra.data.olivetti import OLIVETTI_FACES
 from simulacra.data.reform import reform
+from simulacra.data.sprites import POKEMON_SPRITES
+from simulacra.data.toys import TOYS
 from simulacra.errors import DataError, UsageError, nearest
 
 NAMES: dict[str, NamedSet] = {
@@ -29,6 +32,9 @@ NAMES: dict[str, NamedSet] = {
         BINARIZED_MNIST_DYNAMIC,
         CIFAR10,
         OLIVETTI_FACES,
+        POKEMON_SPRITES,
+        FSDD,
+        *TOYS,
     )
 }
 """Data sets known by name."""
@@ -71,8 +77,12 @@ def load(source: str, *, data_dir: str | Path | None = None, **asked: Any) -> Da
     elif source.startswith(HUB):
         from simulacra.data.hub import load_hub
 
-        dataset, kind = load_hub(source.removeprefix(HUB), form)
-        form.check(kind, source)
+        place = source.removeprefix(HUB)
+        if place.startswith((".", "~")):
+            place = os.path.abspath(Path(place).expanduser())
+            source = HUB + place
+        dataset, kind = load_hub(place, form)
+        replace(form, limit=None).check(kind, source)
         dataset = _reformed(dataset, kind, form)
     else:
         path = _existing(source)
@@ -109,7 +119,9 @@ def _read(path: Path, form: Form) -> tuple[Dataset, Kind]:
         if form.labels is not None:
             raise UsageError(f"labels of {path.name} are its array y, not {form.labels!r}")
         dataset = load_arrays(path, None if form.colour == "palette" else form.levels)
-        return dataset, "pictures" if dataset.spec.is_image or dataset.spec.levels else "tables"
+        kind: Kind = "pictures" if dataset.spec.is_image or dataset.spec.levels else "tables"
+        form.check(kind, path.name)
+        return dataset, kind
     if suffix in (".csv", ".tsv", ".parquet"):
         from simulacra.data.tables import load_table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simulacra.errors import DataError
+from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.npy import NpzFile, read_npy, some
+from simulacra.data.splits import ALIASES, permutation
+from simulacra.errors import DataError, UsageError
 
 _MOST_SPARSE = 1000
 """Labels may leave gaps in their numbers up to here; beyond, they are not numbers of classes."""
@@ -87,3 +91,112 @@ def continuous(x: NDArray[Any], path: Path) -> Tensor:
             f"{path} has NaN or infinite values in {broken} of {len(x)} rows: repair or drop them"
         )
     return floats
+
+
+def with_contexts(dataset: Dataset, path: Path) -> Dataset:
+    """The data set with a vector of context beside each observation, in place of its labels.
+
+    Args:
+        dataset: Any.
+        path: An .npz with arrays `train`, `validation` and `test`, floats `(N, D)` row for row as
+            the splits are. Of data that came without all three splits, also one array in the
+            order of the source (an .npy, or an .npz with one), or `train` with what validation
+            was taken from and `test`. Words `run` and `hash` tell where the vectors come from.
+
+    Raises:
+        UsageError: If the name is that of another kind of file.
+        DataError: If there is no such file, or its vectors do not fit the observations.
+    """
+    if path.suffix.lower() not in (".npy", ".npz"):
+        raise UsageError(f"context is an .npy or .npz file, got {path.name!r}")
+    if not path.exists():
+        raise DataError(f"{path} does not exist: name the file of the context vectors")
+    given, told = ({"": read_npy(path)}, "") if path.suffix.lower() == ".npy" else _vectors(path)
+    for name, values in given.items():
+        if values.ndim != 2 or values.dtype.kind != "f" or not values.shape[1]:
+            raise DataError(
+                f"{path} should hold context as floats (N, D), got {values.dtype} {values.shape}"
+                + (f" for {name}" if name else "")
+            )
+    widths = {values.shape[1] for values in given.values()}
+    if len(widths) > 1:
+        raise DataError(f"{path} has context vectors of several widths, {sorted(widths)}")
+    rows = _rows(dataset, given, path)
+    notes = [f"context vectors from {path.name}{told}"]
+    if dataset.spec.classes:
+        notes.append("labels were replaced by context vectors")
+
+    def told_of(name: str, split: Observations) -> Observations:
+        return replace(split, context=continuous(rows[name], path))
+
+    return replace(
+        dataset,
+        spec=replace(dataset.spec, classes=0, context_width=widths.pop()),
+        class_names=(),
+        notes=(*dataset.notes, *notes),
+        train=told_of("train", dataset.train),
+        validation=told_of("validation", dataset.validation),
+        test=told_of("test", dataset.test),
+    )
+
+
+def _vectors(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
+    """The arrays of an .npz by split, or under "" if they are one; and where they come from."""
+    with NpzFile(path) as npz:
+        words = {
+            name: str(value)
+            for name in ("run", "hash")
+            if name in npz.names and (value := npz.read(name)).dtype.kind == "U"
+        }
+        told = "".join(f", {name} {word}" for name, word in words.items())
+        names = {
+            split: next((alias for alias in aliases if alias in npz.names), None)
+            for split, aliases in ALIASES.items()
+        }
+        ready = {split: npz.read(name) for split, name in names.items() if name is not None}
+        others = [name for name in npz.names if name not in words]
+        if not ready and len(others) == 1:
+            return {"": npz.read(others[0])}, told
+        if ready.keys() in ({"train", "test"}, ALIASES.keys()):
+            return ready, told
+        raise DataError(
+            f"{path} should hold context vectors train, validation and test, or one array, got "
+            f"{some(npz.names)}: rename them"
+        )
+
+
+def _rows(dataset: Dataset, given: dict[str, NDArray[Any]], path: Path) -> dict[str, NDArray[Any]]:
+    """The vectors of each split.
+
+    Raises:
+        DataError: If there are more or fewer than observations.
+    """
+    counts = dataset.counts
+    train, validation, test = counts.values()
+    total = train + validation + test
+    have = {name: len(values) for name, values in given.items()}
+    if have == counts:
+        return given
+    # windows were cut after the split: which of them a row belongs to, nobody knows
+    splittable = dataset.split_seed is not None and dataset.spec.rate is None
+    whole = (round(total / 5), round(total / 10)) == (test, validation)
+    if splittable and whole and have == {"": total}:
+        order = permutation(total, dataset.split_seed or 0).numpy()
+        values = given[""][order]
+        return {
+            "test": values[:test],
+            "validation": values[test : test + validation],
+            "train": values[test + validation :],
+        }
+    if splittable and not whole and have == {"train": train + validation, "test": test}:
+        order = permutation(train + validation, dataset.split_seed or 0).numpy()
+        values = given["train"][order]
+        return {
+            "validation": values[:validation], "train": values[validation:], "test": given["test"]
+        }  # fmt: skip
+    expected = f"train ({train}, D), validation ({validation}, D) and test ({test}, D)"
+    if splittable:
+        pieces = f"one array ({total}, D)" if whole else f"train ({train + validation}, D) and test"
+        expected += f", or {pieces} in the order of {dataset.name}"
+    got = ", ".join(f"{name} {values.shape}".strip() for name, values in given.items())
+    raise DataError(f"{path} should hold context vectors {expected}; got {got}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import lzma
 import os
+import stat
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from simulacra.errors import DataError, ResourceError
 
@@ -84,9 +86,36 @@ def read_at_most(stream: IO[bytes] | gzip.GzipFile, count: int) -> bytes:
     return b"".join(parts)
 
 
-def open_packed(path: Path) -> IO[bytes] | gzip.GzipFile:
-    """A file opened for reading, unpacked on the way if its name ends in .gz."""
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+def open_regular(path: Path) -> BinaryIO:
+    """A file opened for reading.
+
+    Raises:
+        DataError: If it is a pipe, which would be waited for, a device, which may have no end, or
+            a folder.
+        OSError: If it cannot be opened.
+    """
+    if stat.S_ISREG(path.stat().st_mode):
+        # a pipe that took the file's place in between is not waited for either
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return os.fdopen(handle, "rb")
+        os.close(handle)
+    raise DataError(f"{path} should be a file, got a folder, pipe or device: name another")
+
+
+@contextlib.contextmanager
+def open_packed(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """A file opened for reading, unpacked on the way if its name ends in .gz.
+
+    Raises:
+        DataError: As `open_regular`.
+    """
+    with open_regular(path) as file:
+        if path.suffix != ".gz":
+            yield file
+        else:
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                yield unpacked
 
 
 def unpack_xz(path: Path, at_most: int) -> bytes:
@@ -94,11 +123,15 @@ def unpack_xz(path: Path, at_most: int) -> bytes:
 
     Raises:
         DataError: If it is cut or corrupt, or asks for an absurd dictionary.
+        ResourceError: If the packed file alone would not fit into memory.
     """
     # xz -9 needs 65 MiB; the header of a hostile file may ask for gigabytes
     unpacker = lzma.LZMADecompressor(memlimit=256 << 20)
     try:
-        unpacked = unpacker.decompress(path.read_bytes(), max_length=at_most + 1)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            ensure_room(size, str(path))
+            unpacked = unpacker.decompress(read_at_most(file, size), max_length=at_most + 1)
     except FAULTS as fault:
         raise DataError(f"{path} cannot be unpacked ({fault}): get the file again") from fault
     if len(unpacked) <= at_most and not unpacker.eof:
@@ -116,12 +149,28 @@ def ensure_room(size: int, what: str) -> None:
     Raises:
         ResourceError: If there is less.
     """
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        memory = 16 << 30
+    memory = _memory()
     if size > memory // 2:
         raise ResourceError(
             f"{what} would take {size / 2**30:.1f} GiB of {memory / 2**30:.1f} GiB of memory: "
             "pass a smaller --side or fewer observations"
         )
+
+
+def _memory() -> int:
+    """Bytes of memory that this process may have, as far as the system tells."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        memory = 16 << 30
+    for limit in _CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            memory = min(memory, int(limit.read_text()))  # "max" is no number, and no limit
+    return memory
+
+
+_CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where Linux says how much memory a container may have, in cgroups of version 2 and 1."""

@@ -1,14 +1,13 @@
-"""Data sets from a folder of image files, its sub-folders being the classes."""
+"""Data sets from a folder of image files; classes by sub-folders, or by file names."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +15,13 @@ from numpy.typing import NDArray
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.files import ensure_room
-from simulacra.data.form import Colour, Form
-from simulacra.data.images import FAULTS, SUFFIXES, read_image
+from simulacra.data.form import Form
+from simulacra.data.images import FAULTS, SUFFIXES, Picture, look_up, read_picture
+from simulacra.data.listing import Listing, counted, list_files, shown
+from simulacra.data.listing import loops as _loops  # noqa: F401 (sounds take it from here)
+from simulacra.data.patterns import label_of
 from simulacra.data.splits import ALIASES, FEWEST, arrange
-from simulacra.errors import DataError
+from simulacra.errors import DataError, UsageError
 from simulacra.spec import DataSpec
 
 _TOLERATED = 0.01
@@ -27,7 +29,6 @@ _TOLERATED = 0.01
 
 _NAMED = 5
 """How many unreadable files an error names."""
-
 
 _SPLIT_NAMES = {alias: split for split, aliases in ALIASES.items() for alias in aliases}
 
@@ -44,79 +45,70 @@ def load_folder(folder: Path, form: Form = Form()) -> Dataset:
 
     If no image lies in the folder itself and at least two of its sub-folders hold some, these are
     the classes in alphabetical order. Sub-folders called `train` and `test` (and `validation`)
-    are ready splits, and the classes lie within them. Hidden files and folders are passed over.
+    are ready splits, and the classes lie within them. Hidden files and folders are passed over,
+    and so are links to folders that are read anyway.
+
+    Images are RGB if any file is, else grey. If all are stored with one and the same palette, they
+    stay its indices, unless a colour or a smooth resizing is asked for.
 
     Args:
         folder: The folder.
-        form: `side` and `colour` are met here, file by file; without a colour, the images are RGB
-            if any file is.
+        form: `side` and `colour` are met here, file by file, save that colours of a palette are
+            not counted or found; `labels` is a pattern of file names that replaces sub-folders.
 
     Raises:
-        DataError: If there are no images, more than one in a hundred cannot be read, or their
-            sizes differ while no side is given.
+        DataError: If there are no images, more than one in a hundred cannot be read, their sizes
+            differ while no side is given, or a name does not fit the pattern of labels.
+        UsageError: If that pattern is none, or gives every image the same label.
+        ResourceError: If they would not fit into memory.
     """
-    files = find_images(folder)
-    side, colour = form.side, form.colour
-    pixels, kept, broken = _read_all(folder, files, side, colour)
-    if len(broken) > _TOLERATED * len(files):
-        named = ", ".join(f"{name} ({fault.why})" for name, fault in broken[:_NAMED])
+    listing = list_files(folder, SUFFIXES)
+    place = shown(str(folder))
+    if not listing.files:
+        others = counted(listing.others, "other file") + " but no image"
+        raise DataError(
+            f"{place} holds {others if listing.others else 'no files'}: "
+            f"expected files that end in {' '.join(sorted(SUFFIXES))}"
+        )
+    pictures, broken = _read_all(folder, listing.files, form)
+    if len(broken) > _TOLERATED * len(listing.files):
+        named = ", ".join(f"{shown(name)} ({fault.why})" for name, fault in broken[:_NAMED])
         more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
         raise DataError(
-            f"{len(broken)} of {len(files)} images in {folder} cannot be read: {named}{more}: "
-            "repair or remove them"
+            f"{len(broken)} of {counted(len(listing.files), 'image')} in {place} cannot be read: "
+            f"{named}{more}: repair or remove them"
         )
-    if len(kept) < FEWEST:
-        raise DataError(f"{folder} holds {len(kept)} images, expected at least {FEWEST}: add more")
-    has_splits = _has_splits(files)
-    below = {file: _place(file, has_splits) for file in files}
-    classes = _classes([name for _, name in below.values()])
-    numbers = {name: number for number, name in enumerate(classes)}
-    x = _stack(pixels)
+    if len(pictures) < FEWEST:
+        raise DataError(
+            f"{place} holds {counted(len(pictures), 'image')}, expected at least {FEWEST}: add more"
+        )
+    has_splits = _has_splits(list(listing.files))
+    below = {file: _place(file, has_splits) for file in listing.files}
+    classes, label = _labels([path for _, path in below.values()], form.labels, place)
+    notes = list(_notes(listing, list(pictures.values()), below, classes, form))
+    if broken:
+        was = "was" if len(broken) == 1 else "were"
+        notes.insert(0, f"{counted(len(broken), 'file')} could not be read and {was} skipped")
+    kept = list(pictures)
+    x, spec = _stack(list(pictures.values()), place)
+    if spec.palette is not None:
+        notes.append(
+            f"palette: the {len(spec.palette)} colours that all files share are kept in their "
+            "order (--colour rgb reads plain RGB)"
+        )
     ready: dict[str, Observations] = {}
     for split in dict.fromkeys(split for split, _ in below.values()):
         rows = [row for row, file in enumerate(kept) if below[file][0] == split]
-        labels = [numbers[below[kept[row]][1].split("/")[0]] for row in rows if classes]
+        labels = [classes.index(label(below[kept[row]][1])) for row in rows if classes]
         ready[split] = Observations(x[rows], torch.tensor(labels) if classes else None)
     return Dataset(
-        name=folder.name or str(folder),
-        spec=DataSpec(tuple(x.shape[1:]), 256, classes=len(classes)),
+        name=shown(folder.name) or place,
+        spec=replace(spec, classes=len(classes)),
         **arrange(ready, folder),
-        class_names=classes,
-        description=f"Images from {folder}.",
-        notes=(f"{len(broken)} files could not be read and were skipped",) if broken else (),
+        class_names=tuple(shown(name) for name in classes),
+        description=f"Images from {place}.",
+        notes=tuple(notes),
     )
-
-
-def find_images(folder: Path) -> list[str]:
-    """Paths of the image files below a folder, relative to it, with `/` on every system, sorted.
-
-    Raises:
-        DataError: If there are none.
-    """
-    found, others = [], 0
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [
-            name for name in folders if not name.startswith(".") and not _loops(root, name)
-        ]
-        for name in names:
-            if name.startswith("."):
-                continue
-            if Path(name).suffix.lower() in SUFFIXES:
-                found.append((Path(root) / name).relative_to(folder).as_posix())
-            else:
-                others += 1
-    if not found:
-        holds = f"{others} other files but no image" if others else "no files"
-        raise DataError(
-            f"{folder} holds {holds}: expected files that end in {' '.join(sorted(SUFFIXES))}"
-        )
-    return sorted(found)
-
-
-def _loops(root: str, name: str) -> bool:
-    """Whether a folder is a link to one that it lies in."""
-    path = os.path.join(root, name)
-    return os.path.islink(path) and os.path.realpath(root).startswith(os.path.realpath(path))
 
 
 def _has_splits(files: list[str]) -> bool:
@@ -141,40 +133,85 @@ def _classes(files: list[str]) -> tuple[str, ...]:
     return names if len(names) > 1 else ()
 
 
+def _labels(
+    files: list[str], pattern: str | None, place: str
+) -> tuple[tuple[str, ...], Callable[[str], str]]:
+    """The classes, and what tells that of a file."""
+    if pattern is None:
+        return _classes(files), lambda file: file.split("/")[0]
+    labels = {file: label_of(pattern, Path(file).stem) for file in files}
+    names = tuple(sorted(set(labels.values())))
+    if len(names) < 2:
+        raise UsageError(
+            f"labels {pattern!r} give every image of {place} the same label, "
+            f"{shown(names[0])!r}: expected at least two"
+        )
+    return names, labels.__getitem__
+
+
+def _notes(
+    listing: Listing,
+    pictures: list[Picture],
+    below: dict[str, tuple[str, str]],
+    classes: tuple[str, ...],
+    form: Form,
+) -> Iterator[str]:
+    """What a reader of results has to know of these files."""
+    animated = sum(picture.animated for picture in pictures)
+    if animated:
+        yield f"{counted(animated, 'file')} of several frames: the first frame is taken"
+    enlarged = sum(picture.enlarged for picture in pictures)
+    if enlarged:
+        yield f"{counted(enlarged, 'image')} smaller than side {form.side} enlarged"
+    if listing.again:
+        links = counted(len(listing.again), "link")
+        yield f"{links} to folders read already passed over, such as {shown(listing.again[0])}"
+    has_splits = "" not in {split for split, _ in below.values()}
+    tops = [name for name in listing.folders if name.count("/") == has_splits]
+    empty = [top for top in tops if not any(f.startswith(f"{top}/") for f in listing.files)]
+    if empty and form.labels is None and classes:
+        first, number = shown(empty[0]), counted(len(empty), "sub-folder")
+        yield f"{number} without images, such as {first}: no class is made of it"
+    if form.labels is None and not classes and all("/" in path for _, path in below.values()):
+        yield "all images lie in one sub-folder: classes need two"
+
+
 def _read_all(
-    folder: Path, files: list[str], side: int | None, colour: Colour | None
-) -> tuple[list[NDArray[np.uint8]], list[str], list[tuple[str, _Unreadable]]]:
-    """Pixels of the readable files, their names, and the unreadable ones."""
-    pixels: list[NDArray[np.uint8]] = []
-    kept: list[str] = []
+    folder: Path, files: tuple[str, ...], form: Form
+) -> tuple[dict[str, Picture], list[tuple[str, _Unreadable]]]:
+    """The readable files by name, and the unreadable ones."""
+    pictures: dict[str, Picture] = {}
     broken: list[tuple[str, _Unreadable]] = []
-    for file, image in _decoded(folder, files, side, colour):
-        if isinstance(image, _Unreadable):
-            broken.append((file, image))
+    for file, picture in _decoded(folder, files, form):
+        if isinstance(picture, _Unreadable):
+            broken.append((file, picture))
             continue
-        if not pixels:
-            ensure_room(len(files) * image.size, str(folder))
-        elif image.shape[:2] != pixels[0].shape[:2]:
-            (tall, wide), (height, width) = pixels[0].shape[:2], image.shape[:2]
+        if not pictures:
+            first, (tall, wide) = file, picture.pixels.shape[:2]
+            # twice, while they are laid together
+            ensure_room(2 * len(files) * picture.pixels.size, shown(str(folder)))
+        elif picture.pixels.shape[:2] != (tall, wide):
+            height, width = picture.pixels.shape[:2]
             raise DataError(
-                f"images in {folder} differ in size, {kept[0]} is {wide}×{tall} and {file} is "
-                f"{width}×{height}: pass --side N to crop and resize all of them"
+                f"images in {shown(str(folder))} differ in size, {shown(first)} is {wide}×{tall} "
+                f"and {shown(file)} is {width}×{height}: pass --side N to crop and resize all of "
+                "them"
             )
-        pixels.append(image)
-        kept.append(file)
-    return pixels, kept, broken
+        pictures[file] = picture
+    return pictures, broken
 
 
 def _decoded(
-    folder: Path, files: list[str], side: int | None, colour: Colour | None
-) -> Iterator[tuple[str, NDArray[Any] | _Unreadable]]:
-    def read(file: str) -> NDArray[np.uint8] | _Unreadable:
+    folder: Path, files: tuple[str, ...], form: Form
+) -> Iterator[tuple[str, Picture | _Unreadable]]:
+    def read(file: str) -> Picture | _Unreadable:
         try:
-            return read_image(folder / file, side=side, colour=colour)
+            return read_picture(folder / file, side=form.side, colour=form.colour)
         except FAULTS as fault:
-            return _Unreadable(str(fault).replace(str(folder), "…") or type(fault).__name__)
+            why = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
+            return _Unreadable(shown(why.replace(str(folder), "…")) or type(fault).__name__)
 
-    def read_some(some: list[str]) -> list[NDArray[np.uint8] | _Unreadable]:
+    def read_some(some: tuple[str, ...]) -> list[Picture | _Unreadable]:
         return [read(file) for file in some]
 
     from PIL import Image
@@ -190,11 +227,33 @@ def _decoded(
             yield from zip(portion, images, strict=True)
 
 
-def _stack(pixels: list[NDArray[np.uint8]]) -> torch.Tensor:
-    """All images as `(N, 1, H, W)` if every one is grey, else `(N, 3, H, W)`."""
-    height, width = pixels[0].shape[:2]
-    channels = 3 if any(image.ndim == 3 for image in pixels) else 1
-    stacked = np.empty((len(pixels), channels, height, width), np.uint8)
-    for place, image in enumerate(pixels):
-        stacked[place] = image if image.ndim == 2 else image.transpose(2, 0, 1)
-    return torch.from_numpy(stacked)
+def _stack(pictures: list[Picture], place: str) -> tuple[torch.Tensor, DataSpec]:
+    """All images as `(N, C, H, W)` and their form without classes.
+
+    Indices of a palette if all have the same, else `C` is 1 if every image is grey, or 3.
+    """
+    height, width = pictures[0].pixels.shape[:2]
+    palettes = {picture.palette for picture in pictures}
+    palette = pictures[0].palette if len(palettes) == 1 else None
+    if palette is not None:
+        used = np.unique(np.concatenate([np.unique(picture.pixels) for picture in pictures]))
+        levels = int(used[-1]) + 1
+        if look_up(palette, used).ndim == 1 or levels < 2:
+            palette = None
+    images: Iterator[NDArray[np.uint8]]
+    if palette is not None:
+        colours = [tuple(palette[3 * i : 3 * i + 3]) for i in range(levels)]
+        triples = tuple((red, green, blue) for red, green, blue in colours)
+        spec = DataSpec(
+            (1, height, width), levels, ordered=False, coding="palette", palette=triples
+        )
+        images = (picture.pixels for picture in pictures)
+    else:
+        grey = all(picture.plain().ndim == 2 for picture in pictures)
+        spec = DataSpec((1 if grey else 3, height, width), 256)
+        images = (picture.plain() for picture in pictures)
+    ensure_room(len(pictures) * spec.dims, place)
+    stacked = np.empty((len(pictures), *spec.event_shape), np.uint8)
+    for row, image in enumerate(images):
+        stacked[row] = image if image.ndim == 2 else image.transpose(2, 0, 1)
+    return torch.from_numpy(stacked), spec

@@ -19,7 +19,7 @@ KINDS: dict[Kind, tuple[str, ...]] = {
     "sounds": ("levels", "window", "rate", "labels", "context"),
     "tables": ("labels", "context"),
 }
-"""Which of the options are for which kind of data."""
+"""Which of the options are for which kind of data; `limit` is for the hub's alone."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ class Form:
             UsageError: Naming the first such option.
         """
         for option in self.given:
+            if option == "limit":
+                raise UsageError(f"limit is for data on the Hugging Face hub, hf:NAME, not {name}")
             if option not in KINDS[kind]:
                 others = " and ".join(k for k, options in KINDS.items() if option in options)
                 raise UsageError(f"{option} is for {others}; {name} holds {kind}")

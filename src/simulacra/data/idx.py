@@ -55,6 +55,8 @@ def _read(path: Path, axes: int) -> NDArray[Any]:
             raise DataError(f"{path} ends within its header: get the file again")
         shape = struct.unpack(f">{axes}I", header[4:])
         size = math.prod(shape)
+        if not size:
+            raise DataError(f"{path} holds no values, its shape is {shape}: get the file again")
         packed = path.stat().st_size
         if size > packed * (DEFLATE_RATIO if path.suffix == ".gz" else 1):
             raise DataError(

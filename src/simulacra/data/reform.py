@@ -37,8 +37,9 @@ def reform(
         dataset: Images, or vectors if only `levels` is given.
         side: Crop the central square and resize it to `side × side`.
         colour: `grey` by the luma of ITU-R 601, `rgb` by repeating the grey channel, `palette`
-            of at most `levels` colours.
-        levels: Quantise level x of L to floor(levels · x / L).
+            of at most `levels` colours. Pictures of a palette are resized as RGB, or pixel by
+            pixel where `palette` is asked for.
+        levels: Quantise level x of L to floor(levels · x / L); of a palette, its colours.
         fixed: Refuse what would change a set that is defined by its levels.
 
     Raises:
@@ -47,19 +48,13 @@ def reform(
     shape = dataset.spec.event_shape
     if not dataset.spec.is_image and (side is not None or colour is not None):
         raise UsageError(f"side and colour are for images; {dataset.name} holds vectors {shape}")
-    if colour == "palette":
-        from simulacra.data.palette import to_palette
-
-        plain = reform(dataset, side=side, fixed=fixed)
-        return to_palette(plain, levels)
+    if colour == "palette" or dataset.spec.palette is not None:
+        return _of_palette(dataset, side, colour, levels, fixed=fixed)
     recolour = colour is not None and shape[0] != (1 if colour == "grey" else 3)
     resize = side is not None and shape[1:] != (side, side)
     requantise = levels is not None and levels != dataset.spec.levels
     if fixed and (recolour or resize or requantise):
-        raise UsageError(
-            f"{dataset.name} is defined by its {dataset.spec.levels} levels at {shape}: "
-            "take the grey set it comes from for another side, colour or number of levels"
-        )
+        raise _defined(dataset)
     if recolour and colour == "grey":
         dataset = _each(dataset, to_grey)
     if resize and side is not None:
@@ -73,8 +68,45 @@ def reform(
     return dataset
 
 
-def centre_square(image: Image, side: int) -> Image:
-    """The central square of a Pillow image, resized to `side × side` with a Lanczos filter."""
+def _defined(dataset: Dataset) -> UsageError:
+    return UsageError(
+        f"{dataset.name} is defined by its {dataset.spec.levels} levels at "
+        f"{dataset.spec.event_shape}: "
+        "take the grey set it comes from for another side, colour or number of levels"
+    )
+
+
+def _of_palette(
+    dataset: Dataset, side: int | None, colour: Colour | None, levels: int | None, *, fixed: bool
+) -> Dataset:
+    """`reform` where pictures come with a palette, or one is asked for."""
+    from simulacra.data.palette import to_palette, to_rgb
+
+    if dataset.spec.palette is None:
+        if fixed:
+            raise _defined(dataset)
+        return to_palette(reform(dataset, side=side), levels)
+    resize = side is not None and dataset.spec.event_shape[1:] != (side, side)
+    if colour in ("grey", "rgb") or (resize and colour is None):
+        # between two colours of a palette there is no other: only RGB can be smoothed
+        plain = reform(to_rgb(dataset), side=side, colour=colour, levels=levels)
+        if colour is not None:
+            return plain
+        note = "colours were mixed to resize: --colour palette takes the nearest pixel instead"
+        return replace(plain, notes=(*plain.notes, note))
+    if resize and side is not None:
+        dataset = _each(dataset, lambda x: _nearest(x, side))
+    return to_palette(dataset, levels)
+
+
+def centre_square(image: Image, side: int, *, smooth: bool = True) -> Image:
+    """The central square of a Pillow image, resized to `side × side`.
+
+    Args:
+        image: The image.
+        side: In pixels.
+        smooth: By a Lanczos filter; else each pixel is the nearest one.
+    """
     from PIL import Image
 
     width, height = image.size
@@ -82,7 +114,8 @@ def centre_square(image: Image, side: int) -> Image:
     left, top = (width - edge) // 2, (height - edge) // 2
     if (width, height) != (edge, edge):
         image = image.crop((left, top, left + edge, top + edge))
-    return image.resize((side, side), Image.Resampling.LANCZOS)
+    by = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
+    return image.resize((side, side), by)
 
 
 def to_grey(x: Tensor) -> Tensor:
@@ -121,6 +154,16 @@ def _each(dataset: Dataset, change: Callable[[Tensor], Tensor]) -> Dataset:
     splits = {name: replace(part, x=change(part.x)) for name, part in dataset.splits.items()}
     shape = tuple(splits["train"].x.shape[1:])
     return replace(dataset, spec=replace(dataset.spec, event_shape=shape), **splits)  # type: ignore[arg-type]
+
+
+def _nearest(x: Tensor, side: int) -> Tensor:
+    """Images `(N, C, H, W)` resized as `centre_square` does without smoothing."""
+    height, width = x.shape[2:]
+    edge = min(height, width)
+    # the pixel in which the middle of the new one lies
+    places = (2 * torch.arange(side) + 1) * edge // (2 * side)
+    rows, columns = places + (height - edge) // 2, places + (width - edge) // 2
+    return x[:, :, rows[:, None], columns]
 
 
 def _resize(x: NDArray[Any], side: int, levels: int) -> NDArray[Any]:

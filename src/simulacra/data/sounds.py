@@ -1,18 +1,234 @@
-"""Data sets from sound files."""
+"""Data sets from a folder or .zip of sound files: windows of levels by the μ-law."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from simulacra.data.dataset import Dataset
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.files import ensure_room
+from simulacra.data.folder import _NAMED, _TOLERATED, _classes, _has_splits, _place
 from simulacra.data.form import Form
+from simulacra.data.listing import counted, shown
+from simulacra.data.patterns import label_of
+from simulacra.data.soundfiles import RATES, SUFFIXES, UNREADABLE, SoundFiles, decode, holds_sounds
+from simulacra.data.splits import FEWEST, Splits, arrange
+from simulacra.data.windows import mu_law, windows
+from simulacra.errors import DataError, UsageError
+from simulacra.spec import DataSpec
+
+__all__ = ["Recordings", "cut", "holds_sounds", "load_sounds", "read_recordings"]
 
 
-def holds_sounds(path: Path) -> bool:
-    """Whether a folder or .zip is one of sounds."""
-    return False
+@dataclass(frozen=True)
+class Recordings:
+    """Whole recordings as levels, before they are split and cut.
+
+    Args:
+        names: Paths of their files, sorted.
+        levels: Of each, `(T,)`.
+        rate: Samples a second of all.
+        notes: What a reader of results has to know.
+    """
+
+    names: tuple[str, ...]
+    levels: tuple[NDArray[np.integer], ...]
+    rate: int
+    notes: tuple[str, ...]
 
 
 def load_sounds(path: Path, form: Form) -> Dataset:
-    """Placeholder."""
-    raise NotImplementedError
+    """The sounds of a folder and all folders below, or of a .zip, cut into windows.
+
+    Recordings are split before they are cut, so that none lies in two splits. Sub-folders are
+    classes or ready splits as for pictures; with `form.labels`, the files' names tell the class.
+
+    Args:
+        path: The folder or .zip.
+        form: `levels` (256 otherwise), `window` (one second otherwise), `rate` and `labels`.
+
+    Raises:
+        DataError: If there are no sounds, more than one in a hundred cannot be read, their rates
+            differ while no rate is given, or a name does not fit the labels' pattern.
+        UsageError: If the rate is not one of a sound, or the pattern is none or gives every
+            sound the same label.
+        ResourceError: If they would not fit into memory.
+    """
+    recordings = read_recordings(path, form)
+    names, place = recordings.names, shown(str(path))
+    if len(names) < FEWEST:
+        raise DataError(
+            f"{place} holds {counted(len(names), 'sound')}, expected at least {FEWEST}, for no "
+            "recording may lie in two splits: add more, or cut long ones into several files"
+        )
+    has_splits = _has_splits(list(names))
+    below = [_place(name, has_splits) for name in names]
+    if form.labels is None:
+        folders = _classes([rest for _, rest in below])
+        words = [rest.split("/")[0] for _, rest in below] if folders else []
+    else:
+        words = [label_of(form.labels, Path(name).stem) for name in names]
+        if len(set(words)) < 2:
+            raise UsageError(
+                f"labels {form.labels!r} give every sound of {place} the same label, "
+                f"{shown(words[0])!r}: expected at least two"
+            )
+    ready = {
+        split: Observations(torch.tensor([i for i, (its, _) in enumerate(below) if its == split]))
+        for split in dict.fromkeys(split for split, _ in below)
+    }
+    return cut(
+        recordings,
+        arrange(ready, path),
+        words,
+        form,
+        name=shown(path.name) or place,
+        description=f"Sounds from {place}.",
+    )
+
+
+def cut(
+    recordings: Recordings,
+    splits: Splits,
+    words: Sequence[str],
+    form: Form,
+    *,
+    name: str,
+    description: str,
+) -> Dataset:
+    """The data set of recordings that are split already.
+
+    Args:
+        recordings: All of them.
+        splits: Of the recordings' places.
+        words: The class of each recording, or none.
+        form: `levels` and `window`, as for `load_sounds`.
+        name: Of the data set.
+        description: One sentence with the origin.
+
+    Raises:
+        ResourceError: If the windows would not fit into memory.
+    """
+    classes = tuple(sorted(set(words)))
+    numbers = {word: number for number, word in enumerate(classes)}
+    labels = torch.tensor([numbers[word] for word in words]) if classes else None
+    levels, window = form.levels or 256, form.window or recordings.rate
+
+    def windows_of(split: Observations) -> Observations:
+        return windows(recordings.levels, labels, split.x, window=window, levels=levels)
+
+    train, validation, test = (
+        windows_of(splits["train"]), windows_of(splits["validation"]), windows_of(splits["test"])
+    )  # fmt: skip
+    return Dataset(
+        name=name,
+        spec=DataSpec(
+            (window,), levels, coding="mu-law", classes=len(classes), rate=recordings.rate
+        ),
+        train=train,
+        validation=validation,
+        test=test,
+        split_seed=splits["split_seed"],
+        class_names=tuple(shown(word) for word in classes),
+        description=description,
+        notes=(*recordings.notes, *_padding(train, validation, test)),
+    )
+
+
+def _padding(*splits: Observations) -> Iterator[str]:
+    """How much of the windows is padding, if any is: it is learnt, and its cost is counted."""
+    total = sum(split.x.numel() for split in splits)
+    valid = sum(
+        split.x.numel() if split.lengths is None else int(split.lengths.sum()) for split in splits
+    )
+    if valid < total:
+        yield f"{1 - valid / total:.1%} of the samples are silence that fills up last windows"
+
+
+def read_recordings(path: Path, form: Form) -> Recordings:
+    """Every sound of a folder or .zip at one rate, as levels.
+
+    Args:
+        path: The folder or .zip.
+        form: `levels` and `rate`, as for `load_sounds`.
+
+    Raises:
+        DataError: If there are no sounds, more than one in a hundred cannot be read, or their
+            rates differ while no rate is given.
+        UsageError: If the rate is not one of a sound.
+        ResourceError: If they would not fit into memory.
+    """
+    if form.rate is not None and not RATES[0] <= form.rate <= RATES[1]:
+        raise UsageError(f"--rate goes from {RATES[0]} to {RATES[1]}, got {form.rate}")
+    levels, rate, place = form.levels or 256, form.rate, shown(str(path))
+    kept: dict[str, NDArray[np.integer]] = {}
+    broken: list[tuple[str, str]] = []
+    held, silent = 0, True
+    with SoundFiles(path) as files:
+        if not files.names:
+            raise DataError(
+                f"{place} holds no sound: expected files that end in {' '.join(sorted(SUFFIXES))}"
+            )
+        for name in files.names:
+            try:
+                sound, its_rate = decode(files.read(name))
+            except UNREADABLE as fault:
+                broken.append((name, _why(fault, path)))
+                continue
+            if rate is None:
+                rate = its_rate
+            if form.rate is not None:
+                sound = _resampled(sound, its_rate, form.rate)
+            elif its_rate != rate:
+                raise DataError(
+                    f"sounds in {place} differ in rate, {shown(next(iter(kept)))} has {rate} "
+                    f"samples a second and {shown(name)} has {its_rate}: pass --rate N to resample "
+                    "all of them"
+                )
+            silent = silent and not sound.any()
+            kept[name] = mu_law(sound, levels)
+            held += kept[name].nbytes
+            ensure_room(held, place)
+    if len(broken) > _TOLERATED * (len(kept) + len(broken)):
+        named = ", ".join(f"{shown(name)} ({why})" for name, why in broken[:_NAMED])
+        more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+        raise DataError(
+            f"{len(broken)} of {counted(len(kept) + len(broken), 'sound')} in {place} cannot be "
+            "read: "
+            f"{named}{more}: repair or remove them"
+        )
+    notes = []
+    if broken:
+        was = "was" if len(broken) == 1 else "were"
+        notes.append(f"{counted(len(broken), 'file')} could not be read and {was} skipped")
+    if files.again:
+        links = counted(len(files.again), "link")
+        notes.append(
+            f"{links} to folders read already passed over, such as {shown(files.again[0])}"
+        )
+    if silent:
+        notes.append("every sound is silent")
+    return Recordings(tuple(kept), tuple(kept.values()), rate or 0, tuple(notes))
+
+
+def _why(fault: BaseException, path: Path) -> str:
+    """What is wrong with a file, on one line and without its path."""
+    told = getattr(fault, "strerror", None) or str(fault)
+    return shown(" ".join(told.replace(str(path), "…").split())) or type(fault).__name__
+
+
+def _resampled(sound: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.floating]:
+    """The sound at another rate, by a polyphase filter."""
+    if rate == wanted:
+        return sound
+    from scipy.signal import resample_poly  # type: ignore[import-untyped]
+
+    ensure_room(8 * math.ceil(len(sound) * wanted / rate), "a resampled sound")
+    divisor = math.gcd(rate, wanted)
+    return np.asarray(resample_poly(sound, wanted // divisor, rate // divisor))

@@ -26,8 +26,9 @@ class Score:
         exact: Whether it is the likelihood itself; else an upper bound of the negative one.
         nats: Mean negative log-likelihood per observation, in nats. Infinite or NaN where an
             observation's is.
-        standard_error: Of the mean, in nats.
-        dims: Values in an observation.
+        standard_error: Of the mean, in nats; of sounds with padding, that of nats per valid
+            sample times `dims`.
+        dims: Valid values in an observation, their mean where that differs.
         levels: Levels of a value; `None` for continuous vectors, whose nats stay nats.
         draws: Importance draws of a bound; 1 where nothing is drawn.
         observations: How many were looked at.
@@ -37,7 +38,7 @@ class Score:
     exact: bool
     nats: float
     standard_error: float
-    dims: int
+    dims: float
     levels: int | None
     draws: int
     observations: int
@@ -50,7 +51,7 @@ class Score:
 
     @property
     def bits_per_dim(self) -> float | None:
-        """Bits for each level; `None` for continuous vectors."""
+        """Bits for each valid value; `None` for continuous vectors."""
         return None if self.levels is None else self.nats / (self.dims * math.log(2))
 
     @property
@@ -101,6 +102,11 @@ def likelihood(
     A model that takes labels has two: p(x | y), and p(x) = Σ_y p(y) p(x | y) with p(y) the
     frequencies in the training data.
 
+    Of sounds with padding, all nats are divided by the valid samples alone: padding is something
+    that the model has to predict too, and what it costs is not hidden. The standard error is that
+    of a ratio, by the delta method over windows. Windows of one recording are not independent,
+    so that of sounds it comes out too small.
+
     Args:
         model: One with a likelihood.
         observations: Usually the test split.
@@ -132,7 +138,9 @@ def likelihood(
             if model.context == "label" and class_frequencies is not None:
                 alone.append(_sum_over_labels(model, x, class_frequencies, draws, seed))
     noisy = draws if not model.exact else 1
-    return Scores(_score(model, alone, noisy), _score(model, told, noisy))
+    return Scores(
+        _score(model, alone, noisy, observations), _score(model, told, noisy, observations)
+    )
 
 
 def _sum_over_labels(
@@ -148,18 +156,24 @@ def _sum_over_labels(
     return torch.stack(terms).logsumexp(0)
 
 
-def _score(model: Likelihood, parts: list[Tensor], draws: int) -> Score | None:
+def _score(
+    model: Likelihood, parts: list[Tensor], draws: int, observations: Observations
+) -> Score | None:
     if not parts:
         return None
     values = -torch.cat(parts).cpu().double()
     count = len(values)
+    spread, lengths = values, observations.lengths
+    if lengths is not None:
+        # the delta method: Σv / Σn varies as the mean of v − n Σv / Σn does, over the mean of n
+        spread = values - lengths * (values.sum() / lengths.sum())
     # with one observation the spread is unknown, not zero
-    error = float(values.std() / math.sqrt(count)) if count > 1 else math.nan
+    error = float(spread.std() / math.sqrt(count)) if count > 1 else math.nan
     return Score(
         exact=model.exact,
         nats=float(values.mean()),
         standard_error=error,
-        dims=model.spec.dims,
+        dims=valid_dims(observations),
         levels=model.spec.levels,
         draws=draws,
         observations=count,
@@ -167,9 +181,22 @@ def _score(model: Likelihood, parts: list[Tensor], draws: int) -> Score | None:
     )
 
 
-def bits_per_dim(nats: float, spec: DataSpec) -> float:
-    """Nats per observation as bits for each level; of continuous vectors, the nats."""
-    return nats if spec.levels is None else nats / (spec.dims * math.log(2))
+def valid_dims(observations: Observations) -> float:
+    """Valid values in an observation, their mean where sounds are padded."""
+    if observations.lengths is None:
+        return math.prod(observations.x.shape[1:])
+    return float(observations.lengths.double().mean())
+
+
+def bits_per_dim(nats: float, spec: DataSpec, dims: float | None = None) -> float:
+    """Nats per observation as bits for each level; of continuous vectors, the nats.
+
+    Args:
+        nats: Mean negative log-likelihood.
+        spec: Of the data.
+        dims: Valid values in an observation, from `valid_dims`; all by default.
+    """
+    return nats if spec.levels is None else nats / ((dims or spec.dims) * math.log(2))
 
 
 def class_frequencies(observations: Observations, classes: int) -> Tensor | None:

@@ -14,7 +14,7 @@ from simulacra.errors import MissingCapability, UsageError
 from simulacra.model import Latent
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.mlp import mlp
-from simulacra.nn.precision import at_least_float32
+from simulacra.nn.precision import at_least_float32, double
 from simulacra.spec import DataSpec
 
 
@@ -90,8 +90,9 @@ class GAN(Latent):
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Take the mean and standard deviation of continuous vectors."""
         if self.spec.levels is None:
-            self.shift.copy_(x.mean(0))
-            self.scale.copy_(x.std(0, unbiased=False).clamp_min(1e-6))
+            # in float64, where no square of a float32 overflows
+            self.shift.copy_(double(x).mean(0))
+            self.scale.copy_(double(x).std(0, unbiased=False).clamp_min(1e-30))
 
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
         """G(z), `(N, dims)` on the scale that the discriminator sees."""
@@ -104,16 +105,26 @@ class GAN(Latent):
         logit: Tensor = self.discriminator(torch.cat([y, told], 1))
         return at_least_float32(logit).squeeze(1)
 
+    def discriminate(
+        self, x: Tensor, context: Tensor | None = None, *, noise: Tensor | float = 0.5
+    ) -> Tensor:
+        """The logit of D, `(N,)`, of observations `(N, *event_shape)`: above 0 where it says real.
+
+        Levels fill their bins by noise in [0, 1), and are put into the middle without.
+        """
+        y = x.to(self.shift.dtype)
+        if self.spec.levels is not None:
+            y = y + noise
+        return self._judge(((y - self.shift) / self.scale).flatten(1), context)
+
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "discriminator"
     ) -> dict[str, Tensor]:
         """One player's loss in nats, and the mean of D where that player looks at it."""
         z = self.prior(x.shape[0])
         if turn == "discriminator":
-            real = x.to(self.shift.dtype)
-            if self.spec.levels is not None:
-                real = real + torch.rand_like(real)
-            real = self._judge(((real - self.shift) / self.scale).flatten(1), context)
+            noise = torch.rand(x.shape, dtype=self.shift.dtype, device=x.device)
+            real = self.discriminate(x, context, noise=noise)
             with torch.no_grad():
                 y = self._generate(z, context)
             fake = self._judge(y, context)

@@ -21,36 +21,46 @@ from simulacra.model import Encoding, Latent, Likelihood
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, input_channels
 from simulacra.nn.mlp import mlp
-from simulacra.nn.precision import at_least_float32
+from simulacra.nn.precision import at_least_float32, double
 from simulacra.randomness import keyed_normal, keys_of
 from simulacra.spec import DataSpec
 
-Observation = Literal["auto", "bernoulli", "categorical", "discretised-logistic"]
+Observation = Literal["auto", "bernoulli", "categorical", "discretised-logistic", "gaussian"]
+
+_NARROWEST = 1e-2
+"""Least standard deviation of the Gaussian decoder, in those of the data: a density has no top, and
+in float32 a narrower one would make more of a mean's rounding than of the observation."""
 
 
 class VAE(Likelihood, Encoding, Latent):
     """A decoder of Gaussian codes, trained with an encoder on the evidence lower bound.
 
-    The decoder is a distribution over levels, so the bound is one on a discrete likelihood; with
-    k importance draws it is that of Burda, Grosse and Salakhutdinov 2015 (arXiv 1509.00519).
+    The decoder is a distribution over levels, so the bound is one on a discrete likelihood; of
+    continuous vectors, which are standardised first, and counted, it is one on their density.
+    With k importance draws it is that of Burda, Grosse and Salakhutdinov 2015 (arXiv 1509.00519).
 
     Paper: D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", 2013, arXiv 1312.6114,
         section 3 and appendices B and C.
     Departs from the paper: ReLU instead of tanh; discrete levels have a categorical or
-        discretised logistic decoder instead of a Gaussian one; a context, when given, enters
-        both networks.
+        discretised logistic decoder instead of a Gaussian one, whose standard deviation is at
+        least a hundredth of the data's; a context, when given, enters both networks.
 
     Args:
-        spec: Observations of integer levels.
+        spec: Any observations.
         latent: Size of a code.
         hidden: Widths of the encoder's hidden layers; the decoder has them in reverse.
-        observation: Distribution of a level given its code. `auto`: Bernoulli for 2 levels,
-            categorical for up to 32 or unordered ones, discretised logistic for more.
+        observation: Distribution of a value given its code. `auto`: Bernoulli for 2 levels,
+            categorical for up to 32 or unordered ones, discretised logistic for more, Gaussian
+            for continuous vectors.
         context: What both networks are told beside the observation: none, label or vector.
 
     Raises:
-        MissingCapability: If the data are continuous, or the decoder needs ordered levels.
+        MissingCapability: If the decoder needs levels, or ordered ones.
+        UsageError: If it is of another number of levels, or of none.
     """
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -61,8 +71,6 @@ class VAE(Likelihood, Encoding, Latent):
         observation: Observation = "auto",
         context: ContextKind = "none",
     ) -> None:
-        if spec.levels is None:
-            raise MissingCapability("vae models integer levels, not floats: use nice or gmm")
         if latent < 1 or any(width < 1 for width in hidden):
             raise UsageError(f"latent and hidden are positive, got {latent} and {hidden}")
         if observation not in get_args(Observation):
@@ -72,25 +80,41 @@ class VAE(Likelihood, Encoding, Latent):
         super().__init__(spec)
         self.latent, self.hidden, self.observation = latent, tuple(hidden), observation
         self.context = context
-        self.kind = observation
-        if observation == "auto":
-            few = spec.levels <= 32 or not spec.ordered
-            self.kind = "categorical" if few else "discretised-logistic"
-            self.kind = "bernoulli" if spec.levels == 2 else self.kind
+        self.kind = _decoder(spec) if observation == "auto" else observation
+        if (self.kind == "gaussian") != (spec.levels is None):
+            form = "continuous vectors" if spec.levels is None else f"{spec.levels} levels"
+            raise MissingCapability(f"observation={observation!r} is not for {form}: use auto")
         if self.kind == "bernoulli" and spec.levels != 2:
             raise UsageError(f"observation='bernoulli' needs 2 levels, the data have {spec.levels}")
         if self.kind == "discretised-logistic" and not spec.ordered:
             raise MissingCapability("a discretised logistic needs ordered levels: use categorical")
-        parameters = {"bernoulli": 1, "categorical": spec.levels, "discretised-logistic": 2}
+        parameters = {"bernoulli": 1, "categorical": spec.levels or 0}.get(self.kind, 2)
         self.context_features = ContextEmbedding(context, spec, 32)
         told = self.context_features.width
         pixels = spec.dims // spec.event_shape[0] * input_channels(spec)
         self.encoder = mlp(pixels + told, hidden, 2 * latent)
-        self.decoder = mlp(latent + told, hidden[::-1], spec.dims * parameters[self.kind])
+        self.decoder = mlp(latent + told, hidden[::-1], spec.dims * parameters)
+        # of vectors, which are standardised; levels stay as they are
+        self.register_buffer("shift", torch.zeros(spec.event_shape))
+        self.register_buffer("scale", torch.ones(spec.event_shape))
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Take the mean and standard deviation of continuous vectors."""
+        if self.spec.levels is None:
+            # in float64, where no square of a float32 overflows
+            self.shift.copy_(double(x).mean(0))
+            self.scale.copy_(double(x).std(0, unbiased=False).clamp_min(1e-30))
+
+    def _values(self, x: Tensor) -> Tensor:
+        """Levels as floats, or the standardised vector."""
+        values = x.to(self._dtype)
+        return values if self.spec.levels is not None else (values - self.shift) / self.scale
 
     def posterior(self, x: Tensor, context: Tensor | None = None) -> Independent[Normal]:
         """q(z | x), a diagonal Gaussian over codes; batch `(N,)`, event `(latent,)`."""
-        inputs = as_input(x, self.spec, self._dtype).flatten(1)
+        values = x if self.spec.levels is not None else self._values(x)
+        inputs = as_input(values, self.spec, self._dtype).flatten(1)
         told = self.context_features(context, inputs)
         raw = at_least_float32(self.encoder(torch.cat([inputs, told], 1)))
         loc, log_scale = raw.chunk(2, 1)
@@ -99,23 +123,32 @@ class VAE(Likelihood, Encoding, Latent):
         return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
 
     def likelihood(self, z: Tensor, context: Tensor | None = None) -> Independent[Distribution]:
-        """p(x | z) over levels; batch `(N,)`, event `(*event_shape)`."""
+        """p(x | z) over levels or standardised vectors; batch `(N,)`, event `(*event_shape)`."""
         told = self.context_features(context, z)
         raw = at_least_float32(self.decoder(torch.cat([z, told], 1)))
         raw = raw.unflatten(1, (*self.spec.event_shape, -1))
-        levels = self.spec.levels or 2
         values: Distribution
         if self.kind == "bernoulli":
             values = Bernoulli(logits=raw.squeeze(-1), validate_args=False)
         elif self.kind == "categorical":
             values = Categorical(logits=raw, validate_args=False)
+        elif self.spec.levels is None:
+            loc, log_scale = raw.unbind(-1)
+            scale = log_scale.clamp(-10, 7).exp().clamp_min(_NARROWEST)
+            values = Normal(loc, scale, validate_args=False)
         else:
             loc, log_scale = raw.unbind(-1)
+            levels = self.spec.levels
             # in the middle of the range and a twentieth of it wide to begin with, and never
             # narrower than a twentieth of a bin
             scale = (levels / 20 * log_scale.clamp(-10, 7).exp()).clamp_min(0.05)
             values = DiscretisedLogistic((loc + 0.5) * levels, scale, levels, validate_args=False)
         return Independent(values, len(self.spec.event_shape), validate_args=False)
+
+    def _log_likelihood(self, x: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
+        """Log p(x | z) in nats `(N,)`, of x in the units of the data."""
+        log_prob: Tensor = self.likelihood(z, context).log_prob(self._values(x))
+        return log_prob if self.spec.levels is not None else log_prob - self.scale.log().sum()
 
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
@@ -123,7 +156,7 @@ class VAE(Likelihood, Encoding, Latent):
         """The negative evidence lower bound in nats, with its two parts (equation 3)."""
         posterior = self.posterior(x, context)
         z = posterior.rsample()
-        reconstruction = -self.likelihood(z, context).log_prob(x.to(self._dtype)).mean()
+        reconstruction = -self._log_likelihood(x, z, context).mean()
         kl = kl_divergence(posterior.base_dist, Normal(0.0, 1.0)).sum(1).mean()
         return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
@@ -147,7 +180,7 @@ class VAE(Likelihood, Encoding, Latent):
         for draw in range(draws):
             noise = keyed_normal(keys + draw, (self.latent,)).to(posterior.mean)
             z = posterior.mean + posterior.base_dist.scale * noise
-            log_joint = self.likelihood(z, context).log_prob(x.to(self._dtype)) + prior.log_prob(z)
+            log_joint = self._log_likelihood(x, z, context) + prior.log_prob(z)
             log_weights.append(log_joint - posterior.log_prob(z))
         return log_mean_exp(torch.stack(log_weights))
 
@@ -160,7 +193,7 @@ class VAE(Likelihood, Encoding, Latent):
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """A draw from p(x | z)."""
         drawn: Tensor = self.likelihood(z, context).sample()
-        return drawn.long()
+        return drawn.long() if self.spec.levels is not None else drawn * self.scale + self.shift
 
     def prior(self, n: int) -> Tensor:
         """Standard normal codes `(n, latent)`."""
@@ -170,3 +203,12 @@ class VAE(Likelihood, Encoding, Latent):
     @property
     def _dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
+
+
+def _decoder(spec: DataSpec) -> Observation:
+    """The distribution that suits the levels."""
+    if spec.levels is None:
+        return "gaussian"
+    if spec.levels == 2:
+        return "bernoulli"
+    return "categorical" if spec.levels <= 32 or not spec.ordered else "discretised-logistic"

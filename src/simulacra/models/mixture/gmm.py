@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -114,32 +113,24 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         members = one_hot(torch.as_tensor(clusters).long(), self.components).to(y)
         self._maximise(*self._moments(y, members))
 
-    @torch.no_grad()
-    def update(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, float]:
-        """One sweep of EM.
+    def statistics(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The E-step: number of observations, sum of their bounds, and `_moments`."""
+        y = double(self._middle(x))
+        self.context_features(context, y)
+        log_joint = self._log_joint_density(y, self._bin_variance)
+        bound = log_joint.logsumexp(1).sum()
+        return y.new_tensor(len(y)), bound, *self._moments(y, log_joint.softmax(1))
+
+    def maximise(self, *sums: Tensor) -> dict[str, float]:
+        """The M-step.
 
         Returns:
             `loss`, the negative bound and log-prior per observation before the sweep, in nats, and
             `converged`.
         """
-        total, count, penalty = 0.0, 0, self._log_prior()
-        moments: tuple[Tensor, ...] | None = None
-        for x, context in batches:
-            y = double(self._middle(x))
-            self.context_features(context, y)
-            log_joint = self._log_joint_density(y, self._bin_variance)
-            total += float(log_joint.logsumexp(1).sum())
-            count += len(y)
-            part = self._moments(y, log_joint.softmax(1))
-            moments = (
-                part
-                if moments is None
-                else tuple(a + b for a, b in zip(moments, part, strict=True))
-            )
-        if moments is None:
-            raise UsageError("a sweep needs at least one batch")
+        count, bound, *moments = sums
+        loss = -(float(bound) + self._log_prior()) / float(count)
         self._maximise(*moments)
-        loss = -(total + penalty) / count
         gain = float(self.last_loss) - loss
         self.last_loss.fill_(loss)
         return {"loss": loss, "converged": float(gain < self.tolerance * self.spec.dims)}

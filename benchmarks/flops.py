@@ -1,0 +1,97 @@
+"""Floating-point operations of a computation: those that matter, not those that masks undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, colour_slice
+
+
+def count(model: nn.Module, run: Callable[[], object]) -> int:
+    """FLOPs of matrix products and convolutions; a multiplication and an addition are two.
+
+    torch counts what is computed. A masked layer computes more than it uses: products with
+    weights that its mask sets to zero, and rows of outputs that it cuts off. Of such a layer
+    only weights whose mask is one, at outputs that are kept, are counted: 2 × ones × kept
+    positions forwards, as much again backwards for the weights' gradient, and as much again for
+    the input's, where it has one. What is computed with gradients is taken to be gone back
+    through. Layers without a mask are counted in full, and so is padding.
+
+    Work element by element (activations, densities, optimisers) is not counted.
+
+    Args:
+        model: Whose layers are used.
+        run: Uses them.
+
+    Returns:
+        FLOPs, of whatever precision.
+    """
+    wasted: list[int] = []
+    with FlopCounterMode(display=False) as counter, ExitStack() as watching:
+        for layer in model.modules():
+            if _is_masked(layer):
+                watching.enter_context(_watched(layer, counter, wasted))
+        watching.enter_context(_watched_streams(wasted))
+        run()
+    return int(counter.get_total_flops()) - sum(wasted)
+
+
+def _is_masked(layer: nn.Module) -> bool:
+    mask, weight = getattr(layer, "mask", None), getattr(layer, "weight", None)
+    return isinstance(mask, Tensor) and isinstance(weight, Tensor) and mask.shape == weight.shape
+
+
+@contextmanager
+def _watched(layer: Any, counter: FlopCounterMode, wasted: list[int]) -> Iterator[None]:  # noqa: ANN401
+    """Note what a layer with a `mask` of its `weight`'s shape computes in vain."""
+    before = 0
+
+    def begin(*_: object) -> None:
+        nonlocal before
+        before = counter.get_total_flops()
+
+    def end(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        computed = counter.get_total_flops() - before
+        useful = 2 * int(layer.mask.sum()) * (output.numel() // layer.weight.shape[0])
+        passes = 1
+        if torch.is_grad_enabled():
+            passes += layer.weight.requires_grad + inputs[0].requires_grad
+        wasted.append((computed - useful) * passes)
+
+    handles = [layer.register_forward_pre_hook(begin), layer.register_forward_hook(end)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _watched_streams(wasted: list[int]) -> Iterator[None]:
+    """Note what cached masked convolutions, which are no layers of a model, compute in vain.
+
+    They see the rows above in full; their taps in the row itself hold zeros for what is hidden.
+    """
+    read = MaskedConvStream.read
+
+    @cache
+    def hidden(conv: MaskedConv2d, colour: int) -> int:
+        """How many of a colour's taps in the row the mask hides."""
+        outputs = colour_slice(conv.out_channels, conv.colours, colour)
+        return int((~conv.mask[outputs, :, -1, : conv.reach + 1]).sum())
+
+    def noted(stream: MaskedConvStream, pixel: int, colour: int) -> Tensor:
+        output = read(stream, pixel, colour)
+        wasted.append(2 * hidden(stream.conv, colour) * output.shape[0])
+        return output
+
+    with patch.object(MaskedConvStream, "read", noted):
+        yield

@@ -1,0 +1,144 @@
+"""The work that is measured: a model, a batch of pictures, and what is done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from simulacra.data.dataset import Observations
+from simulacra.model import Model, Sampling, Swept
+from simulacra.options import Budget, Options
+from simulacra.randomness import seeded
+from simulacra.registry import build
+from simulacra.spec import DataSpec
+
+LEVELS = 256
+SAMPLES = (64, 1)
+"""How many observations are sampled at once."""
+PREPARED_FROM = 512
+"""Observations that a model is prepared from, at least."""
+
+Job = Callable[[], object]
+
+
+def pictures(spec: DataSpec, n: int, seed: int) -> Tensor:
+    """Random levels `(n, *event_shape)`: what a picture shows changes no count of operations."""
+    with seeded(seed):
+        return torch.randint(spec.levels or 2, (n, *spec.event_shape))
+
+
+def step(model: Model, x: Tensor) -> Job:
+    """One training step on a batch: forward, backward and AdamW for each turn, or one sweep.
+
+    The learning rate is 0, which is as much work as any other and leaves the weights as they are,
+    so that every round measures the same model.
+    """
+    model.train()
+    if isinstance(model, Swept):
+        return lambda: model.update([(x, None)])
+    fused = x.device.type in ("cpu", "cuda")
+    optimizers = {
+        turn: AdamW(model.player(turn).parameters(), lr=0.0, weight_decay=0.0, fused=fused)
+        for turn in model.turns
+    }
+
+    def run() -> None:
+        model.train()
+        for turn in model.turns:
+            # a game's other players got gradients too
+            model.zero_grad()
+            model.loss(x, turn=turn)["loss"].backward()
+            optimizers[turn].step()
+
+    return run
+
+
+def forward(model: Model, x: Tensor) -> Job:
+    """One evaluation of the loss on a batch, without gradients; of a game, one for each turn."""
+
+    @torch.no_grad()
+    def run() -> None:
+        model.train()
+        for turn in model.turns or ("model",):
+            model.loss(x, turn=turn)
+
+    return run
+
+
+def sample(model: Sampling, n: int) -> Job:
+    """So many observations at once."""
+
+    @torch.no_grad()
+    def run() -> None:
+        model.eval()
+        model.sample(n)
+
+    return run
+
+
+def loop(model: Model, x: Tensor, options: Options) -> Job:
+    """A step of `Training`: batch drawn, seeded, clipped, checked and averaged, beside `step`."""
+    from simulacra.train import Training  # half a second to import
+
+    split = Observations(x.cpu())
+    training = Training(model, split, split, options)
+    # so long that nothing happens in it but steps
+    training.set_plan(Budget(10**9, "steps"))
+    records = iter(training)
+    return lambda: next(records)
+
+
+class Work:
+    """A model with its usual keywords, a batch of grey pictures, and the jobs to be measured.
+
+    Args:
+        name: In the registry.
+        side: Height and width of the pictures.
+        batch: Observations in a batch.
+        device: Where.
+        seed: Of weights and pictures.
+
+    Raises:
+        UsageError: If the model does not take such pictures.
+    """
+
+    def __init__(
+        self, name: str, side: int, batch: int, device: torch.device, seed: int = 0
+    ) -> None:
+        self.name, self.seed, self.device = name, seed, device
+        spec = DataSpec((1, side, side), levels=LEVELS)
+        self.x = pictures(spec, batch, seed).to(device)
+        self.model = self._model(spec)
+
+    def _model(self, spec: DataSpec) -> Model:
+        with seeded(self.seed):
+            model = build(self.name, spec).to(self.device)
+            model.prepare(pictures(spec, PREPARED_FROM, self.seed).to(self.device))
+        return model
+
+    @property
+    def names(self) -> list[str]:
+        """What the model can do: `forward`, `step`, `loop`, `sample N`."""
+        found = ["forward", "step"]
+        if not isinstance(self.model, Swept):
+            found.append("loop")
+        if isinstance(self.model, Sampling):
+            found += [f"sample {n}" for n in SAMPLES]
+        return found
+
+    def job(self, name: str) -> Job:
+        """One of `names`, ready to be called."""
+        if name == "forward":
+            return forward(self.model, self.x)
+        if name == "step":
+            return step(self.model, self.x)
+        if name == "loop":
+            # a next-to-zero rate, 0 being none that a training may have, and a model of its own,
+            # which the training wraps
+            options = Options(batch=len(self.x), lr=1e-12, seed=self.seed, device=self.device.type)
+            return loop(self._model(self.model.spec), self.x, options)
+        assert isinstance(self.model, Sampling)
+        return sample(self.model, int(name.removeprefix("sample ")))

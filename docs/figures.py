@@ -1,0 +1,217 @@
+"""Draw the pictures of the models' pages that show how each model works.
+
+`python docs/figures.py` draws all of them into docs/figures (a few minutes on one core), and
+`python docs/figures.py pixelcnn` one. The pictures of samples beside them are drawn by the scripts
+in examples/.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from PIL import Image
+from torch import Tensor
+
+import simulacra as sim
+from simulacra import plot
+from simulacra.data.dataset import Observations
+from simulacra.models.adversarial.gan import GAN
+from simulacra.models.autoregressive.pixelcnn import PixelCNN
+from simulacra.models.flow.nice import NICE
+from simulacra.models.latent.vae import VAE
+from simulacra.models.mixture.gmm import GMM
+
+HERE = Path(__file__).parent / "figures"
+BLUE, RED, GREEN = "#0072b2", "#d55e00", "#009e73"
+
+
+def panels(count: int, width: float = 2.6) -> tuple[Figure, list[Axes]]:
+    """A figure with so many square panels side by side."""
+    figure = Figure((width * count, width + 0.5), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def write(figure: Figure, name: str) -> None:
+    """The figure as a small PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    # without the transparency that matplotlib writes, which nothing here uses
+    Image.open(buffer).convert("RGB").save(HERE / f"{name}.png", optimize=True)
+
+
+def gmm() -> None:
+    """EM on points of three clusters: the ellipses of one standard deviation, by sweeps."""
+    torch.manual_seed(3)
+    centres = torch.tensor([[-2.0, 0.0], [2.0, 1.0], [0.5, -2.0]])
+    slants = torch.tensor([[[0.9, 0], [0.6, 0.3]], [[0.3, 0], [0.0, 1.0]], [[0.9, 0], [-0.4, 0.4]]])
+    which = torch.randint(3, (400,))
+    points = centres[which] + torch.einsum("nde,ne->nd", slants[which], torch.randn(400, 2))
+    model = GMM(sim.DataSpec((2,), None), components=3, covariance="full")
+    model.prepare(points)
+    # a start that is plainly wrong shows more than that of k-means
+    model.means.copy_(torch.tensor([[-0.5, 0.8], [0.0, 0.6], [0.5, 0.8]]))
+    model.factors.copy_(0.6 * torch.eye(2).expand(3, 2, 2))
+    figure, axes = panels(4)
+    sweeps = 0
+    for axis, wanted in zip(axes, (0, 1, 5, 40), strict=True):
+        while sweeps < wanted:
+            model.update([(points, None)])
+            sweeps += 1
+        axis.plot(*points.T.numpy(), ".", color="#9aa3ad", markersize=2)
+        for mean, factor, colour in zip(
+            model.means, model.factors, (BLUE, RED, GREEN), strict=True
+        ):
+            scale = model.scale.diag() @ factor
+            (small, large), vectors = torch.linalg.eigh(scale @ scale.T)
+            angle = float(torch.atan2(vectors[1, 1], vectors[0, 1]).rad2deg())
+            place = (mean * model.scale + model.shift).tolist()
+            size = [2 * float(value) ** 0.5 for value in (large, small)]
+            axis.add_patch(
+                Ellipse(place, *size, angle=angle, fill=False, color=colour, linewidth=2)
+            )
+            axis.plot(*place, "+", color=colour)
+        axis.set_title(f"{wanted} sweep{'s' * (wanted != 1)}", fontsize=10)
+        axis.set_aspect("equal")
+        axis.set_axis_off()
+    write(figure, "gmm-em")
+
+
+def vae() -> None:
+    """A code of two numbers: where digits are in it, and what each place decodes to."""
+    data = sim.load_data("digits")
+    torch.manual_seed(0)
+    model = sim.build("vae", data.spec, {"latent": 2})
+    model = sim.fit(model, data, "4000steps", sim.Options(lr=2e-3))
+    assert isinstance(model, VAE)
+    figure, (axis,) = panels(1, 4.2)
+    with torch.no_grad():
+        x, labels = data.validation.batch(torch.arange(len(data.validation)))
+        codes = model.encode(x)
+        # places that the prior makes equally likely: quantiles of a normal distribution
+        at = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.03, 0.97, 11))
+        places = torch.stack(torch.meshgrid(at, -at, indexing="xy"), -1).flatten(0, 1)
+        probabilities = model.likelihood(places).base_dist.probs
+    assert labels is not None
+    axis.scatter(*codes.T.numpy(), c=labels.numpy(), cmap="tab10", s=9)
+    for label in range(10):
+        axis.text(*codes[labels == label].mean(0).tolist(), str(label), fontsize=13, weight="bold")
+    axis.set_aspect("equal", adjustable="datalim")
+    write(figure, "vae-codes")
+    mean = (probabilities * torch.arange(17.0)).sum(-1) / 16
+    plot.save(plot.grid(mean.clamp(0, 1), columns=11, scale=4, gap=2), HERE / "vae-plane.png")
+
+
+def pixelcnn() -> None:
+    """What the pixel in the middle sees: measured by gradients, beside what the model declares."""
+    side, at = 15, (7, 7)
+    spec = sim.DataSpec((1, side, side), 2)
+    figure, axes = panels(3)
+    for axis, layers in zip(axes, (0, 2, 6), strict=True):
+        torch.manual_seed(0)
+        model = PixelCNN(spec, channels=8, layers=layers, first_kernel_size=5).double()
+        seen = reached(model, at)
+        pixel = at[0] * side + at[1]
+        declared = model.blind_spot()[:, pixel].view(side, side)
+        later = torch.arange(side * side).view(side, side) >= pixel
+        if not torch.equal(seen, ~declared & ~later):
+            raise RuntimeError("gradients and PixelCNN.blind_spot disagree: one is wrong")
+        shown = torch.where(later, 0, torch.where(declared, 2, 1))
+        shown[at] = 3
+        colours = ListedColormap(["#e3e6ea", BLUE, "#f0b27a", "black"])
+        axis.imshow(shown.numpy(), cmap=colours, vmin=0, vmax=3)
+        axis.set_title(f"{layers} blocks", fontsize=10)
+        axis.set_xticks([i - 0.5 for i in range(side + 1)], [])
+        axis.set_yticks([i - 0.5 for i in range(side + 1)], [])
+        axis.tick_params(length=0)
+        axis.grid(color="white", linewidth=0.8)
+    write(figure, "pixelcnn-field")
+
+
+def reached(model: PixelCNN, at: tuple[int, int]) -> Tensor:
+    """Which pixels move the prediction of the one at `at`, by gradients; booleans `(H, W)`."""
+    _, height, width = model.spec.event_shape
+    # many random inputs, so that no path is hidden by a ReLU that is off
+    inputs = torch.randn(32, 1, height, width, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(32, 2 * model.channels, 1, 1, dtype=torch.float64)
+    logits = model._network(inputs, [bias] * (model.layers + 1), lambda layer, h: layer(h))
+    (gradient,) = torch.autograd.grad(logits[:, :, at[0], at[1]].square().sum(), inputs)
+    return gradient.abs().sum((0, 1)) > 0
+
+
+def gan() -> None:
+    """One value, two humps: densities of real and generated, and the discriminator, by steps."""
+    torch.manual_seed(0)
+    x = torch.cat([torch.randn(3000, 1) * 0.5 - 2, torch.randn(3000, 1) * 0.8 + 1.5])
+    model = GAN(sim.DataSpec((1,), None), latent=4, hidden=(64, 64), dropout=0.0)
+    split = Observations(x)
+    options = sim.Options(batch=256, lr=5e-4, betas=(0.5, 0.999), schedule="constant", clip=0.0)
+    training = sim.Training(model, split, split, options)
+    training.set_plan(sim.Budget(4000, "steps"))
+    figure, axes = panels(4, 2.7)
+    wanted = iter(zip(axes, (1, 100, 500, 4000), strict=True))
+    axis, step = next(wanted)
+    for record in training:
+        if record.step < step:
+            continue
+        with torch.no_grad():
+            drawn = model.sample(6000)[:, 0]
+            line = torch.linspace(-6, 6, 200)[:, None]
+            judged = model._judge((line - model.shift) / model.scale, None).sigmoid()
+        bins = torch.linspace(-6, 6, 61).tolist()
+        axis.hist(x[:, 0].numpy(), bins, density=True, color="#c8cdd3", label="real")
+        axis.hist(drawn.numpy(), bins, density=True, histtype="step", color=RED, label="generated")
+        axis.plot(line[:, 0].numpy(), judged.numpy(), color=BLUE, label="D(x)")
+        axis.axhline(0.5, color=BLUE, linewidth=0.6, linestyle=":")
+        axis.set_ylim(0, 1.05)
+        axis.set_title(f"step {record.step}", fontsize=10)
+        if (axis, step) == (axes[-1], 4000):
+            break
+        axis, step = next(wanted)
+    axes[0].legend(fontsize=8, frameon=False)
+    write(figure, "gan-game")
+
+
+def nice() -> None:
+    """Which value depends on which, coupling by coupling: Jacobians of a trained model."""
+    data = sim.load_data("digits", side=4)
+    torch.manual_seed(0)
+    model = sim.fit(sim.build("nice", data.spec, {"hidden": (64,)}), data, "1000steps")
+    assert isinstance(model, NICE)
+    figure, axes = panels(5, 2.0)
+    y = (data.train.x[:1].float() + 0.5 - model.shift) * torch.exp(-model.log_scale)
+    every = list(model.m)
+    for count, axis in enumerate(axes):
+        # a map of the first `count` couplings alone, without the scaling
+        model.m = torch.nn.ModuleList(every[:count])
+        with torch.no_grad():
+            model.s.zero_()
+        jacobian = torch.autograd.functional.jacobian(lambda v: model.transform(v)[0], y)
+        jacobian = jacobian.reshape(16, 16)
+        # the even values first, so that the two halves are blocks
+        halves = torch.cat([torch.arange(0, 16, 2), torch.arange(1, 16, 2)])
+        shown = jacobian[halves][:, halves]
+        volume = float(torch.linalg.det(shown.double()))
+        axis.imshow(shown.numpy(), cmap="RdBu", vmin=-1, vmax=1)
+        axis.set_title(f"{count} couplings\ndet = {volume:.3f}", fontsize=9)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    write(figure, "nice-jacobians")
+
+
+FIGURES: dict[str, Callable[[], None]] = {
+    "gmm": gmm, "vae": vae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice,
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    HERE.mkdir(exist_ok=True)
+    for name in sys.argv[1:] or FIGURES:
+        FIGURES[name]()

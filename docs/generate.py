@@ -1,0 +1,230 @@
+"""Write those parts of the documentation that the code itself knows.
+
+`python docs/generate.py` brings them in step; a test says when they are not. A page holds such a
+part between two comments, `<!-- generated: KIND ARGUMENT -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+
+from simulacra import registry
+from simulacra.cli.app import COMMANDS, app
+from simulacra.data.catalogue import NAMES
+from simulacra.data.form import KINDS, Form
+from simulacra.model import CAPABILITIES, Swept
+
+DOCS = Path(__file__).parent
+_PART = re.compile(r"(<!-- generated: (\w+) ?(\S*) -->\n).*?(<!-- end -->)", re.S)
+_GROUPS = {"Data": "data-options", "Training": "training-options"}
+"""Groups of options that several commands share, and the anchors they are told at."""
+_PLAIN = {
+    "str": "text", "int": "whole number", "float": "number", "bool": "flag", "Path": "path",
+    "tuple[float, float]": "two numbers", "list[str]": "texts",
+}  # fmt: skip
+"""Types in the words of people."""
+
+
+def model(name: str) -> str:
+    """What a model's class and docstring say of it."""
+    about, found = registry.describe(name), registry.find(name)
+    preset = registry.preset(name)
+    doc = inspect.getdoc(found) or ""
+    takes = re.search(r"^    spec: (.*(?:\n {8}.*)*)", doc, re.M)
+    refuses = re.search(r"^    MissingCapability: (.*(?:\n {8}.*)*)", doc, re.M)
+    lines = [
+        f"`{name}` is the class `{about.class_name}`, family *{about.family}*. {about.summary}",
+        "",
+        f"**Paper.** {linked(about.paper)}",
+        "",
+        f"**Departs from the paper.** {linked(_sentence(about.departs)) or 'In nothing.'}",
+        "",
+        f"**Can.** {_sentence(', '.join(about.capabilities))}.",
+        "",
+    ]
+    if takes:
+        refused = _joined(refuses[1]) if refuses else ""
+        told = f" `MissingCapability` {refused[:1].lower()}{refused[1:]}" if refused else ""
+        lines += [f"**Takes.** {_joined(takes[1])}{told}", ""]
+    rows = [
+        [f"`{key}`", f"`{kind}`", f"`{default!r}`", meaning]
+        for key, (kind, default, meaning) in about.keywords.items()
+    ]
+    lines += table(["keyword", "type", "default", "meaning"], rows)
+    lines += ["", *table(["method of its own", "what it is, with shapes"], methods(found))]
+    if preset:
+        chosen = ", ".join(f"`{option}={value}`" for option, value in preset.items())
+        lines += ["", f"Trained from the command line, it takes {chosen} unless told otherwise."]
+    return "\n".join(lines)
+
+
+def methods(found: type) -> list[list[str]]:
+    """Public methods and properties that a class defines itself, with their first lines."""
+    rows = []
+    for name, member in vars(found).items():
+        told = inspect.getdoc(member.fget if isinstance(member, property) else member) or ""
+        if name.startswith("_") or not told or isinstance(member, str):
+            continue
+        if isinstance(member, property):
+            rows.append([f"`{name}`", told.partition("\n\n")[0]])
+        elif inspect.isfunction(member):
+            arguments = [each for each in inspect.signature(member).parameters if each != "self"]
+            rows.append([f"`{name}({', '.join(arguments)})`", told.partition("\n\n")[0]])
+    return [[name, _joined(told)] for name, told in rows]
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def capabilities(_: str) -> str:
+    """Which model has which capability, from the classes."""
+    words = {**CAPABILITIES, Swept: "by sweeps"}
+    rows = []
+    for name in registry.MODELS:
+        found = registry.find(name)
+        can = ["yes" if issubclass(found, kind) else "–" for kind in words]
+        context = found.signature().get("context")
+        turns = ", ".join(found.turns) or "none"
+        takes = "yes" if context is not None else "–"
+        rows.append([f"[`{name}`](models/{name}.md)", *can, takes, turns])
+    return "\n".join(table(["model", *words.values(), "takes a context", "turns of a step"], rows))
+
+
+def commands(_: str) -> str:
+    """Every command with its arguments and options, as its help has them."""
+    lines: list[str] = []
+    shared: dict[str, list[list[str]]] = {}
+    for name, function in sorted(COMMANDS.items()):
+        groups = options(app[name])
+        doc = inspect.getdoc(function) or ""
+        words = [
+            row[0].strip("`") if row[2] == "required" else f"[{row[0].strip('`')}]"
+            for row in groups.get("Arguments", [])
+        ]
+        lines += [f"## {name}", "", _joined(doc.partition("\n\n")[0]), ""]
+        lines += ["```text", " ".join(["simulacra", name, *words, "[OPTIONS]"]), "```", ""]
+        own = [*groups.get("Arguments", []), *groups.get("Parameters", [])]
+        lines += [*table(["", "type", "usually", "meaning"], own), ""]
+        told = [group for group in _GROUPS if group in groups]
+        shared |= {group: groups[group] for group in told}
+        if told:
+            links = " and ".join(f"[{g.lower()} options](#{_GROUPS[g]})" for g in told)
+            lines += [f"It takes the {links} too.", ""]
+    for group, rows in shared.items():
+        lines += [f"## {group} options", "", *table(["", "type", "usually", "meaning"], rows), ""]
+    return "\n".join(lines).rstrip()
+
+
+def form(_: str) -> str:
+    """The options of data, with the kinds that they are for."""
+    doc = inspect.getdoc(Form) or ""
+    meanings = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", doc, re.M))
+    rows = []
+    for field in fields(Form):
+        kinds = [kind for kind, names in KINDS.items() if field.name in names]
+        meaning = _joined(meanings[field.name])
+        rows.append([f"`{field.name}`", ", ".join(kinds) or "the hub", meaning])
+    return "\n".join(table(["option", "for", "meaning"], rows))
+
+
+def sets(_: str) -> str:
+    """The data sets known by name."""
+    rows = []
+    for each in NAMES.values():
+        shape = "×".join(map(str, each.event_shape))
+        counts = " / ".join(f"{count:,}" for count in each.counts)
+        levels = "none" if each.levels is None else str(each.levels)
+        rows.append([f"`{each.name}`", shape, levels, counts, each.description])
+    return "\n".join(
+        table(["name", "shape", "levels", "train / validation / test", "origin"], rows)
+    )
+
+
+def options(command: App) -> dict[str, list[list[str]]]:
+    """Rows of a command's help by group: name, type, default, meaning."""
+    groups: dict[str, list[list[str]]] = {}
+    for argument in command.assemble_argument_collection(parse_docstring=True):
+        if not argument.show:
+            continue
+        # a list or a flag brings a negative form, which the help hides
+        names = [n for n in argument.names if not n.startswith(("--no-", "--empty-"))]
+        text = argument.parameter.help or ""
+        usual = re.search(r" \[usually: (.*?)\]$", text)
+        default = usual[1] if usual else _default(argument.field_info.default)
+        meaning = text[: usual.start()] if usual else text
+        kind = argument.parameter.metavar or _kind(argument.hint, argument.get_choices())
+        group = next(iter(argument.parameter.group or ()), "Parameters")
+        row = [
+            f"`{', '.join(names)}`",
+            kind,
+            "required" if argument.required else default,
+            meaning,
+        ]
+        groups.setdefault(getattr(group, "name", str(group)), []).append(row)
+    return groups
+
+
+def _default(value: Any) -> str:  # noqa: ANN401 (any option's value)
+    """What is taken when an option is not given, in words; nothing where that is nothing."""
+    if value is inspect.Parameter.empty or value is None or value is False or value in ([], ()):
+        return ""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _kind(hint: Any, choices: Sequence[str] | None) -> str:  # noqa: ANN401 (any annotation)
+    if choices:
+        return " or ".join(choices)
+    text = hint.__name__ if isinstance(hint, type) else str(hint)
+    text = re.sub(r"\| None|typing\.|pathlib\.", "", text).strip()
+    return _PLAIN.get(text, text)
+
+
+def linked(text: str) -> str:
+    """The text with its papers' arXiv numbers as links."""
+    return re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    told = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [headings, ["---"] * len(headings), *told]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+PARTS: dict[str, Callable[[str], str]] = {
+    "model": model, "capabilities": capabilities, "commands": commands, "form": form, "sets": sets,
+}  # fmt: skip
+
+
+def in_step(page: str) -> str:
+    """A page with its generated parts written anew."""
+
+    def renewed(part: re.Match[str]) -> str:
+        return f"{part[1]}\n{PARTS[part[2]](part[3])}\n\n{part[4]}"
+
+    return _PART.sub(renewed, page)
+
+
+def main() -> None:
+    """Bring every page in step."""
+    for path in sorted(DOCS.rglob("*.md")):
+        text = path.read_text("utf-8")
+        if (new := in_step(text)) != text:
+            path.write_text(new, "utf-8")
+            print(f"{path.relative_to(DOCS)} is new")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Adversarial: a generator learns to fool a discriminator, told which digit to draw (gan).
+
+python examples/adversarial.py --budget 60s --out adversarial.png
+"""
+
+import argparse
+
+import torch
+
+import simulacra as sim
+from simulacra import plot
+
+parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+parser.add_argument("--budget", default="60s", help="90s, 2000steps or 10epochs")
+parser.add_argument("--out", default="adversarial.png", help="the picture to write")
+arguments = parser.parse_args()
+
+# %% Data
+# Handwritten digits of 8×8 pixels and 17 levels, which come with scikit-learn, and their labels.
+data = sim.load_data("digits")
+
+# %% Model
+# G maps a random code and a label to a digit; D says how likely a digit is real. With
+# context="label" both players are told the label. There is no p(x) here: `sim.likelihood` refuses,
+# and the samples are all there is to judge.
+torch.manual_seed(0)
+model = sim.build("gan", data.spec, {"latent": 32, "context": "label"})
+
+# %% Train
+# Two players move in turn, each on its own batch: D minimises −log D(x) − log(1 − D(G(z))), G
+# minimises −log D(G(z)). Less momentum, no decay of the learning rate and no clipping keep the
+# players together. Nothing validates, so the last average of the weights is kept.
+options = sim.Options(lr=5e-4, betas=(0.5, 0.999), schedule="constant", clip=0.0)
+model = sim.fit(model, data, arguments.budget, options)
+
+# %% Look
+# One column for each label. The rows below the line of real digits share their code, so that a row
+# shows what the label alone changes.
+labels = torch.arange(10)
+real = torch.stack([data.train.x[data.train.context == label][0] for label in labels])
+with torch.no_grad():
+    codes = model.prior(5).repeat_interleave(10, dim=0)
+    drawn = model.decode(codes, labels.repeat(5))
+rows = data.spec.to_float(torch.cat([real.long(), drawn]))
+plot.save(plot.grid(rows, columns=10, scale=6, gap=3), arguments.out)
+print(f"rows: real digits, then five codes with each label: {arguments.out}")

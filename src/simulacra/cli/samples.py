@@ -1,0 +1,143 @@
+"""Files that samples and completions are written to: pictures, sounds, raw values."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulacra.errors import DataError, ResourceError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from simulacra.spec import DataSpec
+
+MOST_SOUNDS = 64
+"""Only so many are drawn and to be heard: what is more, nobody looks at."""
+
+
+def target_of(out: Path | None, usual: Path) -> Path:
+    """The PNG file to write, in a folder that is there.
+
+    Raises:
+        UsageError: If the name is that of another kind of file.
+        ResourceError: If its folder cannot be made.
+    """
+    target = usual if out is None else out
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"--out is a .png file, got {str(target)!r}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot make {target.parent}: {error.strerror}") from error
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        raise ResourceError(f"cannot write {target}: choose another --out")
+    return target
+
+
+def write_samples(spec: DataSpec, target: Path, x: Tensor, columns: int | None) -> str:
+    """Samples as .npy and, where they can be shown, as PNG; sounds as WAV too.
+
+    Args:
+        spec: Of the data.
+        target: The PNG file; the others lie beside it.
+        x: Levels or floats on the CPU, `(N, *event_shape)`.
+        columns: Of the picture; chosen by the number of samples otherwise.
+
+    Returns:
+        What was written, in words.
+    """
+    from simulacra import plot
+    from simulacra.checkpoint import write_bytes
+
+    raw = target.with_suffix(".npy")
+    _write_values(spec, raw, x)
+    told = f"{raw}: {len(x)} samples"
+    if spec.is_image:
+        write_bytes(target, plot.png(plot.grid(spec.to_float(x), columns=columns)))
+    elif spec.rate is not None:
+        shown = spec.to_float(x[:MOST_SOUNDS])
+        write_sounds(target, shown, spec.rate, columns)
+        some = "" if len(shown) == len(x) else f", the first {len(shown)} drawn and to be heard"
+        return f"{target}, {target.with_suffix('.wav')} and {told}{some}"
+    elif spec.levels is None and spec.dims <= 2:
+        values = x.flatten(1).float()
+        write_bytes(target, plot.png((plot.scatter if spec.dims == 2 else plot.histograms)(values)))
+    else:
+        return told
+    return f"{target} and {told}"
+
+
+def write_sounds(target: Path, sounds: Tensor, rate: int, columns: int | None = None) -> None:
+    """Waveforms as PNG, and the same sounds one after another as WAV beside it.
+
+    Args:
+        target: The PNG file.
+        sounds: Amplitudes in [−1, 1], `(N, T)`.
+        rate: Samples a second.
+        columns: Of the picture.
+    """
+    from simulacra import plot
+    from simulacra.checkpoint import write_bytes
+    from simulacra.data.soundfiles import wav
+
+    write_bytes(target.with_suffix(".wav"), wav(sounds, rate))
+    write_bytes(target, plot.png(plot.waves(sounds, rate, columns=columns)))
+
+
+def read_vectors(path: Path, width: int) -> Tensor:
+    """Context vectors of samples.
+
+    Args:
+        path: An .npy file, or an .npz with one array.
+        width: Numbers in a vector.
+
+    Returns:
+        Floats `(N, width)`.
+
+    Raises:
+        UsageError: If the name is that of another kind of file.
+        DataError: If it holds anything else, or cannot be read.
+    """
+    from simulacra.data.contexts import continuous
+    from simulacra.data.npy import NpzFile, read_npy, some
+
+    if path.suffix.lower() == ".npz":
+        with NpzFile(path) as file:
+            # words that tell where vectors come from are no vectors
+            names = tuple(name for name in file.names if name not in ("run", "hash"))
+            if len(names) != 1:
+                raise DataError(f"{path} should hold one array of vectors, got {some(names)}")
+            values = file.read(names[0])
+    elif path.suffix.lower() == ".npy":
+        values = read_npy(path)
+    else:
+        raise UsageError(f"--context is an .npy or .npz file, got {str(path)!r}")
+    if (
+        values.dtype.kind != "f"
+        or values.ndim != 2
+        or values.shape[1:] != (width,)
+        or not len(values)
+    ):
+        raise DataError(
+            f"{path} should hold floats (N, {width}), a row for each sample, "
+            f"got {values.dtype} {values.shape}"
+        )
+    return continuous(values, path)
+
+
+def _write_values(spec: DataSpec, path: Path, x: Tensor) -> None:
+    """Levels in the smallest type that holds them, or floats, as .npy."""
+    import io
+
+    import numpy as np
+
+    from simulacra.checkpoint import write_bytes
+
+    values = x.numpy()
+    if spec.levels is not None:
+        values = values.astype(np.uint8 if spec.levels <= 256 else np.int32)
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())

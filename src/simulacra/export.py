@@ -1,0 +1,104 @@
+"""Networks as ONNX files, for programs without PyTorch."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Independent
+
+from simulacra.checkpoint import write_bytes
+from simulacra.distributions import DiscretisedLogistic
+from simulacra.errors import MissingCapability, UsageError
+from simulacra.model import Latent, Model
+
+Part = Literal["decoder", "discriminator"]
+
+
+def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
+    """Write a decoder, or a GAN's discriminator, for any number of rows and no context.
+
+    A decoder's input is `z` `(n, latent)`, its output `x` `(n, *event_shape)`; where decoding is
+    random, that is the expected level. A discriminator's input is `x`, float levels, its output
+    `logit` `(n,)`.
+
+    Args:
+        model: In eval mode.
+        path: The file, which is replaced.
+        part: Which network.
+
+    Raises:
+        MissingCapability: If the model has no such part, or takes context.
+        UsageError: If onnx and onnxscript are not installed, or the path has no `.onnx`.
+    """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise UsageError(f"an ONNX file is called *.onnx, got {path}")
+    if model.context != "none":
+        raise MissingCapability(f"{type(model).__name__} takes context, which is not exported")
+    if part == "discriminator":
+        judge = getattr(model, "discriminate", None)
+        if judge is None:
+            raise MissingCapability(f"{type(model).__name__} has no discriminator")
+        _write(model, judge, path, "x", "logit", torch.zeros(2, *model.spec.event_shape))
+        return
+    if not isinstance(model, Latent):
+        raise MissingCapability(f"{type(model).__name__} has no decoder of codes")
+    likelihood = getattr(model, "likelihood", None)
+    decode = model.decode if likelihood is None else lambda z: _expected(likelihood(z))
+    _write(model, decode, path, "z", "x", model.prior(2))
+
+
+def _expected(values: Independent) -> Tensor:
+    """The expected level of a decoder's distribution."""
+    base = values.base_dist
+    if isinstance(base, Categorical):
+        return base.probs @ torch.arange(base.probs.shape[-1]).to(base.probs)
+    if isinstance(base, DiscretisedLogistic):
+        # the sum over levels j ≥ 1 of the probability of being at least j
+        ends = torch.arange(1, base.levels).to(base.loc)
+        return ((base.loc[..., None] - ends) / base.scale[..., None]).sigmoid().sum(-1)
+    mean: Tensor = base.mean
+    return mean
+
+
+class _Function(nn.Module):
+    def __init__(self, model: Model, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        # held, so that the exporter finds the weights
+        self.model, self.function = model, function
+
+    def forward(self, given: Tensor) -> Tensor:
+        return self.function(given)
+
+
+def _write(
+    model: Model,
+    function: Callable[[Tensor], Tensor],
+    path: Path,
+    given: str,
+    result: str,
+    example: Tensor,
+) -> None:
+    try:
+        import onnxscript  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
+    except ImportError as error:
+        raise UsageError("ONNX is not installed: pip install 'simulacra[onnx]'") from error
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _Function(model, function), (example.cpu(),), dynamo=True, verbose=False,
+            input_names=[given], output_names=[result], dynamic_shapes=({0: "n"},),
+        )  # fmt: skip
+    assert program is not None
+    content = io.BytesIO()
+    program.save(content)
+    write_bytes(path, content.getvalue())

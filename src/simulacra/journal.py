@@ -1,0 +1,99 @@
+"""`Journal`: what a training leaves to look at, beside its checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from simulacra import plot
+from simulacra.errors import UsageError
+from simulacra.metrics import METRICS, Metrics
+from simulacra.model import Sampling
+from simulacra.progress import Record
+from simulacra.randomness import seeded
+from simulacra.train import Training
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+ROWS = 200
+"""How many rows of metrics a training writes, about."""
+_PICTURES = 4
+"""How many pictures of samples it draws."""
+_SAMPLES = -4  # key of a random stream, beside those of `train` and `run`
+
+
+class Journal:
+    """`metrics.csv`, `samples/` and, if asked for, TensorBoard's files in `tensorboard/`.
+
+    Args:
+        folder: The run's.
+        training: Its plan made, at the step that it goes on from.
+        tensorboard: Whether to write scalars and pictures for TensorBoard too.
+
+    Raises:
+        UsageError: If TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path, training: Training, *, tensorboard: bool = False) -> None:
+        self.folder, self.training = folder, training
+        self.every = max(1, training.plan.steps // ROWS)
+        self.quarter = max(1, training.plan.steps // _PICTURES)
+        self.drawn = training.progress.step // self.quarter
+        self.board = _board(folder / "tensorboard", training) if tensorboard else None
+        self.metrics = Metrics(folder / METRICS, training.progress.step)
+        self.stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Journal:
+        self.stack.enter_context(self.metrics)
+        if self.board is not None:
+            self.stack.callback(self.board.close)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    def add(self, record: Record) -> None:
+        """Take in a step."""
+        write = record.validated or record.step % self.every == 0
+        self.metrics.add(record, write=write)
+        if self.board is not None and write:
+            scalars = {**record.losses, "lr": record.lr, "validation": record.validation}
+            for name, value in scalars.items():
+                if value is not None:
+                    self.board.add_scalar(name, value, record.step, new_style=True)
+        if record.validated and record.step // self.quarter > self.drawn:
+            self.drawn = record.step // self.quarter
+            self._draw()
+
+    def _draw(self) -> None:
+        """A picture of what the model draws now."""
+        training = self.training
+        model, spec = training.averaged, training.model.spec
+        if not isinstance(model, Sampling) or not spec.is_image or model.context != "none":
+            return
+        training_mode = model.training
+        with seeded(training.options.seed, _SAMPLES), torch.no_grad():
+            pictures = spec.to_float(model.eval().sample(16).cpu())
+        model.train(training_mode)
+        folder = self.folder / "samples"
+        folder.mkdir(exist_ok=True)
+        plot.save(plot.grid(pictures), folder / f"{training.progress.step:08d}.png")
+        if self.board is not None:
+            self.board.add_images("samples", pictures, training.progress.step)
+
+
+def _board(folder: Path, training: Training) -> SummaryWriter:
+    """TensorBoard's writer; what it wrote after the step that is gone on from is passed over."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError(
+            "TensorBoard is not installed: pip install 'simulacra[tensorboard]'"
+        ) from error
+    made: Any = SummaryWriter(str(folder), purge_step=training.progress.step + 1)
+    writer: SummaryWriter = made
+    return writer

@@ -1,0 +1,165 @@
+"""`Players`: who moves in a step of gradient learning, and how."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+
+from simulacra.model import Model
+from simulacra.options import Options
+from simulacra.randomness import seeded
+
+Batch = tuple[Tensor, Tensor | None]
+
+
+class Players:
+    """The players of a model, each with its optimiser; a step is one cycle of their turns.
+
+    A turn is made of `accumulate` batches, whose gradients are averaged. They are numbered, each
+    has its own seed, and the processes of a training share them out: so the same step is made by
+    one process as by several, but for the order in which floats are added.
+
+    Args:
+        model: On the engine's device.
+        options: See `Options`.
+        fabric: The engine.
+    """
+
+    def __init__(self, model: Model, options: Options, fabric: Fabric) -> None:
+        self.model, self.options, self.fabric = model, options, fabric
+        # an order of players that does not depend on hashing
+        names = tuple(dict.fromkeys(model.turns))
+        made = [self._optimizer(model.player(name)) for name in names]
+        with warnings.catch_warnings():
+            # an option of DDP that older versions of torch call so
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers")
+            wrapped, *optimizers = fabric.setup(model, *made)
+        wrapped.mark_forward_method("loss")
+        self.wrapped = wrapped
+        self.optimizers: dict[str, Optimizer] = dict(zip(names, optimizers, strict=True))
+
+    def _optimizer(self, player: torch.nn.Module) -> AdamW:
+        options = self.options
+        return AdamW(
+            player.parameters(), lr=options.lr, betas=options.betas,
+            weight_decay=options.weight_decay, fused=self.fabric.device.type in ("cpu", "cuda"),
+        )  # fmt: skip
+
+    def step(self, step: int, lr: float, draw: Callable[[int], Batch]) -> dict[str, float]:
+        """One cycle of turns.
+
+        Args:
+            step: Its number, which seeds it.
+            lr: Learning rate.
+            draw: The batch at a position of the endless stream of batches.
+
+        Returns:
+            Each turn's scalars, `loss` or `turn/loss`; nothing if one was not finite: the player
+            whose turn it was, and those after it, then stay where they are.
+        """
+        losses: dict[str, float] = {}
+        turns = self.model.turns
+        for number, turn in enumerate(turns):
+            scalars = self._turn(step, number, turn, lr, draw)
+            if not all(map(math.isfinite, scalars.values())):
+                return {}
+            prefix = f"{turn}/" if len(turns) > 1 else ""
+            losses |= {prefix + name: value for name, value in scalars.items()}
+        return losses
+
+    def _turn(
+        self, step: int, number: int, turn: str, lr: float, draw: Callable[[int], Batch]
+    ) -> dict[str, float]:
+        """One player's move; with a non-finite loss or gradient it stays where it is."""
+        fabric, count = self.fabric, self.options.accumulate
+        # all players' gradients: the one before may have left some on this one
+        self.model.zero_grad()
+        totals: dict[str, float] = {}
+        mine = range(fabric.global_rank, count, fabric.world_size)
+        for part in mine:
+            batch = draw((step * len(self.model.turns) + number) * count + part)
+            # processes exchange gradients once, with the last batch
+            with self._exchange(part == mine[-1]), seeded(self.options.seed, step, number, part):
+                scalars = self._loss(batch, turn)
+                means = self._means(scalars)
+                if not all(map(math.isfinite, means.values())):
+                    return means
+                fabric.backward(scalars["loss"] / len(mine))
+            for name, value in means.items():
+                totals[name] = totals.get(name, 0.0) + value / len(mine)
+        optimizer = self.optimizers[turn]
+        norm = fabric.clip_gradients(
+            self.wrapped, optimizer, error_if_nonfinite=False,
+            # losses are sums over an observation's values, and so are their gradients
+            max_norm=self.options.clip * self.model.spec.dims or math.inf,
+        )  # fmt: skip
+        if norm is not None and not math.isfinite(float(norm)):
+            return totals | {"gradient norm": float(norm)}
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        return totals
+
+    @contextmanager
+    def _exchange(self, now: bool) -> Iterator[None]:
+        if self.fabric.world_size == 1:
+            yield
+            return
+        with self.fabric.no_backward_sync(self.wrapped, enabled=not now):
+            yield
+
+    def _loss(self, batch: Batch, turn: str) -> dict[str, Tensor]:
+        try:
+            # the engine casts in forward alone, unless the model is spread over processes
+            with self.fabric.autocast():
+                scalars: dict[str, Tensor] = self.wrapped.loss(*batch, turn=turn)
+                return scalars
+        except ValueError as error:
+            # torch's distributions refuse parameters that are not numbers
+            if finite(self.model) and "constraint" not in str(error):
+                raise
+            return {"loss": torch.tensor(math.nan, device=self.fabric.device)}
+
+    def _means(self, scalars: dict[str, Tensor]) -> dict[str, float]:
+        """The scalars, averaged over the processes, which so agree on what is not finite."""
+        names = ["loss"]
+        loss = self._mean(scalars["loss"].detach().reshape(1))
+        if bool(loss.isfinite()):
+            # where a process met no number, it has no other scalars
+            names += [name for name in scalars if name != "loss"]
+        others = [scalars[name].detach().reshape(1).to(loss) for name in names[1:]]
+        values = torch.cat([loss, self._mean(torch.cat(others))]) if others else loss
+        return dict(zip(names, values.tolist(), strict=True))
+
+    def _mean(self, values: Tensor) -> Tensor:
+        if self.fabric.world_size == 1:
+            return values
+        reduced = self.fabric.all_reduce(values.float(), reduce_op="mean")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every optimiser's state by its player's name."""
+        return {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state[name])
+
+
+def finite(model: Model) -> bool:
+    """Whether every weight is a number."""
+    return all(
+        bool(value.isfinite().all())
+        for value in model.state_dict().values()
+        if value.is_floating_point()
+    )

@@ -1,0 +1,87 @@
+"""The examples run from data to a picture that shows something."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from simulacra import registry
+from simulacra.randomness import seeded
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+# rows and columns of digits in each picture
+PICTURES = {
+    "mixture": (4, 8), "latent": (6, 10), "autoregressive": (8, 6), "adversarial": (6, 10),
+    "flow": (5, 10),
+}  # fmt: skip
+SIDE, GAP = 8 * 6, 3
+
+
+def run(name: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    path = EXAMPLES / f"{name}.py"
+    monkeypatch.setattr(sys, "argv", [str(path), "--budget", "2steps", "--out", str(out)])
+    # the script seeds torch's global generator, which is not its own here
+    with seeded(0):
+        runpy.run_path(str(path), run_name="__main__")
+    with Image.open(out) as image:
+        return np.asarray(image.convert("L"))
+
+
+def tiles(picture: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """The digits of a picture, `(rows, columns, 8, 8)`."""
+    step = SIDE + GAP
+    assert picture.shape == (rows * step - GAP, columns * step - GAP)
+    each = [
+        picture[top : top + SIDE : 6, left : left + SIDE : 6]
+        for top in range(0, rows * step, step)
+        for left in range(0, columns * step, step)
+    ]
+    return np.stack(each).reshape(rows, columns, 8, 8)
+
+
+def test_there_is_an_example_for_every_family() -> None:
+    families = {registry.describe(name).family for name in registry.MODELS}
+    scripts = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert {*PICTURES} == scripts
+    assert families <= scripts
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_an_example_ends_in_a_picture(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    digits = tiles(run(name, tmp_path / "here.png", monkeypatch), *PICTURES[name])
+    # no digit is of one grey, and no two rows are the same, but for those there and back by a flow
+    assert (digits.max((2, 3)) > digits.min((2, 3))).all()
+    assert len(np.unique(digits.reshape(len(digits), -1), axis=0)) == len(digits) - (name == "flow")
+    assert [path.name for path in tmp_path.iterdir()] == ["here.png"]
+
+
+def test_a_flow_gives_its_digits_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = tiles(run("flow", tmp_path / "flow.png", monkeypatch), *PICTURES["flow"])
+    np.testing.assert_array_equal(digits[0], digits[2])
+    assert (digits[0] != digits[1]).any()
+
+
+def test_completions_keep_what_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = tiles(run("autoregressive", tmp_path / "a.png", monkeypatch), 8, 6)
+    upper, lower = digits[:, :, :4], digits[:, :, 4:]
+    for column in range(1, 6):
+        np.testing.assert_array_equal(upper[:, column], upper[:, 0])
+    assert (lower[:, 0] == lower[0, 0, 0, 0]).all()
+    assert (lower[:, 1] != lower[:, 2]).any()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_an_example_is_told_in_four_parts(name: str) -> None:
+    text = (EXAMPLES / f"{name}.py").read_text("utf-8")
+    assert re.findall(r"^# %% (.*)$", text, re.M) == ["Data", "Model", "Train", "Look"]
+    assert len(text.splitlines()) < 80
+    assert f"python examples/{name}.py --budget" in text

@@ -1,0 +1,182 @@
+"""Training in several processes, as torchrun starts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import several
+from simulacra import registry
+from simulacra.errors import ResourceError, UsageError
+from simulacra.run import Run
+
+TOLERANCE = 1e-3
+"""Of every weight, relative to the largest of its tensor: floats are added in another order."""
+
+
+class Group:
+    """Processes with the environment that torchrun gives, so that each one's end is seen."""
+
+    def __init__(self, folder: Path, *arguments: str, count: int = 2) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.logs = [folder / f"log-{time.monotonic_ns()}-{rank}" for rank in range(count)]
+        self.members = []
+        for rank, log in enumerate(self.logs):
+            told = {
+                "TORCHELASTIC_RUN_ID": "test", "RANK": rank, "LOCAL_RANK": rank,
+                "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": 0,
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1,
+            }  # fmt: skip
+            environment = os.environ | {name: str(value) for name, value in told.items()}
+            with log.open("wb") as output:
+                self.members.append(
+                    subprocess.Popen(
+                        [sys.executable, *arguments],
+                        env=environment, stdout=output, stderr=subprocess.STDOUT,
+                    )
+                )  # fmt: skip
+
+    def wait(self, seconds: float = 120) -> list[int]:
+        return [member.wait(seconds) for member in self.members]
+
+    def said(self, rank: int) -> str:
+        return self.logs[rank].read_text()
+
+    def kill(self) -> None:
+        for member in self.members:
+            member.kill()
+            member.wait()
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[type[Group]]:
+    made: list[Group] = []
+
+    class Kept(Group):
+        def __init__(self, *arguments: str, count: int = 2) -> None:
+            super().__init__(tmp_path, *arguments, count=count)
+            made.append(self)
+
+    yield Kept
+    for each in made:
+        each.kill()
+
+
+def assert_close(one: torch.nn.Module, other: torch.nn.Module, tolerance: float) -> None:
+    a, b = one.state_dict(), other.state_dict()
+    assert a.keys() == b.keys()
+    for name in a:
+        scale = float(a[name].double().abs().max()) if a[name].numel() else 0.0
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=tolerance * scale, msg=name)
+
+
+def test_two_processes_learn_what_one_learns(group: type[Group], tmp_path: Path) -> None:
+    started = group(str(Path(several.__file__)), str(tmp_path))
+    assert started.wait() == [0, 0], started.said(0) + started.said(1)
+    for kind in several.KINDS:
+        first, second = (registry.load(tmp_path / f"{kind}-{rank}") for rank in (0, 1))
+        assert_close(first, second, 0.0)
+        alone = several.trained(kind).eval()
+        assert_close(alone, first, TOLERANCE)
+        # what would be seen if a process's batches were left out
+        other = registry.build(kind, alone.spec, several.KINDS[kind])
+        with pytest.raises(AssertionError):
+            assert_close(alone, other, TOLERANCE)
+
+
+def train(run: Path, steps: int) -> list[str]:
+    return [
+        "-m", "simulacra", "train", "nice", "digits", "--budget", f"{steps}steps",
+        "--batch", "8", "--set", "hidden=16", "--out", str(run),
+    ]  # fmt: skip
+
+
+def wait_for_step(run: Path, step: int, started: Group) -> None:
+    deadline = time.monotonic() + 100
+    while not any(int(p.name) >= step for p in run.glob("checkpoints/[0-9]*") if p.name.isdigit()):
+        codes = [member.poll() for member in started.members]
+        assert codes == [None, None], started.said(0) + started.said(1)
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+STEPS = 400
+
+
+def test_a_killed_process_ends_the_other_and_the_run_goes_on(
+    group: type[Group], tmp_path: Path
+) -> None:
+    run, peace = tmp_path / "killed", tmp_path / "peace"
+    started = group(*train(run, STEPS))
+    wait_for_step(run, 20, started)
+    started.members[1].kill()
+    # the promise is a minute
+    assert started.members[0].wait(60) == ResourceError.exit_code, started.said(0)
+    (error,) = [line for line in started.said(0).splitlines() if line.startswith("error")]
+    assert "another of the 2 processes of this training ended" in error
+    assert "Traceback" not in started.said(0)
+    again = group("-m", "simulacra", "resume", str(run))
+    assert again.wait() == [0, 0], again.said(0) + again.said(1)
+    assert again.said(1) == ""
+    left = group(*train(peace, STEPS))
+    assert left.wait() == [0, 0], left.said(0)
+    one, other = Run.open(run), Run.open(peace)
+    assert one.plan == other.plan
+    assert one.options.accumulate == 2
+    states = [r.newest("weights")[1]["weights"] for r in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    columns = [r.metrics() for r in (one, other)]
+    for column in columns:
+        column.pop("seconds")
+    assert columns[0] == columns[1]
+
+
+def test_asked_to_stop_all_stop_and_one_process_can_go_on(
+    group: type[Group], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    started = group(*train(run, 100_000))
+    wait_for_step(run, 0, started)
+    # to one of them alone: torchrun tells all, but not at the same step
+    started.members[1].send_signal(signal.SIGTERM)
+    codes = started.wait(60)
+    assert codes[1] == 128 + signal.SIGTERM, started.said(1)
+    assert codes[0] != 0
+    opened = Run.open(run)
+    step = int(opened.checkpoints()[0].name)
+    assert f"stopped after {step} steps and saved" in started.said(0)
+    seen: list[int] = []
+    outcome = opened.train(
+        opened.dataset(),
+        on_record=lambda record: seen.append(record.step),
+        should_stop=lambda: len(seen) == 2,
+    )
+    assert seen == [step + 1, step + 2, step + 3]
+    assert not outcome.finished
+    assert int(opened.checkpoints()[0].name) == step + 3
+
+
+def test_batches_that_processes_cannot_share_out_are_refused(
+    group: type[Group], tmp_path: Path
+) -> None:
+    started = group(*train(tmp_path / "run", 5), "--accumulate", "3")
+    assert started.wait() == [UsageError.exit_code] * 2
+    assert "3 batches are not for 2" in started.said(0)
+
+
+def test_a_comparison_is_one_process(group: type[Group]) -> None:
+    started = group("-m", "simulacra", "compare", "digits")
+    assert started.wait() == [UsageError.exit_code] * 2
+    assert "without torchrun" in started.said(0)
