@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test nightly lint format bench docs clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -16,6 +16,17 @@ demo: .venv/installed ## compare one model of each family on handwritten digits 
 
 test: lint ## run the style, type and test suites, without network
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS)
+
+nightly: .venv/tested ## all tests, also those of large extras (10 minutes)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[hf]'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS)
+
+bench: .venv/installed ## measure time, FLOPs and memory of every model (3 minutes)
+	$(BIN)/python -m benchmarks
+
+docs: .venv/tested ## build the documentation into site/
+	$(BIN)/python docs/generate.py
+	$(BIN)/zensical build --strict
 
 lint: .venv/tested
 	$(BIN)/ruff check
@@ -27,7 +38,7 @@ format: .venv/tested ## put the code into its form
 	$(BIN)/ruff format
 
 clean: ## remove what the commands above made, but for runs and comparisons
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv site .cache bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -40,5 +51,5 @@ clean: ## remove what the commands above made, but for runs and comparisons
 	@touch $@
 
 .venv/tested: .venv/installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt --group test --group lint
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group test --group lint --group docs
 	@touch $@

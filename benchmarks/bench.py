@@ -116,11 +116,15 @@ def run(
 def _works(
     settings: Settings, device: torch.device
 ) -> tuple[dict[tuple[str, int], Work], dict[str, str]]:
-    works, left_out = {}, {}
+    works: dict[tuple[str, int], Work] = {}
+    left_out = {}
+    sides = sorted({settings.side, *settings.sides})
     for name in settings.models:
         try:
-            for side in sorted({settings.side, *settings.sides}):
-                works[name, side] = Work(name, side, settings.batch, device, settings.seed)
+            works |= {
+                (name, side): Work(name, side, settings.batch, device, settings.seed)
+                for side in sides
+            }
         except UsageError as error:
             left_out[name] = str(error)
     return works, left_out

@@ -171,6 +171,9 @@ class Peer:
             if isinstance(error, ModuleNotFoundError) and error.name == self.package:
                 return "not installed"
             return f"not importable: {' '.join(str(error).split())}"
+        except Exception as error:
+            # of another version, which is no reason to lose what was measured of ours
+            return f"not usable: {type(error).__name__}: {' '.join(str(error).split())}"
 
     @property
     def version(self) -> str:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from PIL import Image
 from torch import Tensor
+from torch.distributions import Categorical
 
 import simulacra as sim
 from simulacra import plot
@@ -98,14 +99,16 @@ def vae() -> None:
         # places that the prior makes equally likely: quantiles of a normal distribution
         at = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.03, 0.97, 11))
         places = torch.stack(torch.meshgrid(at, -at, indexing="xy"), -1).flatten(0, 1)
-        probabilities = model.likelihood(places).base_dist.probs
+        levels = model.likelihood(places).base_dist
     assert labels is not None
-    axis.scatter(*codes.T.numpy(), c=labels.numpy(), cmap="tab10", s=9)
+    assert isinstance(levels, Categorical)
+    axis.scatter(codes[:, 0].numpy(), codes[:, 1].numpy(), c=labels.numpy(), cmap="tab10", s=9)
     for label in range(10):
-        axis.text(*codes[labels == label].mean(0).tolist(), str(label), fontsize=13, weight="bold")
+        across, up = codes[labels == label].mean(0).tolist()
+        axis.text(across, up, str(label), fontsize=13, weight="bold")
     axis.set_aspect("equal", adjustable="datalim")
     write(figure, "vae-codes")
-    mean = (probabilities * torch.arange(17.0)).sum(-1) / 16
+    mean = (levels.probs * torch.arange(17.0)).sum(-1) / 16
     plot.save(plot.grid(mean.clamp(0, 1), columns=11, scale=4, gap=2), HERE / "vae-plane.png")
 
 

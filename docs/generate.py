@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from cyclopts import App
+from cyclopts import App, Group
 
 from simulacra import registry
 from simulacra.cli.app import COMMANDS, app
@@ -54,7 +54,7 @@ def model(name: str) -> str:
         told = f" `MissingCapability` {refused[:1].lower()}{refused[1:]}" if refused else ""
         lines += [f"**Takes.** {_joined(takes[1])}{told}", ""]
     rows = [
-        [f"`{key}`", f"`{kind}`", f"`{default!r}`", meaning]
+        [f"`{key}`", kind.replace(" | ", " or "), f"`{default}`", meaning]
         for key, (kind, default, meaning) in about.keywords.items()
     ]
     lines += table(["keyword", "type", "default", "meaning"], rows)
@@ -90,7 +90,7 @@ def _sentence(text: str) -> str:
 
 def capabilities(_: str) -> str:
     """Which model has which capability, from the classes."""
-    words = {**CAPABILITIES, Swept: "by sweeps"}
+    words: dict[type, str] = {**CAPABILITIES, Swept: "by sweeps"}
     rows = []
     for name in registry.MODELS:
         found = registry.find(name)
@@ -165,14 +165,14 @@ def options(command: App) -> dict[str, list[list[str]]]:
         default = usual[1] if usual else _default(argument.field_info.default)
         meaning = text[: usual.start()] if usual else text
         kind = argument.parameter.metavar or _kind(argument.hint, argument.get_choices())
-        group = next(iter(argument.parameter.group or ()), "Parameters")
+        (group,) = cast("tuple[Group, ...]", argument.parameter.group)
         row = [
             f"`{', '.join(names)}`",
             kind,
             "required" if argument.required else default,
             meaning,
         ]
-        groups.setdefault(getattr(group, "name", str(group)), []).append(row)
+        groups.setdefault(group.name, []).append(row)
     return groups
 
 

@@ -15,7 +15,7 @@ FLOORS = {
     "errors": 0, "processes": 0,
     "options": 1, "progress": 1, "spec": 1, "randomness": 1, "checkpoint": 1,
     "plot": 2, "distributions": 2, "nn": 2,
-    "data": 3, "model": 3,
+    "data": 3, "model": 3, "look": 3,
     "autoregressive": 4,
     "flow": 4,
     "models": 5, "engine": 4, "players": 4,

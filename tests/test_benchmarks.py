@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from simulacra.errors import MissingCapability, ResourceError
+from simulacra.model import Model
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.nn.masked import MaskedConv2d
 from simulacra.registry import MODELS, build
@@ -211,6 +212,7 @@ def test_a_peer_does_the_same_multiplications_as_ours(peer: peers.Peer, side: in
     ours = build(peer.ours, spec)
     made = peer.make(ours)
     if isinstance(made, str):
+        assert not made.startswith("not usable"), made
         pytest.skip(f"{peer.package}: {made}")
     x = work.pictures(spec, 3, seed=0)
     step = work.step(made, x)
@@ -234,6 +236,15 @@ def test_a_peer_that_is_not_there_says_so(
     ours = build("nice", DataSpec((1, 4, 4), levels=4))
     monkeypatch.setattr(peers.importlib, "import_module", absent)
     assert peers.PEERS[0].make(ours) == reason
+
+
+def test_a_peer_of_another_version_stops_nothing() -> None:
+    def changed(ours: Model) -> Model:
+        raise TypeError("no such argument")
+
+    ours = build("nice", DataSpec((1, 4, 4), levels=4))
+    found = peers.Peer("zuko", "nice", 4, changed).make(ours)
+    assert found == "not usable: TypeError: no such argument"
 
 
 # ---- the report ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
     _write(model, decode, path, "z", "x", model.prior(2))
 
 
-def _expected(values: Independent) -> Tensor:
+def _expected(values: Independent[Any]) -> Tensor:
     """The expected level of a decoder's distribution."""
     base = values.base_dist
     if isinstance(base, Categorical):
@@ -99,6 +99,4 @@ def _write(
             input_names=[given], output_names=[result], dynamic_shapes=({0: "n"},),
         )  # fmt: skip
     assert program is not None
-    content = io.BytesIO()
-    program.save(content)
-    write_bytes(path, content.getvalue())
+    write_bytes(path, program.model_proto.SerializeToString())

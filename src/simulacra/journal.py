@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simulacra import plot
+from simulacra.checkpoint import write_bytes
 from simulacra.errors import UsageError
+from simulacra.look import look
 from simulacra.metrics import METRICS, Metrics
 from simulacra.model import Sampling
 from simulacra.progress import Record
@@ -73,17 +74,19 @@ class Journal:
         """A picture of what the model draws now."""
         training = self.training
         model, spec = training.averaged, training.model.spec
-        if not isinstance(model, Sampling) or not spec.is_image or model.context != "none":
+        if not isinstance(model, Sampling) or model.context != "none":
             return
         training_mode = model.training
         with seeded(training.options.seed, _SAMPLES), torch.no_grad():
-            pictures = spec.to_float(model.eval().sample(16).cpu())
+            x = model.eval().sample(16 if spec.levels else 1000).cpu()
         model.train(training_mode)
+        if not bool(x.isfinite().all()):
+            return
         folder = self.folder / "samples"
         folder.mkdir(exist_ok=True)
-        plot.save(plot.grid(pictures), folder / f"{training.progress.step:08d}.png")
-        if self.board is not None:
-            self.board.add_images("samples", pictures, training.progress.step)
+        write_bytes(folder / f"{training.progress.step:08d}.png", look(spec, x))
+        if self.board is not None and spec.is_image:
+            self.board.add_images("samples", spec.to_float(x), training.progress.step)
 
 
 def _board(folder: Path, training: Training) -> SummaryWriter:

@@ -12,7 +12,14 @@ from simulacra import plot, registry
 from simulacra.data.dataset import Dataset
 from simulacra.engine import make_fabric
 from simulacra.evaluate.cost import parameters, sampling_seconds
-from simulacra.evaluate.likelihood import Scores, bits_per_dim, class_frequencies, likelihood
+from simulacra.evaluate.likelihood import (
+    Scores,
+    bits_per_dim,
+    class_frequencies,
+    likelihood,
+    valid_dims,
+)
+from simulacra.look import look
 from simulacra.model import Completion, Latent, Likelihood, Model, Sampling, capabilities
 from simulacra.randomness import seeded
 from simulacra.run import Outcome, Run
@@ -23,6 +30,7 @@ PICTURES = 64
 """Samples in each model's grid."""
 GAP = 3
 """Pixels between pictures, so that small ones do not run into one another."""
+_WAVES, _POINTS = 16, 1000
 
 
 def judge(
@@ -71,7 +79,7 @@ def judge(
         "likelihood_given_label": scores.given_label and scores.given_label.to_json(),
         "seconds_for_1": times.get(1),
         "seconds_for_64": times.get(64),
-        "curves": _curves(metrics, model),
+        "curves": _curves(metrics, model, data),
         "warnings": _warnings(outcome, scores),
     }
     return entry, _pictures(model, data)
@@ -105,14 +113,18 @@ def _can(model: Model) -> list[str]:
     return [*can, "interpolates"] if isinstance(model, Latent) else can
 
 
-def _curves(metrics: Mapping[str, list[float | None]], model: Model) -> dict[str, Any]:
+def _curves(
+    metrics: Mapping[str, list[float | None]], model: Model, data: Dataset
+) -> dict[str, Any]:
     known = {"step", "epoch", "seconds", "lr", "validation", "skipped"}
     return {
         "seconds": metrics.get("seconds", []),
         "steps": metrics.get("step", []),
         "validation": [
             # given its label an observation is another question, which shares no axis with p(x)
-            None if value is None or model.context != "none" else bits_per_dim(value, model.spec)
+            None
+            if value is None or model.context != "none"
+            else bits_per_dim(value, model.spec, valid_dims(data.validation))
             for value in metrics.get("validation", [])
         ],
         "losses": {
@@ -148,11 +160,20 @@ def example_context(model: Model, data: Dataset, n: int) -> Tensor | None:
 
 
 def real_pictures(data: Dataset, n: int = PICTURES) -> dict[str, bytes]:
-    """A grid of validation pictures, under the name `real`; nothing where data are no pictures."""
-    if not data.spec.is_image:
-        return {}
-    x, _ = data.validation.batch(torch.arange(min(n, len(data.validation))))
-    return {"real": plot.png(plot.grid(data.spec.to_float(x), columns=8, gap=GAP))}
+    """Validation observations as one picture, under the name `real`."""
+    x, _ = data.validation.batch(torch.arange(_shown(data, min(n, len(data.validation)))))
+    return {"real": look(data.spec, x, columns=_columns(data), gap=GAP)}
+
+
+def _shown(data: Dataset, most: int) -> int:
+    """How many observations make a picture: a distribution of numbers needs more than a grid."""
+    if data.spec.is_image:
+        return most
+    return min(_WAVES, most) if data.spec.rate is not None else min(_POINTS, len(data.validation))
+
+
+def _columns(data: Dataset) -> int | None:
+    return 8 if data.spec.is_image else None
 
 
 @torch.no_grad()
@@ -160,12 +181,14 @@ def _pictures(model: Model, data: Dataset) -> dict[str, bytes]:
     """Grids of what the model draws, completes and interpolates."""
     spec, drawn = data.spec, {}
     device = next(iter(model.state_dict().values())).device
-    if not spec.is_image:
-        return {}
     if isinstance(model, Sampling):
+        count = _shown(data, PICTURES)
         with seeded(0):
-            x = model.sample(PICTURES, example_context(model, data, PICTURES))
-        drawn["samples"] = plot.png(plot.grid(spec.to_float(x.cpu()), columns=8, gap=GAP))
+            x = model.sample(count, example_context(model, data, count))
+        if spec.levels is not None or bool(x.isfinite().all()):
+            drawn["samples"] = look(spec, x, columns=_columns(data), gap=GAP)
+    if not spec.is_image:
+        return drawn
     if isinstance(model, Completion):
         x, context = data.validation.batch(torch.arange(min(6, len(data.validation))))
         observed = mask(spec.event_shape, "bottom")

@@ -152,7 +152,9 @@ def test_only_pictures_are_changed(tmp_path: Path, options: dict[str, int]) -> N
     with pytest.raises(UsageError, match="for pictures"):
         load("moons", **options)
     np.save(tmp_path / "levels.npy", np.arange(40, dtype=np.uint8).reshape(20, 2))
-    with pytest.raises(UsageError, match="flip and shift are for pictures; levels.npy holds none"):
+    with pytest.raises(
+        UsageError, match=r"flip and shift are for pictures; levels\.npy holds none"
+    ):
         load(str(tmp_path / "levels.npy"), **options)
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from simulacra.data.images import FAULTS, SUFFIXES, read_image
+from simulacra.data.images import FAULTS, SUFFIXES, read_image, read_picture
 from simulacra.errors import DataError
 
 RAMP = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
@@ -74,6 +74,21 @@ def test_sixteen_bits_keep_their_upper_eight(tmp_path: Path) -> None:
 def test_cmyk_is_rgb(tmp_path: Path) -> None:
     Image.new("CMYK", (4, 4), (255, 0, 0, 0)).save(tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif")[0, 0].tolist() == [0, 255, 255]
+
+
+def test_cmyk_of_a_jpeg_is_near(tmp_path: Path) -> None:
+    Image.new("CMYK", (16, 16), (255, 0, 0, 0)).save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - [0, 255, 255]).max() <= 6
+
+
+def test_indices_turn_with_their_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(COLOUR).quantize(200)
+    image.save(tmp_path / "a.png", exif=exif)
+    picture = read_picture(tmp_path / "a.png")
+    assert np.array_equal(picture.pixels, np.rot90(np.asarray(image), -1))
+    assert np.array_equal(picture.plain(), np.rot90(np.asarray(image.convert("RGB")), -1))
 
 
 def test_exif_orientation_is_followed(tmp_path: Path) -> None:

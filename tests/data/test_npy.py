@@ -192,15 +192,13 @@ def described(shape: str = "(20, 4)", descr: str = "'|u1'", order: str = "False"
         described(descr="None", shape="(10,)").replace("None", "'O'"),
     ],
 )
-def test_a_header_of_any_text_is_refused_in_silence(
-    tmp_path: Path, text: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_header_of_any_text_is_refused_in_silence(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.npy").write_bytes(with_header(text))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         with pytest.raises(DataError, match=r"a\.npy"):
             read_npy(tmp_path / "a.npy")
-    assert capfd.readouterr().err == ""
+    assert not said
 
 
 @pytest.mark.parametrize("version", [(2, 0), (3, 0), (0, 0), (9, 9)])

@@ -128,7 +128,7 @@ def _go_on(run: Run, found: Dataset, *, code: str | None, tensorboard: bool) -> 
     name, folder = run.record["model"], shlex.quote(str(run.folder))
     own = "" if name in registry.MODELS else f" --code {shlex.quote(str(code))}"
     terminal.note(f"{name} on {found.name}, into {run.folder}")
-    scale = found.spec.dims * math.log(2) if found.spec.levels else 0.0
+    scale = _nats_per_bit(found)
     with stopping() as stop:
         with terminal.TrainingDisplay([name], scale) as display:
             display.calibrating(name)
@@ -209,6 +209,13 @@ def compare(
     _compare(found, folder, names, length, given(training), keywords, draws, json=json)
 
 
+def _nats_per_bit(found: Dataset) -> float:
+    """What turns nats per observation into bits per value; 0 for vectors, whose nats stay nats."""
+    from simulacra.evaluate.likelihood import valid_dims
+
+    return valid_dims(found.validation) * math.log(2) if found.spec.levels else 0.0
+
+
 def _alone() -> None:
     if processes.count() > 1:
         raise UsageError(
@@ -232,7 +239,7 @@ def _compare(
     from simulacra.compare import compare as run_comparison
     from simulacra.evaluate.report import table, verdict
 
-    scale = found.spec.dims * math.log(2) if found.spec.levels else 0.0
+    scale = _nats_per_bit(found)
     own = [f" --code {shlex.quote(name)}" for name in models if name not in registry.MODELS]
     again = shlex.quote(str(folder)) + "".join(own)
     terminal.note(f"{', '.join(models)} on {found.name}, {budget} each, into {folder}")

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
     from simulacra.spec import DataSpec
 
-MOST_SOUNDS = 64
-"""Only so many are drawn and to be heard: what is more, nobody looks at."""
-
 
 def target_of(out: Path | None, usual: Path) -> Path:
     """The PNG file to write, in a folder that is there.
@@ -48,22 +45,21 @@ def write_samples(spec: DataSpec, target: Path, x: Tensor, columns: int | None) 
     Returns:
         What was written, in words.
     """
-    from simulacra import plot
     from simulacra.checkpoint import write_bytes
+    from simulacra.look import MOST_SOUNDS, look
 
     raw = target.with_suffix(".npy")
     _write_values(spec, raw, x)
     told = f"{raw}: {len(x)} samples"
     if spec.is_image:
-        write_bytes(target, plot.png(plot.grid(spec.to_float(x), columns=columns)))
+        write_bytes(target, look(spec, x, columns=columns))
     elif spec.rate is not None:
         shown = spec.to_float(x[:MOST_SOUNDS])
         write_sounds(target, shown, spec.rate, columns)
         some = "" if len(shown) == len(x) else f", the first {len(shown)} drawn and to be heard"
         return f"{target}, {target.with_suffix('.wav')} and {told}{some}"
     elif spec.levels is None and spec.dims <= 2:
-        values = x.flatten(1).float()
-        write_bytes(target, plot.png((plot.scatter if spec.dims == 2 else plot.histograms)(values)))
+        write_bytes(target, look(spec, x))
     else:
         return told
     return f"{target} and {told}"

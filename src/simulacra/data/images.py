@@ -132,7 +132,7 @@ def read_picture(path: Path, *, side: int | None = None, colour: Colour | None =
                 if colour in ("grey", "rgb"):
                     image = image.convert("L" if colour == "grey" else "RGB")
                 if side is not None and resized:
-                    image = centre_square(image, side, smooth=palette is None)
+                    image = centre_square(image, side)
                 pixels = np.array(image, dtype=np.uint8)
                 return Picture(pixels, palette, _animated(opened), enlarged)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:

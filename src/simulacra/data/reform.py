@@ -99,13 +99,10 @@ def _of_palette(
     return to_palette(dataset, levels)
 
 
-def centre_square(image: Image, side: int, *, smooth: bool = True) -> Image:
-    """The central square of a Pillow image, resized to `side × side`.
+def centre_square(image: Image, side: int) -> Image:
+    """The central square of a Pillow image, resized to `side × side` with a Lanczos filter.
 
-    Args:
-        image: The image.
-        side: In pixels.
-        smooth: By a Lanczos filter; else each pixel is the nearest one.
+    Of indices of a palette, between which nothing lies, Pillow takes the nearest pixel.
     """
     from PIL import Image
 
@@ -114,8 +111,7 @@ def centre_square(image: Image, side: int, *, smooth: bool = True) -> Image:
     left, top = (width - edge) // 2, (height - edge) // 2
     if (width, height) != (edge, edge):
         image = image.crop((left, top, left + edge, top + edge))
-    by = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
-    return image.resize((side, side), by)
+    return image.resize((side, side), Image.Resampling.LANCZOS)
 
 
 def to_grey(x: Tensor) -> Tensor:
@@ -157,7 +153,7 @@ def _each(dataset: Dataset, change: Callable[[Tensor], Tensor]) -> Dataset:
 
 
 def _nearest(x: Tensor, side: int) -> Tensor:
-    """Images `(N, C, H, W)` resized as `centre_square` does without smoothing."""
+    """Images `(N, C, H, W)` resized as `centre_square` does indices of a palette."""
     height, width = x.shape[2:]
     edge = min(height, width)
     # the pixel in which the middle of the new one lies

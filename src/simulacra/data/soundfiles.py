@@ -105,10 +105,10 @@ def holds_sounds(path: Path) -> bool:
         DataError: If it is a .zip that cannot be read.
     """
     if not path.is_dir():
-        with SoundFiles(path) as files:
-            return bool(files.names)
-    files = list_files(path, SUFFIXES | PICTURES).files
-    endings = Counter(Path(name).suffix.lower() for name in files)
+        with SoundFiles(path) as packed:
+            return bool(packed.names)
+    found = list_files(path, SUFFIXES | PICTURES).files
+    endings = Counter(Path(name).suffix.lower() for name in found)
     return sum(endings[e] for e in SUFFIXES) > sum(endings[e] for e in PICTURES)
 
 
@@ -126,7 +126,7 @@ def decode(data: bytes) -> tuple[NDArray[np.float32], int]:
             another of `UNREADABLE`.
         ResourceError: If it would not fit into memory.
     """
-    import soundfile  # type: ignore[import-untyped]
+    import soundfile
 
     # by content, not by name: libsndfile would take two dozen other formats
     if data[:4] == b"RIFF":

@@ -227,7 +227,7 @@ def _resampled(sound: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np
     """The sound at another rate, by a polyphase filter."""
     if rate == wanted:
         return sound
-    from scipy.signal import resample_poly  # type: ignore[import-untyped]
+    from scipy.signal import resample_poly
 
     ensure_room(8 * math.ceil(len(sound) * wanted / rate), "a resampled sound")
     divisor = math.gcd(rate, wanted)

@@ -272,7 +272,9 @@ def _rows(text: str, delimiter: str, place: str) -> Iterator[tuple[int, list[str
         try:
             cells = next(reader, None)
         except csv.Error as fault:
-            raise DataError(f"{place}, line {reader.line_num}: {fault}: repair it") from fault
+            raise DataError(
+                f"{place}, line {reader.line_num}: {shown(str(fault))}: repair it"
+            ) from fault
         if cells is None:
             return
         if not cells:
@@ -321,7 +323,7 @@ def _no_number(
     if len(cell) > _LONGEST:
         cell = cell[:_LONGEST] + "…"
     return DataError(
-        f"{where}: {shown(cell)!r} is no number: drop the column, or pass --labels "
+        f"{where}: '{shown(cell)}' is no number: drop the column, or pass --labels "
         f"{shown(name)!r} if it is a class"
     )
 

@@ -21,8 +21,8 @@ from simulacra.spec import DataSpec
 
 _COUNTS = (10_000, 1_000, 2_000)
 _SEED = 0
-_PORTION = 1 << 24
-"""Numbers that a quadrature holds at once."""
+_PORTION = 1 << 12
+"""Points whose density is computed at once."""
 
 
 class Toy(Distribution):
@@ -65,9 +65,7 @@ class Toy(Distribution):
         part = torch.searchsorted(edges, uniform[:, 0].contiguous(), right=True)
         return self.place(part, uniform[:, 1:]), part
 
-    def sample(
-        self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()
-    ) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draws `(*sample_shape, D)` float64 from torch's generator."""
         shape = torch.Size(sample_shape)
         uniform = torch.rand(shape.numel(), 1 + self.uniforms, dtype=torch.float64)
@@ -106,14 +104,17 @@ class Smeared(Toy):
         """A mixture of as many Gaussians as there are nodes."""
         x = value.double().reshape(-1, self.event_shape[0])
         centres = self.centres.flatten(0, 1)
-        scale = self.scales[:, None].expand_as(self.log_shares).flatten()
-        constant = self.log_shares.flatten() - x.shape[1] * (scale * math.sqrt(2 * math.pi)).log()
-        portions = [
-            (constant - 0.5 * ((rows[:, None] - centres) / scale[:, None]).square().sum(2))
-            .logsumexp(1)
-            for rows in x.split(max(1, _PORTION // centres.numel()))
-        ]  # fmt: skip
-        return torch.cat(portions).reshape(value.shape[:-1]) if portions else value.sum(-1).double()
+        precision = self.scales.square().reciprocal()[:, None].expand_as(self.log_shares).flatten()
+        normaliser = 0.5 * x.shape[1] * (precision / (2 * math.pi)).log()
+        # the square completed, so that nothing of size (n, nodes, D) is made
+        constant = (
+            self.log_shares.flatten() + normaliser - 0.5 * precision * centres.square().sum(1)
+        )
+        log_density = x.new_empty(len(x))
+        for rows, out in zip(x.split(_PORTION), log_density.split(_PORTION), strict=True):
+            gap = rows @ centres.T - 0.5 * rows.square().sum(1, keepdim=True)
+            out.copy_((constant + precision * gap).logsumexp(1))
+        return log_density.reshape(value.shape[:-1])
 
     def place(self, part: Tensor, uniform: Tensor) -> Tensor:
         """A point of the curve, and noise."""
@@ -240,7 +241,7 @@ def _spirals() -> Toy:
         angle = math.pi * (0.25 + 12 * t).sqrt()
         return _polar(angle / math.pi, angle + math.pi * part)
 
-    return _curves(path, 0.1, 512)
+    return _curves(path, 0.1, 320)
 
 
 def _moons() -> Toy:
@@ -249,11 +250,11 @@ def _moons() -> Toy:
         turned = torch.stack([1 - arc[..., 0], 0.5 - arc[..., 1]], -1)
         return torch.where(part[..., None] == 0, arc, turned)
 
-    return _curves(path, 0.1, 256)
+    return _curves(path, 0.1, 64)
 
 
 def _circles() -> Toy:
-    return _curves(lambda part, t: _polar(2.0 - part, 2 * math.pi * t), 0.1, 512)
+    return _curves(lambda part, t: _polar(2.0 - part, 2 * math.pi * t), 0.1, 192)
 
 
 def _checkerboard() -> Toy:

@@ -1,0 +1,41 @@
+"""`look`: observations as a picture for people, whatever their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from simulacra import plot
+from simulacra.spec import DataSpec
+
+MOST_SOUNDS = 64
+"""Only so many are drawn: what is more, nobody looks at."""
+
+
+def look(
+    spec: DataSpec,
+    x: Tensor,
+    *,
+    columns: int | None = None,
+    gap: int = 1,
+    names: Sequence[str] = (),
+) -> bytes:
+    """A PNG of observations: a grid of pictures, waveforms, points of a plane, or histograms.
+
+    Args:
+        spec: Their form.
+        x: Raw levels or floats `(N, *event_shape)`, on any device.
+        columns: Of pictures or waveforms in a row; chosen by their number otherwise.
+        gap: Pixels between pictures.
+        names: Of the columns of a table.
+    """
+    values = spec.to_float(x.cpu())
+    if spec.is_image:
+        return plot.png(plot.grid(values, columns=columns, gap=gap))
+    if spec.rate is not None:
+        return plot.png(plot.waves(values[:MOST_SOUNDS], spec.rate, columns=columns))
+    flat = values.flatten(1)
+    return plot.png(
+        plot.scatter(flat, names) if flat.shape[1] == 2 else plot.histograms(flat, names)
+    )
