@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from simulacra import plot
 from simulacra.cli import app, stopping, terminal
+from simulacra.data.catalogue import load
 from simulacra.errors import UsageError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -307,17 +310,17 @@ def test_help_names_every_command(ok):
     assert ok()[0] == out
 
 
+DATA = "side colour levels window rate labels context flip shift limit data-dir "
+TRAINING = "batch accumulate lr betas weight-decay warmup schedule clip ema seed device precision "
 OPTIONS = {
-    "train": "budget out set side colour levels data-dir batch accumulate lr betas weight-decay "
-    "warmup schedule clip ema seed device precision",
-    "compare": "models budget out set draws side colour levels data-dir batch accumulate lr betas "
-    "weight-decay warmup schedule clip ema seed device precision json",
-    "resume": "data-dir code json",
-    "sample": "number label temperature seed out code",
-    "complete": "hide number times seed out data-dir code",
-    "evaluate": "draws limit data-dir code json",
+    "train": "budget out set tensorboard " + DATA + TRAINING,
+    "compare": "models budget out set draws json " + DATA + TRAINING,
+    "resume": "data-dir code tensorboard json",
+    "sample": "number label context temperature seed out device code",
+    "complete": "hide number times seed out data-dir device code",
+    "evaluate": "draws limit data-dir device code json",
     "models": "json",
-    "data": "side colour levels data-dir json",
+    "data": "look json " + DATA,
 }
 
 
@@ -421,6 +424,77 @@ def test_named_data_are_found_in_data_dir(ok):
     assert "person 1, person 2" in shown
     assert "person 40" in shown
     assert "person 30" not in shown
+
+
+def test_a_look_shows_what_a_model_sees(ok, places):
+    changes = ("--flip", "--shift", "2")
+    out, err = ok("data", "digits", *changes, "--look", "new/folder/grid.png", "--json")
+    load_strictly(out)
+    assert "64 training pictures" in err
+    dataset = load("digits", flip=True, shift=2)
+    x, _ = dataset.train.batch(torch.arange(64))
+    expected = np.asarray(plot.grid(dataset.spec.to_float(x)))
+    assert np.array_equal(np.asarray(Image.open("new/folder/grid.png")), expected)
+    ok("data", "digits", "--look", "plain.png")
+    assert not np.array_equal(np.asarray(Image.open("plain.png")), expected)
+    # a handful of pictures is drawn as far as it goes
+    ok("data", places["sizes"], "--side", "6", "--look", "few.png")
+    assert np.asarray(Image.open("few.png")).shape == (195, 195, 3)  # 14 in rows of 4
+
+
+@pytest.mark.parametrize("name", ["moons", "two-peaks", "wide", "fsdd"])
+def test_a_look_at_vectors_and_sounds_is_a_drawing(ok, name, monkeypatch):
+    drawn = []
+    kind = {"moons": "scatter", "fsdd": "waves"}.get(name, "histograms")
+    draw = getattr(plot, kind)
+    monkeypatch.setattr(plot, kind, lambda *given: drawn.append(given) or draw(*given))
+    source, flags = name, []
+    if name == "wide":
+        source = "wide.csv"
+        np.savetxt(source, np.random.default_rng(0).normal(size=(30, 5)), delimiter=",")
+    if name == "fsdd":
+        if not (SHARED / "fsdd").is_dir():
+            pytest.skip("the spoken digits are not in ../shared/data")
+        flags = ["--data-dir", SHARED, "--window", "2000"]
+    out, err = ok("data", source, *flags, "--look", "look.png")
+    assert "look.png" in err
+    assert np.asarray(Image.open("look.png").convert("L")).std() > 1
+    ((values, *rate),) = drawn
+    asked = {"window": 2000, "data_dir": SHARED} if name == "fsdd" else {}
+    dataset = load(source, **asked)
+    x, _ = dataset.train.batch(torch.arange(len(values)))
+    assert torch.equal(values, dataset.spec.to_float(x))
+    assert rate == ([8000] if name == "fsdd" else [])
+    if name == "fsdd":
+        assert re.search(r"samples a second +8000", out)
+        assert re.search(r"shape +2000", out)
+        assert "samples of the shortest" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("digits", "--look", "grid.jpg"), 2, "--look is a .png file, got 'grid.jpg'"),
+        (("--look", "grid.png"), 2, "--look draws one data set: name it"),
+        (("digits", "--look", "folder.png"), 5, "cannot write folder.png"),
+        (("digits", "--look", "file/grid.png"), 5, "cannot make file"),
+    ],
+)
+def test_a_look_that_cannot_be_written_is_refused(cli, arguments, code, message):
+    Path("folder.png").mkdir()
+    Path("file").write_text("")
+    ended, out, err = cli("data", *arguments)
+    assert (ended, out) == (code, "")
+    assert message in " ".join(err.split())
+
+
+def test_context_vectors_are_described(ok):
+    rows = {"train": 1258, "validation": 180, "test": 359}
+    np.savez("codes.npz", **{k: np.zeros((n, 4), np.float32) for k, n in rows.items()})
+    out, _ = ok("data", "digits", "--context", "codes.npz")
+    assert re.search(r"context vectors +4", out)
+    assert "labels were replaced" in " ".join(out.split())
+    assert "class names" not in out
 
 
 # ---- train --------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def test_a_folder_and_an_array_of_the_same_images_are_resized_alike(tmp_path: Pa
         ("./digitz", "digitz does not exist"),
         ("/nowhere/at/all", "/nowhere/at/all does not exist"),
         ("some.npz", "some.npz does not exist"),
-        (__file__, "is one file: expected a folder of images, an .npy or an .npz"),
+        (__file__, r"is one file: expected a folder of pictures or sounds, .* \.csv, \.tsv"),
     ],
 )
 def test_a_source_that_is_nothing_is_refused(source: str, message: str) -> None:
@@ -102,7 +102,11 @@ def test_a_source_that_is_nothing_is_refused(source: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "digits"])
+FREE = {name for name, named in NAMES.items() if not named.files}
+"""Sets that need no file: toys, and digits."""
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in FREE])
 def test_missing_files_are_named_with_where_they_belong(tmp_path: Path, name: str) -> None:
     with pytest.raises(
         DataError, match=r"needs .*no folder is given.*--data-dir or SIMULACRA_DATA"
@@ -124,10 +128,18 @@ def test_the_catalogue_tells_what_is_here(small_mnist: Callable[..., Path]) -> N
     rows = {row.name: row for row in catalogue(small_mnist())}
     assert list(rows) == list(NAMES)
     here = {name for name, row in rows.items() if row.available}
-    assert here == {"digits", "mnist", "binarized-mnist-dynamic"}
+    assert "digits" in FREE
+    assert here == FREE | {"mnist", "binarized-mnist-dynamic"}
     assert "data_batch_3.bin" in rows["cifar10"].missing
-    assert {row.name for row in catalogue() if row.available} == {"digits"}
-    assert not any(row.available for row in catalogue("/nowhere") if row.name != "digits")
+    assert {row.name for row in catalogue() if row.available} == FREE
+    assert {row.name for row in catalogue("/nowhere") if row.available} == FREE
+    for row in rows.values():
+        if row.name in FREE:
+            dataset = load(row.name)
+            assert tuple(dataset.counts.values()) == row.counts
+            assert dataset.spec.event_shape == row.event_shape
+            assert (dataset.spec.levels, dataset.spec.classes) == (row.levels, row.classes)
+            assert dataset.description == row.description
 
 
 def test_the_variable_names_the_folder_and_the_argument_wins(
@@ -152,6 +164,41 @@ def test_binarised_sets_keep_their_form(
         load("binarized-mnist-dynamic", data_dir=small_mnist(), **option)  # type: ignore[arg-type]
 
 
-def test_bad_options_are_refused_before_anything_is_read() -> None:
-    with pytest.raises(UsageError, match="side"):
-        load("/nowhere", side=0)
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"side": 0}, "side needs at least 1 pixel, got 0"),
+        ({"levels": 1}, "levels needs 2 to 65536, got 1"),
+        ({"levels": 10**9}, "levels needs 2 to 65536"),
+        ({"colour": "green"}, "colour is grey, rgb or palette, got 'green'"),
+        ({"window": 0}, "window needs at least 1 sample, got 0"),
+        ({"rate": -1}, "rate needs at least 1 sample a second, got -1"),
+        ({"shift": 0}, "shift needs at least 1 pixel"),
+        ({"limit": 0}, "limit needs at least 1 observation"),
+        ({"sides": 3}, "data have no option 'sides': did you mean 'side'"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_read(
+    option: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        load("/nowhere", **option)
+
+
+@pytest.mark.parametrize("option", [{"window": 5}, {"rate": 8000}, {"limit": 3}])
+def test_options_for_another_kind_of_data_are_refused(
+    tmp_path: Path, option: dict[str, int]
+) -> None:
+    (name,) = option
+    path = tmp_path / "some.npy"
+    np.save(path, np.zeros((12, 4, 4), np.uint8))
+    for source in ("digits", "moons", str(path), str(make_folder(tmp_path / "folder"))):
+        with pytest.raises(UsageError, match=f"{name} is for"):
+            load(source, **option)
+
+
+def test_options_of_pictures_are_not_for_vectors(tmp_path: Path) -> None:
+    np.save(tmp_path / "some.npy", np.random.default_rng(0).normal(size=(20, 3)))
+    for option in ({"side": 4}, {"colour": "grey"}, {"flip": True}):
+        with pytest.raises(UsageError, match="is for pictures"):
+            load(str(tmp_path / "some.npy"), **option)  # type: ignore[arg-type]

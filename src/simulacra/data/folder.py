@@ -18,7 +18,6 @@ from simulacra.data.files import ensure_room
 from simulacra.data.form import Form
 from simulacra.data.images import FAULTS, SUFFIXES, Picture, look_up, read_picture
 from simulacra.data.listing import Listing, counted, list_files, shown
-from simulacra.data.listing import loops as _loops  # noqa: F401 (sounds take it from here)
 from simulacra.data.patterns import label_of
 from simulacra.data.splits import ALIASES, FEWEST, arrange
 from simulacra.errors import DataError, UsageError

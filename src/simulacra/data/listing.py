@@ -62,7 +62,7 @@ def list_files(folder: Path, endings: Container[str]) -> Listing:
                 folders.append(place)
                 below[:] = sorted(name for name in below if not name.startswith("."))
                 for name in below:
-                    if loops(root, name):
+                    if _loops(root, name):
                         again.append((Path(root) / name).relative_to(folder).as_posix())
                     elif os.path.islink(os.path.join(root, name)):
                         links.append(os.path.join(root, name))
@@ -84,7 +84,7 @@ def _raise(fault: OSError) -> None:
     raise fault
 
 
-def loops(root: str, name: str) -> bool:
+def _loops(root: str, name: str) -> bool:
     """Whether an entry of a folder is a link to that folder, or to one on the way to it."""
     path = os.path.join(root, name)
     if not os.path.islink(path):
