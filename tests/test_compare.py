@@ -226,7 +226,8 @@ def test_vectors_are_compared_too(tmp_path: Path) -> None:
     assert entry(results, "nice")["likelihood"]["exact"]
     assert entry(results, "nice")["likelihood"]["bits_per_dim"] is None
     page = (tmp_path / "c" / "report.html").read_text()
-    assert "data:image/png" not in page
+    # the real ones and each model's samples, as histograms
+    assert page.count("data:image/png") == 1 + 3
     assert "log-likelihood" in page
 
 

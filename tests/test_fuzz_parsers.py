@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simulacra import registry
-from simulacra.cli.app import printable
+from simulacra.cli.terminal import printable
 from simulacra.data.arrays import load_arrays
 from simulacra.data.cifar import read_batch
 from simulacra.data.idx import read_idx

@@ -15,14 +15,13 @@ from typing import Any, Protocol
 import torch
 
 from simulacra import registry
-from simulacra.checkpoint import write_bytes, write_json
+from simulacra.checkpoint import read_json, write_bytes, write_json
 from simulacra.data.dataset import Dataset
 from simulacra.engine import make_fabric
 from simulacra.errors import (
     CheckpointError,
     DivergedError,
     MissingCapability,
-    ResourceError,
     UsageError,
 )
 from simulacra.evaluate.report import render
@@ -127,7 +126,7 @@ def compare(
                 break
             watcher.on_judge(name)
             entry, drawn = judge(run, data, outcome, draws=draws, code=name)
-        except (UsageError, DivergedError, ResourceError) as error:
+        except (UsageError, DivergedError) as error:
             entry, drawn = described(name) | {"failed": str(error)}, {}
         except (MemoryError, torch.OutOfMemoryError):
             entry, drawn = described(name) | {"failed": "memory ran out: a smaller --batch"}, {}
@@ -153,7 +152,7 @@ def recorded(folder: Path) -> dict[str, Any]:
     """
     path = folder / RECORD
     try:
-        record = dict(json.loads(path.read_bytes()))
+        record = dict(read_json(path))
         if record.pop("format") != FORMAT:
             raise CheckpointError(f"{path} is of another format than {FORMAT}")
         record.pop("fingerprint")
@@ -192,7 +191,7 @@ def _ask(folder: Path, asked: dict[str, Any]) -> None:
     """
     path, text = folder / RECORD, json.loads(json.dumps(asked, default=str))
     if path.is_file():
-        if json.loads(path.read_bytes()) != text:
+        if read_json(path) != text:
             raise UsageError(f"{folder} holds another comparison: choose another folder")
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

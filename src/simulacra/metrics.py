@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simulacra.checkpoint import write_bytes
+from simulacra.errors import CheckpointError
 from simulacra.progress import Record
 
 METRICS = "metrics.csv"
@@ -26,11 +27,13 @@ class Metrics:
         self.header: list[str] = []
         rows: list[dict[str, str]] = []
         if path.is_file():
-            with path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                self.header = list(reader.fieldnames or [])
-                # what came after the checkpoint will be done again
-                rows = [row for row in reader if row["step"] and int(row["step"]) <= step]
+            # a full disk may have cut the last row, within a number even
+            whole = path.read_text("utf-8", errors="replace").rpartition("\n")[0]
+            reader = csv.DictReader(io.StringIO(whole))
+            self.header = list(reader.fieldnames or [])
+            # what came after the checkpoint will be done again
+            numbered = (row for row in reader if (row.get("step") or "").isdecimal())
+            rows = [row for row in numbered if int(row["step"]) <= step]
             text = io.StringIO()
             self._writer(text).writerows([dict.fromkeys(self.header, "") | row for row in rows])
             header = ",".join(self.header) + "\n" if self.header else ""
@@ -72,12 +75,20 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> dict[str, list[float | None]]:
-    """The columns of a file of metrics; `None` where a cell is empty, nothing without the file."""
+    """The columns of a file of metrics; `None` where a cell is empty, nothing without the file.
+
+    Raises:
+        CheckpointError: If it holds anything but numbers.
+    """
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        name: [float(row[name]) if row[name] else None for row in rows]
-        for name in (rows[0] if rows else [])
-    }
+    # a full disk may have cut the last row
+    whole = path.read_text("utf-8", errors="replace").rpartition("\n")[0]
+    rows = list(csv.DictReader(io.StringIO(whole)))
+    try:
+        return {
+            name: [float(row[name]) if row[name] else None for row in rows]
+            for name in (rows[0] if rows else [])
+        }
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error

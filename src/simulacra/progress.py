@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from simulacra.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -21,6 +23,15 @@ class Plan:
     validate_every: int
     validate_on: int = 1000
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a plan that no training can have."""
+        for name in ("steps", "validate_every", "validate_on"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise UsageError(f"a plan's {name} is a whole number, got {value!r}")
+        if self.seconds is not None and not 0 <= self.seconds < math.inf:
+            raise UsageError(f"a plan's seconds are finite, got {self.seconds!r}")
 
     def recounted(self, done: int, elapsed: float) -> Plan:
         """The plan frozen, its steps counted again if their pace was not kept.

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from simulacra import processes, registry
-from simulacra.checkpoint import PARTIAL, read_folder, write_folder, write_json
+from simulacra.checkpoint import PARTIAL, read_folder, read_json, write_folder, write_json
 from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
 from simulacra.engine import together
@@ -33,6 +33,8 @@ from simulacra.train import Training
 
 RECORD = "run.json"
 FORMAT = 1
+_PARTS = ("format", "model", "keywords", "spec", "data", "options", "budget", "plan", "created",
+          "threads", "versions")  # fmt: skip
 _BUILD = -3  # key of a random stream, beside those of `train`
 
 
@@ -125,15 +127,23 @@ class Run:
             others = [p.parent.name for p in folder.parent.glob(f"*/{RECORD}")]
             raise CheckpointError(f"{folder} holds no run: {nearest(folder.name, others)}")
         try:
-            record = json.loads(path.read_bytes())
-            if record["format"] != FORMAT:
+            record = read_json(path)
+            version = record["format"]
+            if type(version) is not int or version != FORMAT:
+                newer = isinstance(version, int) and version > FORMAT
                 raise CheckpointError(
-                    f"{path} has format {record['format']}, this simulacra reads {FORMAT}"
+                    f"{path} has format {version}, this simulacra reads {FORMAT}: "
+                    + ("it is newer, update simulacra" if newer else "use what wrote it")
                 )
+            odd = [name for name in record if name not in _PARTS]
+            if odd:
+                raise CheckpointError(f"{path} has {odd[0]!r}, which is no part of a run")
             DataSpec.from_json(record["spec"])
             Options(**_tuples(record["options"]))
             Budget.parse(record["budget"])
-            Plan(**(record["plan"] or {"steps": 1, "validate_every": 1}))
+            plan = Plan(**({"steps": 1, "validate_every": 1} | (record["plan"] or {})))
+            if not (plan.steps and plan.validate_every):
+                raise ValueError("a plan's steps and validate_every are positive")
             for part, kind in (("model", str), ("keywords", dict), ("data", dict)):
                 if not isinstance(record[part], kind):
                     raise TypeError(f"{part} is no {kind.__name__}")
@@ -169,7 +179,11 @@ class Run:
         options = dict(self.record["data"]["options"])
         if data_dir is not None:
             options["data_dir"] = data_dir
-        data = load_data(**options)
+        try:
+            data = load_data(**options)
+        except (UsageError, TypeError) as error:
+            # it was loaded once, when the run was made
+            raise CheckpointError(f"{self.folder / RECORD}: its data are none: {error}") from error
         self._check(data)
         return data
 
@@ -325,11 +339,15 @@ class Run:
             return broken
         try:
             training.load_state_dict(newest)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"the checkpoints of {self.folder} are not of the model that its record says: "
                 f"{type(error).__name__}"
             ) from error
+        if not finite(training.model) or not finite(training.averaged):
+            raise CheckpointError(
+                f"the newest checkpoint of {self.folder} has NaN or infinite weights: remove it"
+            )
         self._note(training.plan)
         return broken
 

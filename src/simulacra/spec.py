@@ -41,6 +41,11 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         """Refuse a form that no observation can have."""
+        for name in ("levels", "rate", "classes", "context_width", "event_shape"):
+            value = getattr(self, name)
+            for size in value if isinstance(value, tuple) else (value,):
+                if size is not None and type(size) is not int:
+                    raise UsageError(f"{name} is a whole number, got {size!r}")
         if not self.event_shape or any(size < 1 for size in self.event_shape):
             raise UsageError(f"event_shape needs positive sizes, got {self.event_shape}")
         if self.levels is not None and self.levels < 2:

@@ -76,7 +76,7 @@ def test_a_flipped_bit_in_the_pixels_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["images.gz", "images"])
 def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(DataError, match=f"{name} should be a file"):
+    with pytest.raises(DataError, match=f"{name} cannot be read .it is no regular file"):
         read_idx(tmp_path / name, 3)
 
 

@@ -239,11 +239,11 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(DataError, match="No such file"):
         read(path)
     os.mkfifo(path)
-    with pytest.raises(DataError, match="should be a file"):
+    with pytest.raises(DataError, match="no regular file"):
         read(path)
     path.unlink()
     path.mkdir()
-    with pytest.raises(DataError, match="should be a file"):
+    with pytest.raises(DataError, match="no regular file"):
         read(path)
     path.rmdir()
     path.symlink_to(path)

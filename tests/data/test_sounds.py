@@ -263,7 +263,7 @@ def test_a_zip_without_sounds_or_that_is_none_is_refused(tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"is no \.zip"):
         load(str(tmp_path / "b.zip"))
     os.mkfifo(tmp_path / "c.zip")
-    with pytest.raises(DataError, match="not a regular file"):
+    with pytest.raises(DataError, match="no regular file"):
         load(str(tmp_path / "c.zip"))
 
 

@@ -84,26 +84,9 @@ def _exit_code(command: Callable[[], object], *, debug: bool) -> int:
         return 0
     if debug:
         raise caught
-    terminal.fail(printable(message))
+    terminal.fail(message)
     return code
 
-
-def printable(message: str) -> str:
-    """A message on one line that a terminal can show, and that does nothing else to it.
-
-    Names of files, arrays and keywords may hold what moves the cursor or turns the text around;
-    that is shown by its number.
-    """
-    line = " ".join(message.split())
-    if len(line) > _LONGEST:
-        line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line
-    )
-
-
-_LONGEST = 4000
-"""Characters of a message; more would bury what is wrong."""
 
 _NO_ROOM = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO,

@@ -11,9 +11,6 @@ from simulacra.cli.flags import DataFlags, Json, load, png_target
 from simulacra.errors import UsageError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from PIL.Image import Image
-
     from simulacra.data.dataset import Dataset
 
 
@@ -138,7 +135,7 @@ def data(
         "shape": list(found.spec.event_shape),
         "levels": found.spec.levels,
         "samples a second": found.spec.rate or 0,
-        "samples of the shortest": shortest,
+        "samples of the shortest window": shortest,
         "classes": found.spec.classes,
         "class names": list(found.class_names),
         "context vectors": found.spec.context_width,
@@ -156,32 +153,27 @@ def data(
             words=(" ",),
         )
     if target is not None:
-        from simulacra import plot
         from simulacra.checkpoint import write_bytes
 
         picture, shown = _picture(found)
-        write_bytes(target, plot.png(picture))
+        write_bytes(target, picture)
         terminal.note(f"{target}: {shown}")
 
 
-def _picture(dataset: Dataset) -> tuple[Image | Figure, str]:
-    """Some training observations drawn, and what they are in words."""
+def _picture(dataset: Dataset) -> tuple[bytes, str]:
+    """Some training observations as a PNG file, and what they are in words."""
     import torch
 
-    from simulacra import plot
+    from simulacra.look import look
 
     spec, train = dataset.spec, dataset.train
     drawn = spec.is_image or spec.rate is not None
-    count = min(len(train), _PICTURES if drawn else _POINTS)
-    x, _ = train.batch(torch.arange(count))
+    x, _ = train.batch(torch.arange(min(len(train), _PICTURES if drawn else _POINTS)))
     if spec.is_image:
-        return plot.grid(spec.to_float(x)), f"{count} training pictures, as a model sees them"
-    if spec.rate is not None:
-        return plot.waves(spec.to_float(x), spec.rate), f"{count} training sounds"
-    values = x.float()
-    if spec.dims == 2:
-        return plot.scatter(values), f"{count} training vectors"
-    return plot.histograms(values), f"how often {count} training vectors take their values"
+        what = "pictures, as a model sees them"
+    else:
+        what = "sounds" if drawn else "vectors" if spec.dims == 2 else "vectors, column by column"
+    return look(spec, x), f"{len(x)} training {what}"
 
 
 _PICTURES = 64

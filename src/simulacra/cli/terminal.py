@@ -142,18 +142,36 @@ def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
     print_table(shown, right=[heading for heading in rows[0] if heading != "model"])
 
 
+def printable(message: str) -> str:
+    """A message on one line that a terminal can show, and that does nothing else to it.
+
+    Names of files, arrays and keywords may hold what moves the cursor or turns the text around;
+    that is shown by its number.
+    """
+    line = " ".join(message.split())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line
+    )
+
+
+_LONGEST = 4000
+"""Characters of a message; more would bury what is wrong."""
+
+
 def note(text: str) -> None:
     """A line beside the results: on standard error, so that `--json` stays JSON.
 
     It is never broken, for commands in it are there to be copied.
     """
-    errors.print(Text(text), soft_wrap=True)
+    errors.print(Text(printable(text)), soft_wrap=True)
 
 
 def fail(message: str) -> None:
     """One line that says what was expected, what came, and what to do."""
     who = f"process {processes.rank()}: " if processes.count() > 1 else ""
-    line = Text.assemble(("error: ", "bold red"), who + " ".join(message.split()))
+    line = Text.assemble(("error: ", "bold red"), who + printable(message))
     Console(stderr=True).print(line, soft_wrap=True)
 
 

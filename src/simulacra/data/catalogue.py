@@ -73,6 +73,8 @@ def load(source: str, *, data_dir: str | Path | None = None, **asked: Any) -> Da
         named = NAMES[source]
         folder = named.folder(data_dir)
         form.check(named.kind, source)
+        if form.labels is not None and named.kind == "pictures":
+            raise UsageError(f"{source} has its own labels, or none: leave --labels out")
         dataset = _reformed(named.load(data_dir, form), named.kind, form, fixed=named.fixed)
     elif source.startswith(HUB):
         from simulacra.data.hub import load_hub

@@ -11,6 +11,7 @@ import torch
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.files import FAULTS, read_at_most, unpack_xz
 from simulacra.data.form import Form
+from simulacra.data.listing import open_regular
 from simulacra.data.named import NamedSet, labels_of
 from simulacra.data.splits import hold_out
 from simulacra.errors import DataError
@@ -47,7 +48,7 @@ def read_batch(path: Path) -> Observations:
         if path.suffix == ".xz":
             content = unpack_xz(path, limit)
         else:
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 content = read_at_most(stream, limit + 1)
     except FAULTS as fault:
         raise DataError(f"{path} cannot be read ({fault}): get the file again") from fault

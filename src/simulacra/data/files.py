@@ -6,12 +6,12 @@ import contextlib
 import gzip
 import lzma
 import os
-import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
+from simulacra.data.listing import open_regular
 from simulacra.errors import DataError, ResourceError
 
 VARIABLE = "SIMULACRA_DATA"
@@ -86,29 +86,12 @@ def read_at_most(stream: IO[bytes] | gzip.GzipFile, count: int) -> bytes:
     return b"".join(parts)
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """A file opened for reading.
-
-    Raises:
-        DataError: If it is a pipe, which would be waited for, a device, which may have no end, or
-            a folder.
-        OSError: If it cannot be opened.
-    """
-    if stat.S_ISREG(path.stat().st_mode):
-        # a pipe that took the file's place in between is not waited for either
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        if stat.S_ISREG(os.fstat(handle).st_mode):
-            return os.fdopen(handle, "rb")
-        os.close(handle)
-    raise DataError(f"{path} should be a file, got a folder, pipe or device: name another")
-
-
 @contextlib.contextmanager
 def open_packed(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """A file opened for reading, unpacked on the way if its name ends in .gz.
 
     Raises:
-        DataError: As `open_regular`.
+        OSError: As `open_regular`.
     """
     with open_regular(path) as file:
         if path.suffix != ".gz":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,23 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simulacra.data.arranged import Arranged, arranged, check_broken
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.files import ensure_room
 from simulacra.data.form import Form
 from simulacra.data.images import FAULTS, SUFFIXES, Picture, look_up, read_picture
 from simulacra.data.listing import Listing, counted, list_files, shown
-from simulacra.data.patterns import label_of
-from simulacra.data.splits import ALIASES, FEWEST, arrange
-from simulacra.errors import DataError, UsageError
+from simulacra.data.splits import FEWEST, arrange
+from simulacra.errors import DataError
 from simulacra.spec import DataSpec
-
-_TOLERATED = 0.01
-"""The share of files that may be unreadable before the folder is refused."""
-
-_NAMED = 5
-"""How many unreadable files an error names."""
-
-_SPLIT_NAMES = {alias: split for split, aliases in ALIASES.items() for alias in aliases}
 
 
 @dataclass(frozen=True)
@@ -70,24 +62,14 @@ def load_folder(folder: Path, form: Form = Form()) -> Dataset:
             f"expected files that end in {' '.join(sorted(SUFFIXES))}"
         )
     pictures, broken = _read_all(folder, listing.files, form)
-    if len(broken) > _TOLERATED * len(listing.files):
-        named = ", ".join(f"{shown(name)} ({fault.why})" for name, fault in broken[:_NAMED])
-        more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
-        raise DataError(
-            f"{len(broken)} of {counted(len(listing.files), 'image')} in {place} cannot be read: "
-            f"{named}{more}: repair or remove them"
-        )
+    told = [(name, fault.why) for name, fault in broken]
+    notes = check_broken(told, len(listing.files), place, "image")
     if len(pictures) < FEWEST:
         raise DataError(
             f"{place} holds {counted(len(pictures), 'image')}, expected at least {FEWEST}: add more"
         )
-    has_splits = _has_splits(list(listing.files))
-    below = {file: _place(file, has_splits) for file in listing.files}
-    classes, label = _labels([path for _, path in below.values()], form.labels, place)
-    notes = list(_notes(listing, list(pictures.values()), below, classes, form))
-    if broken:
-        was = "was" if len(broken) == 1 else "were"
-        notes.insert(0, f"{counted(len(broken), 'file')} could not be read and {was} skipped")
+    names = arranged(listing.files, form.labels, place, "image")
+    notes += _notes(listing, list(pictures.values()), names, form)
     kept = list(pictures)
     x, spec = _stack(list(pictures.values()), place)
     if spec.palette is not None:
@@ -96,63 +78,24 @@ def load_folder(folder: Path, form: Form = Form()) -> Dataset:
             "order (--colour rgb reads plain RGB)"
         )
     ready: dict[str, Observations] = {}
-    for split in dict.fromkeys(split for split, _ in below.values()):
-        rows = [row for row, file in enumerate(kept) if below[file][0] == split]
-        labels = [classes.index(label(below[kept[row]][1])) for row in rows if classes]
-        ready[split] = Observations(x[rows], torch.tensor(labels) if classes else None)
+    for split in dict.fromkeys(names.splits.values()):
+        rows = [row for row, file in enumerate(kept) if names.splits[file] == split]
+        labels = [names.labels[kept[row]] for row in rows] if names.classes else None
+        ready[split] = Observations(x[rows], None if labels is None else torch.tensor(labels))
     return Dataset(
         name=shown(folder.name) or place,
-        spec=replace(spec, classes=len(classes)),
+        spec=replace(spec, classes=len(names.classes)),
         **arrange(ready, folder),
-        class_names=tuple(shown(name) for name in classes),
+        class_names=tuple(shown(name) for name in names.classes),
         description=f"Images from {place}.",
         notes=tuple(notes),
     )
 
 
-def _has_splits(files: list[str]) -> bool:
-    """Whether the folder holds nothing but ready splits, train and test at least."""
-    tops = {file.split("/")[0] for file in files}
-    return {"train", "test"} <= tops <= set(_SPLIT_NAMES)
-
-
-def _place(file: str, has_splits: bool) -> tuple[str, str]:
-    """A file's split, "" if there are none, and its path below the split's folder."""
-    if not has_splits:
-        return "", file
-    top, rest = file.split("/", 1)
-    return _SPLIT_NAMES[top], rest
-
-
-def _classes(files: list[str]) -> tuple[str, ...]:
-    """The sub-folders that are classes."""
-    if any("/" not in file for file in files):
-        return ()
-    names = tuple(sorted({file.split("/")[0] for file in files}))
-    return names if len(names) > 1 else ()
-
-
-def _labels(
-    files: list[str], pattern: str | None, place: str
-) -> tuple[tuple[str, ...], Callable[[str], str]]:
-    """The classes, and what tells that of a file."""
-    if pattern is None:
-        return _classes(files), lambda file: file.split("/")[0]
-    labels = {file: label_of(pattern, Path(file).stem) for file in files}
-    names = tuple(sorted(set(labels.values())))
-    if len(names) < 2:
-        raise UsageError(
-            f"labels {pattern!r} give every image of {place} the same label, "
-            f"{shown(names[0])!r}: expected at least two"
-        )
-    return names, labels.__getitem__
-
-
 def _notes(
     listing: Listing,
     pictures: list[Picture],
-    below: dict[str, tuple[str, str]],
-    classes: tuple[str, ...],
+    names: Arranged,
     form: Form,
 ) -> Iterator[str]:
     """What a reader of results has to know of these files."""
@@ -165,13 +108,17 @@ def _notes(
     if listing.again:
         links = counted(len(listing.again), "link")
         yield f"{links} to folders read already passed over, such as {shown(listing.again[0])}"
-    has_splits = "" not in {split for split, _ in below.values()}
+    has_splits = "" not in names.splits.values()
     tops = [name for name in listing.folders if name.count("/") == has_splits]
     empty = [top for top in tops if not any(f.startswith(f"{top}/") for f in listing.files)]
-    if empty and form.labels is None and classes:
+    if empty and form.labels is None and names.classes:
         first, number = shown(empty[0]), counted(len(empty), "sub-folder")
         yield f"{number} without images, such as {first}: no class is made of it"
-    if form.labels is None and not classes and all("/" in path for _, path in below.values()):
+    if (
+        form.labels is None
+        and not names.classes
+        and all(file.count("/") > has_splits for file in listing.files)
+    ):
         yield "all images lie in one sub-folder: classes need two"
 
 

@@ -56,6 +56,14 @@ class Form:
 
     def __post_init__(self) -> None:
         """Refuse values that no data could meet."""
+        # a record of a run may hold anything
+        kinds = {"labels": str, "context": Path, "flip": bool, "colour": str}
+        for f in fields(self):
+            kind, value = kinds.get(f.name, int), getattr(self, f.name)
+            # a bool is an int to isinstance
+            fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+            if value is not None and not fits:
+                raise UsageError(f"{f.name} is of type {kind.__name__}, got {value!r}")
         if self.colour not in (None, *get_args(Colour)):
             raise UsageError(f"colour is grey, rgb or palette, got {self.colour!r}")
         if self.levels is not None and not 2 <= self.levels <= MOST_LEVELS:

@@ -94,6 +94,9 @@ def _loops(root: str, name: str) -> bool:
     return any(real == target or real.startswith(os.path.join(target, "")) for real in above)
 
 
+_IRREGULAR = "it is no regular file, but a folder, pipe or device"
+
+
 def open_regular(path: Path) -> BinaryIO:
     """A file opened to be read, if it is one: a pipe would be waited for, a device may be endless.
 
@@ -102,13 +105,13 @@ def open_regular(path: Path) -> BinaryIO:
     """
     # a pipe is opened without waiting for a writer; Windows has neither flag nor such pipes
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError("it is no regular file")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(_IRREGULAR)
     descriptor = os.open(path, flags)
     # what lies there may have changed since the first look
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError("it is no regular file")
+        raise OSError(_IRREGULAR)
     return os.fdopen(descriptor, "rb")
 
 

@@ -186,7 +186,7 @@ def _found(dataset: Dataset, code: _Code, count: int) -> NDArray[np.int64]:
     if len(colours) <= count:
         return colours.astype(np.int64)
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     # one thread: several would sum in another order on another number of cores
     with threadpool_limits(1):

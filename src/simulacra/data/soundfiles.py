@@ -61,7 +61,7 @@ class SoundFiles(AbstractContextManager["SoundFiles"]):
         else:
             try:
                 if not path.is_file():
-                    raise OSError("not a regular file")
+                    raise OSError("it is no regular file")
                 self._archive = zipfile.ZipFile(path)
             except UNREADABLE as fault:
                 raise DataError(

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simulacra.data.arranged import arranged, check_broken
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.files import ensure_room
-from simulacra.data.folder import _NAMED, _TOLERATED, _classes, _has_splits, _place
 from simulacra.data.form import Form
 from simulacra.data.listing import counted, shown
-from simulacra.data.patterns import label_of
 from simulacra.data.soundfiles import RATES, SUFFIXES, UNREADABLE, SoundFiles, decode, holds_sounds
 from simulacra.data.splits import FEWEST, Splits, arrange
 from simulacra.data.windows import mu_law, windows
@@ -67,22 +66,14 @@ def load_sounds(path: Path, form: Form) -> Dataset:
             f"{place} holds {counted(len(names), 'sound')}, expected at least {FEWEST}, for no "
             "recording may lie in two splits: add more, or cut long ones into several files"
         )
-    has_splits = _has_splits(list(names))
-    below = [_place(name, has_splits) for name in names]
-    if form.labels is None:
-        folders = _classes([rest for _, rest in below])
-        words = [rest.split("/")[0] for _, rest in below] if folders else []
-    else:
-        words = [label_of(form.labels, Path(name).stem) for name in names]
-        if len(set(words)) < 2:
-            raise UsageError(
-                f"labels {form.labels!r} give every sound of {place} the same label, "
-                f"{shown(words[0])!r}: expected at least two"
-            )
+    said = arranged(names, form.labels, place, "sound")
     ready = {
-        split: Observations(torch.tensor([i for i, (its, _) in enumerate(below) if its == split]))
-        for split in dict.fromkeys(split for split, _ in below)
+        split: Observations(
+            torch.tensor([i for i, n in enumerate(names) if said.splits[n] == split])
+        )
+        for split in dict.fromkeys(said.splits.values())
     }
+    words = [said.classes[said.labels[name]] for name in names] if said.classes else []
     return cut(
         recordings,
         arrange(ready, path),
@@ -195,18 +186,7 @@ def read_recordings(path: Path, form: Form) -> Recordings:
             kept[name] = mu_law(sound, levels)
             held += kept[name].nbytes
             ensure_room(held, place)
-    if len(broken) > _TOLERATED * (len(kept) + len(broken)):
-        named = ", ".join(f"{shown(name)} ({why})" for name, why in broken[:_NAMED])
-        more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
-        raise DataError(
-            f"{len(broken)} of {counted(len(kept) + len(broken), 'sound')} in {place} cannot be "
-            "read: "
-            f"{named}{more}: repair or remove them"
-        )
-    notes = []
-    if broken:
-        was = "was" if len(broken) == 1 else "were"
-        notes.append(f"{counted(len(broken), 'file')} could not be read and {was} skipped")
+    notes = check_broken(broken, len(kept) + len(broken), place, "sound")
     if files.again:
         links = counted(len(files.again), "link")
         notes.append(

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.files import FAULTS, ensure_room, open_regular, read_at_most
+from simulacra.data.files import FAULTS, ensure_room, read_at_most
 from simulacra.data.form import Form
-from simulacra.data.listing import shown
+from simulacra.data.listing import open_regular, shown
 from simulacra.data.splits import FEWEST, Splits, split_all
 from simulacra.errors import DataError, UsageError, nearest
 from simulacra.spec import DataSpec

@@ -27,9 +27,8 @@ from simulacra.spec import DataSpec
 
 Observation = Literal["auto", "bernoulli", "categorical", "discretised-logistic", "gaussian"]
 
-_NARROWEST = 1e-2
-"""Least standard deviation of the Gaussian decoder, in those of the data: a density has no top, and
-in float32 a narrower one would make more of a mean's rounding than of the observation."""
+_NARROWEST = 1e-3
+"""Least standard deviation of the Gaussian decoder, in those of the data: a density has no top."""
 
 
 class VAE(Likelihood, Encoding, Latent):
@@ -43,7 +42,7 @@ class VAE(Likelihood, Encoding, Latent):
         section 3 and appendices B and C.
     Departs from the paper: ReLU instead of tanh; discrete levels have a categorical or
         discretised logistic decoder instead of a Gaussian one, whose standard deviation is at
-        least a hundredth of the data's; a context, when given, enters both networks.
+        least a thousandth of the data's; a context, when given, enters both networks.
 
     Args:
         spec: Any observations.
@@ -133,8 +132,8 @@ class VAE(Likelihood, Encoding, Latent):
         elif self.kind == "categorical":
             values = Categorical(logits=raw, validate_args=False)
         elif self.spec.levels is None:
-            loc, log_scale = raw.unbind(-1)
-            scale = log_scale.clamp(-10, 7).exp().clamp_min(_NARROWEST)
+            loc, log_variance = raw.unbind(-1)
+            scale = (0.5 * log_variance.clamp(-20, 14)).exp().clamp_min(_NARROWEST)
             values = Normal(loc, scale, validate_args=False)
         else:
             loc, log_scale = raw.unbind(-1)
@@ -181,7 +180,9 @@ class VAE(Likelihood, Encoding, Latent):
             noise = keyed_normal(keys + draw, (self.latent,)).to(posterior.mean)
             z = posterior.mean + posterior.base_dist.scale * noise
             log_joint = self._log_likelihood(x, z, context) + prior.log_prob(z)
-            log_weights.append(log_joint - posterior.log_prob(z))
+            # q(z | x) from the noise itself: z − mean loses it where the scale is small
+            log_q = prior.log_prob(noise) - posterior.base_dist.scale.log().sum(1)
+            log_weights.append(log_joint - log_q)
         return log_mean_exp(torch.stack(log_weights))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
