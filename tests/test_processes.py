@@ -16,6 +16,7 @@ import torch
 
 import several
 from simulacra import registry
+from simulacra.cli.app import main
 from simulacra.errors import ResourceError, UsageError
 from simulacra.run import Run
 
@@ -169,14 +170,23 @@ def test_asked_to_stop_all_stop_and_one_process_can_go_on(
 
 
 def test_batches_that_processes_cannot_share_out_are_refused(
-    group: type[Group], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    started = group(*train(tmp_path / "run", 5), "--accumulate", "3")
-    assert started.wait() == [UsageError.exit_code] * 2
-    assert "3 batches are not for 2" in started.said(0)
+    class Three:
+        world_size = 3
+
+    monkeypatch.setattr("simulacra.train.make_fabric", lambda *_, **__: Three())
+    with pytest.raises(UsageError, match="4 batches are not for 3"):
+        several.trained("nice")
 
 
-def test_a_comparison_is_one_process(group: type[Group]) -> None:
-    started = group("-m", "simulacra", "compare", "digits")
-    assert started.wait() == [UsageError.exit_code] * 2
-    assert "without torchrun" in started.said(0)
+def test_a_comparison_is_one_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", "digits"])
+    assert ended.value.code == UsageError.exit_code
+    said = capsys.readouterr().err
+    assert said.startswith("error: process 0: compare trains its models one after another")

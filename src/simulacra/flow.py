@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from simulacra.distributions import log_mean_exp
 from simulacra.model import Encoding, Latent, Likelihood
+from simulacra.nn.precision import double
 from simulacra.randomness import keyed_uniform, keys_of
 from simulacra.spec import DataSpec
 
@@ -58,8 +59,10 @@ class Flow(Likelihood, Encoding, Latent):
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Take the mean and standard deviation of each value of y = x + u."""
         y = self._dequantise(x, torch.tensor(0.5, dtype=self.shift.dtype, device=x.device))
-        variance = y.var(0, unbiased=False) + (1 / 12 if self.spec.levels else 1e-6)
-        self.shift.copy_(y.mean(0))
+        # in float64, where no square of a float32 overflows
+        variance = double(y).var(0, unbiased=False)
+        variance = variance + 1 / 12 if self.spec.levels else variance.clamp_min(1e-60)
+        self.shift.copy_(double(y).mean(0))
         self.log_scale.copy_(0.5 * variance.log())
 
     def _dequantise(self, x: Tensor, noise: Tensor) -> Tensor:

@@ -138,6 +138,7 @@ def test_every_change_is_another_split() -> None:
     kinds = {Augmented.of(base, flip=flip, shift=shift).kind for base, flip, shift in changes}
     assert len(kinds) == 4
     assert load("digits").fingerprint != load("digits", flip=True).fingerprint
+    assert load("digits", flip=True).fingerprint != load("digits", shift=1).fingerprint
 
 
 def test_dynamic_bits_can_be_augmented_by_name(small_mnist: Callable[..., Path]) -> None:

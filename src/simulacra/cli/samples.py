@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulacra.errors import DataError, ResourceError, UsageError
+from simulacra.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from simulacra.spec import DataSpec
-
-
-def target_of(out: Path | None, usual: Path) -> Path:
-    """The PNG file to write, in a folder that is there.
-
-    Raises:
-        UsageError: If the name is that of another kind of file.
-        ResourceError: If its folder cannot be made.
-    """
-    target = usual if out is None else out
-    if target.suffix.lower() != ".png":
-        raise UsageError(f"--out is a .png file, got {str(target)!r}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(f"cannot make {target.parent}: {error.strerror}") from error
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        raise ResourceError(f"cannot write {target}: choose another --out")
-    return target
 
 
 def write_samples(spec: DataSpec, target: Path, x: Tensor, columns: int | None) -> str:

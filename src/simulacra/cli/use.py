@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from simulacra.cli import terminal
-from simulacra.cli.flags import Code, Json, check_positive, check_seed, open_run
-from simulacra.cli.samples import read_vectors, target_of, write_samples, write_sounds
+from simulacra.cli.flags import Code, Json, check_positive, check_seed, open_run, png_target
+from simulacra.cli.samples import read_vectors, write_samples, write_sounds
 from simulacra.errors import MissingCapability, UsageError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def sample(
     place = _device(device)
     opened = _opened(run)
     model = opened.model(code=code)
-    target = target_of(out, opened.folder / f"samples-{seed}.png")
+    target = png_target(out or opened.folder / f"samples-{seed}.png", "--out")
     if not isinstance(model, Sampling):
         raise MissingCapability(f"{type(model).__name__} draws no samples")
     number, told = _context(model, number, label, context)
@@ -168,7 +168,7 @@ def complete(
     model = opened.model(code=code).to(place)
     spec = opened.spec
     hidden = hide or ("bottom" if spec.rate is None else "right")
-    target = target_of(out, opened.folder / f"completions-{hidden}.png")
+    target = png_target(out or opened.folder / f"completions-{hidden}.png", "--out")
     observed = mask(spec.event_shape, hidden) if spec.rate is None else _heard(spec, hidden)
     found = opened.dataset(str(data_dir) if data_dir else None)
     x, context = found.validation.batch(torch.arange(min(number, len(found.validation))))

@@ -50,8 +50,9 @@ class Augmented(Observations):
 
     def batch(self, indices: Tensor, *, epoch: int = 0) -> tuple[Tensor, Tensor | None]:
         """The pictures at some places as this epoch sees them, and their rows of context."""
-        plain = super().batch if self.base is None else self.base.batch
-        x, context = plain(indices, epoch=epoch)
+        x, context = super().batch(indices, epoch=epoch)
+        if self.base is not None:
+            x, _ = self.base.batch(indices, epoch=epoch)
         chance = keyed_uniform(keys_from(_CHANGES, self.seed, epoch, indices), (3,))
         height, width = x.shape[-2:]
         down, right = ((2 * self.shift + 1) * chance[:, 1:]).floor().long().T[

@@ -46,6 +46,11 @@ class Observations:
         if self.lengths is not None and len(self.lengths) != len(self.x):
             raise UsageError(f"{len(self.x)} observations need as many lengths")
 
+    @property
+    def kind(self) -> str:
+        """What a batch of them is made by, beside what they hold."""
+        return type(self).__name__
+
     def __len__(self) -> int:
         """Number of observations."""
         return self.x.shape[0]
@@ -162,7 +167,7 @@ class Dataset:
         form = {k: v for k, v in self.spec.to_json().items() if v != defaults[k]}
         digest = hashlib.sha256(json.dumps(form, sort_keys=True).encode())
         for name, split in self.splits.items():
-            digest.update(f"{name} {type(split).__name__}".encode())
+            digest.update(f"{name} {split.kind}".encode())
             parts = (split.x, split.context, split.lengths)
             # a part that splits gained later leaves the fingerprints of data without it alone
             for tensor in parts if split.lengths is not None else parts[:2]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -93,6 +94,8 @@ def _splits(name: str, form: Form) -> tuple[dict[str, Any], tuple[str, ...]]:
             raise DataError(f"{shown(place)} is no folder: check the path")
         place = os.path.abspath(path)
     datasets.disable_progress_bars()
+    # each try to connect is told otherwise; what comes of them is told below
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         found = datasets.load_dataset(place, config or None, streaming=form.limit is not None)
     except Exception as fault:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import os
-import re
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.files import FAULTS, ensure_room, read_at_most
+from simulacra.data.files import FAULTS, ensure_room
 from simulacra.data.form import Form
 from simulacra.data.listing import open_regular, shown
 from simulacra.data.splits import FEWEST, Splits, split_all
@@ -29,8 +24,8 @@ FEW = 20
 """A column with no more distinct values than these, and a twentieth of the rows, is discrete."""
 
 _MOST_CLASSES = 1000
-_LARGEST = float(np.finfo(np.float32).max)
-_LONGEST = 40  # characters of a cell that an error shows
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number that float32 holds."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,9 @@ def load_table(path: Path, form: Form) -> Dataset:
     if path.suffix.lower() == ".parquet":
         table = _read_parquet(path, form.labels)
     else:
-        table = _read_text(path, form.labels)
+        from simulacra.data.delimited import read_text
+
+        table = read_text(path, form.labels)
     if len(table.numbers) < FEWEST:
         raise DataError(f"{place} holds {len(table.numbers)} rows, expected at least {FEWEST}")
     labels, class_names = classes_of(table.labels, place)
@@ -114,12 +111,12 @@ def vectors(table: Table, place: str) -> torch.Tensor:
     Raises:
         DataError: If one is not finite, or too large.
     """
-    bad = np.argwhere(~(np.abs(table.numbers) <= _LARGEST))
+    bad = np.argwhere(~(np.abs(table.numbers) <= LARGEST))
     if len(bad):
         row, column = map(int, bad[0])
         raise DataError(
             f"{place}, row {row + 1}, column {table.names[column]!r}: "
-            + _wrong(table.numbers[row, column])
+            + wrong(table.numbers[row, column])
         )
     return torch.from_numpy(table.numbers.astype(np.float32))
 
@@ -171,7 +168,7 @@ def _warnings(table: Table) -> Iterator[str]:
             yield f"column {name!r} counts the rows: drop it if it is no measurement"
 
 
-def _wrong(value: float) -> str:
+def wrong(value: float) -> str:
     """What is wrong with a number that float32 cannot hold."""
     if math.isnan(value):
         return "a missing value (NaN): fill it or drop the row"
@@ -180,155 +177,10 @@ def _wrong(value: float) -> str:
     return f"{value:g} is too large for float32: divide the column by a power of ten"
 
 
-# ---- text --------------------------------------------------------------------------------------
+# ---- labels ------------------------------------------------------------------------------------
 
 
-def _read_text(path: Path, labels: str | None) -> Table:
-    text = _text(path)
-    place = shown(str(path))
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
-    rows = _rows(text, delimiter, place)
-    first = next(rows, None)
-    if first is None:
-        raise DataError(f"{place} is empty: expected rows of numbers")
-    # a column of words that is named by its number says nothing about a header
-    asked = _numbered(labels)
-    header = any(not _is_number(cell) for i, cell in enumerate(first[1]) if i != asked)
-    width = len(first[1])
-    names = [cell or f"column {i}" for i, cell in enumerate(first[1], 1)]
-    names = [shown(name) for name in names] if header else [f"column {i + 1}" for i in range(width)]
-    at = _column(names, labels, place, named=header)
-    numbers, words = array("d"), []
-    kept = [name for i, name in enumerate(names) if i != at]
-    line, cells = first
-    if header:
-        line, cells = next(rows, (0, []))
-    while cells:
-        if len(cells) != width:
-            raise DataError(
-                f"{place}, line {line}: {len(cells)} cells where the first row has {width}: "
-                "give every row as many"
-            )
-        if at is not None:
-            word = cells.pop(at)
-            if not word:
-                raise DataError(f"{place}, line {line}: no label: fill it or drop the row")
-            words.append(word)
-        try:
-            numbers.extend(map(_number, cells))
-        except ValueError as fault:
-            raise _no_number(place, line, kept, cells, delimiter) from fault
-        line, cells = next(rows, (0, []))
-    values = np.frombuffer(numbers, np.float64).reshape(-1, len(kept))
-    notes = []
-    if not header and len(kept) > 2 and (np.diff(values[0]) == 1).all() and values[0, 0] in (0, 1):
-        notes.append("the first row counts the columns: if it is a header, name them by words")
-    return Table(tuple(kept), values, None if at is None else words, tuple(notes))
-
-
-def _text(path: Path) -> str:
-    """The text of a file.
-
-    Raises:
-        DataError: If it is no UTF-8 text.
-    """
-    place = shown(str(path))
-    try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            # the bytes, their text, and rows as numbers
-            ensure_room(8 * size, place)
-            raw = read_at_most(file, size)
-    except FAULTS as fault:
-        raise DataError(f"{place} cannot be read ({fault})") from fault
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        line = raw.count(b"\n", 0, fault.start) + 1
-        raise DataError(f"{place}, line {line}: no UTF-8 text: save it as UTF-8") from fault
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise DataError(f"{place}, line {line}: a NUL byte, so no text: save it as UTF-8")
-    return text
-
-
-def _delimiter(text: str) -> str:
-    """What separates the cells: whichever of comma, semicolon and tab the first line has most."""
-    line = re.sub(r'"[^"]*"', "", text.split("\n", 1)[0])
-    # in Europe semicolons separate, and commas are within numbers
-    return max(";\t,", key=lambda mark: (mark in line and mark != ",", line.count(mark)))
-
-
-def _rows(text: str, delimiter: str, place: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and stripped cells of each row; empty lines at the end are passed over.
-
-    Raises:
-        DataError: If quotes are wrong, or a line in between is empty.
-    """
-    reader = csv.reader(
-        io.StringIO(text.rstrip("\r\n "), newline=""), delimiter=delimiter, strict=True
-    )
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as fault:
-            raise DataError(
-                f"{place}, line {reader.line_num}: {shown(str(fault))}: repair it"
-            ) from fault
-        if cells is None:
-            return
-        if not cells:
-            raise DataError(f"{place}, line {reader.line_num}: empty: drop it")
-        yield reader.line_num, [cell.strip() for cell in cells]
-
-
-def _number(cell: str) -> float:
-    """A finite number that float32 holds.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    value = float(cell)
-    if "_" in cell or not abs(value) <= _LARGEST:
-        raise ValueError(cell)
-    return value
-
-
-def _is_number(cell: str) -> bool:
-    """Whether a cell is meant as a number, NaN and missing ones among them."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
-
-
-def _no_number(
-    place: str, line: int, names: Sequence[str], cells: Sequence[str], delimiter: str
-) -> DataError:
-    """What is wrong with the first cell of a row that is no number."""
-    where, cell = "", ""
-    for name, cell in zip(names, cells, strict=True):
-        where = f"{place}, line {line}, column {name!r}"
-        try:
-            _number(cell)
-        except ValueError:
-            break
-    if _is_number(cell):
-        return DataError(f"{where}: {_wrong(float(cell))}")
-    if not cell:
-        return DataError(f"{where}: an empty cell: fill it or drop the row")
-    if delimiter != "," and _is_number(cell.replace(",", ".", 1)):
-        return DataError(f"{where}: {cell!r} has a decimal comma: write a point")
-    if len(cell) > _LONGEST:
-        cell = cell[:_LONGEST] + "…"
-    return DataError(
-        f"{where}: '{shown(cell)}' is no number: drop the column, or pass --labels "
-        f"{shown(name)!r} if it is a class"
-    )
-
-
-def _column(names: Sequence[str], labels: str | None, place: str, *, named: bool) -> int | None:
+def column_of(names: Sequence[str], labels: str | None, place: str, *, named: bool) -> int | None:
     """The place of the column of labels.
 
     Raises:
@@ -342,7 +194,7 @@ def _column(names: Sequence[str], labels: str | None, place: str, *, named: bool
         return None
     if named and labels in names:
         at = names.index(labels)
-    elif (number := _numbered(labels)) is not None and 0 <= number < len(names):
+    elif (number := numbered(labels)) is not None and 0 <= number < len(names):
         at = number
     else:
         hint = nearest(labels, names) if named else f"name it by its number, 1 to {len(names)}"
@@ -352,7 +204,7 @@ def _column(names: Sequence[str], labels: str | None, place: str, *, named: bool
     return at
 
 
-def _numbered(labels: str | None) -> int | None:
+def numbered(labels: str | None) -> int | None:
     """The place of a column that is named by its number, from 0."""
     # no table has a billion columns, and Python refuses to read thousands of digits
     return int(labels) - 1 if labels and labels.isdecimal() and len(labels) < 10 else None
@@ -381,7 +233,7 @@ def _read_parquet(path: Path, labels: str | None) -> Table:
     names = [shown(str(name)) for name in table.column_names]
     if not names:
         raise DataError(f"{place} has no columns: expected numbers")
-    at = _column(names, labels, place, named=True)
+    at = column_of(names, labels, place, named=True)
     columns = {name: table.column(i) for i, name in enumerate(names)}
     return table_of(columns, None if at is None else names[at], place)
 

@@ -103,9 +103,9 @@ class GMM(Swept, Sampling, Likelihood, Completion):
                 f"{self.components} components need as many observations, got {len(x)}"
             )
         if self.spec.levels is None:
-            vectors = x.flatten(1).to(self.shift)
+            vectors = double(x.flatten(1))
             self.shift.copy_(vectors.mean(0))
-            self.scale.copy_(vectors.std(0, unbiased=False).clamp_min(1e-12))
+            self.scale.copy_(vectors.std(0, unbiased=False).clamp_min(1e-30))
         y = double(self._middle(x))
         self.pooled.copy_(y.var(0, unbiased=False) + self._floor)
         seed = int(torch.randint(2**31, ()))
