@@ -14,7 +14,7 @@ ROOT = Path(simulacra.__file__).parent
 FLOORS = {
     "errors": 0, "processes": 0,
     "options": 1, "progress": 1, "spec": 1, "randomness": 1, "checkpoint": 1,
-    "plot": 2, "distributions": 2, "nn": 2,
+    "plot": 2, "curves": 3, "distributions": 2, "nn": 2,
     "data": 3, "model": 3, "look": 3,
     "autoregressive": 4,
     "flow": 4,
@@ -24,7 +24,7 @@ FLOORS = {
     "registry": 6,
     "metrics": 6,
     "journal": 7, "export": 7, "hub": 9,
-    "run": 8, "tasks": 7,
+    "run": 8, "run_record": 7, "tasks": 7,
     "judge": 9,
     "compare": 10,
     "cli": 11,
@@ -35,7 +35,7 @@ ROOMS = ("nn", "data", "evaluate", "cli")
 LIBRARIES = {
     "rich": ("cli",),
     "cyclopts": ("cli",),
-    "matplotlib": ("plot",),
+    "matplotlib": ("plot", "curves"),
     "jinja2": ("evaluate.report",),
     "lightning_fabric": ("engine", "players"),
     "PIL": ("plot", "data"),

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from simulacra import plot
+from simulacra.curves import curves
 from simulacra.errors import UsageError
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -114,34 +115,34 @@ def test_a_save_that_fails_leaves_what_was_there(
 
 def test_curves_are_xml_with_words_as_words() -> None:
     series = {"pixelcnn": falling(1.8), "<b>&$x$": falling(2.4), "模型": falling(3.1)}
-    svg = plot.curves(series, x="s", y="v", x_label="training, seconds", y_label="bits $")
+    svg = curves(series, x="s", y="v", x_label="training, seconds", y_label="bits $")
     assert {*series, "training, seconds"} <= set(texts(svg))
     assert any(text.startswith("bits $") for text in texts(svg))
-    assert svg == plot.curves(series, x="s", y="v", x_label="training, seconds", y_label="bits $")
+    assert svg == curves(series, x="s", y="v", x_label="training, seconds", y_label="bits $")
 
 
 def test_names_stand_in_the_order_of_the_ends_and_apart() -> None:
     series = {f"m{i}": falling(2 + 0.001 * i) for i in (3, 0, 4, 1, 2)}
-    heights = texts(plot.curves({**series, "far": falling(3)}, x="s", y="v"))
+    heights = texts(curves({**series, "far": falling(3)}, x="s", y="v"))
     placed = [heights[f"m{i}"] for i in range(5)]
     assert all(a - b > 11 for a, b in pairwise(placed))
     assert heights["far"] < placed[-1] - 60
 
 
 def test_steep_beginnings_are_cut_off_and_it_says_so() -> None:
-    steep = plot.curves({"a": falling(1.8)}, x="s", y="v")
+    steep = curves({"a": falling(1.8)}, x="s", y="v")
     assert any("steep beginnings are cut off" in text for text in texts(steep))
     words = ElementTree.fromstring(steep).iter(f"{SVG}text")
     ticks = [float(t.text or "") for t in words if "anchor: end" in t.get("style", "")]
     assert 1.5 < min(ticks) < max(ticks) < 4
     gentle = {"s": [0.0, 1.0, 2.0, 3.0], "v": [4.0, 3.0, 2.0, 1.0]}
-    assert not any("cut off" in text for text in texts(plot.curves({"a": gentle}, x="s", y="v")))
+    assert not any("cut off" in text for text in texts(curves({"a": gentle}, x="s", y="v")))
 
 
 def test_unmeasured_points_are_passed_over_and_infinite_ones_leave_a_hole() -> None:
     def strokes(values: list[float | None]) -> int:
         columns: dict[str, list[float | None]] = {"s": [0, 1, 2, 3, 4], "v": values}
-        root = ElementTree.fromstring(plot.curves({"a": columns}, x="s", y="v"))
+        root = ElementTree.fromstring(curves({"a": columns}, x="s", y="v"))
         line = next(g for g in root.iter(f"{SVG}g") if g.get("id") == "curve-0")
         return str(next(line.iter(f"{SVG}path")).get("d")).count("M")
 
@@ -152,9 +153,9 @@ def test_unmeasured_points_are_passed_over_and_infinite_ones_leave_a_hole() -> N
 
 def test_curves_without_a_point_or_with_a_ragged_column_are_refused() -> None:
     with pytest.raises(UsageError, match="at least one finite value"):
-        plot.curves({"a": {"s": [1.0], "v": [None]}}, x="s", y="v")
+        curves({"a": {"s": [1.0], "v": [None]}}, x="s", y="v")
     with pytest.raises(UsageError, match="'a': 2 values of 's', 1 of 'v'"):
-        plot.curves({"a": {"s": [1.0, 2.0], "v": [1.0]}}, x="s", y="v")
+        curves({"a": {"s": [1.0, 2.0], "v": [1.0]}}, x="s", y="v")
 
 
 # ---- waves, points, histograms ------------------------------------------------------------------

@@ -28,7 +28,8 @@ from simulacra.evaluate.report import render
 from simulacra.judge import described, judge, real_pictures
 from simulacra.options import Budget, Options
 from simulacra.progress import Record
-from simulacra.run import Run, versions
+from simulacra.run import Run
+from simulacra.run_record import versions
 from simulacra.train import Training
 
 RECORD = "compare.json"

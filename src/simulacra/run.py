@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from simulacra import processes, registry
-from simulacra.checkpoint import PARTIAL, read_folder, read_json, write_folder, write_json
+from simulacra.checkpoint import PARTIAL, read_folder, write_folder, write_json
 from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
 from simulacra.engine import together
@@ -28,13 +26,10 @@ from simulacra.options import Budget, Options
 from simulacra.players import finite
 from simulacra.progress import Plan, Record
 from simulacra.randomness import seeded
+from simulacra.run_record import FORMAT, RECORD, options_of, read_record, versions
 from simulacra.spec import DataSpec
 from simulacra.train import Training
 
-RECORD = "run.json"
-FORMAT = 1
-_PARTS = ("format", "model", "keywords", "spec", "data", "options", "budget", "plan", "created",
-          "threads", "versions")  # fmt: skip
 _BUILD = -3  # key of a random stream, beside those of `train`
 
 
@@ -126,34 +121,7 @@ class Run:
         if not path.is_file():
             others = [p.parent.name for p in folder.parent.glob(f"*/{RECORD}")]
             raise CheckpointError(f"{folder} holds no run: {nearest(folder.name, others)}")
-        try:
-            record = read_json(path)
-            version = record["format"]
-            if type(version) is not int or version != FORMAT:
-                newer = isinstance(version, int) and version > FORMAT
-                raise CheckpointError(
-                    f"{path} has format {version}, this simulacra reads {FORMAT}: "
-                    + ("it is newer, update simulacra" if newer else "use what wrote it")
-                )
-            odd = [name for name in record if name not in _PARTS]
-            if odd:
-                raise CheckpointError(f"{path} has {odd[0]!r}, which is no part of a run")
-            DataSpec.from_json(record["spec"])
-            Options(**_tuples(record["options"]))
-            Budget.parse(record["budget"])
-            plan = Plan(**({"steps": 1, "validate_every": 1} | (record["plan"] or {})))
-            if not (plan.steps and plan.validate_every):
-                raise ValueError("a plan's steps and validate_every are positive")
-            for part, kind in (("model", str), ("keywords", dict), ("data", dict)):
-                if not isinstance(record[part], kind):
-                    raise TypeError(f"{part} is no {kind.__name__}")
-            if not isinstance(record["data"]["options"]["source"], str):
-                raise TypeError("data has no source")
-            if not isinstance(record["data"]["fingerprint"], str):
-                raise TypeError("data has no fingerprint")
-        except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from error
-        return cls(folder, record)
+        return cls(folder, read_record(path))
 
     @property
     def spec(self) -> DataSpec:
@@ -163,7 +131,7 @@ class Run:
     @property
     def options(self) -> Options:
         """How it trains."""
-        return Options(**_tuples(self.record["options"]))
+        return options_of(self.record)
 
     @property
     def plan(self) -> Plan | None:
@@ -360,17 +328,3 @@ class Run:
         if not processes.first():
             return
         write_json(self.folder / RECORD, self.record)
-
-
-def versions() -> dict[str, str]:
-    """What a figure depends on beside seed and data."""
-    return {
-        "simulacra": metadata.version("simulacra"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(terse=True),
-    }
-
-
-def _tuples(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}

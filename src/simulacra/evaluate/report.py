@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from simulacra import plot
+from simulacra.curves import curves
 from simulacra.errors import UsageError
 
 Record = Mapping[str, Any]
@@ -319,7 +319,7 @@ def _validation(models: Sequence[Record], unit: str) -> Markup | None:
         return None
     what = "bits per dimension" if unit == "bits/dim" else "log-likelihood in nats"
     labels = {"x_label": "training, seconds", "y_label": f"validation, {what}"}
-    svg = plot.curves(series, x="seconds", y="validation", size=(7.8, 3.9), **labels)
+    svg = curves(series, x="seconds", y="validation", size=(7.8, 3.9), **labels)
     last = [f"{name} {_measured(c['validation'])[-1]:.3f}" for name, c in series.items()]
     label = f"Validation, {what}, against training seconds. Last values: {', '.join(last)}"
     return _inline_svg(svg, "v-", label)
@@ -337,7 +337,7 @@ def _game(model: Record, prefix: str) -> list[dict[str, Any]]:
         for player, v in losses.items()
     }
     x_label = model.get("step_name") or "steps"
-    svg = plot.curves(series, x="step", y="loss", x_label=x_label, size=(4.4, 2.7))
+    svg = curves(series, x="step", y="loss", x_label=x_label, size=(4.4, 2.7))
     label = f"Losses of {_and(list(losses))} of {model['model']} while training"
     return [{"model": model["model"], "svg": _inline_svg(svg, prefix, label)}]
 

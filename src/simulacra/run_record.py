@@ -1,0 +1,77 @@
+"""`run.json`: what a run was asked for, and how it is read back."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simulacra.checkpoint import read_json
+from simulacra.errors import CheckpointError, UsageError
+from simulacra.options import Budget, Options
+from simulacra.progress import Plan
+from simulacra.spec import DataSpec
+
+RECORD = "run.json"
+FORMAT = 1
+_PARTS = (
+    "format", "model", "keywords", "spec", "data", "options", "budget", "plan", "created",
+    "threads", "versions",
+)  # fmt: skip
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record in a file, each part of it of its kind.
+
+    Raises:
+        CheckpointError: If it cannot be read, is from a newer version, or is not of a run.
+    """
+    try:
+        record: dict[str, Any] = read_json(path)
+        version = record["format"]
+        if type(version) is not int or version != FORMAT:
+            newer = isinstance(version, int) and version > FORMAT
+            raise CheckpointError(
+                f"{path} has format {version}, this simulacra reads {FORMAT}: "
+                + ("it is newer, update simulacra" if newer else "use what wrote it")
+            )
+        odd = [name for name in record if name not in _PARTS]
+        if odd:
+            raise CheckpointError(f"{path} has {odd[0]!r}, which is no part of a run")
+        DataSpec.from_json(record["spec"])
+        options_of(record)
+        Budget.parse(record["budget"])
+        plan = Plan(**({"steps": 1, "validate_every": 1} | (record["plan"] or {})))
+        if not (plan.steps and plan.validate_every):
+            raise ValueError("a plan's steps and validate_every are positive")
+        for part, kind in (("model", str), ("keywords", dict), ("data", dict)):
+            if not isinstance(record[part], kind):
+                raise TypeError(f"{part} is no {kind.__name__}")
+        if not isinstance(record["data"]["options"]["source"], str):
+            raise TypeError("data has no source")
+        if not isinstance(record["data"]["fingerprint"], str):
+            raise TypeError("data has no fingerprint")
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return record
+
+
+def options_of(record: dict[str, Any]) -> Options:
+    """How a run trains."""
+    given: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in record["options"].items()
+    }
+    return Options(**given)
+
+
+def versions() -> dict[str, str]:
+    """What a figure depends on beside seed and data."""
+    return {
+        "simulacra": metadata.version("simulacra"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+    }
