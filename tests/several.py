@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
 
 from simulacra import processes, registry
 from simulacra.data.catalogue import load
 from simulacra.model import Model
+from simulacra.models.flow.nice import NICE
 from simulacra.options import Options
 from simulacra.progress import Plan
 from simulacra.randomness import seeded
+from simulacra.spec import DataSpec
 from simulacra.train import Training
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4, "tolerance": 0.0},
     "pixelcnn": {"channels": 4, "layers": 1, "dropout": 0.2, "context": "label"},
     "gan": {"latent": 2, "hidden": (16,)},
@@ -22,19 +29,46 @@ KINDS = {
 BATCHES = 4
 
 
-def trained(name: str) -> Model:
+class Troubled(NICE):
+    """In the second process alone, every fifth loss is not a number; and a part is never used."""
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec, hidden=(16,))
+        self.idle, self.seen = nn.Linear(3, 3), 0
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        return {}
+
+    def loss(
+        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
+    ) -> dict[str, Tensor]:
+        self.seen += 1
+        # the last operation keeps its result, which nobody may change before it goes back
+        loss = super().loss(x, context)["loss"].square().sqrt()
+        bad = processes.rank() == 1 and self.seen % 5 == 0
+        return {"loss": loss * math.nan if bad else loss, "unused": loss.detach()}
+
+
+def trained(model: Model, batches: int = BATCHES) -> tuple[Model, list[Any]]:
+    """A model trained for 20 steps, and what was told of each."""
     data = load("digits")
-    with seeded(0):
-        model = registry.build(name, data.spec, KINDS[name])
-    options = Options(batch=8, accumulate=BATCHES, device="cpu", lr=1e-2)
+    options = Options(batch=8, accumulate=batches, device="cpu", lr=1e-2)
     training = Training(model, data.train, data.validation, options)
     training.plan = Plan(20, 5)
-    for _ in training:
-        pass
-    return training.averaged
+    told = [[r.losses, r.validation, r.skipped] for r in training]
+    return training.averaged, told
+
+
+def made(name: str) -> Model:
+    with seeded(0):
+        spec = load("digits").spec
+        return Troubled(spec) if name == "troubled" else registry.build(name, spec, KINDS[name])
 
 
 if __name__ == "__main__":
-    for kind in KINDS:
-        result = trained(kind)
-        registry.save(result, Path(sys.argv[1]) / f"{kind}-{processes.rank()}", kind)
+    folder = Path(sys.argv[1])
+    for kind in (*KINDS, "troubled"):
+        result, history = trained(made(kind))
+        registry.save(result, folder / f"{kind}-{processes.rank()}", kind)
+        (folder / f"{kind}-{processes.rank()}.json").write_text(json.dumps(history))

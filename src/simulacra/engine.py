@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
 
 from simulacra import processes
 from simulacra.errors import ResourceError, UsageError
@@ -20,15 +22,15 @@ PATIENCE = timedelta(minutes=10)
 """How long a process waits for the others: the first one may be drawing pictures meanwhile."""
 
 
-def make_fabric(options: Options, *, game: bool = False) -> Fabric:
+def make_fabric(options: Options) -> Fabric:
     """The engine for a device and a precision, in as many processes as torchrun started.
 
     Args:
         options: `device` and `precision` are met here.
-        game: Whether only a part of the parameters gets gradients in each turn.
 
     Raises:
-        UsageError: If the machine lacks the device.
+        UsageError: If the machine lacks the device, or torchrun started processes that cannot
+            train together.
         ResourceError: If another process of the training is not there.
     """
     known = ("auto", "cpu", "cuda", "mps")
@@ -50,15 +52,26 @@ def make_fabric(options: Options, *, game: bool = False) -> Fabric:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
     # in one process of several, Fabric means by "devices" those of all processes of a machine
     here = int(os.environ["LOCAL_WORLD_SIZE"])
+    if accelerator == "mps":
+        raise UsageError("mps trains in one process: start it without torchrun, or use cpu")
+    if processes.count() % here:
+        raise UsageError(
+            f"every machine starts as many processes: {processes.count()} in all, {here} on this"
+        )
+    if accelerator == "cuda" and torch.cuda.device_count() < here:
+        raise UsageError(
+            f"{here} processes on this machine need a GPU each, it shows "
+            f"{torch.cuda.device_count()}: start fewer, or use cpu"
+        )
+    _quieten()
     strategy = DDPStrategy(
         process_group_backend="nccl" if accelerator == "cuda" else "gloo",
         timeout=PATIENCE,
-        find_unused_parameters=game,
+        # in a turn of a game, and in models with branches, some parameters get no gradient
+        find_unused_parameters=True,
         # masks and tables are buffers too, and are the same everywhere already
         broadcast_buffers=False,
     )
-    # it announces itself
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     with together():
         fabric = Fabric(
             accelerator=accelerator,
@@ -84,9 +97,40 @@ def together() -> Iterator[None]:
         if processes.count() == 1 or not _lost(error):
             raise
         raise ResourceError(
-            f"another of the {processes.count()} processes of this training ended or cannot be "
-            "reached: start all of them again with `simulacra resume RUN`"
+            f"another of the {processes.count()} processes of this training ended, or cannot be "
+            "reached: if it does not say why, start all of them again with `simulacra resume RUN`"
         ) from error
+
+
+def _quieten() -> None:
+    """Leave out what the engine tells each process about itself."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    # an option of DDP that newer versions of torch call otherwise; and where all parameters do get
+    # gradients, which it need not have looked for
+    for message in (".*broadcast_buffers", ".*find_unused_parameters"):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def check_shared(options: Options, count: int) -> None:
+    """Refuse batches that so many processes cannot share out.
+
+    Raises:
+        UsageError: If `accumulate` is not a multiple of their number.
+    """
+    if options.accumulate % count:
+        raise UsageError(
+            f"accumulate is shared out among processes: {options.accumulate} batches are not for "
+            f"{count}; start another number of processes, or make the run with another --accumulate"
+        )
+
+
+def sum_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
+    """The sum of what every process has here; the values themselves stay as they are."""
+    if fabric.world_size == 1:
+        return values
+    total = values.detach().to(fabric.device, copy=True)
+    torch.distributed.all_reduce(total)
+    return total.to(values.device)
 
 
 @torch.no_grad()

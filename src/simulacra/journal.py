@@ -33,10 +33,8 @@ class Journal:
     Args:
         folder: The run's.
         training: Its plan made, at the step that it goes on from.
-        tensorboard: Whether to write scalars and pictures for TensorBoard too.
-
-    Raises:
-        UsageError: If TensorBoard is not installed.
+        tensorboard: Whether to write scalars and pictures for TensorBoard too; see
+            `check_tensorboard`.
     """
 
     def __init__(self, folder: Path, training: Training, *, tensorboard: bool = False) -> None:
@@ -89,14 +87,24 @@ class Journal:
             self.board.add_images("samples", spec.to_float(x), training.progress.step)
 
 
-def _board(folder: Path, training: Training) -> SummaryWriter:
-    """TensorBoard's writer; what it wrote after the step that is gone on from is passed over."""
+def check_tensorboard() -> None:
+    """Refuse to write for TensorBoard without it.
+
+    Raises:
+        UsageError: If it is not installed.
+    """
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
         raise UsageError(
             "TensorBoard is not installed: pip install 'simulacra[tensorboard]'"
         ) from error
+
+
+def _board(folder: Path, training: Training) -> SummaryWriter:
+    """TensorBoard's writer; what it wrote after the step that is gone on from is passed over."""
+    from torch.utils.tensorboard import SummaryWriter
+
     made: Any = SummaryWriter(str(folder), purge_step=training.progress.step + 1)
     writer: SummaryWriter = made
     return writer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -103,17 +103,11 @@ class Swept(Model):
         """
 
     @torch.no_grad()
-    def update(
-        self,
-        batches: Iterable[tuple[Tensor, Tensor | None]],
-        *,
-        everybodys: Callable[[Tensor], Tensor] = lambda sums: sums,
-    ) -> dict[str, float]:
-        """One sweep over all training observations; returns what `maximise` does.
+    def sums(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, ...]:
+        """The statistics of all batches, added up.
 
         Args:
             batches: Observations and their context.
-            everybodys: Adds up sums over the processes that sweep together.
 
         Raises:
             UsageError: If there are no batches.
@@ -124,7 +118,12 @@ class Swept(Model):
             raise UsageError("a sweep needs at least one batch")
         for part in parts:
             sums = tuple(a + b for a, b in zip(sums, part, strict=True))
-        return self.maximise(*map(everybodys, sums))
+        return sums
+
+    @torch.no_grad()
+    def update(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, float]:
+        """One sweep over all training observations; takes what `sums`, returns what `maximise`."""
+        return self.maximise(*self.sums(batches))
 
 
 class Sampling(Model):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
+from simulacra.engine import sum_over_processes
 from simulacra.model import Model
 from simulacra.options import Options
 from simulacra.randomness import seeded
@@ -37,11 +37,9 @@ class Players:
         self.model, self.options, self.fabric = model, options, fabric
         # an order of players that does not depend on hashing
         names = tuple(dict.fromkeys(model.turns))
-        made = [self._optimizer(model.player(name)) for name in names]
-        with warnings.catch_warnings():
-            # an option of DDP that older versions of torch call so
-            warnings.filterwarnings("ignore", message=".*broadcast_buffers")
-            wrapped, *optimizers = fabric.setup(model, *made)
+        wrapped, *optimizers = fabric.setup(
+            model, *(self._optimizer(model.player(name)) for name in names)
+        )
         wrapped.mark_forward_method("loss")
         self.wrapped = wrapped
         self.optimizers: dict[str, Optimizer] = dict(zip(names, optimizers, strict=True))
@@ -140,11 +138,7 @@ class Players:
         return dict(zip(names, values.tolist(), strict=True))
 
     def _mean(self, values: Tensor) -> Tensor:
-        if self.fabric.world_size == 1:
-            return values
-        reduced = self.fabric.all_reduce(values.float(), reduce_op="mean")
-        assert isinstance(reduced, Tensor)
-        return reduced
+        return sum_over_processes(self.fabric, values.float()) / self.fabric.world_size
 
     def state_dict(self) -> dict[str, Any]:
         """Every optimiser's state by its player's name."""

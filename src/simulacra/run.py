@@ -19,7 +19,7 @@ from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
 from simulacra.engine import together
 from simulacra.errors import CheckpointError, DataError, ResourceError, UsageError, nearest
-from simulacra.journal import Journal
+from simulacra.journal import Journal, check_tensorboard
 from simulacra.metrics import METRICS, read_metrics
 from simulacra.model import Model
 from simulacra.options import Budget, Options
@@ -255,6 +255,8 @@ class Run:
             ResourceError: If another process of the training was lost.
         """
         self._check(data)
+        if tensorboard:
+            check_tensorboard()
         options = self.options
         name = registry.allowed_name(self.record["model"], code)
         try:
@@ -277,6 +279,8 @@ class Run:
             with journal or contextlib.nullcontext():
                 for record in training:
                     stopped = training.any_process(should_stop())
+                    if stopped:
+                        training.follow_first()
                     if journal is not None:
                         # before the checkpoint: a row is never missing, at most done again
                         journal.add(record)
@@ -285,6 +289,8 @@ class Run:
                         self._note(training.plan)
                     on_record(record)
                     if stopped:
+                        # whoever ends before the first one has saved may end it too
+                        training.fabric.barrier()
                         break
         progress = training.progress
         finished = progress.converged or progress.step >= training.plan.steps
@@ -295,13 +301,19 @@ class Run:
 
         The first process looks, and tells the others: they need not see its folder.
         """
-        found: tuple[dict[str, Any] | None, list[str]] = (None, [])
+        found: tuple[Any, list[str], Plan | None] | CheckpointError = (None, [], self.plan)
         if processes.first() and self.plan is not None and self.checkpoints():
-            _, state, broken = self.newest("training")
-            found = (state["training"], broken)
-        newest, broken = training.fabric.broadcast(found)
+            try:
+                _, state, broken = self.newest("training")
+                found = (state["training"], broken, self.plan)
+            except CheckpointError as error:
+                found = error
+        found = training.fabric.broadcast(found)
+        if isinstance(found, CheckpointError):
+            raise found
+        newest, broken, plan = found
         if newest is None:
-            training.plan = self.plan or training.set_plan(Budget.parse(self.record["budget"]))
+            training.plan = plan or training.set_plan(Budget.parse(self.record["budget"]))
             self._note(training.plan)
             self._save(training)
             return broken

@@ -7,6 +7,7 @@ whatever one of them decides by, all of them know.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,8 @@ from torch.optim.swa_utils import AveragedModel
 from simulacra.checkpoint import detached_copy
 from simulacra.data.dataset import Observations
 from simulacra.data.splits import permutation
-from simulacra.engine import follow_first, make_fabric
-from simulacra.errors import DivergedError, UsageError
+from simulacra.engine import check_shared, follow_first, make_fabric, sum_over_processes
+from simulacra.errors import DivergedError
 from simulacra.model import Likelihood, Model, Swept
 from simulacra.options import Budget, Options
 from simulacra.players import Batch, Players, finite
@@ -56,13 +57,9 @@ class Training:
         self.train, self.validation = train, validation.take(few)
         self.model = model.train()
         self.turns = model.turns
-        self.fabric = make_fabric(options, game=len(set(model.turns)) > 1)
-        if options.accumulate % self.fabric.world_size:
-            raise UsageError(
-                f"accumulate is shared out among processes: {options.accumulate} batches are not "
-                f"for {self.fabric.world_size}; start another number of processes, or make the "
-                "run with another --accumulate"
-            )
+        self.fabric = make_fabric(options)
+        if not isinstance(model, Swept):
+            check_shared(options, self.fabric.world_size)
         self.batch = min(options.batch, len(train))
         self.progress = Progress()
         self.plan = Plan(0, 0)
@@ -122,6 +119,8 @@ class Training:
         begun = time.perf_counter()
         self._validate(_FEW)
         each = max(1e-9, (time.perf_counter() - begun) / min(_FEW, len(self.validation)))
+        # the first process alone has looked at these few; the rest is shared out
+        each /= self.fabric.world_size
         self.load_state_dict(before)
         # the first step allocates, so it says little about the others
         usual = times[1:] or times
@@ -165,8 +164,7 @@ class Training:
         # a skipped step left the weights as they were, so the last one is validated all the same
         validated = (due and progress.streak == 0) or last
         if validated:
-            # buffers that a loss changes are each process's own till here
-            follow_first(self.fabric, self.model, self.averaged)
+            self.follow_first()
         if validated and not finite(self.model):
             # a finite loss can still have moved the weights out of the numbers
             self._roll_back()
@@ -203,11 +201,21 @@ class Training:
 
     def _sweep(self, model: Swept) -> dict[str, float]:
         """One sweep; its scalars, or nothing if it left the numbers."""
-        try:
-            scalars = model.update(self._share_of_sweep(), everybodys=self._sum)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-            # a covariance that is none any more
+        # a covariance may be none any more
+        broken: Any = torch.linalg.LinAlgError  # type: ignore[attr-defined]
+        sums: tuple[Tensor, ...] | None = None
+        with contextlib.suppress(broken):
+            sums = model.sums(self._share_of_sweep())
+        # before anything is exchanged, for all have to
+        if self.any_process(sums is None):
             return {}
+        assert sums is not None
+        scalars = {"loss": math.nan}
+        with contextlib.suppress(broken):
+            scalars = model.maximise(*map(self._sum, sums))
+        # another processor may round otherwise, and decide so
+        scalars = self._of_first(scalars)
+        follow_first(self.fabric, model)
         converged = bool(scalars.pop("converged", 0.0))
         if not all(map(math.isfinite, scalars.values())):
             return {}
@@ -260,15 +268,15 @@ class Training:
 
     def _sum(self, values: Tensor) -> Tensor:
         """A tensor of sums, over all processes."""
-        if self.fabric.world_size == 1:
-            return values
-        total = self.fabric.all_reduce(values.to(self.fabric.device), reduce_op="sum")
-        assert isinstance(total, Tensor)
-        return total.to(values.device)
+        return sum_over_processes(self.fabric, values)
 
     def _of_first(self, value: _T) -> _T:
         """What the first process has: clocks differ, decisions must not."""
         return value if self.fabric.world_size == 1 else self.fabric.broadcast(value)
+
+    def follow_first(self) -> None:
+        """Give every process the first one's weights, and buffers that a loss changed."""
+        follow_first(self.fabric, self.model, self.averaged)
 
     def any_process(self, flag: bool) -> bool:
         """Whether it is true in one of the processes; all of them have to ask."""

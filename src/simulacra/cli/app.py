@@ -17,6 +17,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
+from simulacra import processes
 from simulacra.cli import learn, show, terminal, use
 from simulacra.errors import ResourceError, SimulacraError, UsageError, nearest
 
@@ -53,6 +54,9 @@ for command in COMMANDS.values():
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command, and end with its exit code; `--debug` shows where an error came from."""
+    if processes.count() > 1:
+        # what torch notes of its own doings would come from each of the processes
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]

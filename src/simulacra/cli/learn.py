@@ -67,20 +67,23 @@ def train(
         flags: How the data are read.
         training: How to train.
     """
-    from simulacra.engine import make_fabric
+    from simulacra.engine import check_shared, make_fabric, together
     from simulacra.run import Run
 
     keywords, length = registry.parse_assignments(set_), Budget.parse(budget)
-    registry.find(model)
+    found_model = registry.find(model)
     found = load(source, flags)
     chosen = Options(**{**registry.preset(model), **given(training)})
     name = re.sub(r"[^\w.-]+", "-", f"{Path(model.partition(':')[0]).stem}-{found.name}")
     fabric = make_fabric(chosen)  # a device that is not there, before there is a folder
-    if fabric.world_size > 1 and "accumulate" not in given(training):
+    if "accumulate" not in given(training):
         # a batch for each process
         whole = math.ceil(chosen.accumulate / fabric.world_size) * fabric.world_size
         chosen = replace(chosen, accumulate=whole)
-    folder = fabric.broadcast(out if out is not None else new_folder(RUNS, name))
+    elif found_model.turns:
+        check_shared(chosen, fabric.world_size)
+    with together():
+        folder = fabric.broadcast(out if out is not None else new_folder(RUNS, name))
     run = Run.create(
         folder, model=model, keywords=keywords, data=found, options=chosen, budget=length
     )

@@ -9,6 +9,8 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from simulacra import processes
+
 
 @dataclass
 class Stop:
@@ -28,6 +30,9 @@ def stopping() -> Iterator[Stop]:
 
     def handle(number: int, _: types.FrameType | None) -> None:
         if stop.number is not None:
+            if number == signal.SIGTERM and processes.count() > 1:
+                # torchrun tells each process once more when another one ends, saving or not
+                return
             os._exit(128 + number)
         stop.number = number
 

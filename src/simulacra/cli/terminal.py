@@ -203,7 +203,7 @@ class TrainingDisplay:
         self.live = Live(self.progress, console=errors, refresh_per_second=4)
         self.shown = errors.is_terminal
         self.validation: dict[str, float] = {}
-        self.steps: dict[str, int] = {}
+        self.trainings: dict[str, Training] = {}
         self.kind: dict[str, str] = {}
 
     def __enter__(self) -> TrainingDisplay:
@@ -226,7 +226,7 @@ class TrainingDisplay:
 
     def on_start(self, model: str, training: Training) -> None:
         """See `compare.Watcher`."""
-        self.steps[model] = training.plan.steps
+        self.trainings[model] = training
         self.kind[model] = "steps" if training.turns else "sweeps"
         task, done = self.tasks[model], training.progress.step
         state = f"{done}/{training.plan.steps} {self.kind[model]}"
@@ -240,7 +240,8 @@ class TrainingDisplay:
         """See `compare.Watcher`."""
         if record.validation is not None:
             self.validation[model] = record.validation
-        steps = self.steps[model]
+        # a plan may be counted again
+        steps = self.trainings[model].plan.steps
         state = f"{record.step:>{len(str(steps))}}/{steps} {self.kind[model]}"
         if model in self.validation:
             value, unit = self.validation[model], "nats"
@@ -253,7 +254,7 @@ class TrainingDisplay:
             state += "  " + ", ".join(losses)
         if record.skipped:
             state += f"  {record.skipped} skipped"
-        self.progress.update(self.tasks[model], completed=record.step, state=state)
+        self.progress.update(self.tasks[model], total=steps, completed=record.step, state=state)
 
     def on_judge(self, model: str) -> None:
         """See `compare.Watcher`."""
