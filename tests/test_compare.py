@@ -225,6 +225,11 @@ def test_vectors_are_compared_too(tmp_path: Path) -> None:
     )  # fmt: skip
     assert entry(results, "nice")["likelihood"]["exact"]
     assert entry(results, "nice")["likelihood"]["bits_per_dim"] is None
+    for each in results["models"]:
+        if each["likelihood"]:
+            # the curve goes where the table goes: more is better
+            last = [v for v in each["curves"]["validation"] if v is not None][-1]
+            assert last == pytest.approx(each["likelihood"]["log_likelihood"], abs=2.0)
     page = (tmp_path / "c" / "report.html").read_text()
     # the real ones and each model's samples, as histograms
     assert page.count("data:image/png") == 1 + 3

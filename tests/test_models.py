@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from laws import randomise
+from simulacra import registry
 from simulacra.errors import MissingCapability
+from simulacra.model import Likelihood, Swept
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
@@ -291,3 +293,34 @@ def test_a_value_that_never_varies_costs_nothing_unseen_much() -> None:
         scores[prior] = float(model.log_likelihood(stray))
     assert scores[1.0] > scores[0.0] + 50
     assert scores[1.0] > -200
+
+
+@pytest.mark.parametrize("name", ["gmm", "vae", "nice", "gan"])
+def test_a_column_that_hardly_ever_varies_is_survived(name: str) -> None:
+    spec = DataSpec((2,), None)
+    torch.manual_seed(0)
+    seen = torch.stack([torch.randn(200), torch.zeros(200)], 1)
+    keywords = {"gmm": {"components": 2}, "gan": {"hidden": (8,)}, "nice": {"hidden": (8,)}}
+    model = registry.build(name, spec, keywords.get(name, {"hidden": (8,), "latent": 2}))
+    model.prepare(seen)
+    odd = torch.tensor([[0.1, 1.0]])
+    if isinstance(model, Swept):
+        scalars = model.update([(torch.cat([seen, odd]), None)])
+        assert math.isfinite(scalars["loss"])
+    if isinstance(model, Likelihood):
+        both = model.log_likelihood(torch.cat([seen[:1], odd]), draws=4)
+        assert bool(both.isfinite().all())
+        # a value that never varied is no reason for dozens of nats
+        assert float(both[0]) < 20
+    else:
+        assert bool(model.loss(torch.cat([seen, odd]))["loss"].isfinite())
+
+
+def test_sweeps_over_vectors_tell_their_loss_in_the_units_of_the_data() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(500, 3) * torch.tensor([0.01, 1.0, 100.0])
+    model = registry.build("gmm", DataSpec((3,), None), {"components": 2, "prior": 0.0})
+    model.prepare(x)
+    with torch.no_grad():
+        before = -float(model.log_likelihood(x).mean())
+    assert model.update([(x, None)])["loss"] == pytest.approx(before, abs=1e-3)

@@ -215,6 +215,7 @@ def test_a_random_decoder_gives_its_expected_level(tmp_path: Path, levels: int) 
             "decoder",
             "takes context",
         ),
+        (lambda: sim.build("vae", sim.DataSpec((3,), None), {"latent": 2}), "decoder", "ordered"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(

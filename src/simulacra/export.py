@@ -36,7 +36,7 @@ def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
 
     Raises:
         MissingCapability: If the model has no such part, takes context, or is a random
-            decoder of vectors.
+            decoder of anything but ordered levels.
         UsageError: If onnx and onnxscript are not installed, or the path has no `.onnx`.
     """
     path = Path(path)
@@ -53,8 +53,10 @@ def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
     if not isinstance(model, Latent):
         raise MissingCapability(f"{type(model).__name__} has no decoder of codes")
     likelihood = getattr(model, "likelihood", None)
-    if likelihood is not None and model.spec.levels is None:
-        raise MissingCapability("a random decoder of vectors is not exported: those of levels are")
+    if likelihood is not None and (model.spec.levels is None or not model.spec.ordered):
+        raise MissingCapability(
+            "of random decoders, those of ordered levels are exported: others expect no level"
+        )
     decode = model.decode if likelihood is None else lambda z: _expected(likelihood(z))
     _write(model, decode, path, "z", "x", model.prior(2))
 

@@ -61,7 +61,10 @@ class Flow(Likelihood, Encoding, Latent):
         y = self._dequantise(x, torch.tensor(0.5, dtype=self.shift.dtype, device=x.device))
         # in float64, where no square of a float32 overflows
         variance = double(y).var(0, unbiased=False)
-        variance = variance + 1 / 12 if self.spec.levels else variance.clamp_min(1e-60)
+        if self.spec.levels:
+            variance = variance + 1 / 12
+        # what does not vary here may do so later, in units that are as good as any
+        variance = torch.where(variance > 0, variance, torch.ones_like(variance))
         self.shift.copy_(double(y).mean(0))
         self.log_scale.copy_(0.5 * variance.log())
 

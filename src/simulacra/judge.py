@@ -116,15 +116,19 @@ def _can(model: Model) -> list[str]:
 def _curves(
     metrics: Mapping[str, list[float | None]], model: Model, data: Dataset
 ) -> dict[str, Any]:
+    dims = valid_dims(data.validation)
+
+    def shown(nats: float) -> float:
+        # as the table has it: bits, or the log-likelihood of vectors, of which more is better
+        return -nats if model.spec.levels is None else bits_per_dim(nats, model.spec, dims)
+
     known = {"step", "epoch", "seconds", "lr", "validation", "skipped"}
     return {
         "seconds": metrics.get("seconds", []),
         "steps": metrics.get("step", []),
         "validation": [
             # given its label an observation is another question, which shares no axis with p(x)
-            None
-            if value is None or model.context != "none"
-            else bits_per_dim(value, model.spec, valid_dims(data.validation))
+            None if value is None or model.context != "none" else shown(value)
             for value in metrics.get("validation", [])
         ],
         "losses": {

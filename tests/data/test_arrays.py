@@ -235,3 +235,11 @@ def test_arrays_of_other_kinds_are_refused(tmp_path: Path, array: np.ndarray, na
 def test_words_that_no_terminal_should_see_are_still_labels(tmp_path: Path) -> None:
     words = np.array(["\x1b[2J", "a\nb"] * 10)
     assert loaded(tmp_path, x=X, y=words).class_names == ("\x1b[2J", "a\nb")
+
+
+def test_a_column_that_never_varies_is_refused(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    x[:, 1] = 2
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(DataError, match=r"x.npy: column '2' takes one value"):
+        load_arrays(tmp_path / "x.npy")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simulacra.data.contexts import continuous, read_contexts
+from simulacra.data.contexts import check_varies, continuous, read_contexts
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.form import MOST_LEVELS
 from simulacra.data.npy import NpzFile, read_npy, some
@@ -74,10 +74,14 @@ def load_arrays(path: Path, levels: int | None = None) -> Dataset:
         classes=len(class_names),
         context_width=0 if width is None or class_names else width.shape[1],
     )
+    splits = arrange(ready, path)
+    if own is None:
+        names = [str(number) for number in range(1, spec.dims + 1)]
+        check_varies(splits["train"].x, names, str(path))
     return Dataset(
         name=path.name,
         spec=spec,
-        **arrange(ready, path),
+        **splits,
         class_names=class_names,
         description=f"Arrays from {path}.",
         notes=tuple(notes),

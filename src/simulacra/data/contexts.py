@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,25 @@ def read_contexts(
 def _column(y: NDArray[Any]) -> NDArray[Any]:
     """Labels that come as a column, flat."""
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind != "f" else y
+
+
+def check_varies(train: Tensor, names: Sequence[str], origin: str) -> None:
+    """Refuse a column of a table where every density would be infinite.
+
+    Args:
+        train: All training rows `(N, D)`.
+        names: Of the columns.
+        origin: Where they come from, for the message.
+
+    Raises:
+        DataError: If a column takes one value in all of them.
+    """
+    for name, column in zip(names, train.T, strict=True):
+        if bool((column == column[0]).all()):
+            raise DataError(
+                f"{origin}: column {name!r} takes one value in all training rows, where a density "
+                "is infinite: drop the column"
+            )
 
 
 def continuous(x: NDArray[Any], path: Path) -> Tensor:

@@ -67,6 +67,8 @@ def to_palette(dataset: Dataset, colours: int | None = None) -> Dataset:
         )
     kept = len(distinct) <= most
     palette = _by_luma(distinct if kept else _found(dataset, code, most))
+    if len(palette) < 2:
+        raise DataError(f"every training pixel of {dataset.name} has the same colour: add others")
     # one table from every 24-bit colour spares a search for each pixel
     table = torch.zeros(1 << 24, dtype=smallest_dtype(len(palette))).numpy()
     table[distinct] = _nearest(distinct, palette)
@@ -80,8 +82,9 @@ def to_palette(dataset: Dataset, colours: int | None = None) -> Dataset:
         note = f"palette: all {len(palette)} colours of the pictures are kept"
     else:
         error = _error(dataset.train.x, code, lambda codes: palette[table[codes]])
+        how = "found by k-means" if error else "of training pixels kept"
         note = (
-            f"palette: {len(palette)} colours found by k-means for {len(distinct)}, mean squared "
+            f"palette: {len(palette)} colours {how} for {len(distinct)}, mean squared "
             f"error {error:.3g} over red, green and blue (0 … 255) of training pixels"
         )
     triples = tuple(tuple(colour) for colour in _rgb(palette).tolist())

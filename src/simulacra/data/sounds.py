@@ -158,6 +158,8 @@ def read_recordings(path: Path, form: Form) -> Recordings:
     if form.rate is not None and not RATES[0] <= form.rate <= RATES[1]:
         raise UsageError(f"--rate goes from {RATES[0]} to {RATES[1]}, got {form.rate}")
     levels, rate, place = form.levels or 256, form.rate, shown(str(path))
+    if levels < 3:
+        raise UsageError(f"sounds need at least 3 levels, for one of them is silence, got {levels}")
     kept: dict[str, NDArray[np.integer]] = {}
     broken: list[tuple[str, str]] = []
     held, silent = 0, True

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simulacra.data.contexts import check_varies
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.files import FAULTS, ensure_room
 from simulacra.data.form import Form
@@ -88,13 +89,7 @@ def dataset_of(
     Raises:
         DataError: If a column takes one value in all training rows.
     """
-    train = splits["train"].x
-    constant = [n for n, c in zip(table.names, train.T, strict=True) if bool((c == c[0]).all())]
-    if constant:
-        raise DataError(
-            f"{origin}: column {constant[0]!r} takes one value in all training rows, where a "
-            "density is infinite: drop the column"
-        )
+    check_varies(splits["train"].x, table.names, origin)
     return Dataset(
         name=name,
         spec=DataSpec((len(table.names),), None, classes=len(class_names)),

@@ -82,7 +82,7 @@ class Smeared(Toy):
         path: Points `(…, D)` of parts `(…)` at t `(…)` in [0, 1].
         weights: Probabilities of the parts `(K,)`.
         scales: Standard deviation of the noise of each part `(K,)`.
-        nodes: Of the quadrature: neighbours must be much nearer than the scale; 1 for points.
+        nodes: Of the quadrature: neighbours half a scale apart are near enough; 1 for points.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Tiles(Toy):
 
     def __init__(self, corners: Tensor, side: float) -> None:
         self.corners, self.side = corners.double(), side
-        super().__init__(torch.full((len(corners),), 1 / len(corners)), 2, uniforms=2)
+        super().__init__(_full(len(corners), 1 / len(corners)), 2, uniforms=2)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """−log of the whole area inside, −∞ outside."""
@@ -154,7 +154,7 @@ class Sawtooth(Toy):
     """
 
     def __init__(self, teeth: int) -> None:
-        super().__init__(torch.full((teeth,), 1 / teeth), 1, uniforms=1)
+        super().__init__(_full(teeth, 1 / teeth), 1, uniforms=1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log (¼ + 3/2 (x mod 1)) / teeth inside, −∞ outside."""
@@ -178,7 +178,7 @@ class Pinwheel(Toy):
 
     def __init__(self, arms: int) -> None:
         self.angles = 2 * math.pi * torch.arange(arms).double() / arms
-        super().__init__(torch.full((arms,), 1 / arms), 2, uniforms=2)
+        super().__init__(_full(arms, 1 / arms), 2, uniforms=2)
 
     _CENTRE = torch.tensor([2.0, 0.0], dtype=torch.float64)
     _SCALES = torch.tensor([0.6, 0.2], dtype=torch.float64)
@@ -202,6 +202,10 @@ def _twist(x: Tensor) -> Tensor:
     return 0.8 * x.norm(dim=-1)
 
 
+def _full(count: int, value: float) -> Tensor:
+    return torch.full((count,), value, dtype=torch.float64)
+
+
 def _turned(x: Tensor, angle: Tensor) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([cos * x[..., 0] - sin * x[..., 1], sin * x[..., 0] + cos * x[..., 1]], -1)
@@ -215,7 +219,7 @@ def _points(centres: Tensor, weights: Tensor, scales: Tensor) -> Smeared:
 
 def _curves(path: Callable[[Tensor, Tensor], Tensor], scale: float, nodes: int) -> Smeared:
     """Two curves of equal weight."""
-    return Smeared(path, torch.full((2,), 0.5), torch.full((2,), scale), nodes)
+    return Smeared(path, _full(2, 0.5), _full(2, scale), nodes)
 
 
 def _polar(radius: Tensor, angle: Tensor) -> Tensor:
@@ -224,15 +228,13 @@ def _polar(radius: Tensor, angle: Tensor) -> Tensor:
 
 def _ring() -> Toy:
     angles = torch.arange(8).double() * (math.pi / 4)
-    centres = _polar(torch.full((8,), 2.0), angles)
-    return _points(centres, torch.full((8,), 1 / 8), torch.full((8,), 0.2))
+    centres = _polar(_full(8, 2.0), angles)
+    return _points(centres, _full(8, 1 / 8), _full(8, 0.2))
 
 
 def _grid() -> Toy:
     steps = torch.arange(-2.0, 3.0)
-    return _points(
-        2 * torch.cartesian_prod(steps, steps), torch.full((25,), 1 / 25), torch.full((25,), 0.15)
-    )
+    return _points(2 * torch.cartesian_prod(steps, steps), _full(25, 1 / 25), _full(25, 0.15))
 
 
 def _spirals() -> Toy:
@@ -241,7 +243,7 @@ def _spirals() -> Toy:
         angle = math.pi * (0.25 + 12 * t).sqrt()
         return _polar(angle / math.pi, angle + math.pi * part)
 
-    return _curves(path, 0.1, 320)
+    return _curves(path, 0.1, 640)
 
 
 def _moons() -> Toy:
@@ -254,7 +256,7 @@ def _moons() -> Toy:
 
 
 def _circles() -> Toy:
-    return _curves(lambda part, t: _polar(2.0 - part, 2 * math.pi * t), 0.1, 192)
+    return _curves(lambda part, t: _polar(2.0 - part, 2 * math.pi * t), 0.1, 384)
 
 
 def _checkerboard() -> Toy:

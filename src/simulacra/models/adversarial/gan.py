@@ -92,7 +92,9 @@ class GAN(Latent):
         if self.spec.levels is None:
             # in float64, where no square of a float32 overflows
             self.shift.copy_(double(x).mean(0))
-            self.scale.copy_(double(x).std(0, unbiased=False).clamp_min(1e-30))
+            spread = double(x).std(0, unbiased=False)
+            # what does not vary here may do so later, in units that are as good as any
+            self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
         """G(z), `(N, dims)` on the scale that the discriminator sees."""

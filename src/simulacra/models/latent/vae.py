@@ -103,7 +103,9 @@ class VAE(Likelihood, Encoding, Latent):
         if self.spec.levels is None:
             # in float64, where no square of a float32 overflows
             self.shift.copy_(double(x).mean(0))
-            self.scale.copy_(double(x).std(0, unbiased=False).clamp_min(1e-30))
+            spread = double(x).std(0, unbiased=False)
+            # what does not vary here may do so later, in units that are as good as any
+            self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 
     def _values(self, x: Tensor) -> Tensor:
         """Levels as floats, or the standardised vector."""
@@ -133,7 +135,7 @@ class VAE(Likelihood, Encoding, Latent):
             values = Categorical(logits=raw, validate_args=False)
         elif self.spec.levels is None:
             loc, log_variance = raw.unbind(-1)
-            scale = (0.5 * log_variance.clamp(-20, 14)).exp().clamp_min(_NARROWEST)
+            scale = (0.5 * log_variance.clamp(-20, 14)).exp() + _NARROWEST
             values = Normal(loc, scale, validate_args=False)
         else:
             loc, log_scale = raw.unbind(-1)

@@ -105,7 +105,9 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         if self.spec.levels is None:
             vectors = double(x.flatten(1))
             self.shift.copy_(vectors.mean(0))
-            self.scale.copy_(vectors.std(0, unbiased=False).clamp_min(1e-30))
+            spread = vectors.std(0, unbiased=False)
+            # what does not vary here may do so later, in units that are as good as any
+            self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
         y = double(self._middle(x))
         self.pooled.copy_(y.var(0, unbiased=False) + self._floor)
         seed = int(torch.randint(2**31, ()))
@@ -129,10 +131,12 @@ class GMM(Swept, Sampling, Likelihood, Completion):
             `converged`.
         """
         count, bound, *moments = sums
-        loss = -(float(bound) + self._log_prior()) / float(count)
+        # of vectors, in their own units
+        units = float(double(self.scale).log().sum())
+        loss = units - (float(bound) + self._log_prior()) / float(count)
         self._maximise(*moments)
         gain = float(self.last_loss) - loss
-        self.last_loss.fill_(loss)
+        self.last_loss.fill_(min(loss, torch.finfo(self.last_loss.dtype).max))
         return {"loss": loss, "converged": float(gain < self.tolerance * self.spec.dims)}
 
     def _moments(self, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
