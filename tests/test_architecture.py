@@ -18,7 +18,7 @@ FLOORS = {
     "data": 3, "model": 3, "look": 3,
     "autoregressive": 4,
     "flow": 4,
-    "models": 5, "engine": 4, "players": 4,
+    "engine": 3, "players": 4, "models": 5,
     "train": 5, "evaluate": 5,
     "fitting": 6,
     "registry": 6,

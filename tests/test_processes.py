@@ -147,7 +147,7 @@ def wait_for_step(run: Path, step: int, started: Group) -> None:
         time.sleep(0.02)
 
 
-STEPS = 400
+STEPS = 200
 
 
 def test_a_killed_process_ends_the_other_and_the_run_goes_on(
@@ -155,7 +155,7 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(
 ) -> None:
     run, peace = tmp_path / "killed", tmp_path / "peace"
     started = group(*train(run, STEPS))
-    wait_for_step(run, 20, started)
+    wait_for_step(run, 10, started)
     started.members[1].kill()
     # the promise is a minute
     assert started.members[0].wait(60) == ResourceError.exit_code, started.said(0)
@@ -165,18 +165,21 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(
     again = group("-m", "simulacra", "resume", str(run))
     assert again.wait() == [0, 0], again.said(0) + again.said(1)
     assert again.said(1) == ""
-    left = group(*train(peace, STEPS))
-    assert left.wait() == [0, 0], left.said(0)
+    # what one process learns that is left in peace
+    with pytest.raises(SystemExit) as ended:
+        main([*train(peace, STEPS)[2:], "--accumulate", "2"])
+    assert ended.value.code == 0
     one, other = Run.open(run), Run.open(peace)
     assert one.plan == other.plan
-    assert one.options.accumulate == 2
-    states = [r.newest("weights")[1]["weights"] for r in (one, other)]
-    assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert one.options == other.options
+    assert gap(one.model(), other.model()) < TOLERANCE
     columns = [r.metrics() for r in (one, other)]
-    for column in columns:
-        column.pop("seconds")
-    assert columns[0] == columns[1]
+    assert columns[0].keys() == columns[1].keys()
+    for name in columns[0].keys() - {"seconds"}:
+        assert len(columns[0][name]) == len(columns[1][name]) > STEPS // 2
+        for a, b in zip(columns[0][name], columns[1][name], strict=True):
+            assert (a is None) == (b is None)
+            assert a is None or a == pytest.approx(b, rel=TOLERANCE)
 
 
 def test_asked_to_stop_all_stop_and_one_process_can_go_on(

@@ -140,9 +140,9 @@ def test_kill_9_at_random_moments(name: str, digits: Dataset, tmp_path: Path) ->
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        whole = create(tmp_path / "whole", digits, name, budget="200steps")
+        whole = create(tmp_path / "whole", digits, name, budget="100steps")
         whole.train(digits)
-        killed = create(tmp_path / "killed", digits, name, budget="200steps")
+        killed = create(tmp_path / "killed", digits, name, budget="100steps")
         done = subprocess.run(
             [sys.executable, "-c", KILLED, str(killed.folder)],
             capture_output=True, text=True, check=True,
