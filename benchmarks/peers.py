@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from benchmarks.work import LEVELS
 from simulacra.model import Model
@@ -163,6 +164,8 @@ class Peer:
         """The model, or why there is none."""
         # its logging and its warnings are no concern of who compares
         logging.getLogger(self.package).setLevel(logging.ERROR)
+        # some switch torch's checks off for the whole process
+        checked = Distribution._validate_args
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -174,6 +177,8 @@ class Peer:
         except Exception as error:
             # of another version, which is no reason to lose what was measured of ours
             return f"not usable: {type(error).__name__}: {' '.join(str(error).split())}"
+        finally:
+            Distribution.set_default_validate_args(checked)
 
     @property
     def version(self) -> str:

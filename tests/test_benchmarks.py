@@ -238,6 +238,16 @@ def test_a_peer_that_is_not_there_says_so(
     assert peers.PEERS[0].make(ours) == reason
 
 
+def test_a_peer_leaves_torch_as_it_was() -> None:
+    def like(_: object) -> nn.Module:
+        torch.distributions.Distribution.set_default_validate_args(False)
+        return nn.Linear(1, 1)
+
+    peers.Peer("zuko", "nice", 2, like).make(nn.Linear(1, 1))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="constraint"):
+        torch.distributions.Normal(0.0, -1.0)
+
+
 def test_a_peer_of_another_version_stops_nothing() -> None:
     def changed(ours: Model) -> Model:
         raise TypeError("no such argument")
