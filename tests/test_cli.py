@@ -17,7 +17,6 @@ from PIL import Image
 from simulacra import plot
 from simulacra.cli import app, stopping, terminal
 from simulacra.data.catalogue import load
-from simulacra.errors import UsageError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = ["--budget", "3steps", "--set", "channels=4", "--set", "layers=1"]
@@ -157,7 +156,7 @@ FAULTS = [
     ("train vae digits more", 2, "'more'"),
     ("train vae digits --bugdet 3steps", 2, "--bugdet '--budget'"),
     ("train vae digits --seed", 2, "value --seed"),
-    ("train vae digits --seed one", 2, '--seed "one" int'),
+    ("train vae digits --seed one", 2, "--seed whole number 'one'"),
     ("train vae digits --seed -1", 2, "seed -1"),
     ("train vae digits --precision 64", 2, '"64" "32" "bf16"'),
     ("train vae digits --batch 0", 2, "batch 0"),
@@ -250,10 +249,14 @@ def test_a_missing_gpu_is_said_before_there_is_a_folder(cli, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
-def test_debug_shows_where_an_error_came_from(tmp_path, monkeypatch):
+def test_debug_shows_where_an_error_came_from(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="vea"):
+    with pytest.raises(SystemExit) as ended:
         app.main(["train", "vea", "--debug", "digits"])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "Traceback" in told
+    assert "UsageError: no model is called 'vea'" in told
 
 
 ENDINGS = [
@@ -856,3 +859,27 @@ def test_a_comparison_runs_no_code_that_only_its_record_names(ok, cli, places, t
         assert not Path("ran").exists()
     ok("resume", "both", "--code", "mine.py:Own")
     assert Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["train nice digits --batch 8.6", "data digits --side 7.5", "sample runs/x -n 1.5",
+     "compare digits --draws 2.5"],
+)  # fmt: skip
+def test_a_fraction_is_no_whole_number(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        app.main(arguments.split())
+    assert ended.value.code == 2
+    assert "a whole number is expected, got" in capsys.readouterr().err
+
+
+def test_data_that_moved_are_named_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(size=(60, 2)).astype("float32"))
+    train = ["train", "gmm", "v.npy", "--set", "components=2", "--budget", "2steps", "--out", "r"]
+    for arguments in (train, ["evaluate", "r", "--data-dir", "moved.npy"]):
+        with pytest.raises(SystemExit) as ended:
+            app.main(arguments)
+        assert ended.value.code == 0, capsys.readouterr().err
+        if arguments == train:
+            (tmp_path / "v.npy").rename(tmp_path / "moved.npy")

@@ -284,3 +284,29 @@ def test_what_is_judged_elsewhere_keeps_the_options_of_its_training(ok, places):
     assert trained["device"] == "auto"
     record = json.loads(ok("evaluate", places["gmm"], "--json", "--device", "cpu")[0])
     assert record["models"][0]["options"] == trained
+
+
+def test_the_page_of_sounds_speaks_of_valid_samples(ok, places, tmp_path):
+    out, _ = ok(
+        "compare", places["wavs"], "--window", "64", "--levels", "16", "--models",
+        "gmm,vae", "--set", "gmm.components=2", "--set", "vae.hidden=4", "--budget", "2steps",
+        "--draws", "1", "--out", tmp_path / "c",
+    )  # fmt: skip
+    assert "bits/valid" in out
+    assert "bits/dim" not in out
+    page = (tmp_path / "c" / "report.html").read_text()
+    assert "bits/dim" not in page
+    assert "Fewer bits per valid sample are better" in page
+    data = json.loads((tmp_path / "c" / "results.json").read_text())["data"]
+    assert data["rate"] == RATE
+    assert data["valid"] < 64
+    # four bits for each sample of a window, shared by the valid ones
+    assert f"costs {4 * 64 / data['valid']:.3f} bits, padding included" in page
+
+
+def test_sounds_that_are_too_loud_are_noted(ok, tmp_path):
+    for number in range(12):
+        loud = np.linspace(-2, 2, 101).astype(np.float32)
+        soundfile.write(tmp_path / f"{number}.wav", loud, RATE, subtype="FLOAT")
+    out, _ = ok("data", tmp_path, "--window", "50", "--json")
+    assert "49.50% of the samples lie beyond ±1 and are clipped" in json.loads(out)["notes"]

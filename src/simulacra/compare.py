@@ -24,6 +24,7 @@ from simulacra.errors import (
     MissingCapability,
     UsageError,
 )
+from simulacra.evaluate.likelihood import valid_dims
 from simulacra.evaluate.report import render
 from simulacra.judge import described, judge, real_pictures
 from simulacra.options import Budget, Options
@@ -242,6 +243,9 @@ def assemble(
             "notes": list(data.notes),
             "event_shape": list(spec.event_shape),
             "levels": spec.levels,
+            "rate": spec.rate,
+            "valid": valid_dims(data.test),
+            "truth": _truth(data),
             "classes": spec.classes,
             "train": len(data.train),
             "validation": len(data.validation),
@@ -250,6 +254,13 @@ def assemble(
         },
         "models": entries,
     }
+
+
+def _truth(data: Dataset) -> float | None:
+    """Mean log-density of the test split under what it was drawn from, if that is known."""
+    if data.density is None:
+        return None
+    return float(data.density.log_prob(data.test.x).mean())
 
 
 def write_report(folder: Path, results: dict[str, Any], pictures: dict[str, bytes]) -> None:

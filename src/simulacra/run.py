@@ -15,6 +15,7 @@ import torch
 
 from simulacra import processes, registry
 from simulacra.checkpoint import PARTIAL, read_folder, write_folder, write_json
+from simulacra.data.catalogue import HUB, NAMES
 from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
 from simulacra.engine import together
@@ -146,7 +147,9 @@ class Run:
         """
         options = dict(self.record["data"]["options"])
         if data_dir is not None:
-            options["data_dir"] = data_dir
+            # of a named set the folder with its files, else where the data themselves are now
+            moved = options["source"] not in NAMES and not options["source"].startswith(HUB)
+            options["source" if moved else "data_dir"] = data_dir
         try:
             data = load_data(**options)
         except (UsageError, TypeError) as error:

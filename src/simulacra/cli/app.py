@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from cyclopts import (
@@ -87,7 +88,8 @@ def _exit_code(command: Callable[[], object], *, debug: bool) -> int:
     else:
         return 0
     if debug:
-        raise caught
+        traceback.print_exception(caught)
+        return code
     terminal.fail(message)
     return code
 

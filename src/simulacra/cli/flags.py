@@ -8,7 +8,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, make_dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -42,7 +42,11 @@ def _flags(
     doc = inspect.getdoc(source) or ""
     meanings = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", doc, re.MULTILINE))
     made = make_dataclass(f"{source.__name__}Flags", [
-        (f.name, Annotated[hints[f.name] | None, _parameter(meanings[f.name], f.default)], None)
+        (
+            f.name,
+            Annotated[hints[f.name] | None, _parameter(meanings[f.name], f.default, hints[f.name])],
+            None,
+        )
         for f in fields(source)
     ] + [
         (name, Annotated[kind | None, Parameter(help=meaning)], None)
@@ -53,11 +57,27 @@ def _flags(
     return Parameter(name="*", group=group)(made)
 
 
-def _parameter(meaning: str, usual: Any) -> Parameter:  # noqa: ANN401 (any option's value)
+def whole(_: Any, tokens: Sequence[Any]) -> int:  # noqa: ANN401 (the parser's own types)
+    """A whole number, which the parser would round to."""
+    try:
+        return int(tokens[0].value)
+    except ValueError as error:
+        raise ValueError(f"a whole number is expected, got {tokens[0].value!r}") from error
+
+
+Whole = Annotated[int, Parameter(converter=whole)]
+
+
+def _parameter(
+    meaning: str,
+    usual: Any,  # noqa: ANN401 (any option's value)
+    kind: Any,  # noqa: ANN401 (any option's value)
+) -> Parameter:
     shown = " ".join(map(str, usual)) if isinstance(usual, tuple) else usual
     # what is off or absent unless given needs no word
     tail = "" if usual is None or usual is False else f" [usually: {shown}]"
-    return Parameter(help=" ".join(meaning.split()) + tail)
+    converter = whole if kind in (int, int | None) else None
+    return Parameter(help=" ".join(meaning.split()) + tail, converter=converter)
 
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from simulacra.cli.flags import (
     Length,
     Set,
     TrainingFlags,
+    Whole,
     check_positive,
     given,
     load,
@@ -170,7 +171,7 @@ def compare(
     budget: Length = "40s",
     out: Path | None = None,
     set_: Set = [],  # noqa: B006 (read only)
-    draws: int = 64,
+    draws: Whole = 64,
     flags: DataFlags = DataFlags(),
     training: TrainingFlags = TrainingFlags(),
     json: Json = False,

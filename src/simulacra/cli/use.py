@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from simulacra.cli import terminal
-from simulacra.cli.flags import Code, Json, check_positive, check_seed, open_run, png_target
+from simulacra.cli.flags import (
+    Code,
+    Json,
+    Whole,
+    check_positive,
+    check_seed,
+    open_run,
+    png_target,
+    whole,
+)
 from simulacra.cli.samples import read_vectors, write_samples, write_sounds
 from simulacra.errors import MissingCapability, UsageError
 
@@ -29,8 +38,8 @@ def evaluate(
     run: Path,
     /,
     *,
-    draws: int = 64,
-    limit: int | None = None,
+    draws: Whole = 64,
+    limit: Whole | None = None,
     data_dir: Path | None = None,
     device: Device = "auto",
     code: Code = None,
@@ -76,11 +85,11 @@ def sample(
     run: Path,
     /,
     *,
-    number: Annotated[int | None, Parameter(name=["--number", "-n"])] = None,
-    label: int | None = None,
+    number: Annotated[int | None, Parameter(name=["--number", "-n"], converter=whole)] = None,
+    label: Whole | None = None,
     context: Path | None = None,
     temperature: float = 1.0,
-    seed: int = 0,
+    seed: Whole = 0,
     out: Path | None = None,
     device: Device = "auto",
     code: Code = None,
@@ -133,9 +142,9 @@ def complete(
     /,
     *,
     hide: Literal["bottom", "top", "left", "right", "centre"] | None = None,
-    number: Annotated[int, Parameter(name=["--number", "-n"])] = 6,
-    times: int = 4,
-    seed: int = 0,
+    number: Annotated[int, Parameter(name=["--number", "-n"], converter=whole)] = 6,
+    times: Whole = 4,
+    seed: Whole = 0,
     out: Path | None = None,
     data_dir: Path | None = None,
     device: Device = "auto",

@@ -200,8 +200,8 @@ def _existing(source: str) -> Path:
     if source.strip() and path.exists():
         return path
     if "/" in source or "\\" in source or path.suffix:
-        raise DataError(f"{path} does not exist: check the path, or {nearest(source, NAMES)}")
+        raise DataError(f"{path} does not exist: check the path")
     raise DataError(
         f"no data set is called {source!r}: {nearest(source, NAMES)} (or pass a path to a folder "
-        "of images, an .npy or an .npz)"
+        "of pictures or sounds, a .zip of sounds, an .npy, .npz, .csv, .tsv or .parquet)"
     )

@@ -136,7 +136,7 @@ def ensure_room(size: int, what: str) -> None:
     if size > memory // 2:
         raise ResourceError(
             f"{what} would take {size / 2**30:.1f} GiB of {memory / 2**30:.1f} GiB of memory: "
-            "pass a smaller --side or fewer observations"
+            "pass a smaller --side, --window or --rate, or fewer observations"
         )
 
 

@@ -162,7 +162,7 @@ def read_recordings(path: Path, form: Form) -> Recordings:
         raise UsageError(f"sounds need at least 3 levels, for one of them is silence, got {levels}")
     kept: dict[str, NDArray[np.integer]] = {}
     broken: list[tuple[str, str]] = []
-    held, silent = 0, True
+    held, silent, loud, total = 0, True, 0, 0
     with SoundFiles(path) as files:
         if not files.names:
             raise DataError(
@@ -185,6 +185,8 @@ def read_recordings(path: Path, form: Form) -> Recordings:
                     "all of them"
                 )
             silent = silent and not sound.any()
+            loud += int((np.abs(sound) > 1).sum())
+            total += len(sound)
             kept[name] = mu_law(sound, levels)
             held += kept[name].nbytes
             ensure_room(held, place)
@@ -194,6 +196,8 @@ def read_recordings(path: Path, form: Form) -> Recordings:
         notes.append(
             f"{links} to folders read already passed over, such as {shown(files.again[0])}"
         )
+    if loud:
+        notes.append(f"{loud / total:.2%} of the samples lie beyond ±1 and are clipped")
     if silent:
         notes.append("every sound is silent")
     return Recordings(tuple(kept), tuple(kept.values()), rate or 0, tuple(notes))

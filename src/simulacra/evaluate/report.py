@@ -18,6 +18,9 @@ Record = Mapping[str, Any]
 NONE = "–"
 
 
+_WORDS = {"bits/dim": "bits per dimension", "bits/valid sample": "bits per valid sample"}
+
+
 def verdict(results: Record) -> str:
     """The answer in one paragraph, and no more than the figures bear.
 
@@ -28,7 +31,7 @@ def verdict(results: Record) -> str:
     ranked = _ranked(models, unit)
     name, budget = (results.get("data") or {}).get("name"), results.get("budget")
     where = f"On {name or 'these data'}" + (f", with {budget} of training each," if budget else ",")
-    most = "the fewest bits per dimension" if unit == "bits/dim" else "the highest log-likelihood"
+    most = f"the fewest {_WORDS[unit]}" if unit != "nats" else "the highest log-likelihood"
     told = [f"{m['model']} {_figure(m['likelihood'], unit)} {unit}" for m in ranked]
     winners = [m for m in ranked if _tie(ranked[0], m, unit)]
     skilled = sum(bool(m.get("likelihood") and not m.get("failed")) for m in models)
@@ -49,7 +52,7 @@ def verdict(results: Record) -> str:
     # A bound that lost or tied might hide a better model; a bound that won alone cannot.
     loose = [m["model"] for m in ranked if not _exact(m["likelihood"]) and [m] != winners]
     if loose and len(ranked) > 1:
-        limit, way = ("an upper", "lower") if unit == "bits/dim" else ("a lower", "higher")
+        limit, way = ("an upper", "lower") if unit != "nats" else ("a lower", "higher")
         only = f"the figure is only {limit} limit ({_bound(unit)})"
         says.append(f"For {_and(loose)} {only}: the true one may be {way}.")
     trained = [m for m in models if not m.get("failed")]
@@ -57,11 +60,18 @@ def verdict(results: Record) -> str:
         if m.get("likelihood") and _loss(m, unit) is None:
             lost = f"not finite for {_lost(m['likelihood']) or 'the mean of all'} test observations"
             says.append(f"{m['model']} is not ranked: its likelihood is {lost}.")
+    ignorant, truth = _baseline(results), (results.get("data") or {}).get("truth")
+    idle = [m["model"] for m in ranked if ignorant and (_loss(m, unit) or 0) >= ignorant]
+    if idle:
+        says.append(f"No better than knowing nothing ({ignorant:.3f} {unit}): {_and(idle)}.")
+    if truth is not None:
+        says.append(f"The density that the data were drawn from gives {_number(truth, None)} nats.")
     without = [m for m in trained if not m.get("likelihood")]
     given = [m["model"] for m in without if m.get("likelihood_given_label")]
+    told_of = "label" if (results.get("data") or {}).get("classes", 1) else "context"
     none = [m["model"] for m in without if not m.get("likelihood_given_label")]
     if given:
-        says.append(f"Only given the label, which is another question: {_and(given)}.")
+        says.append(f"Only given the {told_of}, which is another question: {_and(given)}.")
     if none:
         says.append(f"Without a likelihood, to be judged by the samples: {_and(none)}.")
     says += [f"{m['model']} failed: {m['failed']}." for m in models if m.get("failed")]
@@ -94,7 +104,7 @@ def table(results: Record) -> list[dict[str, str]]:
             "training, s": _seconds(m.get("training_seconds")),
             "steps": _count(m.get("steps")) + ("" if kind == "steps" else f" {kind}"),
         }
-        if unit == "bits/dim":
+        if unit != "nats":
             row["nats, per observation"] = _nats(likelihood)
         row["1 sample, s"] = _seconds(m.get("seconds_for_1"))
         row["64 samples, s"] = _seconds(m.get("seconds_for_64"))
@@ -136,12 +146,26 @@ def render(results: Record, pictures: Mapping[str, bytes]) -> str:
         pictures={name: _inline_png(name, data) for name, data in pictures.items()},
         validation=_validation(models, unit),
         games=[game for i, m in enumerate(models) for game in _game(m, f"g{i}-")],
-        log2=lambda levels: f"{math.log2(levels):.3f}",
+        words=_WORDS.get(unit),
+        # grids of pixels; all else is drawn
+        pixels=len((results.get("data") or {}).get("event_shape") or (1, 1, 1)) == 3,
+        baseline=_baseline(results),
     )
 
 
+def _baseline(results: Record) -> float | None:
+    """What it costs to know nothing but how many levels there are, padding included."""
+    data = results.get("data") or {}
+    if not data.get("levels") or not data.get("event_shape"):
+        return None
+    dims = math.prod(data["event_shape"])
+    return float(math.log2(data["levels"]) * dims / (data.get("valid") or dims))
+
+
 def _unit(results: Record) -> str:
-    """`bits/dim` of discrete data, `nats` of continuous vectors."""
+    """`bits/dim` of discrete data, `bits/valid sample` of sounds, `nats` of vectors."""
+    if (results.get("data") or {}).get("rate") is not None:
+        return "bits/valid sample"
     if (results.get("data") or {}).get("levels") is not None:
         return "bits/dim"
     found = [m.get("likelihood") or {} for m in results.get("models") or []]
@@ -150,7 +174,7 @@ def _unit(results: Record) -> str:
 
 def _heading(unit: str) -> str:
     """Heading of the figure that ranks."""
-    return "bits/dim, test" if unit == "bits/dim" else "log-likelihood, nats, test"
+    return f"{unit}, test" if unit != "nats" else "log-likelihood, nats, test"
 
 
 def _exact(likelihood: Record) -> bool:
@@ -160,7 +184,7 @@ def _exact(likelihood: Record) -> bool:
 
 def _bound(unit: str) -> str:
     """The sign of a bound, which lies below the log-likelihood and so above the bits it costs."""
-    return "≤" if unit == "bits/dim" else "≥"
+    return "≤" if unit != "nats" else "≥"
 
 
 def _lost(likelihood: Record) -> str:
@@ -175,7 +199,7 @@ def _loss(model: Record, unit: str) -> float | None:
     if model.get("failed") or likelihood.get("non_finite"):
         return None
     bits, nats = likelihood.get("bits_per_dim"), likelihood.get("log_likelihood")
-    value = bits if unit == "bits/dim" else None if nats is None else -nats
+    value = bits if unit != "nats" else None if nats is None else -nats
     return float(value) if value is not None and math.isfinite(value) else None
 
 
@@ -213,7 +237,7 @@ def _error(model: Record) -> float | None:
 
 def _figure(likelihood: Record, unit: str) -> str:
     """A figure with its relation, standard error and draws: `≤ 2.71 ± 0.02 (k 50)`."""
-    value = likelihood.get("bits_per_dim" if unit == "bits/dim" else "log_likelihood")
+    value = likelihood.get("bits_per_dim" if unit != "nats" else "log_likelihood")
     error, draws = likelihood.get("standard_error"), likelihood.get("draws") or 1
     exact = _exact(likelihood)
     text = f"{'=' if exact else _bound(unit)} {_number(value, error)}"
@@ -317,7 +341,7 @@ def _validation(models: Sequence[Record], unit: str) -> Markup | None:
     }
     if not series:
         return None
-    what = "bits per dimension" if unit == "bits/dim" else "log-likelihood in nats"
+    what = _WORDS.get(unit, "log-likelihood in nats")
     labels = {"x_label": "training, seconds", "y_label": f"validation, {what}"}
     svg = curves(series, x="seconds", y="validation", size=(7.8, 3.9), **labels)
     last = [f"{name} {_measured(c['validation'])[-1]:.3f}" for name, c in series.items()]
