@@ -134,7 +134,7 @@ def _go_on(run: Run, found: Dataset, *, code: str | None, tensorboard: bool) -> 
     terminal.note(f"{name} on {found.name}, into {run.folder}")
     scale = _nats_per_bit(found)
     with stopping() as stop:
-        with terminal.TrainingDisplay([name], scale) as display:
+        with terminal.TrainingDisplay([name], scale, _unit(found)) as display:
             display.calibrating(name)
 
             def on_start(training: Any, broken: list[str]) -> None:  # noqa: ANN401
@@ -220,6 +220,10 @@ def _nats_per_bit(found: Dataset) -> float:
     return valid_dims(found.validation) * math.log(2) if found.spec.levels else 0.0
 
 
+def _unit(found: Dataset) -> str:
+    return "bits/dim" if found.spec.rate is None else "bits/valid sample"
+
+
 def _alone() -> None:
     if processes.count() > 1:
         raise UsageError(
@@ -248,7 +252,7 @@ def _compare(
     again = shlex.quote(str(folder)) + "".join(own)
     terminal.note(f"{', '.join(models)} on {found.name}, {budget} each, into {folder}")
     with stopping() as stop:
-        with terminal.TrainingDisplay(models, scale) as display:
+        with terminal.TrainingDisplay(models, scale, _unit(found)) as display:
             results = run_comparison(
                 found,
                 models,

@@ -181,10 +181,11 @@ class TrainingDisplay:
     Args:
         names: The models, in order.
         nats_per_bit: Dimensions times log 2, for validation in bits per dimension; 0 shows nats.
+        unit: What those bits are of.
     """
 
-    def __init__(self, names: Sequence[str], nats_per_bit: float) -> None:
-        self.nats_per_bit = nats_per_bit
+    def __init__(self, names: Sequence[str], nats_per_bit: float, unit: str = "bits/dim") -> None:
+        self.nats_per_bit, self.unit = nats_per_bit, unit
         self.progress = Progress(
             TextColumn("{task.fields[name]}"),
             BarColumn(bar_width=24),
@@ -246,7 +247,7 @@ class TrainingDisplay:
         if model in self.validation:
             value, unit = self.validation[model], "nats"
             if self.nats_per_bit:
-                value, unit = value / self.nats_per_bit, "bits/dim"
+                value, unit = value / self.nats_per_bit, self.unit
             state += f"  validation {value:.3f} {unit}"
         else:
             losses = [f"{k.removesuffix('/loss')} {v:.3g}" for k, v in record.losses.items()
