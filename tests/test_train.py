@@ -462,3 +462,14 @@ def test_a_quarter_later_the_plan_is_counted_again_and_frozen(
         if record.step >= min(40, frozen.steps):
             break
     assert made.plan == frozen
+
+
+def test_dear_checkpoints_are_written_less_often() -> None:
+    plan = Plan(1000, 50, seconds=60.0)
+    assert plan.sparing(0.01) == plan
+    # six seconds are there to write in
+    assert plan.sparing(2.0).validate_every == 334
+    assert plan.sparing(100.0).validate_every == 1000
+    # a number of steps was asked for, whatever it takes
+    counted = Plan(1000, 50)
+    assert counted.sparing(100.0) == counted

@@ -33,6 +33,18 @@ class Plan:
         if self.seconds is not None and not 0 <= self.seconds < math.inf:
             raise UsageError(f"a plan's seconds are finite, got {self.seconds!r}")
 
+    def sparing(self, cost: float) -> Plan:
+        """The plan with no more validations than a tenth of its seconds can write down.
+
+        Args:
+            cost: Seconds that a checkpoint takes, of which each validation leaves one.
+        """
+        if self.seconds is None:
+            return self
+        affordable = max(1, int(0.1 * self.seconds / max(cost, 1e-9)))
+        every = max(self.validate_every, math.ceil(self.steps / affordable))
+        return replace(self, validate_every=every)
+
     def recounted(self, done: int, elapsed: float) -> Plan:
         """The plan frozen, its steps counted again if their pace was not kept.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -317,8 +318,11 @@ class Run:
         newest, broken, plan = found
         if newest is None:
             training.plan = plan or training.set_plan(Budget.parse(self.record["budget"]))
-            self._note(training.plan)
+            begun = time.perf_counter()
             self._save(training)
+            sparing = training.plan.sparing(time.perf_counter() - begun)
+            training.plan = training.fabric.broadcast(sparing)
+            self._note(training.plan)
             return broken
         try:
             training.load_state_dict(newest)
