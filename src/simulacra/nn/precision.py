@@ -14,3 +14,14 @@ def at_least_float32(x: Tensor) -> Tensor:
 def double(x: Tensor) -> Tensor:
     """In float64, in which sums over a large data set lose nothing; Apple's GPU has none."""
     return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each value over a batch `(N, …)`, to standardise it by.
+
+    In float64, where no square of a float32 overflows. What does not vary here may do so later, in
+    units that are as good as any: its deviation is 1.
+    """
+    wide = double(x)
+    spread = wide.std(0, unbiased=False)
+    return wide.mean(0), torch.where(spread > 0, spread, torch.ones_like(spread))

@@ -14,7 +14,7 @@ from simulacra.errors import MissingCapability, UsageError
 from simulacra.model import Latent
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.mlp import mlp
-from simulacra.nn.precision import at_least_float32, double
+from simulacra.nn.precision import at_least_float32, moments
 from simulacra.spec import DataSpec
 
 
@@ -90,11 +90,9 @@ class GAN(Latent):
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Take the mean and standard deviation of continuous vectors."""
         if self.spec.levels is None:
-            # in float64, where no square of a float32 overflows
-            self.shift.copy_(double(x).mean(0))
-            spread = double(x).std(0, unbiased=False)
-            # what does not vary here may do so later, in units that are as good as any
-            self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+            mean, spread = moments(x)
+            self.shift.copy_(mean)
+            self.scale.copy_(spread)
 
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
         """G(z), `(N, dims)` on the scale that the discriminator sees."""

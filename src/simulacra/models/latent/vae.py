@@ -21,7 +21,7 @@ from simulacra.model import Encoding, Latent, Likelihood
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, input_channels
 from simulacra.nn.mlp import mlp
-from simulacra.nn.precision import at_least_float32, double
+from simulacra.nn.precision import at_least_float32, moments
 from simulacra.randomness import keyed_normal, keys_of
 from simulacra.spec import DataSpec
 
@@ -101,11 +101,9 @@ class VAE(Likelihood, Encoding, Latent):
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Take the mean and standard deviation of continuous vectors."""
         if self.spec.levels is None:
-            # in float64, where no square of a float32 overflows
-            self.shift.copy_(double(x).mean(0))
-            spread = double(x).std(0, unbiased=False)
-            # what does not vary here may do so later, in units that are as good as any
-            self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+            mean, spread = moments(x)
+            self.shift.copy_(mean)
+            self.scale.copy_(spread)
 
     def _values(self, x: Tensor) -> Tensor:
         """Levels as floats, or the standardised vector."""

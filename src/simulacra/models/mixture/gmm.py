@@ -14,7 +14,7 @@ from simulacra.distributions import DiscretisedNormal, log_mean_exp
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.model import Completion, Likelihood, Sampling, Swept
 from simulacra.nn.context import ContextEmbedding
-from simulacra.nn.precision import double
+from simulacra.nn.precision import double, moments
 from simulacra.randomness import keyed_uniform, keys_of
 from simulacra.spec import DataSpec
 
@@ -103,11 +103,9 @@ class GMM(Swept, Sampling, Likelihood, Completion):
                 f"{self.components} components need as many observations, got {len(x)}"
             )
         if self.spec.levels is None:
-            vectors = double(x.flatten(1))
-            self.shift.copy_(vectors.mean(0))
-            spread = vectors.std(0, unbiased=False)
-            # what does not vary here may do so later, in units that are as good as any
-            self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+            mean, spread = moments(x.flatten(1))
+            self.shift.copy_(mean)
+            self.scale.copy_(spread)
         y = double(self._middle(x))
         self.pooled.copy_(y.var(0, unbiased=False) + self._floor)
         seed = int(torch.randint(2**31, ()))
