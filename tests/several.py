@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from simulacra import processes, registry
 from simulacra.data.catalogue import load
+from simulacra.engine import make_fabric, sum_over_processes
 from simulacra.model import Model
 from simulacra.models.flow.nice import NICE
 from simulacra.options import Options
@@ -44,7 +46,6 @@ class Troubled(NICE):
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
     ) -> dict[str, Tensor]:
         self.seen += 1
-        # the last operation keeps its result, which nobody may change before it goes back
         loss = super().loss(x, context)["loss"].square().sqrt()
         bad = processes.rank() == 1 and self.seen % 5 == 0
         return {"loss": loss * math.nan if bad else loss, "unused": loss.detach()}
@@ -68,6 +69,9 @@ def made(name: str) -> Model:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
+    mine = torch.tensor([1.0 + processes.rank()])
+    total = sum_over_processes(make_fabric(Options(device="cpu")), mine)
+    (folder / f"sum-{processes.rank()}.json").write_text(json.dumps([float(mine), float(total)]))
     for kind in (*KINDS, "troubled"):
         result, history = trained(made(kind))
         registry.save(result, folder / f"{kind}-{processes.rank()}", kind)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from commands import run_main
 from simulacra import plot
 from simulacra.cli import app, stopping, terminal
 from simulacra.data.catalogue import load
@@ -54,37 +55,6 @@ class Own(Likelihood, Sampling):
 class Other:
     pass
 """
-
-
-def run_main(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ending:
-        app.main([str(argument) for argument in arguments])
-    return int(ending.value.code or 0)
-
-
-@pytest.fixture
-def cli(capsys, tmp_path, monkeypatch):
-    """Run a command in an empty folder: its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run_main(*arguments)
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def ok(cli):
-    """Run a command that must succeed: its standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[str, str]:
-        code, out, err = cli(*arguments)
-        assert code == 0, err
-        return out, err
-
-    return run
 
 
 def load_strictly(text: str):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,42 +12,11 @@ import soundfile
 import torch
 from PIL import Image
 
-from simulacra.cli import app
+from commands import run_main
 from simulacra.data.catalogue import load
 from simulacra.models.latent.vae import VAE
 
 RATE = 800
-
-
-def run_main(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ending:
-        app.main([str(argument) for argument in arguments])
-    return int(ending.value.code or 0)
-
-
-@pytest.fixture
-def cli(capsys, tmp_path, monkeypatch) -> Callable[..., tuple[int, str, str]]:
-    """Run a command in an empty folder: its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run_main(*arguments)
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def ok(cli):
-    """Run a command that must succeed: its standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[str, str]:
-        code, out, err = cli(*arguments)
-        assert code == 0, err
-        return out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -118,6 +118,11 @@ def test_two_processes_learn_what_one_learns(both: Path, kind: str) -> None:
         assert gap(alone, half) > 10 * TOLERANCE
 
 
+def test_a_sum_over_processes_leaves_its_parts_alone(both: Path) -> None:
+    told = [json.loads((both / f"sum-{rank}.json").read_text()) for rank in (0, 1)]
+    assert told == [[1.0, 3.0], [2.0, 3.0]]
+
+
 def test_what_one_process_cannot_count_with_all_skip(both: Path) -> None:
     histories = [json.loads((both / f"troubled-{rank}.json").read_text()) for rank in (0, 1)]
     assert histories[0] == histories[1]
