@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly lint format bench docs clean
+.PHONY: help demo test nightly lint format bench calibrate docs clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ nightly: .venv/tested ## all tests, also those of large extras (10 minutes)
 
 bench: .venv/installed ## measure time, FLOPs and memory of every model (3 minutes)
 	$(BIN)/python -m benchmarks
+
+calibrate: .venv/installed ## try the figures of samples where the truth is known (30 minutes)
+	$(BIN)/python -m benchmarks.calibration
 
 docs: .venv/tested ## build the documentation into site/
 	$(BIN)/python docs/generate.py

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
-from benchmarks import flops, memory
+from benchmarks import memory
 from benchmarks.compare import compare
 from benchmarks.machine import describe
 from benchmarks.measure import exponent, measure, ratio
 from benchmarks.work import LEVELS, Work
 from simulacra.errors import UsageError
+from simulacra.evaluate import flops
 
 GROWING = ("step", "sample 64")
 """The jobs that are measured at several sides."""

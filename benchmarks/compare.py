@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Collection
 from typing import Any
 
-from benchmarks import flops
 from benchmarks.measure import measure, ratio
 from benchmarks.peers import PEERS
 from benchmarks.work import pictures, step
+from simulacra.evaluate import flops
 from simulacra.model import Model
 from simulacra.randomness import seeded
 from simulacra.registry import build

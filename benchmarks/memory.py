@@ -10,15 +10,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.work import Work
-
-STATUS = Path("/proc/self/status")
+from simulacra.memory import PeakMemory
 
 
 def peak(name: str, job: str, *, side: int, batch: int, device: str, threads: int) -> int | None:
     """Bytes that a job needs at its peak, beyond the model and the batch that it begins with.
 
-    On the CPU the growth of the process's resident memory, with whatever the first call keeps
-    for itself; on a GPU that of torch's own allocations.
+    On the CPU the growth of the process's memory, with whatever the first call keeps for itself;
+    on a GPU that of torch's own allocations.
 
     Args:
         name: In the registry.
@@ -42,12 +41,19 @@ def peak(name: str, job: str, *, side: int, batch: int, device: str, threads: in
     return int(done.stdout) if done.stdout.strip().isdigit() else None
 
 
-def resident_peak() -> int | None:
+def growth(run: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes by which calling it a few times raises the peak of this process or GPU."""
+    peak, before = PeakMemory(device), _highest()
+    _call(run)
+    grown, after = peak.growth(), _highest()
+    if grown is not None or device.type != "cpu" or before is None or after is None:
+        return grown
+    # where no one forgets a peak, a fresh process has had no higher one
+    return after - before
+
+
+def _highest() -> int | None:
     """The most bytes of this process that were ever in memory; nothing where no one counts."""
-    if STATUS.exists():
-        # getrusage would say the peak of the process that started this one, if that was higher
-        line = next(row for row in STATUS.read_text().splitlines() if row.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
     try:
         import resource
     except ImportError:
@@ -55,31 +61,6 @@ def resident_peak() -> int | None:
     # bytes on macOS, KiB elsewhere
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _forget_peak() -> None:
-    """Begin the count anew from what is in memory now, where the system can."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def growth(run: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes by which calling it a few times raises the peak of this process or GPU."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before: int | None = torch.cuda.memory_allocated(device)
-        _call(run)
-        after: int | None = torch.cuda.max_memory_allocated(device)
-    elif device.type == "cpu":
-        _forget_peak()
-        before = resident_peak()
-        _call(run)
-        after = resident_peak()
-    else:
-        return None
-    return None if before is None or after is None else after - before
 
 
 def _call(run: Callable[[], object]) -> None:

@@ -7,7 +7,9 @@ part between two comments, `<!-- generated: KIND ARGUMENT -->` and `<!-- end -->
 from __future__ import annotations
 
 import inspect
+import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,9 +21,13 @@ from simulacra import registry
 from simulacra.cli.app import COMMANDS, app
 from simulacra.data.catalogue import NAMES
 from simulacra.data.form import KINDS, Form
+from simulacra.evaluate.measures import FIDELITY, LABELS, LIKELIHOOD, NOVELTY, WHOLE
 from simulacra.model import CAPABILITIES, Swept
 
 DOCS = Path(__file__).parent
+if str(DOCS.parent) not in sys.path:
+    # the benchmarks are run from the project's folder and not installed
+    sys.path.append(str(DOCS.parent))
 _PART = re.compile(r"(<!-- generated: (\w+) ?(\S*) -->\n).*?(<!-- end -->)", re.S)
 _GROUPS = {"Data": "data-options", "Training": "training-options"}
 """Groups of options that several commands share, and the anchors they are told at."""
@@ -152,6 +158,65 @@ def sets(_: str) -> str:
     )
 
 
+_CALIBRATION = DOCS / "calibration.json"
+_MEASURES = {
+    "likelihood": LIKELIHOOD, "fidelity": FIDELITY, "novelty": NOVELTY, "whole": WHOLE,
+    "labels": LABELS,
+}  # fmt: skip
+
+
+def measures(group: str) -> str:
+    """The definitions of a group of figures, with what the calibration found of each."""
+    lines: list[str] = []
+    for key, each in _MEASURES[group].items():
+        better = {
+            "higher": "Higher is better.", "lower": "Lower is better.", "one": "1 is best.",
+            "zero": "0 is best.", "floor": "Best is what real data get.",
+        }[each.better]  # fmt: skip
+        unit = f" In {each.unit}." if each.unit else ""
+        lines += [f"### {_sentence(each.name)}", "", each.says, ""]
+        lines += [f"**Direction.** {better}{unit}", "", f"**Cannot see.** {each.blind}", ""]
+        if each.paper:
+            lines += [f"**Paper.** {linked(each.paper)}", ""]
+        found = _calibrated(key)
+        if found:
+            lines += [f"**On known data.** {found}", ""]
+    return "\n".join(lines).rstrip()
+
+
+def _calibrated(key: str) -> str:
+    """How often a figure ranked worse models rightly, and where it did not."""
+    if not _CALIBRATION.is_file():
+        return ""
+    right, others = 0, []
+    for each in json.loads(_CALIBRATION.read_text("utf-8"))["data"]:
+        for ladder in each["ladders"]:
+            for name, figure in ladder["figures"].items():
+                if name.partition(" ")[0] != key:
+                    continue
+                view = name.partition(" ")[2]
+                if figure["verdict"] == "right":
+                    right += 1
+                    continue
+                rank = f"{figure['rank']:.2f}".replace("-", "−")
+                seen = f", {view}" if view else ""
+                verdict = f"**{figure['verdict']}**"
+                others.append(f"{verdict} on {ladder['name']} ({each['data']}{seen}: {rank})")
+    if not right + len(others):
+        return ""
+    told = f"Right on {right} of {right + len(others)} ladders"
+    return told + (f"; {'; '.join(others)}." if others else ".")
+
+
+def calibration(_: str) -> str:
+    """What the calibration measured, as a table."""
+    if not _CALIBRATION.is_file():
+        return "Not measured yet."
+    from benchmarks.calibration import markdown
+
+    return markdown(json.loads(_CALIBRATION.read_text("utf-8")))
+
+
 def options(command: App) -> dict[str, list[list[str]]]:
     """Rows of a command's help by group: name, type, default, meaning."""
     groups: dict[str, list[list[str]]] = {}
@@ -205,6 +270,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 PARTS: dict[str, Callable[[str], str]] = {
     "model": model, "capabilities": capabilities, "commands": commands, "form": form, "sets": sets,
+    "measures": measures, "calibration": calibration,
 }  # fmt: skip
 
 

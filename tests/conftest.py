@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
 
 from commands import run_main
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cached_extractors(tmp_path_factory) -> None:
+    """Classifiers that see samples are trained once for all tests, and not kept among the user's.
+
+    They are pinned to their data, so that no test can notice who trained them.
+    """
+    own = tmp_path_factory.getbasetemp()
+    # one folder for all workers of pytest-xdist
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    os.environ["SIMULACRA_CACHE"] = str(shared / "cache")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ ROOT = Path(simulacra.__file__).parent
 FLOORS = {
     "errors": 0, "processes": 0,
     "options": 1, "progress": 1, "spec": 1, "randomness": 1, "checkpoint": 1,
+    "memory": 1,
     "plot": 2, "curves": 3, "distributions": 2, "nn": 2,
     "data": 3, "model": 3, "look": 3,
     "autoregressive": 4,
@@ -22,10 +23,11 @@ FLOORS = {
     "train": 5, "evaluate": 5,
     "fitting": 6,
     "registry": 6,
+    "classifier": 5, "pinned": 6, "extractors": 7,
     "metrics": 6,
     "journal": 7, "export": 7, "hub": 9,
     "run": 8, "run_record": 7, "tasks": 7,
-    "judge": 9,
+    "album": 8, "judge": 9,
     "compare": 10,
     "cli": 11,
     "__main__": 12,
@@ -39,7 +41,7 @@ LIBRARIES = {
     "jinja2": ("evaluate.report",),
     "lightning_fabric": ("engine", "players"),
     "PIL": ("plot", "data"),
-    "safetensors": ("checkpoint",),
+    "safetensors": ("checkpoint", "nn.inception"),
 }
 
 

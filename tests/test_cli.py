@@ -21,7 +21,17 @@ from simulacra.data.catalogue import load
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = ["--budget", "3steps", "--set", "channels=4", "--set", "layers=1"]
-COMMANDS = ("models", "data", "train", "resume", "sample", "complete", "evaluate", "compare")
+COMMANDS = (
+    "models",
+    "data",
+    "train",
+    "resume",
+    "sample",
+    "complete",
+    "evaluate",
+    "compare",
+    "classify",
+)
 OWN = """
 import torch
 from simulacra.model import Likelihood, Sampling
@@ -292,7 +302,8 @@ OPTIONS = {
     "resume": "data-dir code tensorboard json",
     "sample": "number label context temperature seed out device code",
     "complete": "hide number times seed out data-dir device code",
-    "evaluate": "draws limit data-dir device code json",
+    "evaluate": "against samples data draws limit inception out device code json " + DATA,
+    "classify": "draws data-dir device code json",
     "models": "json",
     "data": "look json " + DATA,
 }

@@ -17,7 +17,7 @@ from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.errors import CheckpointError, UsageError
 from simulacra.evaluate.report import table
-from simulacra.judge import judge
+from simulacra.judge import Judge
 from simulacra.options import Budget
 from simulacra.progress import Record
 from simulacra.run import Run
@@ -82,8 +82,9 @@ def test_bounds_and_likelihoods_are_told_apart(compared: tuple[Path, Any]) -> No
 def test_budgets_are_the_same_for_all(compared: tuple[Path, Any]) -> None:
     _, results = compared
     assert {each["steps"] for each in results["models"]} == {6}
-    assert all(each["training_seconds"] > 0 for each in results["models"])
-    assert all(each["seconds_for_64"] > 0 for each in results["models"])
+    for each in results["models"]:
+        assert each["cost"]["training_seconds"] > 0
+        assert each["cost"]["samples_per_second"] > 0
 
 
 def test_capabilities_are_what_the_classes_say(compared: tuple[Path, Any]) -> None:
@@ -105,8 +106,8 @@ def test_the_page_and_the_file_hold_the_same_figures(compared: tuple[Path, Any])
         assert row["model"] in page
     pictures = {name: page.count(f">{name}<") for name in KEYWORDS}
     assert all(pictures.values()), pictures
-    # real, five samples, two completions and three interpolations
-    assert page.count("data:image/png") == 1 + 5 + 2 + 3
+    # real, five samples, two completions, three interpolations, and suspects of each
+    assert page.count("data:image/png") == 1 + 5 + 2 + 3 + 5
 
 
 def test_the_test_split_is_looked_at_by_the_judge_alone(
@@ -207,14 +208,61 @@ def test_conditional_models_have_two_columns(digits: Dataset, tmp_path: Path) ->
     assert alone["log_likelihood"] == pytest.approx(float(marginal.mean()), rel=1e-5)
     assert told["log_likelihood"] == pytest.approx(float(own.mean()), rel=1e-5)
     assert alone["exact"]
+    # Bayes' rule by hand
+    right = (given + frequencies.log()[:, None]).argmax(0) == y
+    classifier = found["classifier"]
+    assert classifier["accuracy"]["value"] == pytest.approx(float(right.double().mean()))
+    assert results["baseline_classifier"]["accuracy"]["value"] > 0.9
+    assert told["shuffled"]["count"] == len(x)
+    assert len(told["per_class"]) == 10
+    assert "class_accuracy" in found["samples"]["whole"]
+    assert "data:image/png" in (tmp_path / "c" / "report.html").read_text()
+
+
+def test_pairs_are_of_the_same_observations(compared: tuple[Path, Any]) -> None:
+    folder, results = compared
+    rows = np.genfromtxt(folder / "likelihoods.csv", delimiter=",", names=True)
+    assert rows.dtype.names == ("index", "gmm", "vae", "pixelcnn", "nice")
+    assert len(results["pairs"]) == 6
+    for pair in results["pairs"]:
+        a, b = pair["models"]
+        bits = -(rows[b] - rows[a]) / (64 * math.log(2))
+        assert pair["difference"] == pytest.approx(bits.mean())
+        half = (pair["high"] - pair["low"]) / 2
+        assert half == pytest.approx(1.967 * bits.std(ddof=1) / len(bits) ** 0.5, rel=1e-3)
+        assert not pair["tie"]
+
+
+def test_the_gap_is_that_of_train_and_test(compared: tuple[Path, Any]) -> None:
+    _, results = compared
+    for name in ("gmm", "vae", "pixelcnn", "nice"):
+        found = entry(results, name)["likelihood"]
+        gap = found["bits_per_dim"] - found["train"]["bits_per_dim"]
+        assert found["gap"]["value"] == pytest.approx(gap)
+        assert found["train"]["observations"] == found["observations"]
+
+
+def test_what_is_drawn_from_a_known_density_is_held_against_it(tmp_path: Path) -> None:
+    data = load("ring-8")
+    results = compare(
+        data, ["gmm"], folder=tmp_path / "c", budget=Budget(40, "steps"), options=OPTIONS,
+        keywords={"gmm": {"components": 8}}, draws=1,
+    )  # fmt: skip
+    found = entry(results, "gmm")
+    truth = results["data"]["truth"]
+    gap = truth - found["likelihood"]["log_likelihood"]
+    assert found["kl"]["value"] == pytest.approx(gap, abs=1e-6)
+    assert 0 < found["kl"]["value"] < 0.2
+    assert found["kl"]["low"] < found["kl"]["value"] < found["kl"]["high"]
 
 
 def test_judging_again_gives_the_same_figures(compared: tuple[Path, Any], digits: Dataset) -> None:
     folder, results = compared
-    again, pictures = judge(Run.open(folder / "vae"), digits, draws=3)
-    assert again["likelihood"] == entry(results, "vae")["likelihood"]
-    assert again["steps"] == 6
-    assert set(pictures) == {"samples", "interpolation"}
+    again = Judge(digits, draws=3).run(Run.open(folder / "vae"))
+    before = entry(results, "vae")
+    for key in ("likelihood", "samples", "steps", "nature"):
+        assert again.entry[key] == before[key]
+    assert set(again.pictures) == {"samples", "interpolation", "suspects"}
 
 
 def test_vectors_are_compared_too(tmp_path: Path) -> None:
@@ -288,7 +336,8 @@ def test_a_model_that_cannot_take_the_data_is_shown_beside_the_others(tmp_path: 
         load(str(tmp_path / "v.npy")), ["pixelcnn", "nice"], folder=tmp_path / "c",
         budget=Budget(2, "steps"), options=OPTIONS, draws=1,
     )  # fmt: skip
-    assert "needs pictures" in entry(results, "pixelcnn")["failed"]
+    assert "needs pictures" in entry(results, "pixelcnn")["left_out"]
+    assert entry(results, "pixelcnn")["failed"] is None
     assert entry(results, "nice")["failed"] is None
 
 
@@ -304,6 +353,6 @@ def test_judging_runs_no_code_but_what_is_named(digits: Dataset, tmp_path: Path)
         "from simulacra.models.flow.nice import NICE\nclass Mine(NICE): ...\n"
     )
     with pytest.raises(CheckpointError, match="--code"):
-        judge(run, digits, draws=1)
-    judged, _ = judge(run, digits, draws=1, code=f"{tmp_path / 'safe.py'}:Mine")
-    assert judged["class"] == "Mine"
+        Judge(digits, draws=1).run(run)
+    judged = Judge(digits, draws=1).run(run, code=f"{tmp_path / 'safe.py'}:Mine")
+    assert judged.entry["class"] == "Mine"

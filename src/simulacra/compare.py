@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import platform
 import sys
@@ -15,6 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from simulacra import registry
+from simulacra.album import real_pictures
 from simulacra.checkpoint import read_json, write_bytes, write_json
 from simulacra.data.dataset import Dataset
 from simulacra.engine import make_fabric
@@ -26,7 +29,7 @@ from simulacra.errors import (
 )
 from simulacra.evaluate.likelihood import valid_dims
 from simulacra.evaluate.report import render
-from simulacra.judge import described, judge, real_pictures
+from simulacra.judge import Judge, Judgement, described
 from simulacra.options import Budget, Options
 from simulacra.progress import Record
 from simulacra.run import Run
@@ -36,6 +39,7 @@ from simulacra.train import Training
 RECORD = "compare.json"
 RESULTS = "results.json"
 REPORT = "report.html"
+LIKELIHOODS = "likelihoods.csv"
 FORMAT = 1
 
 
@@ -110,8 +114,7 @@ def compare(
         "draws": draws,
     }
     _ask(folder, asked)
-    entries: list[dict[str, Any]] = []
-    pictures: dict[str, bytes] = real_pictures(data)
+    judge, judged = Judge(data, draws=draws), list[Judgement]()
     stopped = False
     for name in models:
         try:
@@ -127,19 +130,28 @@ def compare(
             if stopped:
                 break
             watcher.on_judge(name)
-            entry, drawn = judge(run, data, outcome, draws=draws, code=name)
+            judged.append(judge.run(run, outcome, code=name))
+        except MissingCapability as error:
+            judged.append(_without(name, left_out=str(error)))
         except (UsageError, DivergedError) as error:
-            entry, drawn = described(name) | {"failed": str(error)}, {}
+            judged.append(_without(name, failed=str(error)))
         except (MemoryError, torch.OutOfMemoryError):
-            entry, drawn = described(name) | {"failed": "memory ran out: a smaller --batch"}, {}
-        entries.append(entry)
-        pictures |= {f"{name}/{kind}": png for kind, png in drawn.items()}
-        watcher.on_done(name, entry)
-    results = assemble(data, entries, options=Options(**options), budget=str(budget))
-    results["stopped"] = stopped
-    if not stopped:
-        write_report(folder, results, pictures)
+            judged.append(_without(name, failed="memory ran out: a smaller --batch"))
+        watcher.on_done(name, judged[-1].entry)
+    if stopped:
+        # what samples are held against takes time, and nobody asked for a report yet
+        return assemble(data, judged, {}, options=Options(**options), budget=str(budget)) | {
+            "stopped": True
+        }
+    found = judge.results(judged)
+    results = assemble(data, judged, found, options=Options(**options), budget=str(budget))
+    results["stopped"] = False
+    write_report(folder, data, results, judged)
     return results
+
+
+def _without(name: str, **why: str) -> Judgement:
+    return Judgement(described(name) | why)
 
 
 def _told_start(watcher: Watcher, name: str, training: Training, _: list[str]) -> None:
@@ -221,9 +233,22 @@ def _run(
 
 
 def assemble(
-    data: Dataset, entries: list[dict[str, Any]], *, options: Options, budget: str
+    data: Dataset,
+    judged: Sequence[Judgement],
+    found: Mapping[str, Any],
+    *,
+    options: Options,
+    budget: str | None,
 ) -> dict[str, Any]:
-    """What `results.json` holds: the models' entries, and what they depend on."""
+    """What `results.json` holds: the models' entries, and what they depend on.
+
+    Args:
+        data: That they were judged on.
+        judged: The models.
+        found: What `Judge.results` says of all together.
+        options: Of the training, or where samples were judged.
+        budget: Of each model's training, if there was one.
+    """
     spec = data.spec
     return {
         "title": None,
@@ -252,7 +277,8 @@ def assemble(
             "test": len(data.test),
             "fingerprint": data.fingerprint,
         },
-        "models": entries,
+        **found,
+        "models": [each.entry for each in judged],
     }
 
 
@@ -263,10 +289,27 @@ def _truth(data: Dataset) -> float | None:
     return float(data.density.log_prob(data.test.x).mean())
 
 
-def write_report(folder: Path, results: dict[str, Any], pictures: dict[str, bytes]) -> None:
-    """Write `results.json` and `report.html`."""
+def write_report(
+    folder: Path, data: Dataset, results: dict[str, Any], judged: Sequence[Judgement]
+) -> None:
+    """Write `results.json`, `report.html` and `likelihoods.csv`, a row a test observation."""
+    pictures = real_pictures(data) | {
+        f"{each.entry['model']}/{kind}": png
+        for each in judged
+        for kind, png in each.pictures.items()
+    }
     write_json(folder / RESULTS, results)
     write_bytes(folder / REPORT, render(results, pictures).encode())
+    scores = {each.entry["model"]: each.score for each in judged if each.score is not None}
+    if not scores:
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["index", *scores])
+    first = next(iter(scores.values()))
+    columns = [score.values.tolist() for score in scores.values()]
+    writer.writerows(zip(first.rows.tolist(), *columns, strict=True))
+    write_bytes(folder / LIKELIHOODS, text.getvalue().encode())
 
 
 def _processor() -> str:

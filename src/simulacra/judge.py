@@ -1,88 +1,279 @@
-"""`judge`: a trained model's figures and pictures, the same for every family."""
+"""`Judge`: the figures and pictures of trained models, or of anyone's samples, the same for all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from simulacra import plot, registry
+from simulacra import album, plot, registry
 from simulacra.data.dataset import Dataset
 from simulacra.engine import make_fabric
-from simulacra.evaluate.cost import parameters, sampling_seconds
+from simulacra.errors import CheckpointError, DataError, UsageError
+from simulacra.evaluate.cost import cost
+from simulacra.evaluate.diagnostics import generalisation, mean_figure, per_class, shuffled
+from simulacra.evaluate.figure import Figure
+from simulacra.evaluate.labels import Classification, classification, generative_classifier
 from simulacra.evaluate.likelihood import (
+    Score,
     Scores,
     bits_per_dim,
     class_frequencies,
     likelihood,
     valid_dims,
 )
-from simulacra.look import look
-from simulacra.model import Completion, Latent, Likelihood, Model, Sampling, capabilities
+from simulacra.evaluate.nature import nature
+from simulacra.evaluate.paired import paired
+from simulacra.evaluate.samples import FEWEST, SampleJudge, fair_count
+from simulacra.extractors import View, views
+from simulacra.model import Latent, Likelihood, Model, Sampling, capabilities
 from simulacra.randomness import seeded
 from simulacra.run import Outcome, Run
-from simulacra.tasks.complete import complete, mask, strips
-from simulacra.tasks.interpolate import interpolate
-
-PICTURES = 64
-"""Samples in each model's grid."""
-GAP = 3
-"""Pixels between pictures, so that small ones do not run into one another."""
-_WAVES, _POINTS = 16, 1000
 
 
-def judge(
-    run: Run,
-    data: Dataset,
-    outcome: Outcome | None = None,
-    *,
-    draws: int = 64,
-    limit: int | None = None,
-    code: str | None = None,
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A trained model's figures and pictures, as the report shows them.
+def cache() -> Path:
+    """Where classifiers that see samples are kept, so that each is trained once.
+
+    The folder that SIMULACRA_CACHE names, or `simulacra` where caches are.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("SIMULACRA_CACHE") or f"{home}/simulacra").expanduser()
+
+
+_AT_ONCE = 250
+_DRAWN, _TOLD = 1, 2  # keys of random streams: of the samples judged, and of their labels
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is known of a model, or of anyone's samples.
 
     Args:
-        run: Its run.
-        data: With the test split, which is looked at here and nowhere else.
-        outcome: How its training ended, for its time; read from the metrics otherwise.
-        draws: Importance draws of bounds.
-        limit: Look only at so many test observations.
-        code: See `registry.load`.
-
-    Returns:
-        An entry of `models` in `results.json`, and PNG files by kind.
+        entry: One of `models` in `results.json`.
+        pictures: PNG files by kind.
+        score: Of p(x), if there is one.
     """
-    device = make_fabric(run.options).device
-    model = run.model(code=code).to(device)
-    frequencies = class_frequencies(data.train, data.spec.classes)
-    scores = Scores(None, None)
-    if isinstance(model, Likelihood):
-        scores = likelihood(
-            model, data.test, class_frequencies=frequencies, draws=draws, limit=limit
-        )
-    times: dict[int, float] = {}
-    if isinstance(model, Sampling):
-        times = {n: sampling_seconds(model, n, example_context(model, data, n)) for n in (1, 64)}
-    metrics = run.metrics()
-    seconds = [value or 0.0 for value in metrics.get("seconds", [])]
-    steps = [int(value or 0) for value in metrics.get("step", [])]
-    name = registry.allowed_name(run.record["model"], code)
-    entry = described(name, run.record["keywords"], run.record["options"]) | {
-        "capabilities": _can(model),
-        "parameters": parameters(model),
-        "training_seconds": outcome.seconds if outcome else (seconds[-1] if seconds else 0.0),
-        "steps": outcome.steps if outcome else (steps[-1] if steps else 0),
-        "likelihood": scores.marginal and scores.marginal.to_json(),
-        "likelihood_given_label": scores.given_label and scores.given_label.to_json(),
-        "seconds_for_1": times.get(1),
-        "seconds_for_64": times.get(64),
-        "curves": _curves(metrics, model, data),
-        "warnings": _warnings(outcome, scores),
-    }
-    return entry, _pictures(model, data)
+
+    entry: dict[str, Any]
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    score: Score | None = None
+
+
+class Judge:
+    """What all models of some data are judged by; its parts are made when they are asked for.
+
+    Args:
+        data: With the test split, which is looked at here and nowhere else.
+        draws: Importance draws of bounds.
+        limit: Look only at so many test observations, for the likelihood.
+        inception: A file with the weights of the Inception network, to see samples by.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        *,
+        draws: int = 64,
+        limit: int | None = None,
+        inception: Path | None = None,
+    ) -> None:
+        self.data, self.draws, self.limit, self.inception = data, draws, limit, inception
+        self.frequencies = class_frequencies(data.train, data.spec.classes)
+
+    @cached_property
+    def views(self) -> list[View]:
+        """What samples are seen by; nothing where there are too few test observations."""
+        count = fair_count(self.data)
+        if count < FEWEST:
+            return []
+        return views(self.data, count, inception=self.inception, folder=cache())
+
+    @cached_property
+    def samples(self) -> SampleJudge | str:
+        """What samples are held against, or in words why that cannot be."""
+        try:
+            return SampleJudge(self.data, self.views)
+        except UsageError as error:
+            return str(error)
+
+    @cached_property
+    def baseline(self) -> Classification | None:
+        """The discriminative classifier on the test split, if there is one."""
+        labels = self.data.test.context
+        for view in self.views if self.frequencies is not None else ():
+            found = view.log_probabilities(
+                self.data.test.batch(torch.arange(len(self.data.test)))[0]
+            )
+            if found is not None and labels is not None:
+                return classification(found, labels)
+        return None
+
+    def run(
+        self, run: Run, outcome: Outcome | None = None, *, code: str | None = None
+    ) -> Judgement:
+        """A trained model's figures and pictures, as the report shows them.
+
+        Args:
+            run: Its run.
+            outcome: How its training ended; read from its checkpoints otherwise.
+            code: See `registry.load`.
+        """
+        if outcome is None:
+            with contextlib.suppress(CheckpointError):
+                outcome = run.outcome()
+        model = run.model(code=code).to(make_fabric(run.options).device)
+        name = registry.allowed_name(run.record["model"], code)
+        costs = cost(model, self.data, outcome)
+        entry = described(name, run.record["keywords"], run.record["options"]) | {
+            "steps": outcome and outcome.steps,
+            "curves": _curves(run.metrics(), model, self.data),
+            "warnings": _skipped(outcome),
+            "cost": costs,
+            "nature": nature(model, self.data, calls=costs["sequential_calls"]),
+        }
+        entry["capabilities"] = _can(model, entry["nature"])
+        pictures = album.model_pictures(model, self.data)
+        score = None
+        if isinstance(model, Likelihood):
+            scores = self._likelihood(model, entry, pictures)
+            score = scores.marginal
+        if isinstance(model, Sampling):
+            x, labels = draw(model, self.data, fair_count(self.data))
+            self._samples(x, labels, entry, pictures)
+        return Judgement(entry, pictures, score)
+
+    def foreign(
+        self, name: str, x: Tensor, labels: Tensor | None = None, notes: Sequence[str] = ()
+    ) -> Judgement:
+        """Samples of any program, held against the data as a model's are.
+
+        Args:
+            name: Of whatever drew them.
+            x: Raw levels or floats `(N, *event_shape)`.
+            labels: The classes that they were drawn for.
+            notes: What a reader of the figures has to know.
+        """
+        entry = {**_BLANK, "model": name, "summary": "Samples from a folder.", "family": None}
+        entry["warnings"] = list(notes)
+        pictures = album.sample_pictures(self.data, x)
+        self._samples(x, labels, entry, pictures)
+        return Judgement(entry, pictures)
+
+    def _samples(
+        self, x: Tensor, labels: Tensor | None, entry: dict[str, Any], pictures: dict[str, bytes]
+    ) -> None:
+        if isinstance(self.samples, str):
+            entry["samples"] = {"count": len(x), "refused": self.samples, "views": {}, "whole": {}}
+            return
+        entry["samples"] = self.samples.judge(x, labels)
+        if entry["samples"]["refused"] is None:
+            _, shown, near = self.samples.suspicious(x)
+            pictures |= album.suspect_pictures(self.data.spec, shown, near)
+
+    def _likelihood(
+        self, model: Likelihood, entry: dict[str, Any], pictures: dict[str, bytes]
+    ) -> Scores:
+        """Fill in what a model says of observations."""
+        data, told = self.data, {"class_frequencies": self.frequencies, "draws": self.draws}
+        scores = likelihood(model, data.test, limit=self.limit, **told)  # type: ignore[arg-type]
+        general = generalisation(model, data.train, scores, **told)  # type: ignore[arg-type]
+        for key, score, train, gap in (
+            ("likelihood", scores.marginal, general.train.marginal, general.gap),
+            (
+                "likelihood_given_label", scores.given_label, general.train.given_label,
+                general.gap_given_label,
+            ),
+        ):  # fmt: skip
+            if score is None:
+                continue
+            entry[key] = score.to_json() | {
+                "train": train and train.to_json(),
+                "gap": gap and gap.to_json(),
+                "per_class": self._per_class(score),
+            }
+            if score.non_finite:
+                entry["warnings"].append(
+                    f"{score.non_finite} of {score.observations} test observations have no finite "
+                    "likelihood"
+                )
+        entry["warnings"] += general.notes
+        if scores.given_label is not None:
+            loss = shuffled(model, data.test, scores, **told)  # type: ignore[arg-type]
+            entry["likelihood_given_label"] |= {
+                "shuffled": loss.figure and loss.figure.to_json(),
+                "ignores_context": loss.heard is False,
+            }
+            if loss.reason:
+                entry["warnings"].append(f"contexts were not shuffled: {loss.reason}")
+        kl = scores.marginal and divergence(scores.marginal, data)
+        entry["kl"] = kl and kl.to_json()
+        self._classifier(model, scores, entry, pictures)
+        return scores
+
+    def _classifier(
+        self, model: Likelihood, scores: Scores, entry: dict[str, Any], pictures: dict[str, bytes]
+    ) -> None:
+        """Fill in what a model that takes labels is worth as a classifier."""
+        labels, told = self.data.test.context, scores.given_label
+        if scores.given_each_label is None or labels is None or told is None:
+            return
+        assert self.frequencies is not None  # or there would be no score of each label
+        try:
+            found = generative_classifier(
+                scores.given_each_label, self.frequencies, labels[told.rows]
+            )
+        except DataError as error:
+            entry["warnings"].append(f"no classifier: {error}")
+            return
+        entry["classifier"] = found.to_json() | {"bound": not model.exact}
+        compared = {str(entry["model"]): found}
+        if self.baseline is not None:
+            compared["discriminative classifier"] = self.baseline
+        bins = {name: each.bins for name, each in compared.items()}
+        pictures["reliability"] = plot.png(plot.reliability(bins))
+
+    def _per_class(self, score: Score) -> list[dict[str, Any]] | None:
+        labels, classes = self.data.test.context, self.data.spec.classes
+        if labels is None or not classes:
+            return None
+        names = self.data.class_names or tuple(map(str, range(classes)))
+        found = per_class(score, labels, classes)
+        return [
+            {"class": name, **(each.to_json() if each is not None else {"observations": 0})}
+            for name, each in zip(names, found, strict=True)
+        ]
+
+    def results(self, judged: Sequence[Judgement]) -> dict[str, Any]:
+        """What `results.json` has beside the models: what they were held against, and pairs."""
+        return {
+            "views": [view.to_json() for view in self.views],
+            "references": {} if isinstance(self.samples, str) else self.samples.references,
+            "baseline_classifier": self.baseline and self.baseline.to_json(),
+            "pairs": [
+                {"models": [a.entry["model"], b.entry["model"]], **paired(s, t).to_json()}
+                for (a, s), (b, t) in combinations(
+                    [(each, each.score) for each in judged if each.score is not None], 2
+                )
+            ],
+        }
+
+
+_BLANK: dict[str, Any] = {
+    "class": None, "family": None, "summary": None, "paper": None, "departs": None,
+    "keywords": None, "options": None, "step_name": "steps", "failed": None, "left_out": None,
+    "capabilities": [], "steps": None, "curves": {}, "warnings": [], "likelihood": None,
+    "likelihood_given_label": None, "classifier": None, "kl": None, "samples": None, "cost": {},
+    "nature": None,
+}  # fmt: skip
+"""An entry of `models` of which nothing is known."""
 
 
 def described(
@@ -91,6 +282,7 @@ def described(
     """What a model is and how it was trained, as `results.json` has it."""
     about = registry.describe(name)
     return {
+        **_BLANK,
         "model": name,
         "class": about.class_name,
         "family": about.family,
@@ -100,16 +292,63 @@ def described(
         "keywords": keywords,
         "options": options,
         "step_name": "steps" if registry.find(name).turns else "sweeps",
-        "failed": None,
     }
 
 
-def _can(model: Model) -> list[str]:
+@torch.no_grad()
+def draw(model: Sampling, data: Dataset, n: int) -> tuple[Tensor, Tensor | None]:
+    """Samples to be judged: a fixed draw, with contexts as often as they are in the data.
+
+    Args:
+        model: In eval mode.
+        data: Gives a conditional model its labels, by their frequency in training, or vectors, of
+            the validation split.
+        n: How many.
+
+    Returns:
+        `(n, *event_shape)` on the CPU, and the labels asked for, if there are any.
+    """
+    device = next(iter(model.state_dict().values())).device
+    context = _contexts(model, data, n)
+    drawn = []
+    for number, rows in enumerate(torch.arange(n).split(_AT_ONCE)):
+        told = None if context is None else context[rows].to(device)
+        with seeded(_DRAWN, number):
+            drawn.append(model.sample(len(rows), told).cpu())
+    return torch.cat(drawn), context if model.context == "label" else None
+
+
+def _contexts(model: Model, data: Dataset, n: int) -> Tensor | None:
+    if model.context == "none":
+        return None
+    split = data.train if model.context == "label" else data.validation
+    assert split.context is not None  # it was trained with one
+    with seeded(_TOLD):
+        return split.context[torch.randint(len(split), (n,))]
+
+
+def divergence(score: Score, data: Dataset) -> Figure | None:
+    """KL(p ‖ q) = E_p log p(x) − log q(x) over the test observations that were scored.
+
+    Args:
+        score: Of p(x); a bound gives an upper limit.
+        data: Of known density.
+
+    Returns:
+        Nats, with Student's 95 % interval; `None` where an observation has no finite likelihood,
+        or nobody knows the density.
+    """
+    if data.density is None or score.non_finite:
+        return None
+    truth = data.density.log_prob(data.test.batch(score.rows)[0]).double()
+    return mean_figure(truth - score.values)
+
+
+def _can(model: Model, found: Mapping[str, Any]) -> list[str]:
     """The capabilities, with what only an instance knows."""
     can = [word for word in capabilities(type(model)) if word != "latent"]
-    if isinstance(model, Completion) and model.spec.is_image:
-        exactly = model.completes_exactly(mask(model.spec.event_shape, "bottom"))
-        can[can.index("completes")] = "completes exactly" if exactly else "completes ~"
+    if "completes" in can and model.spec.is_image:
+        can[can.index("completes")] = f"completes {found['completes']}"
     return [*can, "interpolates"] if isinstance(model, Latent) else can
 
 
@@ -139,72 +378,7 @@ def _curves(
     }
 
 
-def _warnings(outcome: Outcome | None, scores: Scores) -> list[str]:
-    warnings = []
-    if outcome and outcome.skipped:
-        warnings.append(f"{outcome.skipped} steps were skipped for non-finite numbers")
-    for score in (scores.marginal, scores.given_label):
-        if score and score.non_finite:
-            warnings.append(
-                f"{score.non_finite} of {score.observations} test observations have no finite "
-                "likelihood"
-            )
-    return warnings
-
-
-def example_context(model: Model, data: Dataset, n: int) -> Tensor | None:
-    """Context for n samples of a conditional model: the classes in turn, or vectors of the data."""
-    if model.context == "none":
-        return None
-    device = next(iter(model.state_dict().values())).device
-    if model.context == "label":
-        return (torch.arange(n) % data.spec.classes).to(device)
-    assert data.validation.context is not None
-    return data.validation.context[torch.arange(n) % len(data.validation)].to(device)
-
-
-def real_pictures(data: Dataset, n: int = PICTURES) -> dict[str, bytes]:
-    """Validation observations as one picture, under the name `real`."""
-    x, _ = data.validation.batch(torch.arange(_shown(data, min(n, len(data.validation)))))
-    return {"real": look(data.spec, x, columns=_columns(data), gap=GAP)}
-
-
-def _shown(data: Dataset, most: int) -> int:
-    """How many observations make a picture: a distribution of numbers needs more than a grid."""
-    if data.spec.is_image:
-        return most
-    return min(_WAVES, most) if data.spec.rate is not None else min(_POINTS, len(data.validation))
-
-
-def _columns(data: Dataset) -> int | None:
-    return 8 if data.spec.is_image else None
-
-
-@torch.no_grad()
-def _pictures(model: Model, data: Dataset) -> dict[str, bytes]:
-    """Grids of what the model draws, completes and interpolates."""
-    spec, drawn = data.spec, {}
-    device = next(iter(model.state_dict().values())).device
-    if isinstance(model, Sampling):
-        count = _shown(data, PICTURES)
-        with seeded(0):
-            x = model.sample(count, example_context(model, data, count))
-        if spec.levels is not None or bool(x.isfinite().all()):
-            drawn["samples"] = look(spec, x, columns=_columns(data), gap=GAP)
-    if not spec.is_image:
-        return drawn
-    if isinstance(model, Completion):
-        x, context = data.validation.batch(torch.arange(min(6, len(data.validation))))
-        observed = mask(spec.event_shape, "bottom")
-        told = None if context is None or model.context == "none" else context.to(device)
-        many = complete(model, x.to(device), observed, times=4, context=told).cpu()
-        rows = strips(
-            spec.to_float(x), observed, spec.to_float(many.flatten(0, 1)).unflatten(0, (len(x), 4))
-        )
-        drawn["completions"] = plot.png(plot.grid(rows, columns=6, gap=GAP))
-    if isinstance(model, Latent):
-        frames = interpolate(model, rows=6, steps=10, context=example_context(model, data, 6)).cpu()
-        drawn["interpolation"] = plot.png(
-            plot.grid(spec.to_float(frames.flatten(0, 1)), columns=10, gap=GAP)
-        )
-    return drawn
+def _skipped(outcome: Outcome | None) -> list[str]:
+    if not outcome or not outcome.skipped:
+        return []
+    return [f"{outcome.skipped} steps were skipped for non-finite numbers"]

@@ -6,7 +6,7 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -197,6 +197,51 @@ def histograms(values: Tensor, names: Sequence[str] = ()) -> Figure:
     return figure
 
 
+def reliability(bins: Mapping[str, Sequence[tuple[int, float, float]]]) -> Figure:
+    """How often classifiers are right where they are so sure, and how often they are so sure.
+
+    Args:
+        bins: For each classifier, of bins of confidence of equal width from 0 to 1: the number of
+            observations, their mean confidence, and the share found rightly.
+
+    Raises:
+        UsageError: If there is no classifier, or one has no observations, or what is no share.
+    """
+    for name, own in bins.items():
+        shares = [share for _, *pair in own for share in pair]
+        if not sum(n for n, *_ in own) or not all(0 <= share <= 1 for share in shares):
+            raise UsageError(f"reliability needs observations and shares in [0, 1], not of {name}")
+    if not bins:
+        raise UsageError("reliability needs at least one classifier")
+    figure, (above, below) = _axes(2, 1, (5.2, 6.4), heights=(4, 1))
+    above.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+    above.annotate(
+        "perfectly calibrated", (0.03, 0.03), xytext=(0, 5), textcoords="offset points",
+        rotation=45, rotation_mode="anchor", transform_rotates_text=True, color=QUIET, fontsize=8.5,
+    )  # fmt: skip
+    for i, (name, own) in enumerate(bins.items()):
+        colour = PALETTE[i % len(PALETTE)]
+        total = sum(n for n, *_ in own)
+        # a bin of few observations says little, and is drawn small
+        sizes = [8 + 160 * n / total for n, *_ in own if n]
+        across, up = [sure for n, sure, _ in own if n], [right for n, _, right in own if n]
+        above.plot(across, up, color=colour, linewidth=1.2, label=name, zorder=3)
+        above.scatter(across, up, s=sizes, color=colour, clip_on=False, zorder=3, linewidths=0)
+        wide = 0.86 / len(own) / len(bins)
+        left = [(place + 0.07) / len(own) + i * wide for place in range(len(own))]
+        below.bar(left, [n / total for n, *_ in own], wide, align="edge", color=colour, alpha=0.5)
+    above.set_ylim(0, 1)
+    words = above.legend(loc="upper left", frameon=False, fontsize=9, labelcolor=INK).get_texts()
+    for text in words:
+        text.set_parse_math(False)  # names are the user's
+    above.set_title("share found rightly", loc="left", color=QUIET, fontsize=9.5)
+    below.set_title("share of observations", loc="left", color=QUIET, fontsize=9.5)
+    below.set_xlabel("confidence in the class found", color=QUIET, fontsize=9)
+    for axes in (above, below):
+        axes.set_xlim(0, 1)
+    return figure
+
+
 def _finite(values: Tensor, axes: int, what: str, wanted: str) -> Tensor:
     """Floats as doubles on the CPU.
 
@@ -214,12 +259,14 @@ def _finite(values: Tensor, axes: int, what: str, wanted: str) -> Tensor:
     return values
 
 
-def _axes(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+def _axes(
+    rows: int, columns: int, size: tuple[float, float], heights: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
     """A figure of so many inches with plain axes, row by row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
-    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    places = list(figure.subplots(rows, columns, squeeze=False, height_ratios=heights).flat)
     for axes in places:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(QUIET)

@@ -1,4 +1,4 @@
-"""How long a training is, what each of its steps did, and what it remembers. No torch in here."""
+"""How long a training is, what its steps did, what it remembers, how it ended. No torch here."""
 
 from __future__ import annotations
 
@@ -103,3 +103,45 @@ class Progress:
     best: float | None = None
     best_step: int | None = None
     average_updates: int = 0
+    peak_bytes: int | None = None
+
+    def note_peak(self, grown: int | None) -> None:
+        """Keep the highest peak of memory, whichever process had it; nothing where none is known.
+
+        Args:
+            grown: Bytes; see `PeakMemory`.
+        """
+        if grown is not None:
+            self.peak_bytes = max(grown, self.peak_bytes or 0)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Args:
+        finished: Whether it came to the end of its plan, or was stopped before.
+        steps: Steps done.
+        seconds: What they took, validations included.
+        skipped: Steps skipped for non-finite numbers.
+        best: Smallest validation loss, nats per observation, if the model has a likelihood.
+        peak_bytes: Memory at the peak, beyond what the process, or the GPU, had before the model
+            was built: weights, gradients, optimiser, activations, the copies that become
+            checkpoints; not the data, and on the CPU not torch's own libraries. Of several
+            processes, that of the first. `None` where the system does not say.
+    """
+
+    finished: bool
+    steps: int
+    seconds: float
+    skipped: int
+    best: float | None
+    peak_bytes: int | None = None
+
+    @classmethod
+    def of(cls, progress: Progress, plan: Plan) -> Outcome:
+        """Of a training that came so far."""
+        return cls(
+            progress.converged or progress.step >= plan.steps,
+            progress.step, progress.seconds, progress.skipped, progress.best, progress.peak_bytes,
+        )  # fmt: skip

@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,39 +19,22 @@ from simulacra.checkpoint import PARTIAL, read_folder, write_folder, write_json
 from simulacra.data.catalogue import HUB, NAMES
 from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
-from simulacra.engine import together
+from simulacra.engine import make_fabric, together
 from simulacra.errors import CheckpointError, DataError, ResourceError, UsageError, nearest
 from simulacra.journal import Journal, check_tensorboard
+from simulacra.memory import PeakMemory
 from simulacra.metrics import METRICS, read_metrics
 from simulacra.model import Model
 from simulacra.options import Budget, Options
 from simulacra.players import finite
-from simulacra.progress import Plan, Record
+from simulacra.progress import Outcome as Outcome
+from simulacra.progress import Plan, Progress, Record
 from simulacra.randomness import seeded
 from simulacra.run_record import FORMAT, RECORD, options_of, read_record, versions
 from simulacra.spec import DataSpec
 from simulacra.train import Training
 
 _BUILD = -3  # key of a random stream, beside those of `train`
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a training ended.
-
-    Args:
-        finished: Whether it came to the end of its plan, or was stopped before.
-        steps: Steps done.
-        seconds: What they took, validations included.
-        skipped: Steps skipped for non-finite numbers.
-        best: Smallest validation loss, nats per observation, if the model has a likelihood.
-    """
-
-    finished: bool
-    steps: int
-    seconds: float
-    skipped: int
-    best: float | None
 
 
 class Run:
@@ -193,6 +176,19 @@ class Run:
             f"{self.folder} has no sound checkpoint" + "".join(f"; {b}" for b in broken)
         )
 
+    def outcome(self) -> Outcome:
+        """How its training ended, or how far it came.
+
+        Raises:
+            CheckpointError: If no checkpoint is sound.
+        """
+        folder, state, _ = self.newest("training")
+        try:
+            training = state["training"]
+            return Outcome.of(Progress(**training["progress"]), Plan(**training["plan"]))
+        except (KeyError, TypeError, UsageError) as error:
+            raise CheckpointError(f"{folder} does not say how far its training came") from error
+
     def model(self, *, code: str | None = None) -> Model:
         """The model to use: of the best validation, or of the last step if nothing validates.
 
@@ -263,6 +259,7 @@ class Run:
             check_tensorboard()
         options = self.options
         name = registry.allowed_name(self.record["model"], code)
+        memory = PeakMemory(make_fabric(options).device)
         try:
             with seeded(options.seed, _BUILD):
                 model = registry.build(name, self.spec, self.record["keywords"])
@@ -288,6 +285,8 @@ class Run:
                     if journal is not None:
                         # before the checkpoint: a row is never missing, at most done again
                         journal.add(record)
+                    if record.validated or stopped:
+                        training.progress.note_peak(memory.growth())
                     if (record.validated or stopped) and finite(training.model):
                         self._save(training)
                         self._note(training.plan)
@@ -296,9 +295,7 @@ class Run:
                         # whoever ends before the first one has saved may end it too
                         training.fabric.barrier()
                         break
-        progress = training.progress
-        finished = progress.converged or progress.step >= training.plan.steps
-        return Outcome(finished, progress.step, progress.seconds, progress.skipped, progress.best)
+        return Outcome.of(training.progress, training.plan)
 
     def _go_to_newest(self, training: Training) -> list[str]:
         """Put a training where the run is; what is wrong with newer checkpoints.

@@ -19,7 +19,7 @@ from cyclopts import (
 )
 
 from simulacra import processes
-from simulacra.cli import learn, show, terminal, use
+from simulacra.cli import classify, evaluate, learn, show, terminal, use
 from simulacra.errors import ResourceError, SimulacraError, UsageError, nearest
 
 
@@ -45,7 +45,7 @@ COMMANDS = {
     command.__name__: command
     for command in (
         show.models, show.data, learn.train, learn.resume, learn.compare,
-        use.evaluate, use.sample, use.complete,
+        evaluate.evaluate, use.sample, use.complete, classify.classify,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")

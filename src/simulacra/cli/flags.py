@@ -21,6 +21,8 @@ from simulacra.errors import ResourceError, UsageError
 from simulacra.options import Options
 
 if TYPE_CHECKING:
+    import torch
+
     from simulacra.data.dataset import Dataset
     from simulacra.run import Run
 
@@ -105,6 +107,9 @@ Set = Annotated[
 ]
 Json = Annotated[bool, Parameter(help="Print JSON instead of a table.", show_default=False)]
 Length = Annotated[str, Parameter(allow_leading_hyphen=True)]
+Device = Annotated[
+    str, Parameter(help="auto, cpu, cuda or mps; auto takes a CUDA GPU where there is one.")
+]
 Code = Annotated[str | None, Parameter(help="file.py:Class of a model of your own, for its runs.")]
 
 
@@ -137,6 +142,17 @@ def open_run(run: Path) -> Run:
         runs = ", ".join(sorted(shlex.quote(str(p.parent)) for p in folder.glob("*/run.json")))
         raise UsageError(f"{folder} is a comparison: name one of its runs, {runs}")
     return Run.open(folder)
+
+
+def check_device(name: str) -> torch.device:
+    """Where to compute.
+
+    Raises:
+        UsageError: If the machine lacks it.
+    """
+    from simulacra.engine import make_fabric
+
+    return make_fabric(Options(device=name)).device
 
 
 def check_positive(**values: float | None) -> None:

@@ -245,7 +245,6 @@ def _compare(
 ) -> None:
     from simulacra.compare import REPORT
     from simulacra.compare import compare as run_comparison
-    from simulacra.evaluate.report import table, verdict
 
     scale = _nats_per_bit(found)
     own = [f" --code {shlex.quote(name)}" for name in models if name not in registry.MODELS]
@@ -270,7 +269,5 @@ def _compare(
     if json:
         terminal.print_json(results)
     else:
-        terminal.print_figures(table(results))
-        terminal.print_line("")
-        terminal.print_line(verdict(results))
+        terminal.print_results(results)
     terminal.note(f"report: {folder / REPORT}")

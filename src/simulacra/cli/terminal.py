@@ -136,10 +136,46 @@ def _table(
 
 
 def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
-    """The rows of a report's main table, without what only its page has room for."""
-    left_out = ("family", "can", "nats, per observation")
-    shown = [{k: v for k, v in row.items() if k not in left_out} for row in rows]
-    print_table(shown, right=[heading for heading in rows[0] if heading != "model"])
+    """The rows of a report's table, without what only its page has room for.
+
+    Why a model failed or was left out is a sentence, which the verdict has.
+    """
+    from simulacra.evaluate.tables import DISTANCE
+
+    left_out = ("family", "can", DISTANCE)
+    shown = [
+        {
+            heading: text.partition(": ")[0]
+            if text.startswith(("failed: ", "left out: "))
+            else text
+            for heading, text in row.items()
+            if heading not in left_out
+        }
+        for row in rows
+    ]
+    print_table(shown, right=[heading for row in rows[:1] for heading in row if heading != "model"])
+
+
+def print_results(results: Mapping[str, Any]) -> None:
+    """What was measured: the main table, the samples' figures, the answer in words."""
+    from simulacra.evaluate.report import table, verdict
+    from simulacra.evaluate.tables import sample_figures
+
+    print_figures(table(results))
+    samples = sample_figures(results)
+    if samples:
+        seen = results["views"][0]
+        print_line("")
+        count = results["references"]["real"]["count"]
+        print_line(f"Samples, {count} against as many real ones, seen by {seen['extractor']}")
+        print_table(samples, right=[heading for heading in samples[0] if heading != "model"])
+    print_line("")
+    print_line(verdict(results))
+    for model in results["models"]:
+        said = model.get("samples") or {}
+        refused = [f"no figures of samples: {said['refused']}"] if said.get("refused") else []
+        for warning in [*model["warnings"], *refused, *(said.get("warnings") or [])]:
+            note(f"{model['model']}: {warning}")
 
 
 def printable(message: str) -> str:

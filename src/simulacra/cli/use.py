@@ -1,4 +1,4 @@
-"""Commands that use a trained model: evaluate, sample, complete."""
+"""Commands that use a trained model: sample, complete."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from cyclopts import Parameter
 from simulacra.cli import terminal
 from simulacra.cli.flags import (
     Code,
-    Json,
+    Device,
     Whole,
+    check_device,
     check_positive,
     check_seed,
     open_run,
@@ -22,63 +23,11 @@ from simulacra.cli.samples import read_vectors, write_samples, write_sounds
 from simulacra.errors import MissingCapability, UsageError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from simulacra.model import Model
     from simulacra.run import Run
     from simulacra.spec import DataSpec
-
-Device = Annotated[
-    str, Parameter(help="auto, cpu, cuda or mps; auto takes a CUDA GPU where there is one.")
-]
-
-
-def evaluate(
-    run: Path,
-    /,
-    *,
-    draws: Whole = 64,
-    limit: Whole | None = None,
-    data_dir: Path | None = None,
-    device: Device = "auto",
-    code: Code = None,
-    json: Json = False,
-) -> None:
-    """Measure a trained model on the test split, and write its report.
-
-    Args:
-        run: A run's name below runs/, or its folder.
-        draws: Importance draws of a bound on likelihood.
-        limit: Look only at so many test observations.
-        data_dir: Folder that holds the data's files, if it moved.
-        device: Where it is computed.
-        code: file.py:Class of a model of your own.
-        json: Print JSON.
-    """
-    from simulacra.compare import REPORT, assemble, write_report
-    from simulacra.evaluate.report import table
-    from simulacra.judge import judge, real_pictures
-    from simulacra.run import Run
-
-    check_positive(draws=draws, limit=limit)
-    _device(device)
-    opened = _opened(run)
-    found = opened.dataset(str(data_dir) if data_dir else None)
-    options = opened.record["options"]
-    elsewhere = Run(opened.folder, opened.record | {"options": options | {"device": device}})
-    entry, drawn = judge(elsewhere, found, draws=draws, limit=limit, code=code)
-    entry["options"] = options  # those of the training, wherever it is judged
-    results = assemble(found, [entry], options=opened.options, budget=opened.record["budget"])
-    pictures = {f"{entry['model']}/{kind}": png for kind, png in drawn.items()}
-    write_report(opened.folder, results, real_pictures(found) | pictures)
-    if json:
-        terminal.print_json(results)
-    else:
-        terminal.print_figures(table(results))
-        for warning in entry["warnings"]:
-            terminal.note(warning)
-    terminal.note(f"report: {opened.folder / REPORT}")
 
 
 def sample(
@@ -116,7 +65,7 @@ def sample(
 
     check_positive(number=number, temperature=temperature)
     check_seed(seed)
-    place = _device(device)
+    place = check_device(device)
     opened = _opened(run)
     model = opened.model(code=code)
     target = png_target(out or opened.folder / f"samples-{seed}.png", "--out")
@@ -172,7 +121,7 @@ def complete(
 
     check_positive(number=number, times=times)
     check_seed(seed)
-    place = _device(device)
+    place = check_device(device)
     opened = _opened(run)
     model = opened.model(code=code).to(place)
     spec = opened.spec
@@ -212,18 +161,6 @@ def _opened(run: Path) -> Run:
     for line in opened.newest("model", "weights", "training")[2]:
         terminal.note(f"{line}; the one before it is used")
     return opened
-
-
-def _device(name: str) -> torch.device:
-    """Where to compute.
-
-    Raises:
-        UsageError: If the machine lacks it.
-    """
-    from simulacra.engine import make_fabric
-    from simulacra.options import Options
-
-    return make_fabric(Options(device=name)).device
 
 
 def _heard(spec: DataSpec, hide: str) -> Tensor:

@@ -14,6 +14,7 @@ from simulacra.data.digits import DIGITS
 from simulacra.data.folder import load_folder
 from simulacra.data.form import Form, Kind
 from simulacra.data.fsdd import FSDD
+from simulacra.data.known import KNOWN
 from simulacra.data.mnist import BINARIZED_MNIST, BINARIZED_MNIST_DYNAMIC, FASHION_MNIST, MNIST
 from simulacra.data.named import NamedSet
 from simulacra.data.olivetti import OLIVETTI_FACES
@@ -35,6 +36,7 @@ NAMES: dict[str, NamedSet] = {
         POKEMON_SPRITES,
         FSDD,
         *TOYS,
+        *KNOWN,
     )
 }
 """Data sets known by name."""

@@ -71,8 +71,7 @@ def reform(
 def _defined(dataset: Dataset) -> UsageError:
     return UsageError(
         f"{dataset.name} is defined by its {dataset.spec.levels} levels at "
-        f"{dataset.spec.event_shape}: "
-        "take the grey set it comes from for another side, colour or number of levels"
+        f"{dataset.spec.event_shape}: another side, colour or number of levels would be another set"
     )
 
 

@@ -62,7 +62,7 @@ def load_table(path: Path, form: Form) -> Dataset:
     """
     place = shown(str(path))
     if path.suffix.lower() == ".parquet":
-        table = _read_parquet(path, form.labels)
+        table = read_parquet(path, form.labels)
     else:
         from simulacra.data.delimited import read_text
 
@@ -208,7 +208,8 @@ def numbered(labels: str | None) -> int | None:
 # ---- parquet -----------------------------------------------------------------------------------
 
 
-def _read_parquet(path: Path, labels: str | None) -> Table:
+def read_parquet(path: Path, labels: str | None) -> Table:
+    """A .parquet file, by the extra `parquet`; see `load_table` for what is refused."""
     try:
         import pyarrow
         from pyarrow import parquet

@@ -1,15 +1,67 @@
-"""What a model costs: its parameters, and the time that its samples take."""
+"""What a model costs: its parameters, and the operations, time and memory that it takes."""
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from simulacra.model import Model, Sampling, Swept
+from simulacra.autoregressive import Autoregressive
+from simulacra.data.dataset import Dataset, Observations
+from simulacra.evaluate import flops
+from simulacra.model import Likelihood, Model, Sampling, Swept
+from simulacra.progress import Outcome
 from simulacra.randomness import seeded
+
+_T = TypeVar("_T")
+_MANY = 64
+"""Samples at once, for the throughput."""
+_COUNTED = 8
+"""Observations on which operations are counted; normalisation over a batch needs a few."""
+
+
+def cost(model: Model, data: Dataset, outcome: Outcome | None = None) -> dict[str, Any]:
+    """What a trained model costs.
+
+    `None` stands for what cannot be measured: sampling of a model that does not sample, or fails
+    to; operations of a model that only works element by element, which are not counted.
+
+    Args:
+        model: In eval mode.
+        data: Of which a few training observations are looked at.
+        outcome: How its training ended; without, nothing is said of its time and memory.
+
+    Returns:
+        As `results.json` has it: `parameters`; `flops_per_observation` of its likelihood with one
+        draw, or of its losses without a likelihood; `flops_per_training_step`, forward and
+        backward for every turn (or the statistics of a sweep), divided by the observations in a
+        batch; `flops_per_sample`; `training_seconds`; `training_peak_bytes`, see `Outcome`;
+        `seconds_for_1`, the median time for a single sample; `samples_per_second`, 64 at once;
+        `sequential_calls`, see `sampled_once`.
+    """
+    once = sampled_once(model, data) if isinstance(model, Sampling) else None
+    times: dict[int, float | None] = {1: None, _MANY: None}
+    if isinstance(model, Sampling) and once is not None:
+        times = {n: unless_broken(partial(_seconds, model, data, n)) for n in times}
+    many = times[_MANY]
+    return {
+        "parameters": parameters(model),
+        "flops_per_observation": unless_broken(partial(_scoring, model, data)),
+        "flops_per_training_step": unless_broken(partial(_training, model, data)),
+        "flops_per_sample": once and (once[0] or None),
+        "training_seconds": outcome and outcome.seconds,
+        "training_peak_bytes": outcome and outcome.peak_bytes,
+        "seconds_for_1": times[1],
+        "samples_per_second": _MANY / many if many else None,
+        "sequential_calls": once and once[1],
+    }
 
 
 def parameters(model: Model) -> int:
@@ -40,6 +92,115 @@ def sampling_seconds(
             _wait_for(device)
             times.append(time.perf_counter() - begun)
     return statistics.median(times)
+
+
+def sampled_once(model: Sampling, data: Dataset) -> tuple[int, int] | None:
+    """FLOPs of one sample, and how many network calls it takes, one after another.
+
+    An autoregressive model takes as many calls as its `sample_steps` has steps. Of any other the
+    calls are counted: the largest number of times that the model itself calls one and the same of
+    its parts that have parameters; what parts call inside of themselves is one call. It is 1 where
+    no part is called.
+
+    Args:
+        model: In eval mode.
+        data: Whose contexts a conditional model is told.
+
+    Returns:
+        Both numbers; `None` if sampling fails, as with weights that are no numbers.
+    """
+    _, context = rows_for(model, data.validation, 1)
+
+    def draw() -> int:
+        if isinstance(model, Autoregressive):
+            return sum(1 for _ in model.sample_steps(1, context))
+        return _calls(model, lambda: model.sample(1, context))
+
+    def counted() -> tuple[int, int]:
+        calls: list[int] = []
+        with seeded(0), torch.no_grad():
+            total = flops.count(model, lambda: calls.append(draw()))
+        return total, calls[0]
+
+    return unless_broken(counted)
+
+
+def rows_for(model: Model, split: Observations, n: int) -> tuple[Tensor, Tensor | None]:
+    """N observations of a split, again from the first when it ends, on the model's device.
+
+    Returns:
+        Observations, and their context if the model takes any.
+    """
+    device = next(iter(model.state_dict().values())).device
+    x, context = split.batch(torch.arange(n) % len(split))
+    told = None if context is None or model.context == "none" else context.to(device)
+    return x.to(device), told
+
+
+def unless_broken(measure: Callable[[], _T]) -> _T | None:
+    """What is measured; nothing of a model whose numbers are none any more, or lack memory."""
+    try:
+        return measure()
+    except (RuntimeError, ValueError):
+        # what torch and its distributions raise then
+        return None
+
+
+def _seconds(model: Sampling, data: Dataset, n: int) -> float:
+    _, context = rows_for(model, data.validation, n)
+    return sampling_seconds(model, n, context, repeats=3)
+
+
+def _scoring(model: Model, data: Dataset) -> int | None:
+    x, context = rows_for(model, data.train, _COUNTED)
+
+    def run() -> None:
+        if isinstance(model, Likelihood):
+            model.log_likelihood(x, context)
+        else:
+            for turn in model.turns or ("model",):
+                model.loss(x, context, turn=turn)
+
+    with seeded(0), torch.no_grad():
+        return flops.count(model, run) // _COUNTED or None
+
+
+def _training(model: Model, data: Dataset) -> int | None:
+    x, context = rows_for(model, data.train, _COUNTED)
+    # a step leaves gradients, and may change what a model remembers of its batches
+    learner = copy.deepcopy(model).train()
+
+    def run() -> None:
+        if isinstance(learner, Swept):
+            learner.sums([(x, context)])
+        for turn in learner.turns:
+            learner.zero_grad()
+            learner.loss(x, context, turn=turn)["loss"].backward()
+
+    with seeded(0), torch.enable_grad():
+        return flops.count(learner, run) // _COUNTED or None
+
+
+def _calls(model: nn.Module, run: Callable[[], object]) -> int:
+    """How often a model calls the part that it calls most often itself, at least 1."""
+    counts: dict[nn.Module, int] = {}
+    inside: list[nn.Module] = []
+
+    def begin(part: nn.Module, _: object) -> None:
+        if not inside:
+            counts[part] = counts.get(part, 0) + 1
+        inside.append(part)
+
+    def end(*_: object) -> None:
+        inside.pop()
+
+    with ExitStack() as watching:
+        for part in model.modules():
+            if part is not model and next(part.parameters(), None) is not None:
+                watching.callback(part.register_forward_pre_hook(begin).remove)
+                watching.callback(part.register_forward_hook(end, always_call=True).remove)
+        run()
+    return max(counts.values(), default=1)
 
 
 def _wait_for(device: torch.device) -> None:

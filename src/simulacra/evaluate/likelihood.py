@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from simulacra.model import Likelihood, Model
 from simulacra.spec import DataSpec
 
 BATCH = 128
+
+Unit = Literal["bits/dim", "bits/valid sample", "nats"]
+"""What a figure is in: of pictures and tables of levels, of sounds, of continuous vectors."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Score:
         draws: Importance draws of a bound; 1 where nothing is drawn.
         observations: How many were looked at.
         non_finite: How many of them have no finite likelihood.
+        values: The log-likelihood of each, or its bound, in nats: `(N,)` float64. Neither written
+            nor compared; empty where only the mean is known.
+        rows: Their places in the split, `(N,)` int64.
+        valid: Valid samples of each, `(N,)` int64, of sounds.
     """
 
     exact: bool
@@ -43,6 +50,67 @@ class Score:
     draws: int
     observations: int
     non_finite: int
+    values: Tensor = field(default_factory=lambda: torch.empty(0), compare=False, repr=False)
+    rows: Tensor = field(default_factory=lambda: torch.empty(0), compare=False, repr=False)
+    valid: Tensor | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        values: Tensor,
+        rows: Tensor,
+        *,
+        exact: bool,
+        dims: float,
+        levels: int | None,
+        draws: int = 1,
+        valid: Tensor | None = None,
+    ) -> Score:
+        """The score of log-likelihoods, one for each observation; the arguments are the fields."""
+        values = values.cpu().double()
+        return cls(
+            exact=exact,
+            nats=-float(values.mean()),
+            standard_error=standard_error(values, valid),
+            dims=dims if valid is None else float(valid.double().mean()),
+            levels=levels,
+            draws=draws,
+            observations=len(values),
+            non_finite=int((~values.isfinite()).sum()),
+            values=values,
+            rows=rows,
+            valid=valid,
+        )
+
+    @property
+    def unit(self) -> Unit:
+        """What the report shows it in."""
+        if self.levels is None:
+            return "nats"
+        return "bits/dim" if self.valid is None else "bits/valid sample"
+
+    @property
+    def nats_per_unit(self) -> float:
+        """What turns nats per observation into `unit`, by division."""
+        return 1.0 if self.levels is None else self.dims * math.log(2)
+
+    def take(self, which: Tensor) -> Score | None:
+        """The score of some of its observations alone; `None` of none.
+
+        Args:
+            which: Places among its own observations, or booleans for all of them.
+        """
+        if not len(self.values[which]):
+            return None
+        return Score.of(
+            self.values[which],
+            self.rows[which],
+            exact=self.exact,
+            dims=self.dims,
+            levels=self.levels,
+            draws=self.draws,
+            valid=None if self.valid is None else self.valid[which],
+        )
 
     @property
     def relation(self) -> str:
@@ -80,11 +148,14 @@ class Scores:
 
     Args:
         marginal: p(x); `None` if the model is conditional and nothing sums over its contexts.
-        given_label: p(x | y), if the model takes labels.
+        given_label: p(x | y), if the model takes labels or vectors.
+        given_each_label: Log p(x | y) for every y in nats, `(N, classes)` float64, −∞ for classes
+            absent from training; if the model takes labels and their frequencies are known.
     """
 
     marginal: Score | None
     given_label: Score | None
+    given_each_label: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 @torch.no_grad()
@@ -125,10 +196,12 @@ def likelihood(
         )
     if draws < 1 or not len(observations) or (limit is not None and limit < 1):
         raise UsageError("a likelihood needs at least one observation and one draw")
+    rows = torch.arange(len(observations))
     if limit is not None and limit < len(observations):
-        observations = observations.take(permutation(len(observations))[:limit])
+        rows = permutation(len(observations))[:limit]
+        observations = observations.take(rows)
     device = next(iter(model.state_dict().values())).device
-    alone, told = [], []
+    alone, told, each = [], [], []
     for x, context in observations.batches(BATCH):
         x, context = x.to(device), None if context is None else context.to(device)
         if model.context == "none":
@@ -136,49 +209,67 @@ def likelihood(
         else:
             told.append(model.log_likelihood(x, context, draws=draws, seed=seed))
             if model.context == "label" and class_frequencies is not None:
-                alone.append(_sum_over_labels(model, x, class_frequencies, draws, seed))
-    noisy = draws if not model.exact else 1
-    return Scores(
-        _score(model, alone, noisy, observations), _score(model, told, noisy, observations)
-    )
+                each.append(
+                    given_each_label(model, x, class_frequencies, draws=draws, seed=seed).cpu()
+                )
+                alone.append((each[-1] + class_frequencies.cpu().double().log()).logsumexp(1))
+
+    valid = observations.lengths
+    if valid is None and model.spec.rate is not None:
+        # a sound without padding is valid from end to end
+        valid = torch.full((len(observations),), model.spec.dims)
+
+    def score(parts: list[Tensor]) -> Score | None:
+        if not parts:
+            return None
+        return Score.of(
+            torch.cat(parts),
+            rows,
+            exact=model.exact,
+            dims=model.spec.dims,
+            levels=model.spec.levels,
+            draws=1 if model.exact else draws,
+            valid=valid,
+        )
+
+    return Scores(score(alone), score(told), torch.cat(each) if each else None)
 
 
-def _sum_over_labels(
-    model: Likelihood, x: Tensor, frequencies: Tensor, draws: int, seed: int
+@torch.no_grad()
+def given_each_label(
+    model: Likelihood, x: Tensor, frequencies: Tensor, *, draws: int = 1, seed: int = 0
 ) -> Tensor:
-    """Log Σ_y p(y) p(x | y); of bounds, it is a bound."""
-    terms = []
+    """Log p(x | y) of every class y, `(N, classes)` float64 on the model's device, in nats.
+
+    Args:
+        model: One that takes labels.
+        x: Observations on the model's device.
+        frequencies: p(y) in the training data; a class of which it has seen nothing gets −∞.
+        draws: Importance draws of a bound.
+        seed: Of a bound's noise.
+    """
+    kind = torch.float64 if x.device.type != "mps" else torch.float32
+    terms = torch.full((len(x), len(frequencies)), -math.inf, dtype=kind, device=x.device)
     for label, frequency in enumerate(frequencies.tolist()):
         if frequency > 0:
             labels = torch.full((len(x),), label, device=x.device)
-            term = model.log_likelihood(x, labels, draws=draws, seed=seed)
-            terms.append(math.log(frequency) + term)
-    return torch.stack(terms).logsumexp(0)
+            terms[:, label] = model.log_likelihood(x, labels, draws=draws, seed=seed).to(kind)
+    return terms
 
 
-def _score(
-    model: Likelihood, parts: list[Tensor], draws: int, observations: Observations
-) -> Score | None:
-    if not parts:
-        return None
-    values = -torch.cat(parts).cpu().double()
-    count = len(values)
-    spread, lengths = values, observations.lengths
-    if lengths is not None:
-        # the delta method: Σv / Σn varies as the mean of v − n Σv / Σn does, over the mean of n
-        spread = values - lengths * (values.sum() / lengths.sum())
-    # with one observation the spread is unknown, not zero
-    error = float(spread.std() / math.sqrt(count)) if count > 1 else math.nan
-    return Score(
-        exact=model.exact,
-        nats=float(values.mean()),
-        standard_error=error,
-        dims=valid_dims(observations),
-        levels=model.spec.levels,
-        draws=draws,
-        observations=count,
-        non_finite=int((~values.isfinite()).sum()),
-    )
+def standard_error(values: Tensor, valid: Tensor | None = None) -> float:
+    """Standard error of a mean; NaN of one value, of which the spread is unknown, not zero.
+
+    Args:
+        values: `(N,)` float64.
+        valid: Valid samples of each. The error is then that of Σ values / Σ valid, times the mean
+            of `valid`, by the delta method: that ratio varies as the mean of
+            v − n Σv / Σn does, over the mean of n.
+    """
+    if len(values) < 2:
+        return math.nan
+    spread = values if valid is None else values - valid * (values.sum() / valid.sum())
+    return float(spread.std() / math.sqrt(len(values)))
 
 
 def valid_dims(observations: Observations) -> float:

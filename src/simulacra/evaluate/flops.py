@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -93,5 +92,8 @@ def _watched_streams(wasted: list[int]) -> Iterator[None]:
         wasted.append(2 * hidden(stream.conv, colour) * output.shape[0])
         return output
 
-    with patch.object(MaskedConvStream, "read", noted):
+    MaskedConvStream.read = noted  # type: ignore[method-assign, assignment]
+    try:
         yield
+    finally:
+        MaskedConvStream.read = read  # type: ignore[method-assign]

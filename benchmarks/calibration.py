@@ -1,0 +1,278 @@
+"""`python -m benchmarks.calibration`: the judge is judged, on data whose density is known.
+
+A ladder is a true distribution and deliberately worse ones; how much worse is computed from their
+densities. A figure that is right puts them in the same order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import spearmanr
+
+from benchmarks.ladders import Ladder, jensen_shannon, ladders
+from benchmarks.machine import describe
+from benchmarks.table import table
+from simulacra.data.catalogue import load
+from simulacra.data.dataset import Dataset
+from simulacra.errors import MissingCapability
+from simulacra.evaluate.likelihood import likelihood
+from simulacra.evaluate.measures import FIDELITY, MEASURES, NOVELTY, WHOLE
+from simulacra.evaluate.samples import SampleJudge, fair_count
+from simulacra.extractors import views
+from simulacra.fitting import fit
+from simulacra.judge import divergence, draw
+from simulacra.model import Likelihood
+from simulacra.options import Options
+from simulacra.randomness import seeded
+from simulacra.registry import MODELS, build, preset
+
+DATA = ("mixture-8x8", "table-8x8", "ring-8")
+RIGHT, ROUGH = 0.9, 0.5
+"""Rank correlations from which a figure counts as right, and as roughly right."""
+
+
+def badness(key: str, value: float, real: float) -> float:
+    """How bad a figure says that samples are, by its own direction.
+
+    Args:
+        key: Of `MEASURES`.
+        value: The figure.
+        real: What real data get.
+    """
+    better = MEASURES[key].better
+    if better in ("lower", "higher"):
+        return value if better == "lower" else -value
+    return abs(value - {"one": 1.0, "zero": 0.0}.get(better, real))
+
+
+def measured(
+    judge: SampleJudge, ladder: Ladder, *, repeats: int, seed: int = 0
+) -> list[dict[str, float]]:
+    """What each figure says of each rung: its badness, mean over fresh draws.
+
+    Args:
+        judge: Of the true data.
+        ladder: Its worse models.
+        repeats: Sets of samples for each rung.
+        seed: Of the samples.
+    """
+    rungs = []
+    real = _flat(judge.references["real"])
+    for number, (_, distribution) in enumerate(ladder.rungs):
+        sums: dict[str, float] = {}
+        for repeat in range(repeats):
+            with seeded(seed, number, repeat):
+                x = distribution.sample(torch.Size([judge.count]))
+            found = _flat(judge.judge(x if judge.data.spec.levels else x.float()))
+            for key, value in found.items():
+                bad = badness(key.partition(" ")[0], value, real[key])
+                sums[key] = sums.get(key, 0.0) + bad / repeats
+        rungs.append(sums)
+    return rungs
+
+
+def _flat(judged: Mapping[str, Any]) -> dict[str, float]:
+    """Figures by `key` or `key view`, as one level of names."""
+    flat = {key: figure["value"] for key, figure in judged["whole"].items()}
+    for view, figures in judged["views"].items():
+        flat |= {f"{key} {view}": figure["value"] for key, figure in figures.items()}
+    return flat
+
+
+def correlation(bad: Sequence[float], truth: Sequence[float]) -> float:
+    """Spearman's rank correlation; 0 of a figure that is the same on every rung."""
+    if len(set(bad)) < 2:
+        return 0.0
+    return float(spearmanr(bad, truth).statistic)
+
+
+def verdict(rank: float) -> str:
+    """A rank correlation in a word."""
+    if rank >= RIGHT:
+        return "right"
+    if rank >= ROUGH:
+        return "roughly"
+    return "blind" if rank > -ROUGH else "wrong"
+
+
+def calibrate(data: Dataset, *, repeats: int, budget: str = "", seed: int = 0) -> dict[str, Any]:
+    """Every figure on every ladder of one data set.
+
+    Args:
+        data: One with known density.
+        repeats: Sets of samples for each rung.
+        budget: Of every model that is trained on it; none is without.
+        seed: Of all draws and weights.
+
+    Returns:
+        `data`, `count`, `views`, and `ladders`: each with its `rungs`, their `truth`
+        (Jensen–Shannon divergences in nats) and the `figures`: rank correlation with the truth,
+        and badness; and `models`, what trained ones truly lack.
+    """
+    made = views(data, fair_count(data))
+    judge = SampleJudge(data, made, seed=seed)
+    found = []
+    for ladder in ladders(data):
+        _say(f"{data.name}: {ladder.name}")
+        truth = [
+            # the first rungs may be the truth itself, which no draw has to tell
+            jensen_shannon(data.density, distribution, seed=seed)  # type: ignore[arg-type]
+            for _, distribution in ladder.rungs
+        ]
+        rungs = measured(judge, ladder, repeats=repeats, seed=seed)
+        figures = {}
+        for key in rungs[0]:
+            bad = [rung[key] for rung in rungs]
+            rank = correlation(bad, truth)
+            figures[key] = {"rank": rank, "verdict": verdict(rank), "badness": bad}
+        found.append(
+            {
+                "name": ladder.name,
+                "rungs": [name for name, _ in ladder.rungs],
+                "truth": truth,
+                "figures": figures,
+            }
+        )
+    return {
+        "data": data.name,
+        "count": judge.count,
+        "views": [view.to_json() for view in made],
+        "ladders": found,
+        "models": _trained(data, judge, budget, seed) if budget else {},
+    }
+
+
+def _trained(data: Dataset, judge: SampleJudge, budget: str, seed: int) -> dict[str, Any]:
+    """What models that learned from the data truly lack, beside what their samples show."""
+    found = {}
+    for name in MODELS:
+        _say(f"{data.name}: {name}")
+        try:
+            with seeded(seed):
+                model = build(name, data.spec)
+            options = Options(**{**preset(name), "seed": seed})
+            model = fit(model, data, budget, options)
+        except MissingCapability:
+            continue
+        kl = exact = None
+        if isinstance(model, Likelihood):
+            score = likelihood(model, data.test, draws=64).marginal
+            gap = score and divergence(score, data)
+            kl, exact = gap and gap.to_json(), model.exact
+        x, _ = draw(model, data, judge.count)  # type: ignore[arg-type]
+        figures = judge.judge(x)["views"]["features"]
+        found[name] = {
+            "kl": kl,
+            "exact": exact,
+            **{key: figures[key]["value"] for key in ("frechet", "c_t")},
+        }
+    return found
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The whole as Markdown: for each data set the ladders, and how each figure ranks them."""
+    machine = report["machine"]
+    told = ", ".join(f"{key} {machine[key]}" for key in ("cpu", "torch", "date") if key in machine)
+    parts = [f"{told}; seed {report['seed']}, {report['repeats']} sets of samples for each rung."]
+    for each in report["data"]:
+        seen = ", ".join(
+            f"{v['name']}: {v['extractor']}, width {v['width']}" for v in each["views"]
+        )
+        parts.append(f"### {each['data']}\n\n{each['count']} samples against as many. {seen}.")
+        parts.append(_truths(each["ladders"]))
+        parts.append(_ranks(each["ladders"]))
+        if each.get("models"):
+            parts.append(_gaps(each["models"]))
+    return "\n\n".join(parts)
+
+
+def _truths(ladders: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            ladder["name"],
+            "; ".join(
+                f"{name} {truth:.4f}".replace("-0.0000", "0.0000")
+                for name, truth in zip(ladder["rungs"], ladder["truth"], strict=True)
+            ),
+        ]
+        for ladder in ladders
+    ]
+    lines = [
+        "| ladder | rungs, and their Jensen–Shannon divergence from the truth, nats |",
+        "|---|---|",
+    ]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _ranks(ladders: Sequence[Mapping[str, Any]]) -> str:
+    """Rank correlations: a row for each figure and view, a column for each ladder."""
+    keys = {key: None for ladder in ladders for key in ladder["figures"]}
+    ordered = [*FIDELITY, *NOVELTY, *WHOLE]
+    head = ["figure", "view", *(ladder["name"] for ladder in ladders)]
+    rows = []
+    for key in sorted(keys, key=lambda k: (ordered.index(k.partition(" ")[0]), k)):
+        name, _, view = key.partition(" ")
+        cells = [_cell(ladder["figures"].get(key)) for ladder in ladders]
+        rows.append([MEASURES[name].name, view or "–", *cells])
+    return table(head, rows)
+
+
+def _gaps(models: Mapping[str, Any]) -> str:
+    rows = []
+    for name, found in models.items():
+        kl, gap = found["kl"], "none: no likelihood"
+        if kl:
+            sign = "=" if found["exact"] else "≤"
+            gap = f"{sign} {kl['value']:.3f} [{kl['low']:.3f}, {kl['high']:.3f}]"
+        rows.append([f"`{name}`", gap, *(f"{found[k]:.3g}" for k in ("frechet", "c_t"))])
+    return table(["model", "KL to the truth, nats", "Fréchet distance", "C_T"], rows)
+
+
+def _cell(figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return "–"
+    text = f"{figure['rank']:.2f}".replace("-", "−")
+    return text if figure["verdict"] == "right" else f"{text} ({figure['verdict']})"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print the table, and write `calibration.json`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.calibration",
+        description="Which figures of samples put worse models in the right order.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("--data", default=",".join(DATA), help="names, separated by commas")
+    parser.add_argument("--repeats", type=int, default=3, help="sets of samples for each rung")
+    parser.add_argument("--budget", default="1000steps", help="of every model that is trained")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples")
+    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder of the results")
+    given = parser.parse_args(arguments)
+    report = {
+        "machine": describe(torch.device("cpu"), torch.get_num_threads(), given.seed),
+        "repeats": given.repeats,
+        "seed": given.seed,
+        "data": [
+            calibrate(load(name), repeats=given.repeats, budget=given.budget, seed=given.seed)
+            for name in given.data.split(",")
+        ],
+    }
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "calibration.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(markdown(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The pictures of a report: what a model draws, completes and interpolates, beside real data."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from simulacra import plot
+from simulacra.data.dataset import Dataset
+from simulacra.look import look
+from simulacra.model import Completion, Latent, Model, Sampling
+from simulacra.randomness import seeded
+from simulacra.spec import DataSpec
+from simulacra.tasks.complete import complete, mask, strips
+from simulacra.tasks.interpolate import interpolate
+
+PICTURES = 64
+"""Samples in each model's grid."""
+GAP = 3
+"""Pixels between pictures, so that small ones do not run into one another."""
+_WAVES, _POINTS = 16, 1000
+
+
+def example_context(model: Model, data: Dataset, n: int) -> Tensor | None:
+    """Context for n samples of a conditional model: the classes in turn, or vectors of the data."""
+    if model.context == "none":
+        return None
+    device = next(iter(model.state_dict().values())).device
+    if model.context == "label":
+        return (torch.arange(n) % data.spec.classes).to(device)
+    assert data.validation.context is not None
+    return data.validation.context[torch.arange(n) % len(data.validation)].to(device)
+
+
+def real_pictures(data: Dataset, n: int = PICTURES) -> dict[str, bytes]:
+    """Validation observations as one picture, under the name `real`."""
+    x, _ = data.validation.batch(torch.arange(_shown(data, min(n, len(data.validation)))))
+    return {"real": look(data.spec, x, columns=_columns(data.spec), gap=GAP)}
+
+
+def sample_pictures(data: Dataset, x: Tensor) -> dict[str, bytes]:
+    """Samples as one picture, under the name `samples`; nothing if they are not finite."""
+    x = x[: _shown(data, PICTURES)]
+    if x.is_floating_point() and not bool(x.isfinite().all()):
+        return {}
+    return {"samples": look(data.spec, x, columns=_columns(data.spec), gap=GAP)}
+
+
+def suspect_pictures(spec: DataSpec, samples: Tensor, near: Tensor) -> dict[str, bytes]:
+    """Pairs of sample and nearest training picture, four in a row, under the name `suspects`."""
+    if not spec.is_image or not len(samples):
+        return {}
+    pairs = torch.stack([spec.to_float(samples), spec.to_float(near)], 1).flatten(0, 1)
+    return {"suspects": plot.png(plot.grid(pairs, columns=8, gap=GAP))}
+
+
+@torch.no_grad()
+def model_pictures(model: Model, data: Dataset) -> dict[str, bytes]:
+    """Grids of what a model draws, completes and interpolates."""
+    spec, drawn = data.spec, dict[str, bytes]()
+    device = next(iter(model.state_dict().values())).device
+    if isinstance(model, Sampling):
+        count = _shown(data, PICTURES)
+        with seeded(0):
+            x = model.sample(count, example_context(model, data, count))
+        drawn |= sample_pictures(data, x)
+    if not spec.is_image:
+        return drawn
+    if isinstance(model, Completion):
+        x, context = data.validation.batch(torch.arange(min(6, len(data.validation))))
+        observed = mask(spec.event_shape, "bottom")
+        told = None if context is None or model.context == "none" else context.to(device)
+        many = complete(model, x.to(device), observed, times=4, context=told).cpu()
+        rows = strips(
+            spec.to_float(x), observed, spec.to_float(many.flatten(0, 1)).unflatten(0, (len(x), 4))
+        )
+        drawn["completions"] = plot.png(plot.grid(rows, columns=6, gap=GAP))
+    if isinstance(model, Latent):
+        frames = interpolate(model, rows=6, steps=10, context=example_context(model, data, 6)).cpu()
+        drawn["interpolation"] = plot.png(
+            plot.grid(spec.to_float(frames.flatten(0, 1)), columns=10, gap=GAP)
+        )
+    return drawn
+
+
+def _shown(data: Dataset, most: int) -> int:
+    """How many observations make a picture: a distribution of numbers needs more than a grid."""
+    if data.spec.is_image:
+        return most
+    return min(_WAVES, most) if data.spec.rate is not None else min(_POINTS, len(data.validation))
+
+
+def _columns(spec: DataSpec) -> int | None:
+    return 8 if spec.is_image else None

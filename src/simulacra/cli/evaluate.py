@@ -1,0 +1,175 @@
+"""The command that judges: trained models on the test split, or samples of any program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulacra.cli import terminal
+from simulacra.cli.flags import (
+    Code,
+    DataFlags,
+    Device,
+    Json,
+    Whole,
+    check_device,
+    check_positive,
+    given,
+    load,
+    new_folder,
+    open_run,
+)
+from simulacra.errors import ResourceError, UsageError
+
+if TYPE_CHECKING:
+    from simulacra.data.dataset import Dataset
+    from simulacra.judge import Judge, Judgement
+    from simulacra.run import Run
+
+EVALUATIONS = Path("evaluations")
+"""Where the reports of samples go, unless --out says otherwise."""
+
+
+def evaluate(
+    run: Path | None = None,
+    /,
+    *,
+    against: Path | None = None,
+    samples: Path | None = None,
+    data: str | None = None,
+    draws: Whole = 64,
+    limit: Whole | None = None,
+    inception: Path | None = None,
+    out: Path | None = None,
+    flags: DataFlags | None = None,
+    device: Device = "auto",
+    code: Code = None,
+    json: Json = False,
+) -> None:
+    """Measure a trained model on the test split, or anyone's samples against data; write a report.
+
+    Args:
+        run: A run's name below runs/, or its folder.
+        against: Another run on the same data, to be compared with observation by observation.
+        samples: A folder or file of samples of any program, instead of a run; with --data.
+        data: What the samples are to be held against: a name or path, as for `train`.
+        draws: Importance draws of a bound on likelihood.
+        limit: Look only at so many test observations, for the likelihood.
+        inception: The weights of the Inception network of 2015-12-05 (.pth or .safetensors), to
+            see samples by instead of our own classifier.
+        out: Folder of the report; that of the run, or one below evaluations/.
+        flags: Of --data. Of a run, --data-dir says where its data's files are if they moved.
+        device: Where it is computed.
+        code: file.py:Class of a model of your own.
+        json: Print JSON.
+    """
+    check_positive(draws=draws, limit=limit)
+    check_device(device)
+    if inception is not None and not inception.is_file():
+        raise UsageError(f"--inception is a file with the network's weights, got {inception}")
+    if (run is None) == (samples is None):
+        raise UsageError("evaluate takes a RUN, or --samples FOLDER with --data DATA")
+    from simulacra.judge import Judge
+
+    if run is not None:
+        if data is not None:
+            raise UsageError("--data is for --samples: a run has its own")
+        runs = [_run(run, flags), *([] if against is None else [_run(against, flags)])]
+        found = _data_of(runs, flags)
+        judge = Judge(found, draws=draws, limit=limit, inception=inception)
+        judged = _judged(judge, runs, device, code)
+        options, budget = runs[0].record["options"], runs[0].record["budget"]
+        folder = out or runs[0].folder
+    else:
+        if data is None or samples is None:
+            raise UsageError("--samples needs --data DATA to be held against")
+        if against is not None:
+            raise UsageError("--against is for a RUN: samples alone say nothing of an observation")
+        from simulacra.data.foreign import read_samples
+
+        found = load(data, flags)
+        x, labels, notes = read_samples(samples, found)
+        name = samples.resolve().name or str(samples)
+        folder = out or new_folder(EVALUATIONS, name)
+        judge = Judge(found, inception=inception)
+        judged = [judge.foreign(name, x, labels, notes)]
+        options, budget = {"device": device}, None
+    _report(judge, judged, folder, options, budget, json=json)
+
+
+def _run(run: Path, flags: Any) -> Run:  # noqa: ANN401 (a class made elsewhere)
+    stray = set(given(flags)) - {"data_dir"}
+    if stray:
+        raise UsageError(
+            f"--{min(stray)} is for --samples: the data of a run have their form already"
+        )
+    opened = open_run(run)
+    for line in opened.newest("model", "weights", "training")[2]:
+        terminal.note(f"{line}; the one before it is used")
+    return opened
+
+
+def _data_of(runs: list[Run], flags: Any) -> Dataset:  # noqa: ANN401 (a class made elsewhere)
+    """The data that all runs share.
+
+    Raises:
+        UsageError: If one learned from others.
+    """
+    prints = {run.record["data"]["fingerprint"] for run in runs}
+    if len(prints) > 1:
+        names = " and ".join(run.record["data"]["name"] for run in runs)
+        raise UsageError(
+            f"both runs need the same data, got {names} in two forms: their figures do not compare"
+        )
+    data_dir = given(flags).get("data_dir")
+    return runs[0].dataset(str(data_dir) if data_dir else None)
+
+
+def _judged(judge: Judge, runs: list[Run], device: str, code: str | None) -> list[Judgement]:
+    from simulacra.run import Run
+
+    judged = []
+    for run in runs:
+        options = run.record["options"]
+        elsewhere = Run(run.folder, run.record | {"options": options | {"device": device}})
+        judged.append(judge.run(elsewhere, code=code))
+        # those of the training, wherever it is judged
+        judged[-1].entry["options"] = options
+    names = [each.entry["model"] for each in judged]
+    if len(set(names)) < len(names):
+        # two of one kind go by the names of their runs
+        folders = [str(run.folder) for run in runs]
+        short = [run.folder.resolve().name for run in runs]
+        if len(set(folders)) < len(folders):
+            raise UsageError(f"--against is another run, got {folders[0]} twice")
+        for each, name in zip(judged, short if len(set(short)) == len(short) else folders,
+                              strict=True):  # fmt: skip
+            each.entry["model"] = name
+    return judged
+
+
+def _report(
+    judge: Judge,
+    judged: list[Judgement],
+    folder: Path,
+    options: dict[str, Any],
+    budget: str | None,
+    *,
+    json: bool,
+) -> None:
+    from simulacra.compare import REPORT, assemble, write_report
+    from simulacra.options import Options
+
+    results = assemble(
+        judge.data, judged, judge.results(judged), options=Options(**options), budget=budget
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot make the folder {folder}: {error.strerror}") from error
+    write_report(folder, judge.data, results, judged)
+    if json:
+        terminal.print_json(results)
+    else:
+        terminal.print_results(results)
+    terminal.note(f"report: {folder / REPORT}")

@@ -1,0 +1,250 @@
+"""What each figure is: its name, unit and direction, what it says and what it cannot see.
+
+The report, the documentation and the terminal all read them here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Better = Literal["higher", "lower", "one", "zero", "floor"]
+"""Which way is better: towards 1, towards 0, or towards what real data of their own get."""
+
+ARROWS: dict[Better, str] = {
+    "higher": "↑",
+    "lower": "↓",
+    "one": "→ 1",
+    "zero": "→ 0",
+    "floor": "→ real",
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The definition of a figure.
+
+    Args:
+        name: In words.
+        unit: Of the figure and its interval; empty for a plain number.
+        better: Which way is better.
+        says: What it measures, in a sentence or two.
+        blind: What it cannot see.
+        paper: Where it comes from.
+    """
+
+    name: str
+    unit: str
+    better: Better
+    says: str
+    blind: str
+    paper: str = ""
+
+
+FIDELITY: dict[str, Measure] = {
+    "frechet": Measure(
+        "Fréchet distance",
+        "squared feature units",
+        "lower",
+        "Distance between two Gaussians with the mean and covariance of the features of real "
+        "observations and of samples.",
+        "All that is beyond mean and covariance; copies of the training data, which it rewards. It "
+        "grows as the count falls, so it is read between the floor and the ceiling beside it.",
+        "Heusel et al. 2017, arXiv 1706.08500",
+    ),
+    "kernel": Measure(
+        "kernel distance",
+        "kernel units",
+        "lower",
+        "Squared maximum mean discrepancy of the features with a cubic kernel, without bias: its "
+        "mean is 0 between equal distributions, so that it may come out negative.",
+        "What moments up to the third do not tell; copies of the training data.",
+        "Bińkowski et al. 2018, arXiv 1801.01401",
+    ),
+    "precision": Measure(
+        "precision",
+        "share",
+        "floor",
+        "Share of samples within the reach of some real observation, which goes as far as to its "
+        "fifth nearest real neighbour. Are samples realistic?",
+        "Modes that are missing; one real outlier with a wide reach makes room for bad samples.",
+        "Kynkäänniemi et al. 2019, arXiv 1904.06991",
+    ),
+    "recall": Measure(
+        "recall",
+        "share",
+        "floor",
+        "Share of real observations that lie within the reach of some sample. Are all kinds there?",
+        "Quality; wild samples have a wide reach and cover much by it. How often a kind comes.",
+        "Kynkäänniemi et al. 2019, arXiv 1904.06991",
+    ),
+    "density": Measure(
+        "density",
+        "neighbourhoods",
+        "floor",
+        "How many of the five-neighbour reaches of real observations a sample lies in, divided by "
+        "five: about 1 for real data, more where samples crowd where the data are dense.",
+        "Modes that are missing; more than 1 is no praise.",
+        "Naeem et al. 2020, arXiv 2002.09797",
+    ),
+    "coverage": Measure(
+        "coverage",
+        "share",
+        "floor",
+        "Share of real observations that have at least one sample within their reach.",
+        "How often a kind comes, as long as it comes; bad samples besides the covering ones.",
+        "Naeem et al. 2020, arXiv 2002.09797",
+    ),
+}
+"""Of features of samples, held against as many real ones."""
+
+NOVELTY: dict[str, Measure] = {
+    "c_t": Measure(
+        "C_T",
+        "Z score",
+        "zero",
+        "Are samples nearer to the training data than held-out data are? A Mann–Whitney Z score, "
+        "combined over cells of the space. Below −3: copying. Far above 0: samples lie further "
+        "off than real data, which is underfitting.",
+        "A few copies among many new samples (see the share of suspects); copies in a form that "
+        "the features do not know again, such as moved or mirrored ones in pixels.",
+        "Meehan, Chaudhuri and Dasgupta 2020, arXiv 2004.05675",
+    ),
+    "authentic": Measure(
+        "authenticity",
+        "share",
+        "floor",
+        "Share of samples that are not nearer to a training observation than its own nearest "
+        "neighbour in the training data is.",
+        "Real held-out data get about a half, not 1. Bad samples are authentic too.",
+        "Alaa et al. 2022, arXiv 2102.08921",
+    ),
+    "nearer": Measure(
+        "nearer than held-out",
+        "share",
+        "floor",
+        "How often a sample is nearer to the training data than a held-out observation is: a half "
+        "for real data, 1 for copies.",
+        "A few copies among many; a model that copies here and fails there can come to a half.",
+    ),
+    "suspects": Measure(
+        "suspects",
+        "share",
+        "floor",
+        "Share of samples nearer to a training observation, for how densely the training data lie "
+        "there, than 99 % of held-out ones are: 1 % for real data. It sees a model that copies now "
+        "and then.",
+        "Copies that are no nearer than real data come to one another anyway, as in small spaces.",
+    ),
+}
+"""Of features of samples, held against the training data."""
+
+WHOLE: dict[str, Measure] = {
+    "duplicates": Measure(
+        "duplicates",
+        "share",
+        "floor",
+        "Share of samples that equal a training observation, value for value.",
+        "Copies with any change at all.",
+    ),
+    "repeats": Measure(
+        "repeats",
+        "share",
+        "floor",
+        "Share of samples that equal an earlier sample, value for value.",
+        "A model that draws nearly the same again and again.",
+    ),
+    "saturation": Measure(
+        "saturation",
+        "ratio to data",
+        "one",
+        "Mean chroma of pixels, largest less smallest of R, G and B, divided by that of the data: "
+        "below 1 the samples are greyer.",
+        "Wrong colours of the right strength.",
+    ),
+    "sharpness": Measure(
+        "sharpness",
+        "ratio to data",
+        "one",
+        "Energy at high spatial frequencies divided by that of the data: below 1 the samples are "
+        "blurred, above 1 noisy.",
+        "Whether fine detail is in its place: noise of the right strength passes.",
+    ),
+    "class_accuracy": Measure(
+        "class accuracy",
+        "share",
+        "floor",
+        "Share of samples drawn for a class that the classifier takes for that class.",
+        "The classifier's own mistakes; whether the samples of a class differ from one another.",
+    ),
+    "class_distance": Measure(
+        "class distance",
+        "total variation",
+        "floor",
+        "Half the sum of differences between the shares of the classes among samples and among "
+        "real observations, both as the classifier sees them: 0 equal, 1 disjoint.",
+        "Quality within a class. With few samples chance alone makes it larger than 0.",
+    ),
+}
+"""Of samples themselves."""
+
+LIKELIHOOD: dict[str, Measure] = {
+    "likelihood": Measure(
+        "likelihood",
+        "bits/dim",
+        "lower",
+        "Bits that a perfect coder with this model needs for each value of a test observation; of "
+        "vectors, mean log-density in nats, where higher is better.",
+        "How samples look, in either direction.",
+        "Theis, van den Oord and Bethge 2016, arXiv 1511.01844",
+    ),
+    "gap": Measure(
+        "gap",
+        "bits/dim",
+        "lower",
+        "How much worse test observations fare than training observations: overfitting.",
+        "A model that fits neither has no gap.",
+    ),
+    "shuffled": Measure(
+        "shuffled contexts",
+        "bits/dim",
+        "higher",
+        "How much worse the likelihood becomes when observations get another one's context. Where "
+        "the interval reaches 0, the model ignores what it is told.",
+        "Whether samples follow their context: see the class accuracy.",
+    ),
+    "kl": Measure(
+        "KL to the truth",
+        "nats",
+        "lower",
+        "Kullback–Leibler divergence from the density that the data were drawn from to the model, "
+        "over the test observations: what the model really lacks. For a bound, an upper limit.",
+        "Needs a density that is known. It hardly punishes samples where no data are.",
+    ),
+}
+"""Of what models say of observations."""
+
+LABELS: dict[str, Measure] = {
+    "accuracy": Measure(
+        "accuracy",
+        "share",
+        "higher",
+        "Share of test observations whose class Bayes' rule finds: argmax over y of "
+        "log p(x | y) + log p(y).",
+        "How sure it was.",
+    ),
+    "ece": Measure(
+        "calibration error",
+        "share",
+        "lower",
+        "Expected calibration error: how far the confidence in the class found is from the share "
+        "found rightly, over 15 bins of confidence. With few observations chance alone makes it "
+        "larger than 0; the floor is what a perfectly calibrated one would get.",
+        "Errors of opposite sign within a bin; the probabilities of the other classes.",
+        "Guo et al. 2017, arXiv 1706.04599",
+    ),
+}
+"""Of a conditional model as a classifier."""
+
+MEASURES: dict[str, Measure] = {**LIKELIHOOD, **FIDELITY, **NOVELTY, **WHOLE, **LABELS}
+"""All of them by the keys that `results.json` has them under."""

@@ -1,0 +1,112 @@
+"""What kind of thing a model is: derived from its class, and measured where a class can promise."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from simulacra.data.dataset import Dataset
+from simulacra.data.splits import permutation
+from simulacra.evaluate.cost import rows_for, unless_broken
+from simulacra.flow import Flow
+from simulacra.model import Completion, Decoding, Encoding, Latent, Likelihood, Model, Sampling
+from simulacra.randomness import seeded
+
+_MOST = 256
+"""Validation observations that are encoded and decoded, at most."""
+_BATCH = 64
+_MEASURED = ("reconstruction_error", "reconstruction_worst", "recovered")
+
+
+def nature(model: Model, data: Dataset, *, calls: int | None) -> dict[str, Any]:
+    """What a model is; the same questions to every family, and to a user's own.
+
+    Args:
+        model: In eval mode.
+        data: Of which up to 256 validation observations are encoded and decoded.
+        calls: Network calls that a sample takes, one after another: `sequential_calls` of `cost`.
+
+    Returns:
+        As `results.json` has it:
+
+        - `likelihood`: `exact`, `bound` or `none`.
+        - `invertible`: whether it is a flow, an invertible map by construction.
+        - `reconstruction_error`: root of the mean square of what encoding and decoding an
+          observation changes, in the units of `DataSpec.to_float`: 0 … 1 for pictures, −1 … 1 for
+          sounds. A decoder that draws is drawn from, and its noise is in it. `None` for models
+          that do not do both, or where the result is not finite.
+        - `reconstruction_worst`: the largest change of a single value.
+        - `recovered`: of a flow on levels, the share of values that come back exactly.
+        - `sampling`: `parallel` in one call, else `sequential`; `None` where `calls` is.
+        - `latent`: how many values a code has; `None` without codes.
+        - `completes`: with the lower half of a picture hidden, or the later half of anything
+          else: `exactly`, `~` or `no`.
+    """
+    return {
+        "likelihood": _likelihood(model),
+        "invertible": isinstance(model, Flow),
+        **(unless_broken(partial(_reconstruction, model, data)) or dict.fromkeys(_MEASURED)),
+        "sampling": _sampling(model, calls),
+        "latent": unless_broken(partial(_latent, model, data)),
+        "completes": _completes(model),
+    }
+
+
+def _likelihood(model: Model) -> str:
+    if not isinstance(model, Likelihood):
+        return "none"
+    return "exact" if model.exact else "bound"
+
+
+def _sampling(model: Model, calls: int | None) -> str | None:
+    if not isinstance(model, Sampling) or calls is None:
+        return None
+    return "parallel" if calls == 1 else "sequential"
+
+
+@torch.no_grad()
+def _latent(model: Model, data: Dataset) -> int | None:
+    with seeded(0):
+        if isinstance(model, Latent):
+            return model.prior(1)[0].numel()
+        if isinstance(model, Encoding):
+            return model.encode(*rows_for(model, data.validation, 1))[0].numel()
+    return None
+
+
+def _completes(model: Model) -> str:
+    if not isinstance(model, Completion):
+        return "no"
+    observed = torch.ones(model.spec.event_shape, dtype=torch.bool)
+    axis = 1 if model.spec.is_image else 0
+    half = observed.shape[axis] // 2
+    observed.narrow(axis, half, observed.shape[axis] - half).fill_(False)
+    return "exactly" if model.completes_exactly(observed) else "~"
+
+
+@torch.no_grad()
+def _reconstruction(model: Model, data: Dataset) -> dict[str, float | None]:
+    """How far observations are from what their codes decode to."""
+    found: dict[str, float | None] = dict.fromkeys(_MEASURED)
+    exactly = isinstance(model, Flow) and model.spec.levels is not None
+    if not (isinstance(model, Encoding) and isinstance(model, Decoding)):
+        return found
+    # their order may be by class
+    chosen = data.validation.take(permutation(len(data.validation))[:_MOST])
+    x, again = [], []
+    with seeded(0):
+        for rows in torch.arange(len(chosen)).split(_BATCH):
+            part, context = rows_for(model, chosen.take(rows), len(rows))
+            x.append(part.cpu())
+            again.append(model.decode(model.encode(part, context), context).cpu())
+    before, after = torch.cat(x), torch.cat(again)
+    change = model.spec.to_float(after).double() - model.spec.to_float(before).double()
+    if not bool(change.isfinite().all()):
+        return found
+    found["reconstruction_error"] = float(change.square().mean().sqrt())
+    found["reconstruction_worst"] = float(change.abs().max())
+    if exactly:
+        found["recovered"] = float((after == before).double().mean())
+    return found

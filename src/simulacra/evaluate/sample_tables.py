@@ -1,0 +1,120 @@
+"""The tables of samples: models between real data, the floor, and independent values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simulacra.evaluate.measures import ARROWS, FIDELITY, MEASURES, NOVELTY
+from simulacra.evaluate.ranking import Record, absent, ordered, unit_of
+from simulacra.evaluate.tables import Rows, figure_of, without_empty
+from simulacra.evaluate.text import NONE, fixed, interval_column
+
+REAL, INDEPENDENT = "real (floor)", "independent (ceiling)"
+"""The rows that are no model: other real observations, and values drawn each by itself."""
+AT_THE_FLOOR = " at the floor"
+
+
+def fidelity_table(results: Record, view: str) -> Rows:
+    """Distances and shares in one view, and what is as good there as real data."""
+    rows = _table(results, view, list(FIDELITY), ceiling=True)
+    real = (results.get("references") or {}).get("real") or {}
+    judged = [m for m in _judged(results) if m.get("samples")]
+    for row, m in zip(rows[bool(real) :], judged, strict=False):
+        for key in FIDELITY:
+            found, floor = (figure_of(each, view, key) for each in (m, {"samples": real}))
+            if found and floor and _at_floor(key, found, floor):
+                row[_heading(key)] += AT_THE_FLOOR
+    return rows
+
+
+def _at_floor(key: str, found: Record, floor: Record) -> bool:
+    """Whether a figure is as good as real data get; better than these is not better."""
+    value, low, high = found.get("value"), floor.get("low"), floor.get("high")
+    if value is None or low is None or high is None:
+        return False
+    if key == "density":
+        # samples that crowd where the data are dense have more than real data
+        return bool(low <= value <= high)
+    return bool(value <= high if FIDELITY[key].better == "lower" else value >= low)
+
+
+def novelty_table(results: Record, view: str, *, whole: bool) -> Rows:
+    """What tells copies of the training data; `whole`: with what no view is needed for."""
+    rows = _table(results, view, list(NOVELTY))
+    if whole and rows:
+        others = _table(results, None, ["duplicates", "repeats"])
+        rows = [row | other for row, other in zip(rows, others or rows, strict=True)]
+    return without_empty(rows)
+
+
+def label_table(results: Record) -> Rows:
+    """Samples as the classifier takes them."""
+    return without_empty(_table(results, None, ["class_accuracy", "class_distance"], ceiling=True))
+
+
+def appearance_table(results: Record) -> Rows:
+    """Colour and fine detail beside those of the data; empty where neither was measured."""
+    return without_empty(_table(results, None, ["saturation", "sharpness"], ceiling=True))
+
+
+def classifier_table(results: Record) -> Rows:
+    """The generative classifiers, and one that was trained for nothing else."""
+    found = [(str(m["model"]), m["classifier"]) for m in _judged(results) if m.get("classifier")]
+    baseline = results.get("baseline_classifier")
+    if not found:
+        return []
+    if baseline:
+        found.append(("discriminative baseline", baseline))
+    accuracies = interval_column([c.get("accuracy") for _, c in found], percent=True)
+    errors = interval_column([c.get("ece") for _, c in found], percent=True)
+    rows = []
+    for (name, c), accuracy, error in zip(found, accuracies, errors, strict=True):
+        floor, cost = c.get("ece_floor"), c.get("log_loss")
+        lost, never = c.get("non_finite"), c.get("impossible")
+        by = "its own p(y | x)" if c is baseline else "a bound" if c.get("bound") else "p(x | y)"
+        rows.append({
+            "model": name,
+            _heading("accuracy"): accuracy + (f"; {lost} not finite" if lost else ""),
+            _heading("ece"): error + (AT_THE_FLOOR if c.get("calibrated") else ""),
+            "its floor": NONE if floor is None else f"{fixed(100 * floor, 1)} %",
+            "log-loss ↓, nats": (NONE if cost is None else fixed(cost, 3))
+            + (f"; {never} held impossible" if never else ""),
+            "by": by,
+        })  # fmt: skip
+    return without_empty(rows)
+
+
+def _judged(results: Record) -> list[Record]:
+    """The models that were judged, in the order of the main table."""
+    models = ordered(results.get("models") or [], unit_of(results))
+    return [m for m in models if not absent(m)]
+
+
+def _table(
+    results: Record, view: str | None, keys: Sequence[str], *, ceiling: bool = False
+) -> Rows:
+    """Real data, the models, and with `ceiling` independent values, as far as they are known."""
+    references = results.get("references") or {}
+    told = [(str(m["model"]), m) for m in _judged(results) if m.get("samples")]
+    if not told:
+        return []
+    if references.get("real"):
+        told.insert(0, (REAL, {"samples": references["real"]}))
+    if ceiling and references.get("independent"):
+        told.append((INDEPENDENT, {"samples": references["independent"]}))
+    rows = [{"model": name} for name, _ in told]
+    for key in keys:
+        share = MEASURES[key].unit == "share"
+        column = interval_column(
+            [figure_of(m, view, key) for _, m in told],
+            percent=share and key not in FIDELITY,
+            most=2 if share else 4,
+        )
+        for row, text in zip(rows, column, strict=True):
+            row[_heading(key)] = text
+    return rows if any(text != NONE for row in rows for text in list(row.values())[1:]) else []
+
+
+def _heading(key: str) -> str:
+    """A figure's name and which way is better."""
+    return f"{MEASURES[key].name} {ARROWS[MEASURES[key].better]}"

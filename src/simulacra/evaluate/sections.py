@@ -1,0 +1,287 @@
+"""The parts of a report below its main table: each a sentence, tables, remarks and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulacra.evaluate import sample_tables, tables
+from simulacra.evaluate.copying import copies
+from simulacra.evaluate.measures import LABELS, MEASURES, Measure
+from simulacra.evaluate.ranking import Record, absent, bound, exact, ordered, ranked, unit_of
+from simulacra.evaluate.tables import Rows
+from simulacra.evaluate.text import listed
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a caption.
+
+    Args:
+        rows: Heading → text, all with the same headings, of which the first names the row.
+        caption: What the rows are; empty if the section says it.
+        note: What else to know of them, quiet.
+        words: Headings of columns of words.
+        folded: Whether the page shows it only when asked.
+    """
+
+    rows: Rows
+    caption: str = ""
+    note: str = ""
+    words: Sequence[str] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A sentence about a model; loud if it must not be overlooked."""
+
+    text: str
+    model: str = ""
+    loud: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Args:
+        key: Names it in the page, and is no picture's.
+        heading: In words.
+        intro: What it answers, in one sentence.
+        tables: Those that have rows.
+        remarks: Above the tables.
+        pictures: The kind that belongs to it, `<model>/<kind>`.
+        pictured: What these pictures show.
+    """
+
+    key: str
+    heading: str
+    intro: str
+    tables: Sequence[Table] = ()
+    remarks: Sequence[Remark] = field(default=())
+    pictures: str = ""
+    pictured: str = ""
+
+
+def sample_sections(results: Record) -> list[Section]:
+    """What samples show, first what is asked first; some may be empty."""
+    return [_fidelity(results), _novelty(results), _appearance(results)]
+
+
+def detail_sections(results: Record) -> list[Section]:
+    """Likelihood, pairs and labels; some may be empty."""
+    return [_likelihood(results), _pairs(results), _labels(results)]
+
+
+def last_sections(results: Record) -> list[Section]:
+    """Cost and nature; some may be empty."""
+    costs, natures = tables.costs(results), tables.natures(results)
+    return [
+        Section(
+            "cost",
+            "Cost",
+            "What each model costs to train, to score an observation with, and to draw from, on "
+            "the machine below.",
+            [Table(costs)] if costs and len(costs[0]) > 1 else [],
+        ),
+        Section(
+            "nature",
+            "Nature",
+            "What kind of model each is: read from its class, and its reconstruction measured on "
+            "validation observations.",
+            [Table(natures, words=_NATURE)] if natures else [],
+        ),
+    ]
+
+
+_NATURE = ("likelihood", "samples", "invertible", "completes")
+
+
+def measures_shown(results: Record) -> dict[str, Measure]:
+    """The definitions of the figures that the page has, in the order of `MEASURES`."""
+    models = [m for m in results.get("models") or [] if not absent(m)]
+    shown: set[str] = set()
+    for m in models:
+        samples = m.get("samples") or {}
+        for figures in (samples.get("whole") or {}, *(samples.get("views") or {}).values()):
+            shown |= set(figures)
+        for key in ("likelihood", "likelihood_given_label"):
+            shown |= {k for k in ("gap", "shuffled") if (m.get(key) or {}).get(k)}
+        shown |= {"kl"} if m.get("kl") else set()
+        shown |= set(LABELS) if m.get("classifier") else set()
+    return {key: measure for key, measure in MEASURES.items() if key in shown}
+
+
+def _judged(results: Record) -> list[Record]:
+    models = ordered(results.get("models") or [], unit_of(results))
+    return [m for m in models if not absent(m)]
+
+
+def _views(results: Record) -> list[Mapping[str, Any]]:
+    return list(results.get("views") or [])
+
+
+def _fidelity(results: Record) -> Section:
+    remarks = []
+    for m in _judged(results):
+        samples = m.get("samples") or {}
+        if samples.get("refused"):
+            text = f"no figures of its samples: {samples['refused']}."
+            remarks.append(Remark(text, m["model"], loud=True))
+        remarks += [Remark(w, m["model"], loud=True) for w in samples.get("warnings") or []]
+    shown = []
+    for view in _views(results):
+        rows = sample_tables.fidelity_table(results, view["name"])
+        if rows:
+            shown.append(Table(rows, f"Seen as {view['name']}", _about(view)))
+    return Section(
+        "fidelity",
+        "Fidelity and coverage",
+        "Do samples look like real data, and are all kinds of data among them?" + _counts(results),
+        shown,
+        remarks,
+    )
+
+
+def _counts(results: Record) -> str:
+    """How many were held against how many."""
+    references = results.get("references") or {}
+    entries = [references.get("real") or {}, *(m.get("samples") or {} for m in _judged(results))]
+    found = {entry["count"] for entry in entries if entry.get("views") and entry.get("count")}
+    if not found:
+        return ""
+    many = listed([f"{n:,}" for n in sorted(found)])
+    return (
+        f" {many} samples of each model are held against as many real test observations. “real” is "
+        "the other half of the real data judged as if a model had drawn it; “independent” draws "
+        "every value by itself."
+    )
+
+
+def _about(view: Mapping[str, Any]) -> str:
+    """What sees, and by which exact weights."""
+    says = [str(view["extractor"])] if view.get("extractor") else []
+    if view.get("width"):
+        says.append(f"{view['width']} wide")
+    if view.get("accuracy") is not None and "classifier" in str(view.get("extractor")):
+        says.append(f"accuracy on the validation split {100 * view['accuracy']:.1f} %")
+    if view.get("note"):
+        says.append(str(view["note"]))
+    if view.get("hash"):
+        says.append(f"sha256 {str(view['hash'])[:16]}")
+    return "; ".join(says)
+
+
+def _novelty(results: Record) -> Section:
+    remarks, clean = [], []
+    for m in _judged(results):
+        sign = copies(results, m)
+        if sign:
+            remarks.append(Remark(f"{sign}.", m["model"], loud=True))
+        elif sign is not None:
+            clean.append(m["model"])
+    if clean:
+        remarks.append(Remark(f"No sign of copying: {listed(clean)}."))
+    shown = []
+    for i, view in enumerate(_views(results)):
+        rows = sample_tables.novelty_table(results, view["name"], whole=i == 0)
+        if rows:
+            shown.append(Table(rows, f"Seen as {view['name']}"))
+    return Section(
+        "novelty",
+        "Novelty",
+        "Are samples new, or stored pieces of the training data? Read each figure beside that of "
+        "real data the models never saw.",
+        shown,
+        remarks,
+        "suspects",
+        "The most suspicious samples, each beside the training observation nearest to it.",
+    )
+
+
+def _appearance(results: Record) -> Section:
+    rows = sample_tables.appearance_table(results)
+    return Section(
+        "appearance",
+        "Greyness and blur",
+        "Do samples have the colour and the fine detail of the data? 1 is alike; below it they "
+        "are greyer or blurred.",
+        [Table(rows)] if rows else [],
+    )
+
+
+def _likelihood(results: Record) -> Section:
+    rows, classes = tables.likelihoods(results), tables.per_class(results)
+    unit = unit_of(results)
+    shown = [Table(rows)] if rows and len(rows[0]) > 2 else []
+    if classes:
+        note = "The same figure over the observations of one class at a time."
+        shown.append(Table(classes, "Each class by itself", note, folded=len(classes) > 12))
+    remarks = [
+        Remark("ignores its context: shuffled ones serve it as well.", m["model"], loud=True)
+        for m in _judged(results)
+        if any((m.get(k) or {}).get("ignores_context")
+               for k in ("likelihood", "likelihood_given_label"))
+    ]  # fmt: skip
+    return Section(
+        "likelihood",
+        "Likelihood in detail",
+        f"What each model thinks of observations, in {'nats' if unit == 'nats' else unit}: "
+        "of the test split, and of the data it learned from. The gap between them is overfitting.",
+        shown,
+        remarks,
+    )
+
+
+def _pairs(results: Record) -> Section:
+    rows, unit = tables.pairs(results), unit_of(results)
+    order = ranked(results.get("models") or [], unit)
+    loose = [m["model"] for m in order if not exact(m["likelihood"])]
+    remarks = [
+        Remark(f"No pair of {listed(list(map(str, each['models'])))}: {each['reason']}.")
+        for each in results.get("pairs") or []
+        if each.get("low") is None and each.get("reason")
+    ]
+    note = ""
+    if loose and rows:
+        note = (
+            f"Bounds ({bound(unit)}): {listed(loose)}. One that wins over an exact figure has "
+            "won; one that loses or ties may hide the better model."
+        )
+    what = "more nats of log-likelihood" if unit == "nats" else f"fewer {unit}"
+    return Section(
+        "pairs",
+        "Pair by pair",
+        f"How many {what} the model of a row gives than that of a column, on the same test "
+        "observations one by one, with a 95 % interval; where that holds 0, they tie.",
+        [Table(rows, note=note)] if rows else [],
+        remarks,
+    )
+
+
+def _labels(results: Record) -> Section:
+    judged, classifiers = (
+        sample_tables.label_table(results),
+        sample_tables.classifier_table(results),
+    )
+    sure = [v["accuracy"] for v in _views(results) if v.get("accuracy") is not None]
+    note = ""
+    if sure:
+        note = (
+            f"The classifier finds the class of {100 * sure[0]:.1f} % of validation observations."
+        )
+    shown = [Table(judged, "Samples, as the classifier takes them", note)] if judged else []
+    if classifiers:
+        caption = "Models as classifiers: argmax over y of log p(x | y) + log p(y)"
+        shown.append(Table(classifiers, caption, words=("by",)))
+    return Section(
+        "labels",
+        "Labels",
+        "Do samples follow the class asked for, do the classes come as often as in the data, and "
+        "how well does a conditional model tell the classes apart?",
+        shown,
+        pictures="reliability",
+        pictured="How often the class found was right, against how sure the model was.",
+    )

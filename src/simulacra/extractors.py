@@ -1,0 +1,304 @@
+"""`View`: observations as features, in which real and drawn ones are compared.
+
+Nothing is downloaded: an extractor is trained on the training split, or random with a fixed seed,
+or brought by the user. Each has a name and a hash of all its numbers, for figures made with
+different extractors do not compare.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from simulacra.classifier import Classifier, is_sound, seen_shape
+from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.splits import permutation
+from simulacra.errors import UsageError
+from simulacra.nn.inception import Inception
+from simulacra.nn.precision import moments
+from simulacra.nn.random_convolutions import RandomConvolutions
+from simulacra.pinned import RECIPE, pinned_classifier
+from simulacra.randomness import seeded
+from simulacra.spec import DataSpec
+
+WIDEST = 64
+"""Features of a view, at most; Inception alone may have more."""
+ROWS_A_FEATURE = 10
+"""A feature needs as many observations on each side: a covariance of fewer is mostly noise."""
+FITTED_ON = 10_000
+"""Training observations that projections are fitted on, at most."""
+
+_VALUES = 20_000_000
+"""Raw features of all of these together, at most, unless they are fewer than 1000 rows."""
+_EXACT = 1024
+"""Raw features up to which principal axes are exact; above, by random subspace iteration."""
+_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One way to see observations: as vectors of features.
+
+    Args:
+        name: `features`; or `pixels`, of what is no picture `values`: what is there itself.
+        extractor: What makes the features: `classifier-64` (the last layer but one of a network
+            trained on the training labels), `random-convolutions-64`, `vector`, `pca`,
+            `inception-pool3`.
+        spec: Of the observations.
+        network: From floats as people see them, `spec.to_float`, to raw features; a classifier
+            from levels.
+        shift: Subtracted from raw features, `(R,)` float64.
+        matrix: From raw to shown features, `(R, width)` float64.
+        hash: SHA-256 (hex) of the extractor's name and of all numbers that it works with.
+        note: What a reader has to know; empty if nothing.
+        classifier: Of the labels, where there are any; the first view alone has it.
+        accuracy: Of the classifier on the validation split.
+    """
+
+    name: str
+    extractor: str
+    spec: DataSpec
+    network: nn.Module
+    shift: Tensor
+    matrix: Tensor
+    hash: str
+    note: str = ""
+    classifier: Classifier | None = None
+    accuracy: float | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return self.matrix.shape[1]
+
+    def features(self, x: Tensor) -> Tensor:
+        """Observations as features.
+
+        Args:
+            x: Levels `(N, *event_shape)`, or floats of a continuous vector.
+
+        Returns:
+            `(N, width)` float64, on the CPU; a row depends on the others by rounding alone.
+
+        Raises:
+            UsageError: If they are not of the data's form, or not all numbers.
+        """
+        raw = _raw(self.network, self.spec, self._checked(x))
+        return (raw.double() - self.shift) @ self.matrix
+
+    def log_probabilities(self, x: Tensor) -> Tensor | None:
+        """Log p(label | x) by the classifier, `(N, classes)` float64; `None` without one.
+
+        Raises:
+            UsageError: As `features` does.
+        """
+        if self.classifier is None:
+            return None
+        return _log_probabilities(self.classifier, self._checked(x))
+
+    def to_json(self) -> dict[str, Any]:
+        """As `results.json` has it."""
+        return {
+            "name": self.name,
+            "extractor": self.extractor,
+            "hash": self.hash,
+            "width": self.width,
+            "accuracy": self.accuracy,
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "note": self.note,
+        }
+
+    def _checked(self, x: Tensor) -> Tensor:
+        x = x.detach().cpu()
+        self.spec.check(x)
+        # a double may be too large for what networks work in
+        broken = int((~x.float().isfinite()).flatten(1).any(1).sum())
+        if broken:
+            raise UsageError(
+                f"{broken} of {len(x)} observations hold values that are not finite numbers: "
+                "leave them out before their features are compared"
+            )
+        return x
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, so that the number of threads does not change a hash."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
+def views(
+    data: Dataset, count: int, *, inception: Path | None = None, folder: Path | None = None
+) -> list[View]:
+    """The views of some data, fitted on the training split; the test split is not looked at.
+
+    Args:
+        data: What models learn from.
+        count: Observations on each side of the later comparison.
+        inception: File with Inception's weights, whose features then are the first view.
+        folder: Where a trained classifier is kept and found again; nowhere by default.
+
+    Returns:
+        `features`, and `pixels` (of what is no picture, `values`) unless these would be the same.
+
+    Raises:
+        UsageError: If there are too few observations for any feature, or Inception is asked for
+            what are no pictures.
+        CheckpointError: If the file holds no weights of Inception.
+    """
+    width = count // ROWS_A_FEATURE
+    if width < 1:
+        raise UsageError(
+            f"features need at least {ROWS_A_FEATURE} observations on each side of a comparison, "
+            f"got {count}: give more samples and test observations"
+        )
+    spec, notes = data.spec, []
+    if data.train.lengths is not None:
+        notes.append("the silence that short sounds are padded with is part of what is seen")
+    found = _labels(data)
+    classifier = pinned_classifier(data, folder) if found > 1 else None
+    if found == 1:
+        notes.append("all training observations have one label: there is no classifier")
+
+    def fitted(name: str, extractor: str, network: nn.Module, most: int = WIDEST) -> View:
+        """A view whose projection is that of training observations."""
+        rows = min(FITTED_ON, max(1000, _VALUES // spec.dims))
+        if isinstance(network, Inception):
+            # it is slow, and this many have as many principal components as it has features
+            rows = network.width
+        x = data.train.batch(permutation(len(data.train))[:rows])[0]
+        raw = _raw(network, spec, x)
+        shift, matrix, note = _projection(raw, min(width, most), extractor)
+        first = name == "features"
+        return View(
+            name, extractor, spec, network, shift, matrix,
+            hash=_hash(f"{extractor} {RECIPE}", network, shift, matrix),
+            note="; ".join(filter(None, (*notes, note))),
+            classifier=classifier if first else None,
+            accuracy=_accuracy(classifier, data.validation) if classifier and first else None,
+        )  # fmt: skip
+
+    places = spec.is_image or is_sound(spec)
+    if inception is not None:
+        if not spec.is_image or seen_shape(spec)[0] not in (1, 3):
+            raise UsageError(
+                f"Inception sees grey and colour pictures, these observations are "
+                f"{spec.event_shape}: leave its weights out"
+            )
+        network = Inception.read(inception)
+        first = fitted("features", "inception-pool3", network, network.width)
+    elif classifier is not None:
+        first = fitted("features", "classifier-64", classifier)
+    elif places:
+        channels, *sides = seen_shape(spec)
+        first = fitted(
+            "features", "random-convolutions-64", RandomConvolutions(channels, len(sides))
+        )
+    else:
+        return [fitted("features", "vector", nn.Flatten())]
+    second = "pixels" if spec.is_image else "values"
+    return [first, fitted(second, "pca" if places else "vector", nn.Flatten())]
+
+
+# ---- features and their projection -------------------------------------------------------------
+
+
+@torch.no_grad()
+def _raw(network: nn.Module, spec: DataSpec, x: Tensor) -> Tensor:
+    """Raw features `(N, R)` of a network; it sees floats, a classifier levels."""
+    size = 16 if isinstance(network, Inception) else _BATCH
+    if isinstance(network, Classifier):
+        return torch.cat([network.encode(part) for part in x.split(size)])
+    shape = (-1, *seen_shape(spec))
+    return torch.cat([network(spec.to_float(part).reshape(shape)) for part in x.split(size)])
+
+
+@torch.no_grad()
+def _projection(raw: Tensor, width: int, extractor: str) -> tuple[Tensor, Tensor, str]:
+    """Shift and matrix from raw features to at most so many, and a note.
+
+    Features of our networks are divided by their deviation, so that none rules by its unit, but
+    by no less than a tenth of their root mean square, so that none that hardly varies rules either.
+    Values of a vector have units of their own, and are divided by their deviation each. Pixels
+    share one unit and stay as they are: whitened, the noise of a corner that is nearly always
+    black would count as much as the figure in the middle. Inception's features stay as they are
+    because its distance is defined so.
+
+    What is too wide is projected on its principal axes, which are not whitened either.
+    """
+    mean, scale = moments(raw)
+    varies = bool((raw != raw[:1]).any())
+    note = "" if varies else "all training observations have the same features"
+    if extractor in ("pca", "inception-pool3"):
+        scale = torch.ones_like(mean)
+    elif extractor != "vector" and varies:
+        spread = raw.double().std(0, unbiased=False)
+        scale = spread.clamp(min=float(spread.square().mean().sqrt()) / 10)
+    if raw.shape[1] <= width and extractor != "pca":
+        return mean, scale.reciprocal().diag(), note
+    axes = _components((raw.double() - mean) / scale, min(width, *raw.shape))
+    return mean, axes / scale[:, None], note
+
+
+def _components(centred: Tensor, width: int) -> Tensor:
+    """The first principal axes `(R, width)`, each with its largest entry positive.
+
+    Those along which nothing varies are left out, but for the first.
+    """
+    if centred.shape[1] > _EXACT:
+        more = min(width + 16, *centred.shape)
+        with seeded(0):
+            _, deviations, axes = torch.svd_lowrank(centred, more, niter=6)
+        variances = deviations.square()
+    else:
+        values, axes = torch.linalg.eigh(centred.T @ centred)
+        variances, axes = values.flip(0), axes.flip(1)
+    rank = int((variances[:width] > 1e-10 * variances[0]).sum())
+    axes = axes[:, : max(1, rank)]
+    largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
+    return axes * torch.where(largest < 0, -1.0, 1.0)
+
+
+def _hash(name: str, network: nn.Module, *tensors: Tensor) -> str:
+    digest = hashlib.sha256(name.encode())
+    for key, value in [*network.state_dict().items(), *(("", each) for each in tensors)]:
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+# ---- labels --------------------------------------------------------------------------------------
+
+
+def _labels(data: Dataset) -> int:
+    """How many different labels the training observations have; 0 without."""
+    labels = data.train.context
+    if data.spec.classes < 1 or labels is None or labels.is_floating_point():
+        return 0
+    return len(labels.unique())
+
+
+@torch.no_grad()
+def _log_probabilities(classifier: Classifier, x: Tensor) -> Tensor:
+    parts = [classifier.log_probabilities(part) for part in x.split(_BATCH)]
+    return torch.cat(parts).double()
+
+
+def _accuracy(classifier: Classifier, split: Observations) -> float:
+    """Share of a split's labels that the classifier finds."""
+    x, labels = split.batch(torch.arange(len(split)))
+    assert labels is not None
+    return float((_log_probabilities(classifier, x).argmax(1) == labels).double().mean())

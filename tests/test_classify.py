@@ -1,0 +1,258 @@
+"""Classifying files by a conditional model: two obvious classes, and files that do not fit."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from commands import run_main
+from simulacra import registry
+from simulacra.data.catalogue import load
+from simulacra.data.dataset import Dataset, Observations
+from simulacra.errors import DataError, MissingCapability, UsageError
+from simulacra.model import Likelihood
+from simulacra.spec import DataSpec
+from simulacra.tasks.classify import classify, read_observations
+
+
+def picture(bright, seed, side=6):
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 70, (side, side), dtype=np.uint8) + (180 if bright else 10)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs of small models, two hundred dark pictures and as many bright ones, and new files."""
+    place = tmp_path_factory.mktemp("classify")
+    for seed in range(400):
+        folder = place / "pictures" / ("bright" if seed % 2 else "dark")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(seed % 2, seed)).save(folder / f"{seed:03}.png")
+    new = place / "new"
+    new.mkdir()
+    for name, bright in (("night", False), ("day", True)):
+        Image.fromarray(picture(bright, 1000 + bright)).save(new / f"{name}.png")
+    Image.fromarray(picture(True, 7)).convert("RGB").save(new / "colour.png")
+    Image.fromarray(picture(True, 7)).save(new / "grey.png")
+    chess = np.indices((6, 6)).sum(0) % 2 * 255
+    Image.fromarray(chess.astype(np.uint8)).save(new / "chess.png")
+    Image.fromarray(picture(True, 8, side=9)).save(new / "large.png")
+    (new / "text.png").write_text("no picture")
+    (new / "notes.txt").write_text("notes")
+    generator = np.random.default_rng(0)
+    labels = np.arange(600) % 3
+    np.savez(
+        place / "vectors.npz", y=labels, x=generator.normal(size=(600, 2)) + 4 * labels[:, None]
+    )
+    np.save(place / "new/rows.npy", np.array([[0.1, -0.2], [8.1, 7.8], [90.0, -90.0]]))
+    common = ["--seed", 0, "--device", "cpu", "--lr", 0.02]
+    pictures = [place / "pictures", "--levels", 16, *common]
+    vectors = [place / "vectors.npz", *common]
+    told, tiny = ["--set", "context=label"], ["--set", "hidden=16"]
+    for name, arguments in {
+        "vae": ["vae", *pictures, "--budget", "40steps", *told, *tiny, "--set", "latent=2"],
+        "cnn": ["pixelcnn", *pictures, "--budget", "30steps", *told, "--set", "channels=4",
+                "--set", "layers=1"],
+        "plain": ["vae", *pictures, "--budget", "1steps", *tiny],
+        "vectors": ["nice", *vectors, "--budget", "80steps", *told, *tiny],
+    }.items():  # fmt: skip
+        assert run_main("train", *arguments, "--out", place / name) == 0
+    return place
+
+
+# ---- the command ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["vae", "cnn"])
+def test_dark_and_bright_are_told_apart(ok, runs, model):
+    new = runs / "new"
+    out, _ = ok("classify", runs / model, new / "night.png", new / "day.png", "--json",
+                "--draws", 4)  # fmt: skip
+    found = json.loads(out)
+    assert [each["class"] for each in found["images"]] == ["dark", "bright"]
+    assert [each["second"] for each in found["images"]] == ["bright", "dark"]
+    assert found["bound"] is (model == "vae")
+    for each in found["images"]:
+        assert each["probability"] > 0.9
+        assert each["probability"] + each["second_probability"] == pytest.approx(1)
+        assert 0 < each["usual_low"] < each["usual_high"] < 8
+
+
+def test_the_table_names_classes_and_says_what_it_is_of(ok, runs):
+    new = runs / "new"
+    out, err = ok("classify", runs / "vae", new / "day.png", "--draws", 4)
+    assert "day.png" in out
+    assert "bright" in out
+    assert "bits/dim" in out
+    assert "VAE has a bound on likelihood (4 draws)" in err
+    assert "95 % of validation data have bits/dim" in err
+    _, err = ok("classify", runs / "cnn", new / "day.png")
+    assert "bound" not in err
+
+
+def test_what_is_unlike_the_data_is_marked_for_all_its_class(ok, runs):
+    out, _ = ok("classify", runs / "cnn", runs / "new/chess.png", runs / "new/day.png", "--json")
+    chess, day = json.loads(out)["images"]
+    assert chess["unlike_the_data"] is True
+    assert chess["bits_per_dim"] > chess["usual_high"]
+    assert chess["class"] in ("dark", "bright")
+    assert day["unlike_the_data"] is False
+    out, _ = ok("classify", runs / "cnn", runs / "new/chess.png")
+    assert "unlike the data" in out
+
+
+def test_a_coloured_file_is_read_as_the_grey_of_the_data(ok, runs):
+    out, _ = ok("classify", runs / "cnn", runs / "new/colour.png", runs / "new/grey.png", "--json")
+    colour, grey = json.loads(out)["images"]
+    assert colour["bits_per_dim"] == pytest.approx(grey["bits_per_dim"])
+
+
+def test_rows_of_vectors_are_classified(ok, runs):
+    out, err = ok("classify", runs / "vectors", runs / "new/rows.npy", "--json")
+    first, last, far = json.loads(out)["images"]
+    assert (first["class"], last["class"]) == ("0", "2")
+    assert first["image"].endswith("rows.npy [0]")
+    assert (first["unlike_the_data"], far["unlike_the_data"]) == (False, True)
+    assert far["log_likelihood"] < far["usual_low"]
+    out, err = ok("classify", runs / "vectors", runs / "new/rows.npy")
+    assert "log p" in out
+    assert "bound" not in err
+
+
+@pytest.mark.parametrize(
+    ("run", "files", "code", "words"),
+    [
+        ("cnn", [], 2, "classify needs a file at least"),
+        ("cnn", ["new/missing.png"], 3, "missing.png does not exist"),
+        ("cnn", ["new"], 2, "is a folder: name the files in it"),
+        ("cnn", ["new/notes.txt"], 2, "notes.txt is no image or .npy"),
+        ("cnn", ["new/text.png"], 3, "text.png cannot be read as an image: it holds text"),
+        ("cnn", ["new/large.png"], 3, "large.png is 9×9, and pictures holds images of 6×6"),
+        ("cnn", ["new/rows.npy"], 3, "rows.npy should hold levels 0 … 15 (1, 6, 6)"),
+        ("vectors", ["new/day.png"], 2, "day.png is an image, and vectors.npz holds floats (2)"),
+        ("plain", ["new/day.png"], 2, "takes no labels: train one with --set context=label"),
+        ("nothing", ["new/day.png"], 4, "holds no run"),
+    ],
+)
+def test_what_cannot_be_classified_is_refused_in_words(cli, runs, run, files, code, words):
+    ended, out, err = cli("classify", runs / run, *(runs / file for file in files))
+    assert (ended, out) == (code, "")
+    assert words in " ".join(err.split())
+
+
+def test_draws_are_positive(cli, runs):
+    ended, _, err = cli("classify", runs / "cnn", runs / "new/day.png", "--draws", 0)
+    assert ended == 2
+    assert "--draws is a positive number" in err
+
+
+# ---- the task -------------------------------------------------------------------------------
+
+
+class Told(Likelihood):
+    """Its log-likelihood is a function of observation and label."""
+
+    exact = True
+    context = "label"
+
+    def __init__(self, score):
+        super().__init__(DataSpec((2,), None, classes=3))
+        self.register_buffer("somewhere", torch.zeros(1))
+        self.score = score
+
+    def loss(self, x, context=None, *, turn=""):
+        raise AssertionError("nothing is trained here")
+
+    def log_likelihood(self, x, context=None, *, draws=1, seed=0):
+        return self.score(x, context)
+
+
+def test_probabilities_are_those_of_bayes():
+    model = Told(lambda x, y: -x[:, 0] * (y + 1))
+    x = torch.rand(300, 2)
+    p = torch.tensor([0.2, 0.0, 0.8])
+    found = classify(model, x, p)
+    joint = p.double() * torch.exp(-x[:, :1].double() * torch.tensor([1.0, 2.0, 3.0]))
+    assert torch.allclose(found.probabilities, joint / joint.sum(1, keepdim=True), atol=1e-6)
+    assert torch.allclose(found.log_likelihood, joint.sum(1).log(), atol=1e-6)
+    assert bool((found.probabilities[:, 1] == 0).all())
+
+
+def test_an_impossible_observation_is_of_no_class():
+    model = Told(lambda x, y: torch.where(x[:, 0] > 0, -math.inf, -1.0 * y))
+    found = classify(model, torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.full((3,), 1 / 3))
+    assert bool(found.probabilities[0].isnan().all())
+    assert float(found.probabilities[1].sum()) == pytest.approx(1)
+
+
+def test_models_that_cannot_say_what_they_lack():
+    spec = DataSpec((1, 2, 2), 2, classes=2)
+    x, p = torch.zeros(1, 1, 2, 2, dtype=torch.long), torch.tensor([0.5, 0.5])
+    with pytest.raises(MissingCapability, match="GAN has no likelihood"):
+        classify(registry.build("gan", spec, {"hidden": (4,)}), x, p)
+    with pytest.raises(MissingCapability, match="--set context=label"):
+        classify(registry.build("gmm", spec, {"components": 1}), x, p)
+    with pytest.raises(DataError, match="at least two classes"):
+        classify(Told(lambda x, _: x[:, 0]), torch.zeros(1, 2), torch.tensor([0.0, 1.0, 0.0]))
+
+
+# ---- files ----------------------------------------------------------------------------------
+
+
+def data_of(spec, **options):
+    some = Observations(torch.zeros(2, *spec.event_shape))
+    return Dataset("toy", spec, some, some, some, options=options)
+
+
+@pytest.mark.parametrize("options", [{}, {"levels": 16}, {"side": 5}, {"colour": "rgb"}])
+def test_a_training_file_is_read_as_it_was_for_training(runs, options):
+    data = load(str(runs / "pictures"), **options)
+    seen = torch.cat([split.x for split in data.splits.values()]).long()
+    for file in ("dark/000.png", "bright/111.png"):
+        read = read_observations(runs / "pictures" / file, data)
+        assert int((seen == read).flatten(1).all(1).sum()) == 1
+    if options == {"side": 5}:
+        assert read_observations(runs / "new/large.png", data).shape == (1, 1, 5, 5)
+
+
+def test_indexed_pictures_keep_their_indices(tmp_path):
+    """Even where two of them have one colour."""
+    palette = [0, 0, 0, 9, 9, 200, 0, 0, 0, 250, 20, 20]
+    for i in range(12):
+        image = Image.fromarray(((np.arange(16).reshape(4, 4) + i) % 4).astype(np.uint8), "P")
+        image.putpalette(palette)
+        image.save(tmp_path / f"{i:02}.png")
+    data = load(str(tmp_path))
+    assert data.spec.levels == 4
+    read = read_observations(tmp_path / "01.png", data)
+    assert read[0, 0].tolist() == ((np.arange(16).reshape(4, 4) + 1) % 4).tolist()
+    # another program's file of the same colours takes the nearest
+    Image.open(tmp_path / "01.png").convert("RGB").save(tmp_path / "rgb.png")
+    read = read_observations(tmp_path / "rgb.png", data)
+    assert set(read.unique().tolist()) == {0, 1, 3}
+
+
+def test_arrays_hold_levels_of_the_datas_own(tmp_path):
+    data = data_of(DataSpec((1, 2, 2), 4))
+    np.save(tmp_path / "one.npy", np.array([[[0, 1], [2, 3]]], np.uint8))
+    assert read_observations(tmp_path / "one.npy", data).tolist() == [[[[0, 1], [2, 3]]]]
+    np.save(tmp_path / "high.npy", np.full((5, 1, 2, 2), 4))
+    with pytest.raises(DataError, match=r"levels 0 … 3, got 4 … 4"):
+        read_observations(tmp_path / "high.npy", data)
+    np.save(tmp_path / "empty.npy", np.zeros((0, 1, 2, 2), int))
+    np.save(tmp_path / "floats.npy", np.zeros((3, 1, 2, 2)))
+    np.save(tmp_path / "shape.npy", np.zeros((3, 2, 2), int))
+    for name in ("empty", "floats", "shape"):
+        with pytest.raises(DataError, match="should hold levels"):
+            read_observations(tmp_path / f"{name}.npy", data)
+    np.save(tmp_path / "nan.npy", np.array([1.0, math.nan]))
+    with pytest.raises(DataError, match="NaN"):
+        read_observations(tmp_path / "nan.npy", data_of(DataSpec((2,), None)))
+    (tmp_path / "x.png").touch()
+    with pytest.raises(UsageError, match="holds levels 0 … 3"):
+        read_observations(tmp_path / "x.png", data_of(DataSpec((4,), 4)))

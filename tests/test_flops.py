@@ -1,0 +1,78 @@
+"""FLOPs, counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from simulacra.evaluate import flops
+from simulacra.models.autoregressive.pixelcnn import PixelCNN
+from simulacra.nn.masked import MaskedConv2d, MaskedConvStream
+from simulacra.spec import DataSpec
+
+
+def forward_and_backward(model, x):
+    return lambda: model(x).sum().backward()
+
+
+def test_linear_layers_are_counted_in_full():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = torch.randn(5, 3)
+    first, second = 2 * 5 * 3 * 4, 2 * 5 * 4 * 2
+    assert flops.count(model, lambda: model(x)) == first + second
+    # the first layer's input needs no gradient
+    assert flops.count(model, forward_and_backward(model, x)) == 2 * first + 3 * second
+
+
+def test_of_a_masked_convolution_only_what_is_seen_is_counted():
+    first = MaskedConv2d(1, 2, 3, mask="A")
+    second = MaskedConv2d(2, 3, 1, mask="B")
+    model = nn.Sequential(first, second)
+    x = torch.randn(2, 1, 4, 5)
+    positions = 2 * 4 * 5
+    # three pixels above and one to the left, to two outputs; then a pixel's own features
+    one, two = 2 * (3 + 1) * 2 * positions, 2 * 2 * 3 * positions
+    with torch.no_grad():
+        assert flops.count(model, lambda: model(x)) == one + two
+    assert flops.count(model, forward_and_backward(model, x)) == 2 * one + 3 * two
+
+
+@pytest.mark.parametrize(("mask", "ones"), [("A", 3), ("B", 6)])
+def test_colours_that_are_hidden_are_not_counted(mask, ones):
+    layer = MaskedConv2d(3, 3, 1, mask=mask, colours=3)  # type: ignore[arg-type]
+    x = torch.randn(1, 3, 2, 2)
+    with torch.no_grad():
+        assert flops.count(layer, lambda: layer(x)) == 2 * ones * 4
+
+
+def test_counting_leaves_no_trace():
+    layer, read = MaskedConv2d(1, 1, 3, mask="A"), MaskedConvStream.read
+
+    def fails():
+        layer(torch.randn(1, 1, 2, 2))
+        raise KeyError
+
+    flops.count(layer, lambda: layer(torch.randn(1, 1, 2, 2)))
+    with pytest.raises(KeyError):
+        flops.count(layer, fails)
+    assert not layer._forward_hooks
+    assert not layer._forward_pre_hooks
+    assert MaskedConvStream.read is read
+
+
+def test_cached_sampling_is_counted_by_hand():
+    model = PixelCNN(DataSpec((1, 2, 2), levels=2), channels=1, layers=0, first_kernel_size=3)
+    # taps to two outputs, two to two, two to two levels; at four pixels of three pictures
+    ones = (3 + 1) * 2 + 2 * 2 + 2 * 2
+    assert flops.count(model, lambda: model.sample(3)) == 2 * ones * 4 * 3
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_the_cached_and_the_parallel_form_do_the_same_work(colours):
+    spec = DataSpec((colours, 4, 3), levels=3)
+    model = PixelCNN(spec, channels=4, layers=2, first_kernel_size=5)
+    x = torch.zeros(2, *spec.event_shape, dtype=torch.long)
+    with torch.no_grad():
+        parallel = flops.count(model, lambda: model.loss(x))
+    assert flops.count(model, lambda: model.sample(2)) == parallel

@@ -1,0 +1,179 @@
+"""The verdict says no more than the figures bear: who is ahead, who ties, what is a copy."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from reported import fig, five, full, model, pair, share
+from simulacra.evaluate.report import render, table, verdict
+
+
+def test_the_verdict_names_the_best_and_those_without_a_likelihood() -> None:
+    assert verdict(five()) == (
+        "On digits, with 40s of training each, pixelcnn gives the fewest bits per dimension among "
+        "the 4 models with a likelihood (pixelcnn = 1.853 ± 0.012 bits/dim; next: gmm = 2.43 ± "
+        "0.02 bits/dim). For vae and nice the figure is only an upper limit (≤): the true one "
+        "may be lower. Without a likelihood, to be judged by the samples: gan."
+    )
+
+
+@pytest.mark.parametrize(("apart", "tied"), [(1.9, True), (2.1, False)])
+def test_a_tie_is_below_two_combined_standard_errors(apart: float, tied: bool) -> None:
+    results = five()
+    best, other = (m["likelihood"] for m in (results["models"][2], results["models"][0]))
+    combined = math.hypot(best["standard_error"], other["standard_error"])
+    other["bits_per_dim"] = best["bits_per_dim"] + apart * combined
+    assert ("pixelcnn and gmm tie for the fewest bits" in verdict(results)) is tied
+    assert ("pixelcnn gives the fewest bits" in verdict(results)) is not tied
+    assert ("by less than two combined standard errors" in verdict(results)) is tied
+    assert render(results, {}).count('<tr class="best">') == (2 if tied else 1)
+
+
+def test_a_winner_by_a_bound_needs_no_caution_and_a_missing_error_is_a_tie() -> None:
+    results = five()
+    results["models"] = [m for m in results["models"] if m["model"] in ("vae", "nice")]
+    assert "For nice the figure is only an upper limit (≤)" in verdict(results)
+    results["models"][0]["likelihood"]["standard_error"] = None
+    assert "vae and nice tie" in verdict(results)
+    assert "without standard errors nothing tells them apart" in verdict(results)
+    assert "For vae and nice the figure is only an upper" in verdict(results)
+
+
+def test_nothing_is_ranked_where_nothing_can_be() -> None:
+    results = five()
+    results["models"] = [results["models"][3]]
+    assert "nothing is ranked" in verdict(results)
+    assert '<tr class="best">' not in render(results, {})
+    results["models"] = five()["models"][2:4]
+    assert "only one model has a likelihood that can be compared: pixelcnn" in verdict(results)
+    assert '<tr class="best">' not in render(results, {})
+
+
+def near(results, apart):
+    """gmm's figure put so many bits behind pixelcnn's, by whose errors alone they would differ."""
+    best, other = results["models"][2]["likelihood"], results["models"][0]["likelihood"]
+    for each in (best, other):
+        each["standard_error"] = 0.02
+    other["bits_per_dim"] = best["bits_per_dim"] + apart
+    return results
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_pair_decides_what_two_standard_errors_cannot(turned):
+    names = ("gmm", "pixelcnn") if turned else ("pixelcnn", "gmm")
+    results = near(five(), 0.03)
+    assert "pixelcnn and gmm tie" in verdict(results)
+    results["pairs"] = [pair(results, *names, half=0.01)]
+    assert "pixelcnn gives the fewest bits" in verdict(results)
+    assert "paired difference 0.030 [0.020, 0.040])" in verdict(results)
+    assert render(results, {}).count('<tr class="best">') == 1
+
+
+def test_a_pair_that_ties_is_called_a_tie_whatever_the_errors_say():
+    results = near(five(), 0.5)
+    results["pairs"] = [pair(results, "pixelcnn", "gmm", half=0.6)]
+    assert "pixelcnn and gmm tie for the fewest bits" in verdict(results)
+    assert "the 95 % interval of their paired difference holds 0." in verdict(results)
+    assert "standard errors" not in verdict(results)
+    assert render(results, {}).count('<tr class="best">') == 2
+
+
+def test_without_an_interval_there_is_no_pair():
+    results = near(five(), 0.5)
+    results["pairs"] = [pair(results, "pixelcnn", "gmm") | {"low": None, "high": None, "tie": None}]
+    assert "pixelcnn gives the fewest bits" in verdict(results)
+    assert "paired" not in verdict(results)
+
+
+def test_the_difference_of_log_likelihoods_is_better_where_it_is_more():
+    results = five()
+    results["data"] |= {"levels": None, "event_shape": [2]}
+    for m, nats in zip(results["models"], (-1.9, -1.2, -2.5, None, -1.3), strict=True):
+        if m["likelihood"]:
+            m["likelihood"] |= {"bits_per_dim": None, "log_likelihood": nats}
+    for difference in (0.1, -0.1):  # vae's −1.2 less nice's −1.3, or the reverse
+        ends = {"low": difference - 0.01, "high": difference + 0.01, "tie": False}
+        results["pairs"] = [{"models": ["vae", "nice"], "difference": difference, **ends}]
+        assert "paired difference 0.100 [0.090, 0.110]" in verdict(results)
+
+
+def test_copies_are_named_whatever_else_is_good():
+    results = full()
+    assert (
+        "gan copies training data: C_T = −7.4 in features, −7.4 in pixels; suspects 62.3 % in "
+        "features (real data 1.1 %), 62.3 % in pixels (real data 1.1 %); 62.0 % equal a training "
+        "observation." in verdict(results)
+    )
+    assert verdict(results).count("copies") == 1
+
+
+@pytest.mark.parametrize(
+    ("c_t", "suspects", "duplicates", "caught"),
+    [
+        (-2.9, 0.012, 0.0, False),
+        (-3.1, 0.012, 0.0, True),
+        (0.0, 0.06, 0.0, True),
+        (0.0, 0.012, 0.05, True),
+    ],
+)
+def test_each_sign_of_copying_is_enough(c_t, suspects, duplicates, caught):
+    results = full()
+    pixelcnn = results["models"][2]["samples"]
+    for view in pixelcnn["views"].values():
+        view |= {"c_t": fig(c_t), "suspects": share(suspects)}
+    pixelcnn["whole"]["duplicates"] = share(duplicates)
+    assert ("pixelcnn copies training data" in verdict(results)) is caught
+
+
+def test_what_real_data_show_too_is_no_sign():
+    results = full()
+    pixelcnn, real = results["models"][2]["samples"], results["references"]["real"]
+    for each in (pixelcnn, real):
+        each["whole"]["duplicates"] = share(0.3)
+        each["views"]["features"]["suspects"] = each["views"]["pixels"]["suspects"] = share(0.2)
+    assert "pixelcnn copies" not in verdict(results)
+    results["references"] = None
+    assert "pixelcnn copies training data" in verdict(results)
+
+
+def test_the_truth_and_the_gap_to_it_are_in_words():
+    results = five()
+    results["data"]["truth"] = -1.7 * 64 * math.log(2)
+    results["models"][2]["kl"], results["models"][1]["kl"] = fig(6.8, 0.3), fig(44.7, 1.1)
+    says = verdict(results)
+    assert "The density that the data were drawn from gives 1.700 bits/dim." in says
+    assert "in nats: pixelcnn = 6.8 [6.5, 7.1]; vae ≤ 44.7 [43.6, 45.8]." in says
+    rows = {row["model"]: row for row in table(results)}
+    assert rows["vae"]["KL to the truth, nats"] == "≤ 44.7 [43.6, 45.8]"
+    assert rows["gan"]["KL to the truth, nats"] == "–"
+
+
+def test_what_cannot_take_the_data_is_left_out_and_did_not_fail():
+    results = full()
+    results["models"].insert(0, results["models"].pop())
+    assert "Left out: realnvp (needs vectors or pictures of even sides)." in verdict(results)
+    assert "failed" not in verdict(results)
+    assert table(results)[-1]["bits/dim, test"].startswith("left out: needs vectors")
+    page = render(results, {})
+    assert '<td class="out"' in page
+    assert 'class="failed"' not in page
+    results["models"][1]["failed"] = "memory ran out"
+    assert [row["model"] for row in table(results)][-2:] == ["gmm", "realnvp"]
+
+
+def test_samples_of_any_program_are_judged_without_a_training():
+    results = full()
+    mine = model("my/samples", "", None, capabilities=[], curves=None, steps=None)
+    mine |= dict.fromkeys(("class", "family", "parameters", "training_seconds", "summary", "paper"))
+    mine |= dict.fromkeys(("seconds_for_1", "seconds_for_64"))
+    results |= {"models": [mine | {"samples": full()["models"][0]["samples"]}], "pairs": []}
+    results["budget"] = None
+    assert "nothing is ranked here. Without a likelihood" in verdict(results)
+    assert list(table(results)[0]) == ["model", "bits/dim, test", "Fréchet distance ↓"]
+    page = render(results, {})
+    assert "None" not in page
+    assert "Departs from" not in page
+    for heading in ("Cost", "Nature", "Pair by pair", "Likelihood in detail"):
+        assert f">{heading}</h2>" not in page
