@@ -16,10 +16,10 @@ from simulacra.compare import compare, recorded
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.errors import CheckpointError, UsageError
-from simulacra.evaluate.report import table
 from simulacra.judge import Judge
 from simulacra.options import Budget
 from simulacra.progress import Record
+from simulacra.report.tables import table
 from simulacra.run import Run
 
 KEYWORDS: dict[str, dict[str, Any]] = {

@@ -13,7 +13,9 @@ import torch
 from reported import digits_pictures, five, likelihood, rows_of, words
 from simulacra import plot
 from simulacra.errors import UsageError
-from simulacra.evaluate.report import render, table, verdict
+from simulacra.report.page import render
+from simulacra.report.tables import table
+from simulacra.report.verdict import verdict
 
 WHY = "training diverged; loss not finite ± 0"
 

@@ -9,10 +9,11 @@ import torch
 
 from reported import digits_pictures, fig, five, full, likelihood, pair, words
 from simulacra import plot
-from simulacra.evaluate import sample_tables, tables
 from simulacra.evaluate.measures import MEASURES
-from simulacra.evaluate.report import render, table
-from simulacra.evaluate.sections import measures_shown
+from simulacra.report import sample_tables, tables
+from simulacra.report.page import render
+from simulacra.report.sections import measures_shown
+from simulacra.report.tables import table
 
 WHY = "12 samples: 179 are needed, half of the test split"
 

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from reported import fig, five, full
 from simulacra.cli import terminal
-from simulacra.evaluate import tables
-from simulacra.evaluate.report import cells, table
-from simulacra.evaluate.text import amount, fixed, interval_column, small
+from simulacra.report import tables
+from simulacra.report.page import cells
+from simulacra.report.tables import table
+from simulacra.report.text import amount, fixed, interval_column, small
 
 
 @pytest.mark.parametrize(

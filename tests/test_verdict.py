@@ -7,7 +7,9 @@ import math
 import pytest
 
 from reported import fig, five, full, model, pair, share
-from simulacra.evaluate.report import render, table, verdict
+from simulacra.report.page import render
+from simulacra.report.tables import table
+from simulacra.report.verdict import verdict
 
 
 def test_the_verdict_names_the_best_and_those_without_a_likelihood() -> None:

@@ -28,10 +28,10 @@ from simulacra.errors import (
     UsageError,
 )
 from simulacra.evaluate.likelihood import valid_dims
-from simulacra.evaluate.report import render
 from simulacra.judge import Judge, Judgement, described
 from simulacra.options import Budget, Options
 from simulacra.progress import Record
+from simulacra.report.page import render
 from simulacra.run import Run
 from simulacra.run_record import versions
 from simulacra.train import Training

@@ -140,7 +140,7 @@ def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
 
     Why a model failed or was left out is a sentence, which the verdict has.
     """
-    from simulacra.evaluate.tables import DISTANCE
+    from simulacra.report.tables import DISTANCE
 
     left_out = ("family", "can", DISTANCE)
     shown = [
@@ -158,8 +158,8 @@ def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
 
 def print_results(results: Mapping[str, Any]) -> None:
     """What was measured: the main table, the samples' figures, the answer in words."""
-    from simulacra.evaluate.report import table, verdict
-    from simulacra.evaluate.tables import sample_figures
+    from simulacra.report.tables import sample_figures, table
+    from simulacra.report.verdict import verdict
 
     print_figures(table(results))
     samples = sample_figures(results)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from simulacra.evaluate.copying import copies
-from simulacra.evaluate.ranking import (
+from simulacra.report.copying import copies
+from simulacra.report.ranking import (
     WORDS,
     Record,
     absent,
@@ -23,7 +23,7 @@ from simulacra.evaluate.ranking import (
     unit_of,
     winners,
 )
-from simulacra.evaluate.text import interval_column, listed, number
+from simulacra.report.text import interval_column, listed, number
 
 
 def verdict(results: Record) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simulacra.evaluate.text import number
+from simulacra.report.text import number
 
 Record = Mapping[str, Any]
 

@@ -15,9 +15,9 @@ from markupsafe import Markup, escape
 
 from simulacra.curves import curves
 from simulacra.errors import UsageError
-from simulacra.evaluate import sections
 from simulacra.evaluate.measures import ARROWS
-from simulacra.evaluate.ranking import (
+from simulacra.report import sections
+from simulacra.report.ranking import (
     WORDS,
     Record,
     baseline,
@@ -28,13 +28,11 @@ from simulacra.evaluate.ranking import (
     unit_of,
     winners,
 )
-from simulacra.evaluate.sample_tables import INDEPENDENT, REAL
-from simulacra.evaluate.sections import Section
-from simulacra.evaluate.tables import table
-from simulacra.evaluate.text import listed
-from simulacra.evaluate.verdict import verdict
-
-__all__ = ["render", "table", "verdict"]
+from simulacra.report.sample_tables import INDEPENDENT, REAL
+from simulacra.report.sections import Section
+from simulacra.report.tables import table
+from simulacra.report.text import listed
+from simulacra.report.verdict import verdict
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -90,11 +88,11 @@ def _page() -> Template:
     """The page's template, which takes longer to read than to fill in."""
     from jinja2 import Environment, PackageLoader
 
-    loader = PackageLoader("simulacra", "evaluate")
+    loader = PackageLoader("simulacra", "report")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"cells": cells, "broken": broken}
     environment.globals |= {"references": (REAL, INDEPENDENT), "arrows": ARROWS}
-    return environment.get_template("report.html.j2")
+    return environment.get_template("page.html.j2")
 
 
 def _present(found: Sequence[Section], pictures: Mapping[str, bytes]) -> list[Section]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from simulacra.evaluate.text import fixed
+from simulacra.report.text import fixed
 
 Record = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simulacra.evaluate.measures import ARROWS, MEASURES
-from simulacra.evaluate.ranking import (
+from simulacra.report.ranking import (
     Record,
     absent,
     bound,
@@ -26,7 +26,7 @@ from simulacra.evaluate.ranking import (
     unit_of,
     value_of,
 )
-from simulacra.evaluate.text import (
+from simulacra.report.text import (
     NONE,
     amount,
     count,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from simulacra.evaluate.measures import ARROWS, FIDELITY, MEASURES, NOVELTY
-from simulacra.evaluate.ranking import Record, absent, ordered, unit_of
-from simulacra.evaluate.tables import Rows, figure_of, without_empty
-from simulacra.evaluate.text import NONE, fixed, interval_column
+from simulacra.report.ranking import Record, absent, ordered, unit_of
+from simulacra.report.tables import Rows, figure_of, without_empty
+from simulacra.report.text import NONE, fixed, interval_column
 
 REAL, INDEPENDENT = "real (floor)", "independent (ceiling)"
 """The rows that are no model: other real observations, and values drawn each by itself."""

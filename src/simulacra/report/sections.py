@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulacra.evaluate import sample_tables, tables
-from simulacra.evaluate.copying import copies
 from simulacra.evaluate.measures import LABELS, MEASURES, Measure
-from simulacra.evaluate.ranking import Record, absent, bound, exact, ordered, ranked, unit_of
-from simulacra.evaluate.tables import Rows
-from simulacra.evaluate.text import listed
+from simulacra.report import sample_tables, tables
+from simulacra.report.copying import copies
+from simulacra.report.ranking import Record, absent, bound, exact, ordered, ranked, unit_of
+from simulacra.report.tables import Rows
+from simulacra.report.text import listed
 
 
 @dataclass(frozen=True)

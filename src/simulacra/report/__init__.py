@@ -1,0 +1,1 @@
+"""The report: figures in words, as tables, and as one page to send on."""
