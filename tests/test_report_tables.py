@@ -318,3 +318,16 @@ def test_vectors_are_in_nats_in_every_table():
     assert "How many more nats of log-likelihood the model of a row gives" in text
     assert "The density that the data were drawn from gives −0.900 nats." in text
     assert "bits" not in text
+
+
+def test_the_classes_of_samples_stand_beside_those_of_real_data():
+    results = full()
+    results["data"]["class_names"] = ["cat", "dog <b>"]
+    results["references"]["real"]["class_shares"] = [0.25, 0.75]
+    results["models"][0]["samples"]["class_shares"] = [0.5, 0.5]
+    name = results["models"][0]["model"]
+    assert sample_tables.class_table(results) == [
+        {"class": "cat", sample_tables.REAL: "25.0 %", name: "50.0 %"},
+        {"class": "dog <b>", sample_tables.REAL: "75.0 %", name: "50.0 %"},
+    ]
+    assert "dog &lt;b&gt;" in render(results, {})

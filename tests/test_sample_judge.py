@@ -139,7 +139,9 @@ def test_labels_are_judged_by_the_view_that_has_a_classifier(digits):
     assert judge.judge(x, asked)["whole"]["class_accuracy"]["value"] == 1
     assert judge.judge(x, 1 - asked)["whole"]["class_accuracy"]["value"] == 0
     assert judge.judge(dark)["whole"]["class_distance"]["value"] > 0.3
-    assert "class_accuracy" not in judge.judge(x)["whole"]
+    judged = judge.judge(x)
+    assert "class_accuracy" not in judged["whole"]
+    assert judged["class_shares"] == pytest.approx([0.5, 0.5], abs=0.01)
 
 
 def test_copies_are_sought_among_pictures_as_they_are_stored(digits):

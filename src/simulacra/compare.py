@@ -272,6 +272,7 @@ def assemble(
             "valid": valid_dims(data.test),
             "truth": _truth(data),
             "classes": spec.classes,
+            "class_names": list(data.class_names),
             "train": len(data.train),
             "validation": len(data.validation),
             "test": len(data.test),

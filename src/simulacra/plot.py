@@ -223,15 +223,20 @@ def reliability(bins: Mapping[str, Sequence[tuple[int, float, float]]]) -> Figur
         colour = PALETTE[i % len(PALETTE)]
         total = sum(n for n, *_ in own)
         # a bin of few observations says little, and is drawn small
-        sizes = [8 + 160 * n / total for n, *_ in own if n]
+        sizes = [12 + 160 * n / total for n, *_ in own if n]
         across, up = [sure for n, sure, _ in own if n], [right for n, _, right in own if n]
-        above.plot(across, up, color=colour, linewidth=1.2, label=name, zorder=3)
-        above.scatter(across, up, s=sizes, color=colour, clip_on=False, zorder=3, linewidths=0)
+        # no line between them: it would lead the eye through bins of one observation
+        above.scatter(
+            across, up, s=sizes, color=colour, label=name, alpha=0.8, clip_on=False, zorder=3,
+            linewidths=0,
+        )  # fmt: skip
         wide = 0.86 / len(own) / len(bins)
         left = [(place + 0.07) / len(own) + i * wide for place in range(len(own))]
         below.bar(left, [n / total for n, *_ in own], wide, align="edge", color=colour, alpha=0.5)
     above.set_ylim(0, 1)
-    words = above.legend(loc="upper left", frameon=False, fontsize=9, labelcolor=INK).get_texts()
+    words = above.legend(
+        loc="upper left", frameon=False, fontsize=9, labelcolor=INK, scatterpoints=1
+    ).get_texts()
     for text in words:
         text.set_parse_math(False)  # names are the user's
     above.set_title("share found rightly", loc="left", color=QUIET, fontsize=9.5)

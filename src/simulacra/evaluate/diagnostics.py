@@ -18,6 +18,9 @@ from simulacra.evaluate.likelihood import BATCH, Score, Scores, likelihood, stan
 from simulacra.evaluate.paired import half_width
 from simulacra.model import Likelihood, Model
 
+MOST_TRAINED_ON = 2000
+"""Training observations that are scored."""
+
 
 @dataclass(frozen=True)
 class Generalisation:
@@ -49,8 +52,9 @@ def generalisation(
 ) -> Generalisation:
     """The scores of as many training observations as were tested, and the gap between the two.
 
-    They are chosen by a fixed permutation. Augmented pictures are taken as they were before; of
-    dynamically binarised ones, the bits of the first epoch, on which the model was trained.
+    At most 2,000, for scoring takes time; they are chosen by a fixed permutation. Augmented
+    pictures are taken as they were before; of dynamically binarised ones, the bits of the first
+    epoch, on which the model was trained.
 
     The interval is that of two independent means (Welch 1947). It knows nothing of another draw of
     the training data.
@@ -76,7 +80,7 @@ def generalisation(
         class_frequencies=class_frequencies,
         draws=draws,
         seed=seed,
-        limit=tested.observations,
+        limit=min(tested.observations, MOST_TRAINED_ON),
     )
     return Generalisation(
         scores,

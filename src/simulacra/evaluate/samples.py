@@ -22,7 +22,7 @@ from simulacra.errors import UsageError
 from simulacra.evaluate.appearance import appearance, without_ratio
 from simulacra.evaluate.fidelity import fidelity
 from simulacra.evaluate.figure import Figure
-from simulacra.evaluate.labels import class_accuracy, class_distance
+from simulacra.evaluate.labels import class_accuracy, class_distance, class_shares
 from simulacra.evaluate.novelty import Suspect, duplicates, novelty, suspicious
 from simulacra.randomness import seeded
 
@@ -82,9 +82,8 @@ class SampleJudge:
                 f"got {len(data.test)} in all"
             )
         order = permutation(len(data.test))
-        self.reference, self.real = (
-            data.test.batch(order[start : start + self.count])[0] for start in (0, self.count)
-        )
+        self.reference, _ = data.test.batch(order[: self.count])
+        self.real, self.real_context = data.test.batch(order[self.count : 2 * self.count])
         self.train = _values(data.train)
         self.seen = [_Seen(view, view.features(self.reference), self._told(view)) for view in views]
 
@@ -99,7 +98,12 @@ class SampleJudge:
     @cached_property
     def references(self) -> dict[str, Any]:
         """The floor `real` and the ceiling `independent`, as `judge` gives them."""
-        return {"real": self.judge(self.real), "independent": self.judge(self.independent())}
+        context = self.real_context
+        labels = None if context is None or context.is_floating_point() else context
+        return {
+            "real": self.judge(self.real, labels),
+            "independent": self.judge(self.independent()),
+        }
 
     def independent(self) -> Tensor:
         """Values each drawn from its own place in the training data, `(count, *event_shape)`."""
@@ -118,8 +122,9 @@ class SampleJudge:
             labels: The classes that they were drawn for `(N,)`, of a conditional model.
 
         Returns:
-            An entry of `samples` in `results.json`: `count`, `views`, `whole`, `warnings`; or
-            `refused`, the reason in words why there are no figures.
+            An entry of `samples` in `results.json`: `count`, `views`, `whole`, `class_shares`
+            (the histogram of classes), `warnings`; or `refused`, the reason in words why there
+            are no figures.
         """
         refused = self._refusal(x)
         if refused:
@@ -149,6 +154,7 @@ class SampleJudge:
             "refused": None,
             "views": views,
             "whole": _json(whole),
+            "class_shares": self._class_shares(x),
             "warnings": warnings,
         }
 
@@ -172,6 +178,14 @@ class SampleJudge:
                     figures["class_accuracy"] = class_accuracy(found, labels)
                 return figures
         return {}
+
+    def _class_shares(self, x: Tensor) -> list[float] | None:
+        """How often the classifier takes samples for each class."""
+        for seen in self.seen:
+            found = seen.view.log_probabilities(x)
+            if found is not None:
+                return [float(share) for share in class_shares(found)]
+        return None
 
     def suspicious(self, x: Tensor, most: int = 12) -> tuple[list[Suspect], Tensor, Tensor]:
         """Samples that look most like copies, and what they look like copies of.

@@ -52,6 +52,23 @@ def label_table(results: Record) -> Rows:
     return without_empty(_table(results, None, ["class_accuracy", "class_distance"], ceiling=True))
 
 
+def class_table(results: Record) -> Rows:
+    """How often each class is among samples, as the classifier takes them: a column a model."""
+    names = (results.get("data") or {}).get("class_names") or []
+    references = results.get("references") or {}
+    told = [(str(m["model"]), m.get("samples") or {}) for m in _judged(results)]
+    told.insert(0, (REAL, references.get("real") or {}))
+    columns = {name: samples.get("class_shares") for name, samples in told}
+    known = {name: shares for name, shares in columns.items() if shares}
+    if len(known) < 2:
+        return []
+    return [
+        {"class": str(names[i] if i < len(names) else i)}
+        | {name: f"{fixed(100 * shares[i], 1)} %" for name, shares in known.items()}
+        for i in range(len(next(iter(known.values()))))
+    ]
+
+
 def appearance_table(results: Record) -> Rows:
     """Colour and fine detail beside those of the data; empty where neither was measured."""
     return without_empty(_table(results, None, ["saturation", "sharpness"], ceiling=True))

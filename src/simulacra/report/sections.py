@@ -99,6 +99,10 @@ def last_sections(results: Record) -> list[Section]:
 _NATURE = ("likelihood", "samples", "invertible", "completes")
 
 
+_MANY = 12
+"""Classes in a table that is shown without being asked for."""
+
+
 def measures_shown(results: Record) -> dict[str, Measure]:
     """The definitions of the figures that the page has, in the order of `MEASURES`."""
     models = [m for m in results.get("models") or [] if not absent(m)]
@@ -218,7 +222,7 @@ def _likelihood(results: Record) -> Section:
     shown = [Table(rows)] if rows and len(rows[0]) > 2 else []
     if classes:
         note = "The same figure over the observations of one class at a time."
-        shown.append(Table(classes, "Each class by itself", note, folded=len(classes) > 12))
+        shown.append(Table(classes, "Each class by itself", note, folded=len(classes) > _MANY))
     remarks = [
         Remark("ignores its context: shuffled ones serve it as well.", m["model"], loud=True)
         for m in _judged(results)
@@ -273,6 +277,10 @@ def _labels(results: Record) -> Section:
             f"The classifier finds the class of {100 * sure[0]:.1f} % of validation observations."
         )
     shown = [Table(judged, "Samples, as the classifier takes them", note)] if judged else []
+    classes = sample_tables.class_table(results)
+    if classes:
+        caption = "Classes of the samples, as the classifier takes them"
+        shown.append(Table(classes, caption, folded=len(classes) > _MANY))
     if classifiers:
         caption = "Models as classifiers: argmax over y of log p(x | y) + log p(y)"
         shown.append(Table(classifiers, caption, words=("by",)))

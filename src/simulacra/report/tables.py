@@ -97,14 +97,19 @@ def sample_figures(results: Record) -> Rows:
     told.append(("independent", references.get("independent") or {}))
     rows = [{"model": name} for name, _ in told]
     for key in ("frechet", "precision", "recall", "coverage", "c_t"):
-        column = interval_column(
-            [figure_of({"samples": s}, view, key) for _, s in told],
-            most=2 if MEASURES[key].unit == "share" else 4,
-        )
-        for row, text in zip(rows, column, strict=True):
-            row[MEASURES[key].name] = text.split(" [")[0]
+        for row, (_, samples) in zip(rows, told, strict=True):
+            found = figure_of({"samples": samples}, view, key)
+            row[MEASURES[key].name] = NONE if found is None else _short(key, found["value"])
     # samples that were all refused have no figures
     return rows if any(text != NONE for row in rows for text in list(row.values())[1:]) else []
+
+
+def _short(key: str, value: float) -> str:
+    """A figure without its interval: shares and scores to two decimals, others to three digits."""
+    if MEASURES[key].unit in ("share", "Z score"):
+        return fixed(value, 2)
+    digits = 0 if not value else math.floor(math.log10(abs(value)))
+    return fixed(value, min(4, max(0, 2 - digits)))
 
 
 def first_view(results: Record) -> str | None:
