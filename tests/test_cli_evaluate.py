@@ -72,10 +72,13 @@ def places(tmp_path_factory) -> dict[str, Path]:
     found["twin"] = root / "elsewhere" / "plane"
     assert run_main("train", "gmm", found["vectors"], "--budget", "1steps", "--set",
                     "components=3", "--out", found["twin"]) == 0  # fmt: skip
-    for name, split, count in (("new digits", "validation", 180), ("copies", "train", 200),
-                               ("nineteen", "validation", 19), ("fifty", "validation", 50)):  # fmt: skip
+    digits = {"new digits": ("validation", 180), "copies": ("train", 200),
+              "nineteen": ("validation", 19), "fifty": ("validation", 50)}  # fmt: skip
+    for name, (split, count) in digits.items():
         found[name] = root / name
         digits_as_files(found[name], split, count)
+    one = next(found["fifty"].rglob("*.png"))
+    one.rename(found["fifty"] / one.name)  # so that not all of them have a label
     found["larger"] = root / "larger"
     found["larger"].mkdir()
     for number in range(20):
@@ -126,6 +129,8 @@ def test_a_run_is_judged_by_all_that_can_be_measured(pair):
     assert (mixture["model"], labelled["model"]) == ("gmm", "vae")
     found = mixture["likelihood"]
     assert (found["observations"], found["train"]["observations"]) == (60, 60)
+    assert (found["draws"], labelled["likelihood"]["draws"]) == (1, 2)
+    assert (results["budget"], results["data"]["name"]) == ("2steps", "digits")
     gap = found["bits_per_dim"] - found["train"]["bits_per_dim"]
     assert found["gap"]["value"] == pytest.approx(gap)
     assert found["gap"]["low"] < gap < found["gap"]["high"]
@@ -283,12 +288,16 @@ def test_two_runs_of_one_model_go_by_their_folders(places, tmp_path, ok, other, 
     assert len(set(called)) == 2
     [found] = results["pairs"]
     assert found["models"] == called
+    for name in called:
+        assert (tmp_path / "r" / "report.html").read_text().count(f'alt="Draws from {name}') <= 1
     header = (tmp_path / "r" / "likelihoods.csv").read_text().splitlines()[0]
     assert header == f"index,{called[0]},{called[1]}"
     bits = [model["likelihood"]["log_likelihood"] for model in results["models"]]
     assert found["difference"] == pytest.approx(bits[1] - bits[0])
     page = (tmp_path / "r" / "report.html").read_text()
     assert "Pair by pair" in page
+    # real data, and what each of the two draws: a name with a slash hides no picture
+    assert page.count("data:image/png;base64,") >= 3
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "{}/../plane", "link"])
@@ -344,7 +353,10 @@ def test_training_digits_are_called_copies_whatever_their_distance(ok, places, t
 def test_fewer_samples_than_half_the_test_split_get_no_figures(ok, places):
     out, err = ok("evaluate", "--samples", places["fifty"], "--data", "digits")
     assert "fifty: no figures of samples: 50 samples: 179 are needed, half of the test split" in err
-    assert "Samples," in out or "nothing is ranked" in out
+    assert "fifty: the samples have no labels" in err
+    # what they would have been held against is there
+    assert re.search(r"^real +\d", out, re.MULTILINE)
+    assert re.search(r"^fifty( +–)+$", out.replace(" \n", "\n"), re.MULTILINE)
     [model] = load_strictly(Path("evaluations/fifty/results.json").read_text())["models"]
     assert model["samples"]["views"] == {}
 
@@ -376,6 +388,7 @@ FAULTS = [
     ("{mixture} --inception {copies}", 2, "--inception copies"),
     ("{mixture} --inception '{no weights}'", 4, "weights.pth"),
     ("{plane} --inception '{no weights}'", 2, "Inception pictures (2,)"),
+    ("--samples {copies} --data digits --inception '{no weights}'", 4, "weights.pth"),
     ("{plane} --against none", 4, "none run"),
     ("{plane} --against {mixture}", 2, "same data vectors digits"),
     ("{plane} --against {short}", 2, "same data vectors few"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from simulacra.export import export_onnx
     from simulacra.fitting import fit
     from simulacra.hub import from_pretrained, push_to_hub
+    from simulacra.judge import Judge
     from simulacra.options import Budget, Options
     from simulacra.registry import build, find
     from simulacra.run import Run
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "Budget": ("simulacra.options", "Budget"),
     "DataSpec": ("simulacra.spec", "DataSpec"),
+    "Judge": ("simulacra.judge", "Judge"),
     "Options": ("simulacra.options", "Options"),
     "Run": ("simulacra.run", "Run"),
     "Training": ("simulacra.train", "Training"),
@@ -38,7 +40,7 @@ _PLACES = {
 }
 
 __all__ = [
-    "Budget", "DataSpec", "Options", "Run", "Training",
+    "Budget", "DataSpec", "Judge", "Options", "Run", "Training",
     "build", "export_onnx", "find", "fit", "from_pretrained", "likelihood", "load_data",
     "push_to_hub",
 ]  # fmt: skip
