@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from scipy.stats import spearmanr
+from torch.distributions import Distribution
 
-from benchmarks.ladders import Ladder, jensen_shannon, ladders
+from benchmarks.ladders import jensen_shannon, ladders
 from benchmarks.machine import describe
 from benchmarks.table import table
 from simulacra.data.catalogue import load
@@ -32,10 +33,15 @@ from simulacra.model import Likelihood
 from simulacra.options import Options
 from simulacra.randomness import seeded
 from simulacra.registry import MODELS, build, preset
+from simulacra.report.copying import copies
 
 DATA = ("mixture-8x8", "table-8x8", "ring-8")
 RIGHT, ROUGH = 0.9, 0.5
 """Rank correlations from which a figure counts as right, and as roughly right."""
+CHANCE = 0.01
+"""Above this, a correlation over all sets of samples may be chance."""
+FRESH = 6
+"""Sets of samples from the truth that say what real data get."""
 
 
 def badness(key: str, value: float, real: float) -> float:
@@ -53,29 +59,33 @@ def badness(key: str, value: float, real: float) -> float:
 
 
 def measured(
-    judge: SampleJudge, ladder: Ladder, *, repeats: int, seed: int = 0
-) -> list[dict[str, float]]:
-    """What each figure says of each rung: its badness, mean over fresh draws.
+    judge: SampleJudge, distribution: Distribution, *, repeats: int, seed: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """All figures of fresh draws from a distribution, once for each repeat.
 
     Args:
         judge: Of the true data.
-        ladder: Its worse models.
-        repeats: Sets of samples for each rung.
+        distribution: What the samples are drawn from.
+        repeats: Sets of samples.
         seed: Of the samples.
     """
-    rungs = []
-    real = _flat(judge.references["real"])
-    for number, (_, distribution) in enumerate(ladder.rungs):
-        sums: dict[str, float] = {}
-        for repeat in range(repeats):
-            with seeded(seed, number, repeat):
-                x = distribution.sample(torch.Size([judge.count]))
-            found = _flat(judge.judge(x if judge.data.spec.levels else x.float()))
-            for key, value in found.items():
-                bad = badness(key.partition(" ")[0], value, real[key])
-                sums[key] = sums.get(key, 0.0) + bad / repeats
-        rungs.append(sums)
-    return rungs
+    found = []
+    for repeat in range(repeats):
+        with seeded(*seed, repeat):
+            x = distribution.sample(torch.Size([judge.count]))
+        found.append(judge.judge(x if judge.data.spec.levels else x.float()))
+    return found
+
+
+def _says(judge: SampleJudge, sets: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many of some sets of samples are called copies, and how many merely near."""
+    results = {"references": judge.references}
+    told = [copies(results, {"samples": each}) or "" for each in sets]
+    return {
+        "copies": sum(text.startswith("copies") for text in told),
+        "near": sum(text.startswith("lies") for text in told),
+        "void": sum(text.startswith("repeats") for text in told),
+    }
 
 
 def _flat(judged: Mapping[str, Any]) -> dict[str, float]:
@@ -86,20 +96,28 @@ def _flat(judged: Mapping[str, Any]) -> dict[str, float]:
     return flat
 
 
-def correlation(bad: Sequence[float], truth: Sequence[float]) -> float:
-    """Spearman's rank correlation; 0 of a figure that is the same on every rung."""
-    if len(set(bad)) < 2:
-        return 0.0
-    return float(spearmanr(bad, truth).statistic)
+def correlation(bad: Sequence[float], truth: Sequence[float]) -> tuple[float, float]:
+    """Spearman's rank correlation and its p-value; 0 and 1 of a figure that is always the same."""
+    if min(len(set(bad)), len(set(truth))) < 2:
+        return 0.0, 1.0
+    found = spearmanr(bad, truth)
+    # of two values there is no p-value
+    return float(found.statistic), float(found.pvalue) if len(bad) > 2 else 1.0
 
 
-def verdict(rank: float) -> str:
-    """A rank correlation in a word."""
-    if rank >= RIGHT:
-        return "right"
-    if rank >= ROUGH:
-        return "roughly"
-    return "blind" if rank > -ROUGH else "wrong"
+def verdict(rank: float, chance: float) -> str:
+    """A rank correlation in a word.
+
+    Args:
+        rank: Of the rungs.
+        chance: How probable so strong a correlation is of a figure that sees nothing.
+    """
+    rank = round(rank, 9)
+    if chance > CHANCE or abs(rank) < ROUGH:
+        return "blind"
+    if rank < 0:
+        return "wrong"
+    return "right" if rank >= RIGHT else "roughly"
 
 
 def calibrate(data: Dataset, *, repeats: int, budget: str = "", seed: int = 0) -> dict[str, Any]:
@@ -118,26 +136,40 @@ def calibrate(data: Dataset, *, repeats: int, budget: str = "", seed: int = 0) -
     """
     made = views(data, fair_count(data))
     judge = SampleJudge(data, made, seed=seed)
+    density = data.density
+    assert density is not None  # a ladder stands on it
+    # of one half of the test split alone, what real data get would be a matter of chance
+    fresh = [_flat(each) for each in measured(judge, density, repeats=FRESH, seed=(seed, 0))]
+    real = {key: sum(each[key] for each in fresh) / FRESH for key in fresh[0]}
     found = []
-    for ladder in ladders(data):
+    for number, ladder in enumerate(ladders(data), start=1):
         _say(f"{data.name}: {ladder.name}")
-        truth = [
-            # the first rungs may be the truth itself, which no draw has to tell
-            jensen_shannon(data.density, distribution, seed=seed)  # type: ignore[arg-type]
-            for _, distribution in ladder.rungs
+        truth = [jensen_shannon(density, rung, seed=seed) for _, rung in ladder.rungs]
+        sets = [
+            measured(judge, rung, repeats=repeats, seed=(seed, number, place))
+            for place, (_, rung) in enumerate(ladder.rungs)
         ]
-        rungs = measured(judge, ladder, repeats=repeats, seed=seed)
         figures = {}
-        for key in rungs[0]:
-            bad = [rung[key] for rung in rungs]
-            rank = correlation(bad, truth)
-            figures[key] = {"rank": rank, "verdict": verdict(rank), "badness": bad}
+        for key in real:
+            name = key.partition(" ")[0]
+            # membership is not measured where all samples crowd around a few observations
+            bad = [
+                [badness(name, flat[key], real[key]) for flat in map(_flat, each) if key in flat]
+                for each in sets
+            ]
+            kept = [(values, t) for values, t in zip(bad, truth, strict=True) if values]
+            means = [sum(values) / len(values) for values, _ in kept]
+            rank, _ = correlation(means, [t for _, t in kept])
+            single = [(value, t) for values, t in kept for value in values]
+            _, chance = correlation(*zip(*single, strict=True))
+            figures[key] = {"rank": rank, "chance": chance, "verdict": verdict(rank, chance)}
         found.append(
             {
                 "name": ladder.name,
                 "rungs": [name for name, _ in ladder.rungs],
                 "truth": truth,
                 "figures": figures,
+                "says": [_says(judge, each) for each in sets],
             }
         )
     return {
@@ -188,6 +220,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         parts.append(f"### {each['data']}\n\n{each['count']} samples against as many. {seen}.")
         parts.append(_truths(each["ladders"]))
         parts.append(_ranks(each["ladders"]))
+        parts.append(_words(each["ladders"], report["repeats"]))
         if each.get("models"):
             parts.append(_gaps(each["models"]))
     return "\n\n".join(parts)
@@ -224,6 +257,23 @@ def _ranks(ladders: Sequence[Mapping[str, Any]]) -> str:
     return table(head, rows)
 
 
+def _words(ladders: Sequence[Mapping[str, Any]], repeats: int) -> str:
+    """On which rungs the report calls samples copies."""
+    rows = []
+    for ladder in ladders:
+        cells = []
+        for word in ("copies", "near", "void"):
+            named = [
+                f"{name} ({says[word]} of {repeats})"
+                for name, says in zip(ladder["rungs"], ladder["says"], strict=True)
+                if says.get(word)
+            ]
+            cells.append(", ".join(named) or "never")
+        rows.append([ladder["name"], *cells])
+    head = ["ladder", "“copies training data”", "“lies nearer …”", "“repeats … held out”"]
+    return table(head, rows)
+
+
 def _gaps(models: Mapping[str, Any]) -> str:
     rows = []
     for name, found in models.items():
@@ -254,7 +304,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("--data", default=",".join(DATA), help="names, separated by commas")
-    parser.add_argument("--repeats", type=int, default=3, help="sets of samples for each rung")
+    parser.add_argument("--repeats", type=int, default=2, help="sets of samples for each rung")
     parser.add_argument("--budget", default="1000steps", help="of every model that is trained")
     parser.add_argument("--seed", type=int, default=0, help="of the samples")
     parser.add_argument("--out", type=Path, default=Path("bench"), help="folder of the results")

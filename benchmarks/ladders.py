@@ -20,10 +20,11 @@ from simulacra.data.dataset import Dataset
 from simulacra.data.known import PixelMixture, mixture, table
 from simulacra.randomness import seeded
 
-TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
-DROPPED = (0, 1, 2, 4, 6)
-NOISE = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
-COPIED = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
+TEMPERATURES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)
+DROPPED = range(10)
+NOISE = (0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4)
+COPIED = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+WIDENED = (0.0, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 STORED = 1000
 """Training observations that a copying model knows by heart."""
 _NEAR = 0.01
@@ -156,12 +157,11 @@ def _of_ring(data: Dataset) -> list[Ladder]:
 
     known = data.train.x[:STORED]
     stored = gaussians(known, torch.full((len(known),), _NEAR), torch.ones(len(known)))
-    wider = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
     return [
         # the density raised to 1 / T, as long as the modes keep apart
         Ladder("temperature", tuple((f"T = {t}", ring(scale=0.2 * t**0.5)) for t in TEMPERATURES)),
-        Ladder("modes dropped", tuple((f"{n} of 8", ring(8 - n)) for n in DROPPED)),
-        Ladder("noise", tuple((f"sd {s}", ring(scale=math.hypot(0.2, s))) for s in wider)),
+        Ladder("modes dropped", tuple((f"{n} of 8", ring(8 - n)) for n in DROPPED if n < 8)),
+        Ladder("noise", tuple((f"sd {s}", ring(scale=math.hypot(0.2, s))) for s in WIDENED)),
         _copies(ring(), stored),
     ]
 

@@ -171,7 +171,7 @@ def measures(group: str) -> str:
     for key, each in _MEASURES[group].items():
         better = {
             "higher": "Higher is better.", "lower": "Lower is better.", "one": "1 is best.",
-            "zero": "0 is best.", "floor": "Best is what real data get.",
+            "zero": "0 is best.", "above": "Above 0.", "floor": "Best is what real data get.",
         }[each.better]  # fmt: skip
         unit = f" In {each.unit}." if each.unit else ""
         lines += [f"### {_sentence(each.name)}", "", each.says, ""]

@@ -123,9 +123,11 @@ def samples(far: float, *, copied: float = 0.0, labelled: bool = False) -> Resul
         "authentic": share(min(1.0, 0.53 + 0.4 * far) * new),
         "nearer": fig(0.49 - 0.3 * far + 0.5 * copied, 0.03),
         "suspects": share(0.011 * good * new + copied),
+        "membership": fig(0.4 + 14 * copied),
     }
     whole = {
         "duplicates": share(copied),
+        "leaked": share(0.0),
         "repeats": share(0.0),
         "sharpness": fig(1.01 - 0.4 * far, 0.06),
         "class_distance": fig(0.04 + 0.3 * far, 0.02),

@@ -140,9 +140,9 @@ def test_a_ladder_begins_at_the_truth_and_leaves_it_more_and_more(known, name):
         assert truth[start] == pytest.approx(0, abs=1e-6), ladder.name
         for way in (truth[start:], truth[start::-1]):
             steps = [after - before for before, after in pairwise(way)]
-            assert all(step > 1e-4 for step in steps), (ladder.name, truth)
+            assert all(step > 3e-5 for step in steps), (ladder.name, truth)
         assert max(truth) <= math.log(2) + 1e-9
-        assert start == (3 if ladder.name == "temperature" else 0)
+        assert start == (6 if ladder.name == "temperature" else 0)
 
 
 def test_rungs_are_drawn_in_the_form_of_the_data(known):
@@ -176,13 +176,15 @@ def test_the_modes_dropped_are_the_rarest(known):
     assert (weights[1:] <= weights[:-1]).all()
     dropped = ladders.ladders(known["mixture-8x8"])[1]
     words, last = dropped.rungs[-1]
-    assert (words, len(last.log_weights)) == ("6 of 10", 4)
+    assert (words, len(last.log_weights)) == ("9 of 10", 1)
+    words, some = dropped.rungs[6]
+    assert (words, len(some.log_weights)) == ("6 of 10", 4)
     kept = weights[:4].exp()
-    assert last.log_weights.exp().tolist() == pytest.approx((kept / kept.sum()).tolist())
-    assert torch.allclose(last.log_levels, mixture().log_levels[:4])
+    assert some.log_weights.exp().tolist() == pytest.approx((kept / kept.sum()).tolist())
+    assert torch.allclose(some.log_levels, mixture().log_levels[:4])
 
 
-@pytest.mark.parametrize("rung", [0, 6])
+@pytest.mark.parametrize("rung", [0, 12])
 def test_the_temperature_of_the_ring_is_the_power_of_its_density(known, rung):
     """Up to what its modes have in common."""
     temperature = ladders.TEMPERATURES[rung]
@@ -241,7 +243,7 @@ def test_the_direction_of_a_figure_says_what_is_worse(key, real, better_first):
 
 def test_every_direction_has_been_thought_of():
     found = {MEASURES[key].better for key in ("frechet", "accuracy", "sharpness", "c_t", "recall")}
-    assert found == {measure.better for measure in MEASURES.values()}
+    assert found >= {measure.better for measure in {**FIDELITY, **NOVELTY, **WHOLE}.values()}
 
 
 @pytest.mark.parametrize(
@@ -250,16 +252,20 @@ def test_every_direction_has_been_thought_of():
      (0, "blind"), (-0.49, "blind"), (-0.5, "wrong"), (-1, "wrong")],
 )  # fmt: skip
 def test_a_rank_in_a_word(rank, word):
-    assert verdict(rank) == word
+    assert verdict(rank, 0.001) == word
+    # what chance alone does now and then is nothing
+    assert verdict(rank, 0.02) == "blind"
 
 
 def test_a_constant_figure_is_blind_and_a_reversed_one_wrong():
     truth = [0.0, 0.1, 0.4, 0.5]
-    assert verdict(correlation([3, 3, 3, 3], truth)) == "blind"
-    assert correlation([9, 4, 2, 1], truth) == pytest.approx(-1)
-    assert verdict(correlation([9, 4, 2, 1], truth)) == "wrong"
-    assert correlation([1, 20, 300, 4000], truth) == pytest.approx(1)
-    assert correlation([1, 3, 2, 4], truth) == pytest.approx(0.8)
+    assert verdict(*correlation([3, 3, 3, 3], truth)) == "blind"
+    assert correlation([9, 4, 2, 1], truth)[0] == pytest.approx(-1)
+    assert verdict(*correlation([9, 4, 2, 1], truth)) == "wrong"
+    assert correlation([1, 20, 300, 4000], truth)[0] == pytest.approx(1)
+    rank, chance = correlation([1, 3, 2, 4], truth)
+    assert rank == pytest.approx(0.8)
+    assert chance == pytest.approx(0.2)
 
 
 # ---- the whole ----------------------------------------------------------------------------------
@@ -271,10 +277,11 @@ def ring(monkeypatch, known) -> Dataset:
     data = known["ring-8"]
     plain = {name: Observations(split.x) for name, split in data.splits.items()}
     spec = replace(data.spec, classes=0)
+    plain["test"] = plain["test"].take(torch.arange(120))
     data = replace(data, spec=spec, class_names=(), **plain)
-    monkeypatch.setattr(samples, "MOST", 60)
     monkeypatch.setattr(calibration, "load", {"ring-8": data}.__getitem__)
-    rungs = ladders.ladders(data)[2].rungs[::5]
+    monkeypatch.setattr(calibration, "FRESH", 2)
+    rungs = ladders.ladders(data)[2].rungs[::10]
     far = gaussians(torch.zeros(1, 2), torch.tensor([4.0]), torch.ones(1))
     ladder = Ladder("noise", (*rungs, ("nothing but noise", far)))
     monkeypatch.setattr(calibration, "ladders", lambda of: [ladder] if of is data else [])
@@ -299,30 +306,34 @@ def planted(monkeypatch, change) -> None:
 )
 def test_a_planted_figure_is_found_out(ring, monkeypatch, change, word):
     planted(monkeypatch, change)
-    report = calibrate(ring, repeats=1)
+    report = calibrate(ring, repeats=4)
     assert (report["data"], report["count"], report["models"]) == ("ring-8", 60, {})
     [ladder] = report["ladders"]
     assert ladder["truth"] == sorted(ladder["truth"])
     assert ladder["figures"]["frechet features"]["verdict"] == word
     # its neighbour is as it was
-    assert ladder["figures"]["kernel features"]["verdict"] == "right"
-    rank = ladder["figures"]["frechet features"]["rank"]
-    bad = ladder["figures"]["frechet features"]["badness"]
-    assert len(bad) == len(ladder["rungs"]) == len(ladder["truth"]) == 3
-    assert rank == correlation(bad, ladder["truth"])
+    assert ladder["figures"]["coverage features"]["verdict"] == "right"
+    assert len(ladder["rungs"]) == len(ladder["truth"]) == len(ladder["says"]) == 3
 
 
-def test_rungs_are_the_mean_over_fresh_draws(ring):
+def test_every_set_of_samples_is_a_fresh_draw(ring):
     judge = samples.SampleJudge(ring, calibration.views(ring, 60))
     [ladder] = calibration.ladders(ring)
-    one, two = (calibration.measured(judge, ladder, repeats=n) for n in (1, 2))
-    assert one == calibration.measured(judge, ladder, repeats=1)
-    key = "frechet features"
-    assert [a[key] for a in one] != [b[key] for b in two]
+    rung = ladder.rungs[1][1]
+    one, two = calibration.measured(judge, rung, repeats=2, seed=(0, 2))
+    assert calibration.measured(judge, rung, repeats=1, seed=(0, 2)) == [one]
+    distances = [each["views"]["features"]["frechet"]["value"] for each in (one, two)]
+    assert distances[0] != distances[1]
     with seeded(0, 2, 1):
-        x = ladder.rungs[2][1].sample(torch.Size([60])).float()
-    second = judge.judge(x)["views"]["features"]["frechet"]["value"]
-    assert two[2][key] == pytest.approx((one[2][key] + second) / 2)
+        x = rung.sample(torch.Size([60])).float()
+    assert judge.judge(x) == two
+
+
+def test_what_the_report_would_call_copies_is_counted(ring):
+    judge = samples.SampleJudge(ring, calibration.views(ring, 60))
+    copied = [judge.judge(ring.train.x[start : start + 60]) for start in (0, 60)]
+    fresh = calibration.measured(judge, ring.density, repeats=1, seed=(5,))
+    assert calibration._says(judge, [*copied, *fresh]) == {"copies": 2, "near": 0, "void": 0}
 
 
 def test_the_command_prints_a_row_for_each_figure_and_writes_json(
@@ -350,23 +361,25 @@ def test_the_command_prints_a_row_for_each_figure_and_writes_json(
         shown = f"{figure['rank']:.2f}".replace("-", "−")
         word = "" if figure["verdict"] == "right" else f" ({figure['verdict']})"
         assert row.endswith(f"| {shown}{word} |")
-    # too few for a share of suspects
-    expected = {f"{key} features" for key in FIDELITY} | {f"{key} features" for key in NOVELTY}
-    assert set(ladder["figures"]) == expected - {"suspects features"} | {"duplicates", "repeats"}
+    names = {key.partition(" ")[0] for key in ladder["figures"]}
+    assert {*FIDELITY, "c_t", "authentic", "duplicates", "repeats"} <= names
+    assert "suspects" not in names  # for which there are too few
     assert "none: no likelihood" in out
     assert f"= {gmm['kl']['value']:.3f} [" in out
 
 
 def test_markdown_has_a_column_for_each_ladder_and_a_dash_for_what_one_lacks():
-    figure = {"rank": -0.75, "verdict": "wrong", "badness": [1.0, 0.0]}
-    ladder = {"name": "noise", "rungs": ["none", "much"], "truth": [-0.0, 0.5]}
+    figure = {"rank": -0.75, "verdict": "wrong", "chance": 0.001}
+    quiet, loud = dict.fromkeys(("copies", "near", "void"), 0), {"copies": 2, "near": 0, "void": 1}
+    ladder = {"name": "noise", "rungs": ["none", "much"], "truth": [-0.0, 0.5],
+              "says": [quiet, loud]}  # fmt: skip
     found = [
         ladder | {"figures": {"frechet features": figure, "frechet pixels": figure}},
         ladder | {"name": "copies", "figures": {"frechet features": figure, "duplicates": figure}},
     ]
     view = {"name": "features", "extractor": "vector", "width": 2}
     one = {"data": "ring-8", "count": 60, "views": [view], "ladders": found}
-    text = markdown({"machine": {"cpu": "one"}, "seed": 0, "repeats": 1, "data": [one, one]})
+    text = markdown({"machine": {"cpu": "one"}, "seed": 0, "repeats": 2, "data": [one, one]})
     assert text.count("### ring-8\n\n60 samples against as many. features: vector, width 2.") == 2
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[:3] == [
@@ -381,13 +394,14 @@ def test_markdown_has_a_column_for_each_ladder_and_a_dash_for_what_one_lacks():
         f"| {names[0]} | pixels | −0.75 (wrong) | – |",
         f"| {names[1]} | – | – | −0.75 (wrong) |",
     ]
+    assert rows[10] == "| noise | much (2 of 2) | never | much (1 of 2) |"
 
 
 def test_every_figure_that_may_come_has_a_place_in_the_table():
     assert set(MEASURES) >= {*FIDELITY, *NOVELTY, *WHOLE}
-    figure = {"rank": 1.0, "verdict": "right", "badness": [0.0]}
+    figure = {"rank": 1.0, "verdict": "right", "chance": 0.001}
     keys = [*FIDELITY, *NOVELTY, *WHOLE]
-    ladder = {"name": "noise", "rungs": ["all"], "truth": [0.0],
+    ladder = {"name": "noise", "rungs": ["all"], "truth": [0.0], "says": [{}],
               "figures": dict.fromkeys(reversed(keys), figure)}  # fmt: skip
     report = {"data": "ring-8", "count": 60, "views": [], "ladders": [ladder]}
     text = markdown({"machine": {}, "seed": 0, "repeats": 1, "data": [report]})

@@ -42,6 +42,7 @@ def runs(tmp_path_factory):
     chess = np.indices((6, 6)).sum(0) % 2 * 255
     Image.fromarray(chess.astype(np.uint8)).save(new / "chess.png")
     Image.fromarray(picture(True, 8, side=9)).save(new / "large.png")
+    Image.new("L", (6, 6), 40).save(new / "blank.png")
     (new / "text.png").write_text("no picture")
     (new / "notes.txt").write_text("notes")
     generator = np.random.default_rng(0)
@@ -49,6 +50,7 @@ def runs(tmp_path_factory):
     np.savez(
         place / "vectors.npz", y=labels, x=generator.normal(size=(600, 2)) + 4 * labels[:, None]
     )
+    np.save(place / "new/grid.npy", np.mgrid[-1:10:0.5, -1:10:0.5].reshape(2, -1).T)
     np.save(place / "new/rows.npy", np.array([[0.1, -0.2], [8.1, 7.8], [90.0, -90.0]]))
     common = ["--seed", 0, "--device", "cpu", "--lr", 0.02]
     pictures = [place / "pictures", "--levels", 16, *common]
@@ -95,15 +97,31 @@ def test_the_table_names_classes_and_says_what_it_is_of(ok, runs):
     assert "bound" not in err
 
 
-def test_what_is_unlike_the_data_is_marked_for_all_its_class(ok, runs):
+def test_what_is_less_likely_than_the_data_is_marked_for_all_its_class(ok, runs):
     out, _ = ok("classify", runs / "cnn", runs / "new/chess.png", runs / "new/day.png", "--json")
     chess, day = json.loads(out)["images"]
-    assert chess["unlike_the_data"] is True
+    assert chess["less_likely_than_usual"] is True
     assert chess["bits_per_dim"] > chess["usual_high"]
     assert chess["class"] in ("dark", "bright")
-    assert day["unlike_the_data"] is False
+    assert day["less_likely_than_usual"] is False
     out, _ = ok("classify", runs / "cnn", runs / "new/chess.png")
-    assert "unlike the data" in out
+    assert "less likely than 97.5 % of the data" in out
+
+
+def test_what_is_likelier_than_the_data_is_not_marked(ok, runs):
+    out, _ = ok("classify", runs / "cnn", runs / "new/blank.png", "--json")
+    (blank,) = json.loads(out)["images"]
+    assert blank["bits_per_dim"] < blank["usual_low"]
+    assert blank["less_likely_than_usual"] is False
+    out, err = ok("classify", runs / "cnn", runs / "new/blank.png")
+    assert "less likely" not in out
+    assert "a likelihood cannot find blank pictures" in err
+    # in nats, where more is more likely
+    out, _ = ok("classify", runs / "vectors", runs / "new/grid.npy", "--json")
+    grid = json.loads(out)["images"]
+    for above, marked in ((True, {False}), (False, {False, True})):
+        chosen = [e for e in grid if (e["log_likelihood"] > e["usual_high"]) is above]
+        assert {e["less_likely_than_usual"] for e in chosen} == marked
 
 
 def test_a_coloured_file_is_read_as_the_grey_of_the_data(ok, runs):
@@ -117,7 +135,7 @@ def test_rows_of_vectors_are_classified(ok, runs):
     first, last, far = json.loads(out)["images"]
     assert (first["class"], last["class"]) == ("0", "2")
     assert first["image"].endswith("rows.npy [0]")
-    assert (first["unlike_the_data"], far["unlike_the_data"]) == (False, True)
+    assert [each["less_likely_than_usual"] for each in (first, far)] == [False, True]
     assert far["log_likelihood"] < far["usual_low"]
     out, err = ok("classify", runs / "vectors", runs / "new/rows.npy")
     assert "log p" in out

@@ -199,7 +199,7 @@ FAULTS = [
     ("complete {pixelcnn} --out '{a file}/x.png'", 5, "file"),
     ("complete {pixelcnn} --hide up", 2, '"up" "bottom"'),
     ("complete {pixelcnn} --times 0", 2, "--times 0"),
-    ("evaluate {vae} --limit 0", 2, "--limit 0"),
+    ("evaluate {vae} --test-limit 0", 2, "--test-limit 0"),
     ("evaluate {gan} --draws 0", 2, "--draws 0"),
 ]
 
@@ -302,7 +302,7 @@ OPTIONS = {
     "resume": "data-dir code tensorboard json",
     "sample": "number label context temperature seed out device code",
     "complete": "hide number times seed out data-dir device code",
-    "evaluate": "against samples data draws limit inception out device code json " + DATA,
+    "evaluate": "against samples data draws test-limit inception out device code json " + DATA,
     "classify": "draws data-dir device code json",
     "models": "json",
     "data": "look json " + DATA,
@@ -781,11 +781,11 @@ def test_completions_are_a_row_for_each_picture(ok, places):
 
 
 def test_evaluate_prints_figures_and_writes_a_report(ok, copied):
-    out, err = ok("evaluate", "broken", "--limit", "9")
+    out, err = ok("evaluate", "broken", "--test-limit", "9")
     assert re.search(r"pixelcnn +(= \S+ ± \S+)", out)
     assert err == "report: runs/broken/report.html\n"
     assert "<html" in (copied / "report.html").read_text()
-    found = load_strictly(ok("evaluate", "broken", "--limit", "9", "--json")[0])
+    found = load_strictly(ok("evaluate", "broken", "--test-limit", "9", "--json")[0])
     assert found["models"][0]["likelihood"]["observations"] == 9
 
 
@@ -807,6 +807,27 @@ def test_compare_trains_judges_and_answers(ok, cli):
     code, _, err = cli("sample", "compare/digits")
     assert code == 2
     assert "compare/digits/gmm" in err
+
+
+def test_a_comparison_without_any_model_ends_with_an_error(cli, tmp_path):
+    np.save("v.npy", np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32))
+    asked = ["compare", "v.npy", "--budget", "2steps", "--out", "c"]
+    code, out, err = cli(*asked, "--models", "gmm,pixelcnn")
+    assert code == 2
+    assert re.search(r"gmm +failed", out)  # the table comes first
+    *_, last = err.splitlines()
+    assert last.startswith("error: no model could be trained: gmm (40 components need as many")
+    assert "--set gmm.components=10" in last
+    assert "; pixelcnn (" in last
+    assert Path("c/report.html").is_file()
+    # done again, it is no better; in JSON too
+    code, out, _ = cli("resume", "c", "--json")
+    assert code == 2
+    assert [each["model"] for each in load_strictly(out)["models"]] == ["gmm", "pixelcnn"]
+    # one that can be trained is enough, and the hint is good
+    asked[-1] = "d"
+    code, _, _ = cli(*asked, "--models", "gmm,pixelcnn", "--set", "gmm.components=10")
+    assert code == 0
 
 
 # ---- a model of the user's own ------------------------------------------------------------------

@@ -21,8 +21,11 @@ from simulacra.spec import DataSpec
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch, request):
     take_steps(monkeypatch, 4)
+    if "chance" not in request.node.name:
+        # after so few steps a classifier is no better
+        monkeypatch.setattr(extractors, "_at_chance", lambda *_: "")
 
 
 def take_steps(monkeypatch, count):
@@ -125,6 +128,20 @@ def test_the_validation_split_changes_nothing_but_the_accuracy():
     first, other = views(data, 100)[0], views(dataclasses.replace(data, validation=wrong), 100)[0]
     assert first.hash == other.hash
     assert first.accuracy == pytest.approx(1 - other.accuracy)
+
+
+def test_a_classifier_at_chance_is_not_used():
+    """Features of labels that mean nothing are worth nothing."""
+    data = load("moons")
+    with seeded(0):
+        noise = torch.randint(0, 2, (3, 10_000))
+    splits = {
+        name: dataclasses.replace(split, context=noise[i, : len(split)])
+        for i, (name, split) in enumerate(data.splits.items())
+    }
+    first = views(dataclasses.replace(data, **splits), 100)[0]
+    assert (first.extractor, first.classifier) == ("vector", None)
+    assert "no more than chance" in first.note
 
 
 def test_generators_are_left_as_they_were():
@@ -264,7 +281,9 @@ def test_pixels_are_principal_components_with_fixed_signs():
         x = (x + torch.randn(500, 1, 1, 2)).round().clamp(0, 255).long()
     _, pixels = views(of(DataSpec((1, 1, 2), 256), x), 500)
     seen, flat = pixels.features(x), x.flatten(1).double() / 255
-    assert torch.allclose(seen.mT.cov(), torch.linalg.eigvalsh(flat.mT.cov()).flip(0).diag())
+    variances = torch.linalg.eigvalsh(flat.mT.cov()).flip(0)
+    # scaled as one, to a mean variance of 1
+    assert torch.allclose(seen.mT.cov() * variances.mean() * 499 / 500, variances.diag())
     # the largest entry of an axis is positive: here that of the second pixel
     assert torch.stack([seen[:, 0], flat[:, 1]]).corrcoef()[0, 1] > 0.99
 

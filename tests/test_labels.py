@@ -336,7 +336,7 @@ def test_the_picture_of_reliability_shows_one_classifier_or_two():
         assert names == list(shown)
         assert sum(bar.get_height() for bar in below.patches) == pytest.approx(len(shown))
         filled = [(b.confidence, b.accuracy) for b in one if b.observations]
-        assert above.lines[1].get_xydata().tolist() == [list(pair) for pair in filled]
+        assert above.collections[0].get_offsets().tolist() == [list(pair) for pair in filled]
         assert above.get_xlim() == below.get_xlim() == (0, 1)
         picture = Image.open(io.BytesIO(plot.png(figure)))
         assert picture.size == (520, 640)

@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from simulacra.data.splits import permutation
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.evaluate import likelihood as module
 from simulacra.evaluate.cost import parameters, sampling_seconds
+from simulacra.evaluate.intervals import degrees_of_freedom, standard_error
 from simulacra.evaluate.likelihood import (
     Score,
     bits_per_dim,
@@ -296,6 +298,63 @@ def test_the_standard_error_of_sounds_is_that_of_a_ratio() -> None:
         statistics.stdev(drawn()[0]) / math.sqrt(200) / (2.5 * math.log(2)) for _ in range(20)
     )
     assert plain > 3 * statistics.fmean(claimed)
+
+
+def test_recordings_are_counted_as_independent_and_not_their_windows() -> None:
+    values, lengths = [-8.0, -6.0, -1.0, -4.0, -3.0], [4, 3, 1, 4, 2]
+    groups = torch.tensor([3, 3, 0, 0, 8])
+
+    def by_hand(valid: list[int]) -> float:
+        """By leaving out each recording in turn: the ratios of the others, times the mean of n."""
+
+        def ratio(without: int | None) -> float:
+            kept = [i for i, g in enumerate(groups.tolist()) if g != without]
+            return sum(values[i] for i in kept) / sum(valid[i] for i in kept)
+
+        squares = sum((ratio(g) - ratio(None)) ** 2 for g in (3, 0, 8))
+        return math.sqrt(2 / 3 * squares) * sum(valid) / 5
+
+    double = torch.tensor(values).double()
+    assert standard_error(double, None, groups) == pytest.approx(by_hand([1] * 5))
+    assert standard_error(double, torch.tensor(lengths), groups) == pytest.approx(by_hand(lengths))
+    # each observation a group of its own is as none
+    alone = standard_error(double, None, torch.arange(5))
+    assert alone == pytest.approx(standard_error(double))
+    # and groups of one size have the cluster-robust error
+    pairs = torch.tensor([6, 6, 4, 4])
+    sums = torch.tensor([-14.0, -5.0]) + 2 * 19 / 4
+    robust = math.sqrt(2 * float(sums.square().sum())) / 4
+    assert standard_error(double[:4], None, pairs) == pytest.approx(robust)
+    assert degrees_of_freedom(4, None, pairs) == pytest.approx(1)
+    assert degrees_of_freedom(5, None, groups) == pytest.approx(25 / 9 - 1)
+    assert degrees_of_freedom(5, torch.tensor(lengths), groups) == pytest.approx(196 / 78 - 1)
+
+    model, data = padded(values, lengths)
+    score = likelihood(model, replace(data, groups=groups)).marginal
+    assert score is not None
+    assert score.standard_error == pytest.approx(by_hand(lengths))
+    assert (score.observations, score.independent) == (5, 3)
+    assert score.to_json()["groups"] == 3
+    some = score.take(torch.tensor([4, 1, 0]))
+    assert some is not None
+    assert some.groups is not None
+    assert some.groups.tolist() == [8, 3, 3]
+    few = likelihood(model, replace(data, groups=groups), limit=3).marginal
+    assert few is not None
+    assert few.groups is not None
+    assert torch.equal(few.groups, groups[few.rows])
+    plain = likelihood(model, data).marginal
+    assert plain is not None
+    assert plain.independent == 5
+    assert "groups" not in plain.to_json()
+
+
+def test_one_recording_has_no_spread() -> None:
+    model, data = padded([-8.0, -6.0, -1.0], [4, 3, 1])
+    alone = likelihood(model, replace(data, groups=torch.full((3,), 5))).marginal
+    assert alone is not None
+    assert math.isnan(alone.standard_error)
+    assert alone.to_json()["groups"] == 1
 
 
 def test_one_window_has_no_spread_and_an_infinite_one_is_counted() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
+from dataclasses import replace
 
 import pytest
 import torch
+from scipy.stats import t as student
 
 from simulacra import registry
 from simulacra.data.augment import Augmented
@@ -123,6 +126,89 @@ def test_the_gap_covers_the_truth():
         gap = generalisation(model, numbered(100), likelihood(model, numbered(40, first=100))).gap
         held += gap.low <= 0 <= gap.high
     assert held / 400 == pytest.approx(0.95, abs=0.033)
+
+
+def grouped(data, size, *, first=0):
+    return replace(data, groups=first + torch.arange(len(data)) // size)
+
+
+def test_the_gap_covers_the_truth_where_windows_of_a_recording_are_alike():
+    generator = torch.Generator().manual_seed(1)
+    held = 0
+    for _ in range(400):
+        # ten recordings of twenty windows for the test, as many for training
+        effect = torch.randn(20, generator=generator).repeat_interleave(20)
+        noise = effect + torch.randn(400, generator=generator)
+        model = Told(VECTORS, lambda x, noise=noise: noise[x[:, 0].long()])
+        train = grouped(numbered(200), 20)
+        test = likelihood(model, grouped(numbered(200, first=200), 20, first=10))
+        gap = generalisation(model, train, test).gap
+        held += gap.low <= 0 <= gap.high
+    assert held / 400 == pytest.approx(0.95, abs=0.033)
+
+
+def test_the_gap_has_the_degrees_of_freedom_of_its_recordings():
+    model = Told(VECTORS, lambda x: x[:, 0].sin())
+    test = likelihood(model, grouped(numbered(40, first=100), 10))
+    found = generalisation(model, grouped(numbered(40), 20), test)
+    squares = [each.marginal.standard_error**2 for each in (test, found.train)]
+    # four recordings of one size, and two
+    degrees = sum(squares) ** 2 / (squares[0] ** 2 / 3 + squares[1] ** 2 / 1)
+    half = student.ppf(0.975, degrees) * math.sqrt(sum(squares))
+    assert found.gap.high - found.gap.value == pytest.approx(half)
+
+
+def test_of_one_recording_the_gap_has_no_interval_and_says_so():
+    model = Told(VECTORS, lambda x: x[:, 0].sin())
+    many, one = grouped(numbered(40), 4), grouped(numbered(40), 40)
+    for train, test, what in ((many, one, "test"), (one, many, "training")):
+        found = generalisation(model, train, likelihood(model, test))
+        assert found.gap.low is None
+        assert [note.split(" observations")[0] for note in found.notes] == [f"the {what}"]
+        assert "all of one group, such as one recording" in found.notes[0]
+    assert generalisation(model, many, likelihood(model, many)).notes == ()
+
+
+@pytest.mark.parametrize("kind", ["label", "vector"])
+def test_what_shuffling_costs_counts_recordings(kind):
+    """A loss that is one and the same in all windows of a recording."""
+    label = torch.arange(6).repeat_interleave(20) % 2
+    context = label if kind == "label" else torch.stack([label, label], 1).float()
+    lost = torch.tensor([1.0, 4.0, 2.0, 8.0, 3.0, 6.0]).repeat_interleave(20)
+
+    def score(x, y):
+        told, place = y if kind == "label" else y[:, 0].long(), x[:, 0].long()
+        return torch.where(told == label[place], 0.0, -lost[place])
+
+    model = Told(VECTORS, score, kind)
+    p = torch.tensor([0.5, 0.5, 0.0]) if kind == "label" else None
+    data = grouped(numbered(120, context), 20)
+    found = shuffled(model, data, likelihood(model, data, class_frequencies=p), class_frequencies=p)
+    if kind == "label":
+        half = student.ppf(0.975, 5) * statistics.stdev([1, 4, 2, 8, 3, 6]) / math.sqrt(6)
+        assert found.nats.value == found.figure.value == pytest.approx(4)
+        assert found.nats.high - 4 == found.figure.high - 4 == pytest.approx(half)
+    plain = replace(data, groups=None)
+    narrow = shuffled(
+        model, plain, likelihood(model, plain, class_frequencies=p), class_frequencies=p
+    )
+    assert found.nats.value == narrow.nats.value
+    assert found.nats.high - found.nats.low > 3 * (narrow.nats.high - narrow.nats.low)
+    one = replace(data, groups=torch.zeros(120, dtype=torch.long))
+    alone = shuffled(model, one, likelihood(model, one, class_frequencies=p), class_frequencies=p)
+    assert (alone.nats.low, alone.heard) == (None, None)
+
+
+def test_training_pictures_keep_their_groups():
+    pictures = Observations(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), groups=torch.arange(6) // 2)
+    model = Told(BITS, lambda x: x.flatten(1).sum(1).float())
+    test = likelihood(model, pictures)
+    dynamic = DynamicallyBinarised(pictures.x, groups=pictures.groups)
+    for base in (pictures, dynamic):
+        changed = Augmented.of(base, flip=True, shift=1)
+        for train in (changed, replace(changed, base=None)):
+            found = generalisation(model, train, test).train.marginal
+            assert found.groups.tolist() == pictures.groups[found.rows].tolist()
 
 
 def test_a_stored_training_set_is_found_out():

@@ -17,11 +17,11 @@ from simulacra.evaluate.paired import paired
 LOG2 = math.log(2)
 
 
-def score(values, *, levels=2, dims=4.0, exact=True, rows=None, valid=None):
+def score(values, *, levels=2, dims=4.0, exact=True, rows=None, valid=None, groups=None):
     values = torch.as_tensor(values, dtype=torch.float64)
     rows = torch.arange(len(values)) if rows is None else rows
     valid = None if valid is None else torch.as_tensor(valid)
-    return Score.of(values, rows, exact=exact, dims=dims, levels=levels, valid=valid)
+    return Score.of(values, rows, exact=exact, dims=dims, levels=levels, valid=valid, groups=groups)
 
 
 def test_the_difference_is_in_bits_and_its_interval_is_students():
@@ -102,6 +102,67 @@ def test_of_sounds_it_is_the_difference_of_two_ratios_and_covers_it():
     assert held / trials == pytest.approx(0.95, abs=0.027)
 
 
+@pytest.mark.parametrize("lengths", [False, True])
+def test_equal_models_tie_where_windows_of_a_recording_are_alike(lengths):
+    """Twelve recordings of thirty windows; one recording suits a model more, another less."""
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.arange(12).repeat_interleave(30)[torch.randperm(360, generator=generator)]
+    held, alone, trials = 0, 0, 1000
+    for _ in range(trials):
+        valid = torch.randint(1, 9, (360,), generator=generator) if lengths else None
+        size = 1 if valid is None else valid
+        effect = 0.5 * torch.randn(12, generator=generator)
+        apart = size * (effect[groups] + torch.randn(360, generator=generator))
+        hard = 10 * torch.randn(360, generator=generator)
+        found = [
+            paired(
+                score(hard, valid=valid, groups=each), score(hard + apart, valid=valid, groups=each)
+            )
+            for each in (groups, None)
+        ]
+        held, alone = held + found[0].tie, alone + found[1].tie
+    # 1,000 trials tell a share of 0.95 to within 0.021 (3 errors)
+    assert held / trials == pytest.approx(0.95, abs=0.021)
+    assert alone / trials < 0.65
+    assert found[0].observations == 360
+
+
+@pytest.mark.parametrize(
+    "sizes", [[300] + [10] * 11, [100] + [20] * 11, [2**i for i in range(9)], [30, 3]]
+)
+def test_equal_models_tie_where_one_recording_is_much_longer(sizes):
+    """An error that takes all recordings for equal would hold 0 in 0.4 of the first."""
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    zero, held, trials = torch.zeros(len(groups)), 0, 800
+    for _ in range(trials):
+        effect = 0.5 * torch.randn(len(sizes), generator=generator)
+        apart = effect[groups] + torch.randn(len(groups), generator=generator)
+        held += paired(score(zero, groups=groups), score(apart, groups=groups)).tie
+    assert held / trials > 0.95 - 0.023
+
+
+def test_groups_are_the_degrees_of_freedom():
+    groups = torch.tensor([4, 4, 9, 9, 2])
+    a, b = torch.zeros(5), torch.tensor([1.0, 2.0, 4.0, 6.0, 9.0])
+    pair = paired(score(a, levels=None, groups=groups), score(b, levels=None, groups=groups))
+    mean = 22 / 5
+    left = [(3 - 2 * mean) / (3 / 5), (10 - 2 * mean) / (3 / 5), (9 - mean) / (4 / 5)]
+    error = math.sqrt(2 / 3 * sum(r**2 for r in left)) / 5
+    degrees = 25 / (4 + 4 + 1) - 1
+    assert pair.high - pair.difference == pytest.approx(student.ppf(0.975, degrees) * error)
+    assert pair.difference == pytest.approx(mean)
+
+
+def test_of_one_recording_there_is_a_difference_but_no_interval():
+    groups = torch.full((4,), 7)
+    pair = paired(score(torch.arange(4.0), groups=groups), score(torch.ones(4), groups=groups))
+    assert pair.difference == pytest.approx((1.5 - 1) / (4 * LOG2))
+    assert (pair.low, pair.tie, pair.winner) == (None, None, None)
+    assert pair.reason == "of a single group, or recording, the spread is unknown"
+    assert "NaN" not in json.dumps(pair.to_json())
+
+
 @pytest.mark.parametrize(("bad", "which"), [(0, "first"), (1, "second")])
 def test_what_is_not_finite_has_no_pair_but_a_reason(bad, which):
     scores = [score([-1.0, -2.0, -3.0]), score([-1.0, -2.0, -3.0])]
@@ -128,6 +189,7 @@ def test_scores_of_other_observations_are_refused():
         score(values, dims=5.0),
         score(values, levels=None),
         score(values, valid=[4] * 9),
+        score(values, groups=torch.arange(9) // 2),
     ):
         with pytest.raises(UsageError, match="a pair is of"):
             paired(score(values), other)

@@ -89,13 +89,17 @@ def test_a_failed_model_keeps_a_row_that_says_why() -> None:
 
 
 def test_given_the_label_has_a_column_only_when_some_model_has_it() -> None:
-    heading = "bits/dim, test given the label"
+    heading = "bits/dim | label"
     results = five()
     assert heading not in table(results)[0]
     assert heading not in render(results, {})
+    assert "told an observation’s" not in render(results, {})
     results["models"][3]["likelihood_given_label"] = likelihood(1.7, 0.012)
     assert [row[heading] for row in table(results)] == [*["–"] * 4, "= 1.700 ± 0.012"]
     assert "= 1.700 ± 0.012" in rows_of(render(results, {}))["gan"]
+    assert "bits/dim | labelThe same of models that are told an observation’s label" in words(
+        render(results, {})
+    )
     assert "another question: gan" in verdict(results)
 
 
@@ -206,5 +210,66 @@ def test_vector_contexts_are_not_called_labels() -> None:
     results["data"]["classes"] = 0
     results["models"][0]["likelihood_given_label"] = dict(results["models"][0]["likelihood"])
     headings = " ".join(table(results)[0])
-    assert "given the context" in headings
-    assert "given the label" not in headings
+    assert "bits/dim | context" in headings
+    assert "label" not in headings
+
+
+def test_the_page_says_how_many_observations_likelihoods_rest_on():
+    results = five()
+    assert "Judged on 359 test observations that had no part" in words(render(results, {}))
+    for m in results["models"]:
+        if m["likelihood"]:
+            m["likelihood"]["observations"] = 30
+    text = words(render(results, {}))
+    assert "Likelihood on 30 of 359 test observations that had no part in training." in text
+    assert "Judged on" not in text
+    results["models"][1]["likelihood"]["observations"] = 40
+    assert "Likelihood on 30 and 40 of 359 test" in words(render(results, {}))
+
+
+def test_the_glossary_speaks_of_what_is_there():
+    results = five()
+    assert "“(k\u00a050)” says how many draws" in render(results, {})
+    results["models"][1]["likelihood"]["draws"] = 64
+    results["models"][4]["likelihood"]["draws"] = 8
+    assert "“(k\u00a08 and k\u00a064)” says" in render(results, {})
+    for m in results["models"]:
+        if m["likelihood"]:
+            m["likelihood"]["draws"] = 1
+    assert "(k" not in words(render(results, {}))
+    assert "two combined standard errors" in words(render(results, {}))
+    # a single model ties with nobody
+    results["models"] = results["models"][:1]
+    text = words(render(results, {}))
+    assert "two combined standard errors" not in text
+    assert "called tied" not in text
+    results["models"] = []
+    assert "called tied" not in words(render(results, {}))
+
+
+def test_recordings_are_counted_where_windows_come_from_them():
+    results = five()
+    results["data"] |= {"rate": 8000, "event_shape": [512], "valid": 400}
+    assert "so the standard errors are too small" in words(render(results, {}))
+    for m in results["models"]:
+        if m["likelihood"]:
+            m["likelihood"]["groups"] = 37
+    text = words(render(results, {}))
+    assert "recordings, not windows, are counted as independent (37 of them)" in text
+    assert "too small" not in text
+    results["data"]["rate"] = None
+    assert "recordings" not in words(render(results, {}))
+
+
+def test_what_holds_for_all_models_is_said_once():
+    results = five()
+    for m in results["models"]:
+        m["warnings"] = ["the whole budget went", f"only {m['model']}"]
+    results["models"][3] |= {"failed": WHY, "warnings": ["of the failed one"]}
+    text = words(render(results, {}))
+    assert text.count("the whole budget went") == 1
+    assert "all models: the whole budget went" in text
+    assert "gmm: only gmm" in text
+    assert "gan: of the failed one" in text
+    results["models"] = results["models"][:1]
+    assert "gmm: the whole budget went" in words(render(results, {}))

@@ -9,9 +9,9 @@ import re
 import pytest
 from rich.console import Console
 
-from reported import fig, five, full
+from reported import fig, five, full, share
 from simulacra.cli import terminal
-from simulacra.report import tables
+from simulacra.report import short
 from simulacra.report.page import cells
 from simulacra.report.tables import table
 from simulacra.report.text import amount, fixed, interval_column, small
@@ -24,6 +24,8 @@ from simulacra.report.text import amount, fixed, interval_column, small
         ([fig(0.5, 0.012), None], {}, ["0.500 [0.488, 0.512]", "–"]),
         ([fig(1.0, 1e-9)], {}, ["1.0000 [1.0000, 1.0000]"]),
         ([fig(-12.345)], {}, ["−12.35"]),
+        ([fig(12.0, 3.0), fig(1.5, 2.0)], {"least": 1}, ["12.0 [9.0, 15.0]", "1.5 [−0.5, 3.5]"]),
+        ([fig(12.0, 3.0)], {"least": 9}, ["12.0000 [9.0000, 15.0000]"]),
         ([fig(-0.0001, 0.2)], {}, ["0.0 [−0.2, 0.2]"]),
         ([fig(0.0123, 0.008)], {"percent": True}, ["1.2 % [0.4, 2.0]"]),
         ([fig(0.05, 0.03), fig(0, 0.03)], {"sign": True},
@@ -59,17 +61,96 @@ def test_decimal_points_of_a_column_stand_in_line():
     assert [row["f"]["error"] for row in cells(rows)] == ["[1, 2]", "[6, 8]", ""]
 
 
-def test_a_terminal_gets_the_first_view_in_short(monkeypatch):
+@pytest.fixture
+def shown(monkeypatch):
+    """What a terminal shows of results: on standard output, and beside it."""
+
+    def show(results, width=80):
+        out, beside = io.StringIO(), io.StringIO()
+        monkeypatch.setattr(terminal, "console", Console(file=out, width=width))
+        monkeypatch.setattr(terminal, "errors", Console(file=beside, width=width))
+        terminal.print_results(results)
+        return [line.rstrip() for line in out.getvalue().splitlines()], beside.getvalue()
+
+    return show
+
+
+def test_the_first_view_in_short():
+    rows = short.sample_figures(full())
+    assert list(rows[0]) == ["model", "Fréchet distance ↓", "precision → real", "recall → real",
+                             "coverage → real", "C_T → 0"]  # fmt: skip
+    assert [row["model"] for row in rows] == ["real (floor)", "pixelcnn", "gmm", "vae", "nice",
+                                              "gan", "independent (ceiling)"]  # fmt: skip
+    assert {row["model"]: row for row in rows}["gan"]["C_T → 0"] == "−7.40"
+    assert short.sample_figures(five()) == []
+
+
+def test_overfitting_and_labels_in_short():
+    results = full()
+    results["references"]["real"]["whole"]["class_accuracy"] = share(0.994)
+    rows = {row["model"]: row for row in short.detail_figures(results)}
+    assert list(rows) == ["real (floor)", "pixelcnn", "gmm", "vae", "nice", "gan"]
+    assert list(rows["vae"].values()) == [
+        "vae", "+0.05 [0.00, +0.10]", "79.0 %", "93.0 %", "+0.21 [+0.18, +0.24]"
+    ]  # fmt: skip
+    assert list(rows["real (floor)"].values()) == ["real (floor)", "–", "99.4 %", "–", "–"]
+    vae = results["models"][1]
+    vae["likelihood_given_label"] = dict(vae["likelihood"]) | {"ignores_context": True}
+    assert short.detail_figures(results)[3]["label shuffled"].endswith("; ignores it")
+    # only what is known has a column, and without one there is no table
+    for m in results["models"]:
+        m["classifier"] = m["likelihood_given_label"] = None
+        (m["likelihood"] or {}).pop("shuffled", None)
+        (m.get("samples") or {"whole": {}})["whole"].pop("class_accuracy", None)
+    assert list(short.detail_figures(results)[0]) == ["model", "gap, bits/dim"]
+    assert short.detail_figures(five()) == []
+
+
+def test_a_terminal_shows_three_tables_and_the_answer(shown):
+    results = full()
+    results["doubts"] = ["the test split is unlike the training data"]
+    data = "no saturation: the data are grey"
+    for samples in (results["references"]["real"], *(m["samples"] for m in results["models"][:5])):
+        samples["warnings"] = [data]
+    results["models"][0]["samples"]["warnings"] = [data, "all samples are one and the same"]
+    results["models"][1]["likelihood_given_label"] = dict(results["models"][1]["likelihood"])
+    lines, beside = shown(results)
+    assert max(map(len, lines)) <= 80
+    head = lines.index("Samples, 179 against as many real ones, seen by classifier-64, 17 wide")
+    first, second = lines[head + 1 : head + 3]
+    assert first.split() == ["Fréchet", "precision", "recall", "coverage", "C_T"]
+    assert re.sub(" +", " ", second) == "model distance ↓ → real → real → real → 0"
+    assert any(re.search(r"^gan +6\.27 +0\.74 +0\.73 +0\.76 +−7\.40", line) for line in lines)
+    assert "Overfitting and labels; baseline accuracy 97.8 %" in lines
+    assert any(re.search(r"^vae .*79\.0 % +93\.0 % ", line) for line in lines)
+    # the main table's headings take few lines
+    assert next(i for i, line in enumerate(lines) if line.startswith("pixelcnn")) <= 3
+    assert "unlike the training data\n" in beside
+    assert beside.count(data) == 1
+    assert f"\n{data}\n" in beside
+    assert "gmm: all samples are one and the same\n" in beside
+    wide, _ = shown(results, width=200)
+    assert any("Fréchet distance ↓ precision → real" in line for line in wide)
+
+
+def test_a_terminal_says_when_likelihoods_rest_on_few(shown):
+    assert "Likelihood on" not in " ".join(shown(full())[0])
+    results = full()
+    results["models"][0]["likelihood"]["observations"] = 30
+    assert "Likelihood on 30 of 359 test observations" in shown(results)[0]
+
+
+def test_a_terminal_shows_samples_alone_without_a_table_of_models(shown):
+    results = full() | {"models": [{"model": "mine", "samples": full()["models"][0]["samples"]}]}
+    lines, _ = shown(results | {"pairs": []})
+    assert lines[0].startswith("Samples, 179 against")
+    assert "likelihood" not in " ".join(lines)
+    assert any(line.startswith("mine: Fréchet distance 10.76 [") for line in lines)
+
+
+def test_the_main_table_in_a_terminal(monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr(terminal, "console", Console(file=out, width=100))
-    rows = tables.sample_figures(full())
-    assert list(rows[0]) == ["model", "Fréchet distance", "precision", "recall", "coverage", "C_T"]
-    assert [row["model"] for row in rows] == ["real", "pixelcnn", "gmm", "vae", "nice", "gan",
-                                              "independent"]  # fmt: skip
-    assert {row["model"]: row for row in rows}["gan"]["C_T"] == "−7.40"
-    terminal.print_figures(rows)
-    assert re.search(r"gan +6\.3 +0\.74 +0\.73 +0\.76 +−7\.40", out.getvalue())
     terminal.print_figures(table(full()))
     assert re.search(r"realnvp +left out +–", out.getvalue())
     terminal.print_figures([])
-    assert tables.sample_figures(five()) == []

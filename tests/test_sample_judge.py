@@ -110,7 +110,7 @@ def test_too_few_or_broken_samples_are_refused_in_words(judge, digits):
 
 def test_too_small_a_test_split_is_refused(digits):
     few = replace(digits, test=digits.test.take(torch.arange(39)))
-    with pytest.raises(UsageError, match="at least 20 test observations, got 39"):
+    with pytest.raises(UsageError, match="at least 20 test observations, got 19 in each"):
         SampleJudge(few, [])
 
 
@@ -150,10 +150,50 @@ def test_copies_are_sought_among_pictures_as_they_are_stored(digits):
     assert torch.equal(SampleJudge(moved, []).train, digits.train.x)
 
 
-def test_constant_data_give_defined_figures(digits):
+def test_data_without_variety_have_no_figures(digits):
     same = Observations(torch.full((100, 1, 8, 8), 3, dtype=torch.uint8))
     flat = replace(digits, spec=replace(digits.spec, classes=0), train=same, test=same)
-    judged = SampleJudge(flat, [Random(flat, 5)]).judge(torch.full((50, 1, 8, 8), 3))
-    for figures in (judged["whole"], *judged["views"].values()):
-        for figure in figures.values():
-            assert figure["value"] == figure["value"]
+    with pytest.raises(UsageError, match="one and the same"):
+        SampleJudge(flat, [Random(flat, 5)])
+
+
+def test_the_test_split_handed_in_as_samples_is_seen(judge, digits):
+    """It has a Fréchet distance of 0."""
+    judged = judge.judge(judge.reference)
+    assert value(judged, "frechet") == pytest.approx(0, abs=1e-6)
+    assert judged["whole"]["leaked"]["value"] == 1
+    assert judge.references["real"]["whole"]["leaked"]["value"] < 0.05
+    held = SampleJudge(digits, [Random(digits)]).judge(digits.validation.x[:179].long())
+    assert held["whole"]["leaked"]["value"] == 1
+    assert value(held, "membership") < -3
+
+
+def test_sharp_draws_are_no_copies_but_a_copycat_is(judge, digits):
+    with seeded(5):
+        rows = torch.randperm(len(digits.train))[: judge.count]
+    copies = digits.train.x[rows].long()
+    changed = copies + (torch.rand(copies.shape) < 0.1)
+    assert value(judge.judge(changed.clamp(max=16)), "membership") > 3
+    assert abs(value(judge.references["real"], "membership")) < 3
+    assert abs(value(judge.references["independent"], "membership")) < 3
+
+
+def test_a_test_split_of_another_kind_is_noticed(digits):
+    """Of other writers, recordings or years: honest samples then look copied."""
+    assert SampleJudge(digits, [Random(digits)]).alike
+    turned = replace(digits.test, x=digits.test.x.mT.contiguous())
+    other = SampleJudge(replace(digits, test=turned), [Random(digits)])
+    assert not other.alike
+    assert "unlike the training data" in other.doubts[0]
+
+
+def test_halves_of_sounds_share_no_recording(digits):
+    test = replace(digits.test, groups=torch.arange(len(digits.test)) // 3)
+    judge = SampleJudge(replace(digits, test=test), [])
+    a, b = (
+        {row.numpy().tobytes() for row in half.long()} for half in (judge.reference, judge.real)
+    )
+    where = {
+        row.numpy().tobytes(): int(g) for row, g in zip(test.x.long(), test.groups, strict=True)
+    }
+    assert not {where[row] for row in a} & {where[row] for row in b}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from reported import fig, five, full, model, pair, share
+from reported import fig, five, full, model, pair, share, words
+from simulacra.report.copying import copies, suspects_by_chance
 from simulacra.report.page import render
 from simulacra.report.tables import table
 from simulacra.report.verdict import verdict
@@ -104,29 +106,55 @@ def test_the_difference_of_log_likelihoods_is_better_where_it_is_more():
 def test_copies_are_named_whatever_else_is_good():
     results = full()
     assert (
-        "gan copies training data: C_T = −7.4 in features, −7.4 in pixels; suspects 62.3 % in "
-        "features (real data 1.1 %), 62.3 % in pixels (real data 1.1 %); 62.0 % equal a training "
-        "observation." in verdict(results)
+        "gan copies training data: 62.0 % equal a training observation; C_T = −7.4 in features, "
+        "−7.4 in pixels; suspects 62.3 % in features, 62.3 % in pixels; membership = 9.1 in "
+        "features, 9.1 in pixels." in verdict(results)
     )
     assert verdict(results).count("copies") == 1
 
 
 @pytest.mark.parametrize(
-    ("c_t", "suspects", "duplicates", "caught"),
+    ("c_t", "suspects", "duplicates", "member", "says"),
     [
-        (-2.9, 0.012, 0.0, False),
-        (-3.1, 0.012, 0.0, True),
-        (0.0, 0.06, 0.0, True),
-        (0.0, 0.012, 0.05, True),
+        (-2.9, 0.012, 0.0, 0.0, ""),
+        # of 179 more than 6.1 % are rarely suspects by chance
+        (0.0, 0.05, 0.0, 0.0, ""),
+        # sharp draws are near too, but remember nothing
+        (-3.1, 0.012, 0.0, 2.9, "lies nearer"),
+        (0.0, 0.08, 0.0, 0.0, "lies nearer"),
+        (-3.1, 0.012, 0.0, 3.1, "copies training data"),
+        (0.0, 0.08, 0.0, 3.1, "copies training data"),
+        (0.0, 0.012, 0.08, 0.0, "copies training data"),
+        (0.0, 0.012, 0.0, -3.1, "repeats observations that were held out"),
     ],
 )
-def test_each_sign_of_copying_is_enough(c_t, suspects, duplicates, caught):
+def test_nearness_is_called_copying_only_with_memory(c_t, suspects, duplicates, member, says):
     results = full()
     pixelcnn = results["models"][2]["samples"]
     for view in pixelcnn["views"].values():
-        view |= {"c_t": fig(c_t), "suspects": share(suspects)}
+        view |= {"c_t": fig(c_t), "suspects": share(suspects), "membership": fig(member)}
     pixelcnn["whole"]["duplicates"] = share(duplicates)
-    assert ("pixelcnn copies training data" in verdict(results)) is caught
+    found = copies(results, results["models"][2])
+    assert found.startswith(says)
+    assert bool(found) is bool(says)
+    assert (f"pixelcnn {found}." in verdict(results)) is bool(says)
+
+
+def test_samples_made_from_the_test_split_are_void():
+    results = full()
+    results["models"][2]["samples"]["whole"]["leaked"] = share(1.0)
+    assert (
+        "pixelcnn repeats observations that were held out (100.0 % equal one): its figures are void"
+    ) in verdict(results)
+
+
+def test_the_limit_of_suspects_is_passed_once_in_a_thousand():
+    """By drawing distances, which may be of any distribution."""
+    limit, generator = suspects_by_chance(180), np.random.default_rng(0)
+    held, fresh = np.sort(generator.random((20_000, 180))), generator.random((20_000, 180))
+    # nearer than the second smallest of 180: about 99 % are further off
+    passed = ((fresh < held[:, 1:2]).mean(1) > limit).mean()
+    assert 0.0002 < passed <= 0.0016
 
 
 def test_what_real_data_show_too_is_no_sign():
@@ -135,7 +163,7 @@ def test_what_real_data_show_too_is_no_sign():
     for each in (pixelcnn, real):
         each["whole"]["duplicates"] = share(0.3)
         each["views"]["features"]["suspects"] = each["views"]["pixels"]["suspects"] = share(0.2)
-    assert "pixelcnn copies" not in verdict(results)
+    assert copies(results, results["models"][2]) == ""
     results["references"] = None
     assert "pixelcnn copies training data" in verdict(results)
 
@@ -172,10 +200,84 @@ def test_samples_of_any_program_are_judged_without_a_training():
     mine |= dict.fromkeys(("seconds_for_1", "seconds_for_64"))
     results |= {"models": [mine | {"samples": full()["models"][0]["samples"]}], "pairs": []}
     results["budget"] = None
-    assert "nothing is ranked here. Without a likelihood" in verdict(results)
-    assert list(table(results)[0]) == ["model", "bits/dim, test", "Fréchet distance ↓"]
+    assert verdict(results) == (
+        "my/samples: Fréchet distance 10.76 [9.66, 11.86] (real data 0.90, independent values "
+        "60.90); it covers 66 % of real data (real data 95 %)."
+    )
+    assert list(table(results)[0]) == ["model", "Fréchet distance ↓"]
     page = render(results, {})
+    for word in ("bits/dim", "bits per dim", "likelihood is", "nothing is ranked", "GAN"):
+        assert word not in words(page), word
+    assert "These samples are taken as given: whether they were chosen cannot be seen." in page
+    assert "taken as given" not in render(full(), {})
     assert "None" not in page
     assert "Departs from" not in page
     for heading in ("Cost", "Nature", "Pair by pair", "Likelihood in detail"):
         assert f">{heading}</h2>" not in page
+
+
+def given(**samples):
+    """Results of nothing but samples."""
+    results = full()
+    results["models"] = [{"model": "mine", "samples": results["models"][0]["samples"] | samples}]
+    return results | {"budget": None, "pairs": []}
+
+
+def test_samples_alone_are_put_in_words():
+    results = given()
+    results["models"][0]["samples"]["whole"]["class_accuracy"] = share(0.79)
+    results["references"]["real"]["whole"]["class_accuracy"] = share(0.99)
+    assert verdict(results).endswith(
+        "; 79 % of its samples are taken for the class asked for (real data 99 %)."
+    )
+    results["models"][0]["samples"]["whole"]["duplicates"] = share(1.0)
+    assert verdict(results).endswith("mine copies training data: 100.0 % equal a training "
+                                     "observation.")  # fmt: skip
+    results["references"] = None
+    assert verdict(results).startswith("mine: Fréchet distance 10.8 [9.7, 11.9]; it covers 66 % of")
+    why = "50 samples: 179 are needed, half of the test split"
+    refused = given(refused=why, views={}, whole={})
+    assert verdict(refused) == f"mine: no figures of samples: {why}."
+    assert "<table>" not in render(refused, {}).split('id="fidelity"')[0]
+    refused["models"][0]["samples"] = None
+    assert verdict(refused) == "Nothing was measured of these samples."
+
+
+def test_models_without_any_likelihood_are_put_in_words_too():
+    results = full()
+    results["models"] = [results["models"][3]]
+    said = verdict(results)
+    assert "nothing is ranked here. Without a likelihood, to be judged by the samples: gan." in said
+    assert "gan: Fréchet distance 6.27 [5.47, 7.07] (real data 0.90, independent values 60" in said
+    assert "Fréchet" not in verdict(full())
+
+
+@pytest.mark.parametrize(("behind", "named"), [(57.8, True), (57.0, False)])
+def test_samples_no_better_than_independent_values_are_named(behind, named):
+    # from 60.9 − 3.2, where the interval of independent values begins
+    results = full()
+    results["models"][0]["samples"]["views"]["features"]["frechet"] = fig(behind, 30.0)
+    assert ("By its samples no better than independent values: gmm." in verdict(results)) is named
+    results["models"][3]["samples"]["views"]["features"]["frechet"] = fig(100.0, 3.0)
+    both = "By their samples no better than independent values: gmm and gan."
+    assert (both in verdict(results)) is named
+    # where they are as near as real data, nothing is said by it
+    results["references"]["real"]["views"]["features"]["frechet"] = fig(50.0, 10.0)
+    assert "no better than independent" not in verdict(results)
+
+
+@pytest.mark.parametrize(
+    ("models", "budget", "says"),
+    [(2, "40s", "On digits, with 40s of training each, "),
+     (1, "40s", "On digits, with 40s of training, "),
+     (2, "20s and 5s", "On digits, with 20s and 5s of training, "),
+     (2, None, "On digits, pixelcnn")],
+)  # fmt: skip
+def test_only_what_each_model_had_is_said_of_each(models, budget, says):
+    results = full()
+    out = results["models"].pop()
+    # what was left out was not trained
+    results["models"] = [*results["models"][2 : 1 + 2 * models], out] if models > 1 else [
+        results["models"][2], out]  # fmt: skip
+    results["budget"] = budget
+    assert verdict(results).startswith(says)

@@ -21,6 +21,7 @@ from simulacra.classifier import Classifier, is_sound, seen_shape
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.splits import permutation
 from simulacra.errors import UsageError
+from simulacra.evaluate.labels import share
 from simulacra.nn.inception import Inception
 from simulacra.nn.precision import moments
 from simulacra.nn.random_convolutions import RandomConvolutions
@@ -172,6 +173,9 @@ def views(
     classifier = pinned_classifier(data, folder) if found > 1 else None
     if found == 1:
         notes.append("all training observations have one label: there is no classifier")
+    if classifier is not None and (why := _at_chance(classifier, data)):
+        notes.append(why)
+        classifier = None
 
     def fitted(name: str, extractor: str, network: nn.Module, most: int = WIDEST) -> View:
         """A view whose projection is that of training observations."""
@@ -237,7 +241,8 @@ def _projection(raw: Tensor, width: int, extractor: str) -> tuple[Tensor, Tensor
     black would count as much as the figure in the middle. Inception's features stay as they are
     because its distance is defined so.
 
-    What is too wide is projected on its principal axes, which are not whitened either.
+    What is too wide is projected on its principal axes, which are not whitened either. All of it
+    is scaled as one, so that features have the variance 1 on average: the kernel has a scale.
     """
     mean, scale = moments(raw)
     varies = bool((raw != raw[:1]).any())
@@ -250,7 +255,11 @@ def _projection(raw: Tensor, width: int, extractor: str) -> tuple[Tensor, Tensor
     if raw.shape[1] <= width and extractor != "pca":
         return mean, scale.reciprocal().diag(), note
     axes = _components((raw.double() - mean) / scale, min(width, *raw.shape))
-    return mean, axes / scale[:, None], note
+    matrix = axes / scale[:, None]
+    variance = float(((raw.double() - mean) @ matrix).var(0, unbiased=False).mean())
+    if extractor != "inception-pool3" and variance > 0:
+        matrix = matrix / variance**0.5
+    return mean, matrix, note
 
 
 def _components(centred: Tensor, width: int) -> Tensor:
@@ -289,6 +298,20 @@ def _labels(data: Dataset) -> int:
     if data.spec.classes < 1 or labels is None or labels.is_floating_point():
         return 0
     return len(labels.unique())
+
+
+def _at_chance(classifier: Classifier, data: Dataset) -> str:
+    """Why a classifier's features are of no use, in words; empty if they may be of use."""
+    labels = data.validation.context
+    assert labels is not None
+    right = round(_accuracy(classifier, data.validation) * len(labels))
+    found, most = share(right, len(labels)), float(labels.bincount().max()) / len(labels)
+    if found.low is not None and found.low > most:
+        return ""
+    return (
+        f"a classifier of the labels finds {found.value:.0%} of the validation split, no more than "
+        "chance may: it is not used"
+    )
 
 
 @torch.no_grad()

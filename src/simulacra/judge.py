@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -32,7 +32,7 @@ from simulacra.evaluate.likelihood import (
 )
 from simulacra.evaluate.nature import nature
 from simulacra.evaluate.paired import paired
-from simulacra.evaluate.samples import FEWEST, SampleJudge, fair_count
+from simulacra.evaluate.samples import FEWEST, MOST, SampleJudge, fair_count
 from simulacra.extractors import View, views
 from simulacra.model import Latent, Likelihood, Model, Sampling, capabilities
 from simulacra.randomness import seeded
@@ -75,6 +75,8 @@ class Judge:
         draws: Importance draws of bounds.
         limit: Look only at so many test observations, for the likelihood.
         inception: A file with the weights of the Inception network, to see samples by.
+        most: Samples that are judged, at most.
+        told: Told in words what is being measured, for whoever waits.
     """
 
     def __init__(
@@ -84,23 +86,27 @@ class Judge:
         draws: int = 64,
         limit: int | None = None,
         inception: Path | None = None,
+        most: int = MOST,
+        told: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.data, self.draws, self.limit, self.inception = data, draws, limit, inception
+        self.most, self.told = most, told
         self.frequencies = class_frequencies(data.train, data.spec.classes)
 
     @cached_property
     def views(self) -> list[View]:
         """What samples are seen by; nothing where there are too few test observations."""
-        count = fair_count(self.data)
+        count = fair_count(self.data, self.most)
         if count < FEWEST:
             return []
+        self.told("features that samples are seen by")
         return views(self.data, count, inception=self.inception, folder=cache())
 
     @cached_property
     def samples(self) -> SampleJudge | str:
         """What samples are held against, or in words why that cannot be."""
         try:
-            return SampleJudge(self.data, self.views)
+            return SampleJudge(self.data, self.views, most=self.most)
         except UsageError as error:
             return str(error)
 
@@ -131,6 +137,7 @@ class Judge:
                 outcome = run.outcome()
         model = run.model(code=code).to(make_fabric(run.options).device)
         name = registry.allowed_name(run.record["model"], code)
+        self.told(f"{name}: cost")
         costs = cost(model, self.data, outcome)
         entry = described(name, run.record["keywords"], run.record["options"]) | {
             "steps": outcome and outcome.steps,
@@ -143,10 +150,13 @@ class Judge:
         pictures = album.model_pictures(model, self.data)
         score = None
         if isinstance(model, Likelihood):
+            self.told(f"{name}: likelihood")
             scores = self._likelihood(model, entry, pictures)
             score = scores.marginal
         if isinstance(model, Sampling):
-            x, labels = draw(model, self.data, fair_count(self.data))
+            count = fair_count(self.data, self.most)
+            self.told(f"{name}: {count} samples")
+            x, labels = draw(model, self.data, count)
             self._samples(x, labels, entry, pictures)
         return Judgement(entry, pictures, score)
 
@@ -256,6 +266,7 @@ class Judge:
         return {
             "views": [view.to_json() for view in self.views],
             "references": {} if isinstance(self.samples, str) else self.samples.references,
+            "doubts": [] if isinstance(self.samples, str) else self.samples.doubts,
             "baseline_classifier": self.baseline and self.baseline.to_json(),
             "pairs": [
                 {"models": [a.entry["model"], b.entry["model"]], **paired(s, t).to_json()}
@@ -341,7 +352,7 @@ def divergence(score: Score, data: Dataset) -> Figure | None:
     if data.density is None or score.non_finite:
         return None
     truth = data.density.log_prob(data.test.batch(score.rows)[0]).double()
-    return mean_figure(truth - score.values)
+    return mean_figure(truth - score.values, groups=score.groups)
 
 
 def _can(model: Model, found: Mapping[str, Any]) -> list[str]:

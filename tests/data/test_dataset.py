@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from simulacra.data.augment import Augmented
 from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
 from simulacra.errors import UsageError
 from simulacra.spec import DataSpec
@@ -59,6 +60,26 @@ def test_batches_of_no_size_are_refused() -> None:
 def test_context_of_another_length_is_refused() -> None:
     with pytest.raises(UsageError, match=r"40 observations .* got 39"):
         Observations(grey(), torch.arange(39))
+    for wrong in (torch.arange(39), torch.zeros(40, 1, dtype=torch.long)):
+        with pytest.raises(UsageError, match="40 observations need a group each"):
+            Observations(grey(), groups=wrong)
+
+
+def test_groups_stay_with_their_observations_and_out_of_the_fingerprint() -> None:
+    groups = torch.arange(40) // 3
+    places = torch.tensor([5, 39, 5, 0])
+    plain = Observations(grey(), torch.arange(40), groups=groups)
+    dynamic = DynamicallyBinarised(grey(), torch.arange(40), groups=groups, seed=1)
+    changed = Augmented.of(dynamic, flip=True, shift=1)
+    bare = replace(changed, base=None)
+    for split in (plain, dynamic, dynamic.freeze(), changed, bare):
+        taken = split.take(places)
+        assert split.groups is groups
+        assert taken.groups is not None
+        assert taken.groups.tolist() == [1, 13, 1, 0]
+    base = dataset()
+    grouped = replace(base, train=replace(base.train, groups=torch.arange(20) // 2))
+    assert grouped.fingerprint == base.fingerprint
 
 
 def test_dynamic_bits_depend_on_seed_epoch_and_index_alone() -> None:

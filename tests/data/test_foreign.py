@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import wave
 import zipfile
 from dataclasses import replace
@@ -227,18 +228,49 @@ def test_folders_named_as_classes_are_labels(tmp_path: Path) -> None:
     assert labels.tolist() == [0] * 20 + [2] * 10
     assert torch.equal(read, torch.from_numpy(np.concatenate([x[10:], x[:10]])))
     assert notes == ()
-    write(tmp_path / "class 9", x[:1])
-    _, labels, notes = read_samples(tmp_path, data)
-    assert labels is None
-    assert "the samples have no labels" in notes[0]
+    write(tmp_path, x[:1])
+    none = "the samples have no labels: "
+    assert read_samples(tmp_path, data)[1:] == (
+        None, (none + "1 file beside the folders of classes",),
+    )  # fmt: skip
+    write(tmp_path / "class 0" / "class 1", x[:1])
+    assert read_samples(tmp_path, data)[1:] == (
+        None, (none + "folder class 0/class 1 names more than one class",),
+    )  # fmt: skip
+    write(tmp_path / "class 9", x[:2])
+    told = none + "folder class 9 is not a class (class 0, class 1, class 2)"
+    assert read_samples(tmp_path, data)[1:] == (None, (told,))
+    write(tmp_path / "a" / "b", x[:1])
+    assert read_samples(tmp_path, data)[2] == (
+        none + "folders a/b, class 9 are not classes (class 0, class 1, class 2)",
+    )
+    assert read_samples(tmp_path, data_of(classes=10))[2] == (
+        none + "folder a/b is not a class (class 0 … class 9)",
+    )
+    for i in range(6):
+        write(tmp_path / f"b{i}", x[:1])
+    assert "folders a/b, b0, b1, b2, b3 and 3 more are" in read_samples(tmp_path, data)[2][0]
 
 
-@pytest.mark.parametrize(("count", "told"), [(0, "0 files but no"), (1, "1 sample"), (19, "19 s")])
+def test_a_folder_without_folders_says_nothing_of_classes(tmp_path: Path) -> None:
+    data = data_of(classes=3)
+    assert read_samples(write(tmp_path, levels_like(data)), data)[1:] == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(0, "is empty: exp"), (1, "holds 1 sample"), (19, "holds 19 s")]
+)
 def test_too_few(tmp_path: Path, count: int, told: str) -> None:
     data = data_of()
     write(tmp_path, levels_like(data, count))
-    with pytest.raises(DataError, match=f"holds {told}"):
+    with pytest.raises(DataError, match=told):
         read_samples(tmp_path, data)
+
+
+def test_files_but_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match="holds 1 file but no picture: expected"):
+        read_samples(tmp_path, data_of())
 
 
 def test_another_size_is_never_resized(tmp_path: Path) -> None:
@@ -272,12 +304,16 @@ def test_unreadable_files_are_told_and_at_most_one_in_a_hundred(tmp_path: Path) 
     (tmp_path / "cut.png").write_bytes((tmp_path / "000.png").read_bytes()[:50])
     read, _, notes = read_samples(tmp_path, data)
     assert len(read) == 99
-    assert notes == ("1 file could not be read and was skipped",)
+    (told,) = notes
+    assert re.fullmatch(r"1 file could not be read and was skipped: cut.png \(.+\)", told)
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(
         DataError, match=r"2 of 101 pictures .* cut.png .*, text.png .it holds text"
     ):
         read_samples(tmp_path, data)
+    write(tmp_path / "more", levels_like(data, 99))
+    (told,) = read_samples(tmp_path, data)[2]
+    assert re.fullmatch(r"2 files .* were skipped: cut.png \(.+\) and 1 more", told)
 
 
 def test_sixteen_bits_and_transparency_as_in_data(tmp_path: Path) -> None:
@@ -426,8 +462,61 @@ def test_parquet(tmp_path: Path) -> None:
 
     x = RNG.normal(size=(24, 2))
     parquet.write_table(pyarrow.table({"a": x[:, 0], "b": x[:, 1]}), tmp_path / "some.parquet")
-    read = read_samples(tmp_path / "some.parquet", data_of((2,), None))[0]
+    expected = torch.from_numpy(x.astype(np.float32))
+    assert torch.equal(read_samples(tmp_path / "some.parquet", data_of((2,), None))[0], expected)
+    data = replace(data_of((2,), None), columns=("b", "a"))
+    assert torch.equal(read_samples(tmp_path / "some.parquet", data)[0], expected.flip(1))
+
+
+def csv(path: Path, names: str, x: np.ndarray, labels: str | None = None) -> Path:
+    """A table whose last column may be a label, the same in every row."""
+    more = "" if labels is None else f",{labels}"
+    rows = [",".join(map(str, row)) + more for row in x.tolist()]
+    path.write_text("\n".join([names, *rows] if names else rows))
+    return path
+
+
+def test_a_tables_columns_go_by_their_names(tmp_path: Path) -> None:
+    x = RNG.normal((0, 100, 200), size=(60, 3))
+    data = load(str(csv(tmp_path / "data.csv", "a,b,c", x)))
+    expected = torch.from_numpy(x.astype(np.float32))
+    same = read_samples(csv(tmp_path / "same.csv", "a,b,c", x), data)
+    assert torch.equal(same[0], expected)
+    assert same[2] == ()
+    for names, order in (("c,a,b", [2, 0, 1]), ("b,c,a", [1, 2, 0])):
+        read, _, notes = read_samples(csv(tmp_path / "other.csv", names, x[:, order]), data)
+        assert torch.equal(read, expected)
+        assert notes == ("columns brought into the order of data.csv by their names: a, b, c",)
+    for names, own, lacks in (("a,q,c", "q, a, c", "b, a, c"), ("A,b,c", "A, b, c", "a, b, c")):
+        with pytest.raises(DataError, match=f"has the columns {own}; data.csv has {lacks}: give"):
+            read_samples(csv(tmp_path / "wrong.csv", names, x), data)
+    with pytest.raises(DataError, match=r"has the columns a, b; data\.csv has c, a, b: give"):
+        read_samples(csv(tmp_path / "wrong.csv", "a,b", x[:, :2]), data)
+
+
+def test_a_table_without_a_header_goes_by_the_order_of_its_columns(tmp_path: Path) -> None:
+    x = RNG.normal(size=(60, 2))
+    expected = torch.from_numpy(x.astype(np.float32))
+    headed, bare = csv(tmp_path / "headed.csv", "b,a", x), csv(tmp_path / "bare.csv", "", x)
+    for source, samples, told in ((headed, bare, "column 1, column 2"), (bare, headed, "b, a")):
+        read, _, notes = read_samples(samples, load(str(source)))
+        assert torch.equal(read, expected)
+        assert notes == (f"columns taken in the order of the file: {told}",)
+
+
+def test_labels_may_stand_anywhere_if_they_are_named(tmp_path: Path) -> None:
+    x = RNG.normal(size=(60, 2))
+    source = csv(tmp_path / "data.csv", "a,b,kind", x, "old")
+    source.write_text(source.read_text().replace("old", "new", 30))
+    data = load(str(source), labels="kind")
+    samples = csv(tmp_path / "some.csv", "b,a,kind", x[:, ::-1], "new")
+    # the label first
+    lines = [line.rpartition(",") for line in samples.read_text().splitlines()]
+    samples.write_text("\n".join(f"{label},{rest}" for rest, _, label in lines))
+    read, labels, _ = read_samples(samples, data)
     assert torch.equal(read, torch.from_numpy(x.astype(np.float32)))
+    assert labels is not None
+    assert {data.class_names[i] for i in labels} == {"new"}
 
 
 @pytest.mark.parametrize("asked", ["kind", "3", "1"])
@@ -516,13 +605,18 @@ def test_sounds_of_another_form_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "name", "message"),
     [
-        (data_of(), "some.csv", "samples of those are a folder of pictures, one for each sample,"),
-        (data_of(), "some.zip", "are a folder of pictures"),
-        (data_of((3,), None), "", "are a .csv, .tsv or .parquet, an .npy or .npz"),
-        (data_of((3,), 5), "some.csv", "are an .npy or .npz"),
-        (SOUND, "some.csv", "are a folder or .zip of sounds"),
+        (
+            data_of(),
+            "some.csv",
+            "samples of those may come as a folder of pictures, one for each sample, "
+            "as an .npy or an .npz, got .*some.csv",
+        ),
+        (data_of(), "some.zip", "as a folder of pictures"),
+        (data_of((3,), None), "", "as a .csv, .tsv or .parquet, as an .npy or an .npz"),
+        (data_of((3,), 5), "some.csv", "may come as an .npy or an .npz"),
+        (SOUND, "some.csv", "as a folder or .zip of sounds"),
         (data_of(), "nowhere", "does not exist"),
-        (data_of(), "some.pt", "are a folder of pictures"),
+        (data_of(), "some.pt", "as a folder of pictures"),
     ],
 )
 def test_what_is_for_other_data(tmp_path: Path, data: Dataset, name: str, message: str) -> None:

@@ -65,6 +65,10 @@ def test_options_are_met(tmp_path: Path) -> None:
     assert dataset.counts["test"] == 200
     assert dataset.test.lengths is not None
     assert dataset.test.lengths.tolist() == [400, 100] * 100
+    seen = [part.groups for part in dataset.splits.values()]
+    assert all(each is not None and bool((each[::2] == each[1::2]).all()) for each in seen)
+    recordings = torch.cat([each[::2] for each in seen if each is not None])
+    assert recordings.sort().values.tolist() == list(range(240))
     speakers = load("fsdd", data_dir=place, labels="*_{label}_*", levels=65536)
     assert speakers.class_names == SPEAKERS
     assert speakers.train.context is not None

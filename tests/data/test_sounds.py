@@ -100,6 +100,8 @@ def test_windows_hold_every_sample_once_and_silence(sizes, window, random) -> No
     assert (cut.lengths is None) == all(n % window == 0 for n in sizes)
     assert cut.context is not None
     assert cut.context.tolist() == [row[0] // 100 for row in valid]
+    assert cut.groups is not None
+    assert cut.groups.tolist() == cut.context.tolist()
 
 
 # ---- a folder -----------------------------------------------------------------------------------
@@ -114,6 +116,25 @@ def test_a_folder_becomes_windows_of_a_second(tmp_path: Path) -> None:
     assert dataset.train.lengths is None
     assert dataset.train.context is None
     assert load_sounds(tmp_path, Form()).fingerprint == dataset.fingerprint
+
+
+def test_windows_know_their_recording_through_split_and_context(tmp_path: Path) -> None:
+    save_numbered(tmp_path / "sounds", 30, seconds=3.25)
+    place, vectors = str(tmp_path / "sounds"), tmp_path / "vectors.npz"
+    plain = load(place, levels=65536, window=500)
+    np.savez(vectors, **{s: np.ones((n, 2), np.float32) for s, n in plain.counts.items()})
+    told = load(place, levels=65536, window=500, context=str(vectors))
+    seen: list[int] = []
+    for dataset in (plain, told):
+        for split, recordings in firsts(dataset).items():
+            groups = dataset.splits[split].groups
+            assert groups is not None
+            assert groups.tolist() == recordings
+    for split in plain.splits.values():
+        assert split.groups is not None
+        assert int(torch.bincount(split.groups).max()) == 7
+        seen += split.groups.unique().tolist()
+    assert sorted(seen) == list(range(30))
 
 
 def test_no_recording_lies_in_two_splits(tmp_path: Path) -> None:

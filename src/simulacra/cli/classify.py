@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,9 @@ def classify(
     """Say which class files belong to, by the likelihood of each in every class.
 
     Of the classes that the data have, one is always the most probable. So the likelihood of the
-    file itself stands beside it, and whether 19 of 20 validation observations lie about there.
+    file itself stands beside it, and a file less likely than 39 of 40 validation observations is
+    marked. What is not marked need not be like the data: a blank picture is often more likely
+    than any real one, so a likelihood cannot find it.
 
     Args:
         run: A run of a model trained with --set context=label.
@@ -77,7 +80,7 @@ def classify(
 
 
 _USUAL = 256
-"""Validation observations that say what is usual."""
+"""Validation observations that say which likelihoods are usual."""
 
 _FEWEST = 40
 """With fewer, their outermost fortieths hold none."""
@@ -91,8 +94,6 @@ def _entries(
     usual: Score | None,
 ) -> list[dict[str, Any]]:
     """What is said of each observation, in plain JSON values."""
-    import math
-
     import torch
 
     words = found.class_names or tuple(map(str, range(found.spec.classes)))
@@ -109,11 +110,17 @@ def _entries(
             first, second = p.topk(2).indices.tolist()
             entry |= {"class": words[first], "probability": float(p[first])}
             entry |= {"second": words[second], "second_probability": float(p[second])}
-        unlike = None if math.isnan(low) else not low <= value <= high
+        # fewer bits are more likely; what is likelier than usual may well be like the data
+        less = value < low if is_log else value > high
+        known = not math.isnan(low) and not math.isnan(value)
         entry["log_likelihood" if is_log else "bits_per_dim"] = value
-        entry |= {"usual_low": low, "usual_high": high, "unlike_the_data": unlike}
+        entry |= {"usual_low": low, "usual_high": high}
+        entry["less_likely_than_usual"] = less if known else None
         entries.append(entry)
     return entries
+
+
+_MARK = "less likely than 97.5 % of the data"
 
 
 def _print(entries: list[dict[str, Any]], figure: str) -> None:
@@ -127,7 +134,7 @@ def _print(entries: list[dict[str, Any]], figure: str) -> None:
                 "second": e.get("second", "–"),
                 "p ": _percent(e.get("second_probability")),
                 figure: f"{e[key]:.3f}",
-                " ": "unlike the data" if e["unlike_the_data"] else "",
+                " ": _MARK if e["less_likely_than_usual"] else "",
             }
             for e in entries
         ],
@@ -154,12 +161,13 @@ def _note(model: Model, entries: list[dict[str, Any]], figure: str, draws: int) 
             "those of the bound"
         )
     first = entries[0]
-    if first["unlike_the_data"] is None:
+    if math.isnan(first["usual_low"]):
         terminal.note(f"what {figure} is usual is not known: there are too few validation data")
     else:
         terminal.note(
             f"95 % of validation data have {figure} {first['usual_low']:.3f} … "
-            f"{first['usual_high']:.3f}; a file beyond is forced into a class all the same"
+            f"{first['usual_high']:.3f}; a less likely file is given a class all the same, and a "
+            "likelier one need not be like them: a likelihood cannot find blank pictures"
         )
     broken = sum(e["class"] is None for e in entries)
     if broken:

@@ -19,7 +19,7 @@ from simulacra.cli.flags import (
     new_folder,
     open_run,
 )
-from simulacra.errors import ResourceError, UsageError
+from simulacra.errors import DataError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
@@ -38,7 +38,7 @@ def evaluate(
     samples: Path | None = None,
     data: str | None = None,
     draws: Whole = 64,
-    limit: Whole | None = None,
+    test_limit: Whole | None = None,
     inception: Path | None = None,
     out: Path | None = None,
     flags: DataFlags | None = None,
@@ -54,47 +54,80 @@ def evaluate(
         samples: A folder or file of samples of any program, instead of a run; with --data.
         data: What the samples are to be held against: a name or path, as for `train`.
         draws: Importance draws of a bound on likelihood.
-        limit: Look only at so many test observations, for the likelihood.
+        test_limit: Look only at so many test observations, for the likelihood.
         inception: The weights of the Inception network of 2015-12-05 (.pth or .safetensors), to
             see samples by instead of our own classifier.
-        out: Folder of the report; that of the run, or one below evaluations/.
+        out: Folder of the report; that of the run, or of two runs or samples a new one below
+            evaluations/.
         flags: Of --data. Of a run, --data-dir says where its data's files are if they moved.
         device: Where it is computed.
         code: file.py:Class of a model of your own.
         json: Print JSON.
     """
-    check_positive(draws=draws, limit=limit)
-    check_device(device)
+    check_positive(draws=draws, test_limit=test_limit)
     if inception is not None and not inception.is_file():
         raise UsageError(f"--inception is a file with the network's weights, got {inception}")
     if (run is None) == (samples is None):
         raise UsageError("evaluate takes a RUN, or --samples FOLDER with --data DATA")
-    from simulacra.judge import Judge
-
     if run is not None:
-        if data is not None:
-            raise UsageError("--data is for --samples: a run has its own")
-        runs = [_run(run, flags), *([] if against is None else [_run(against, flags)])]
-        found = _data_of(runs, flags)
-        judge = Judge(found, draws=draws, limit=limit, inception=inception)
+        runs = _runs(run, against, data, flags)
+        check_device(device)
+        from simulacra.judge import Judge
+
+        judge = Judge(
+            _data_of(runs, flags), draws=draws, limit=test_limit, inception=inception, told=_told
+        )
         judged = _judged(judge, runs, device, code)
-        options, budget = runs[0].record["options"], runs[0].record["budget"]
-        folder = out or runs[0].folder
+        options, budget = runs[0].record["options"], _budget(runs)
+        folder = out or (runs[0].folder if against is None else new_folder(
+            EVALUATIONS, f"{runs[0].folder.resolve().name}-{runs[1].folder.resolve().name}"
+        ))  # fmt: skip
     else:
-        if data is None or samples is None:
-            raise UsageError("--samples needs --data DATA to be held against")
-        if against is not None:
-            raise UsageError("--against is for a RUN: samples alone say nothing of an observation")
+        assert samples is not None  # one of the two is given
+        stray = [name for name, given_ in (("--against", against), ("--test-limit", test_limit),
+                                           ("--code", code)) if given_ is not None]  # fmt: skip
+        if data is None or stray:
+            missing = "--samples needs --data DATA to be held against"
+            raise UsageError(f"{stray[0]} is for a RUN, not for --samples" if stray else missing)
+        if not samples.exists():
+            raise DataError(f"{samples} does not exist: check the path")
+        check_device(device)
         from simulacra.data.foreign import read_samples
+        from simulacra.evaluate.samples import MOST
+        from simulacra.judge import Judge
 
         found = load(data, flags)
         x, labels, notes = read_samples(samples, found)
         name = samples.resolve().name or str(samples)
-        folder = out or new_folder(EVALUATIONS, name)
-        judge = Judge(found, inception=inception)
+        judge = Judge(found, inception=inception, most=min(len(x), MOST), told=_told)
         judged = [judge.foreign(name, x, labels, notes)]
-        options, budget = {"device": device}, None
+        options, budget, folder = {"device": device}, None, out or new_folder(EVALUATIONS, name)
     _report(judge, judged, folder, options, budget, json=json)
+
+
+def _told(what: str) -> None:
+    # who reads a log file does not wait
+    if terminal.errors.is_terminal:
+        terminal.note(f"measuring {what}")
+
+
+def _runs(run: Path, against: Path | None, data: str | None, flags: Any) -> list[Run]:  # noqa: ANN401
+    """The runs to judge, one or two.
+
+    Raises:
+        UsageError: If they are one and the same, or an option is for samples alone.
+    """
+    if data is not None:
+        raise UsageError("--data is for --samples: a run has its own")
+    runs = [_run(each, flags) for each in (run, against) if each is not None]
+    if len({each.folder.resolve() for each in runs}) < len(runs):
+        raise UsageError(f"--against is another run, got {runs[0].folder} twice")
+    return runs
+
+
+def _budget(runs: list[Run]) -> str:
+    """What the runs were trained for: one budget, or that of each."""
+    return " and ".join(dict.fromkeys(run.record["budget"] for run in runs))
 
 
 def _run(run: Path, flags: Any) -> Run:  # noqa: ANN401 (a class made elsewhere)
@@ -140,8 +173,6 @@ def _judged(judge: Judge, runs: list[Run], device: str, code: str | None) -> lis
         # two of one kind go by the names of their runs
         folders = [str(run.folder) for run in runs]
         short = [run.folder.resolve().name for run in runs]
-        if len(set(folders)) < len(folders):
-            raise UsageError(f"--against is another run, got {folders[0]} twice")
         for each, name in zip(judged, short if len(set(short)) == len(short) else folders,
                               strict=True):  # fmt: skip
             each.entry["model"] = name

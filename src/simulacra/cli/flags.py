@@ -163,7 +163,7 @@ def check_positive(**values: float | None) -> None:
     """
     for name, value in values.items():
         if value is not None and not 0 < value < math.inf:
-            raise UsageError(f"--{name} is a positive number, got {value:g}")
+            raise UsageError(f"--{name.replace('_', '-')} is a positive number, got {value:g}")
 
 
 def check_seed(seed: int) -> None:

@@ -271,3 +271,7 @@ def _compare(
     else:
         terminal.print_results(results)
     terminal.note(f"report: {folder / REPORT}")
+    lost = {m["model"]: m.get("failed") or m.get("left_out") for m in results["models"]}
+    if all(lost.values()):
+        told = "; ".join(f"{name} ({why})" for name, why in lost.items())
+        raise UsageError(f"no model could be trained: {told}")

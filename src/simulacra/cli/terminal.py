@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -76,7 +77,8 @@ def print_table(
     kept = [heading for heading in headings if heading not in words]
     broken = {heading: heading for heading in headings}
     if _width(rows, kept, broken) > console.width:
-        broken |= {heading: heading.replace(" ", "\n") for heading in right}
+        # an arrow stays with what it points to, a bar with what it stands behind
+        broken |= {heading: re.sub(r"(?<![→>]) (?![|↑↓])", "\n", heading) for heading in right}
     taken = _width(rows, kept, broken)
     shortest = (min(_WORDS, _width(rows, [h], broken)) + 1 for h in words)
     if taken + sum(shortest) <= console.width:
@@ -153,29 +155,43 @@ def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
         }
         for row in rows
     ]
-    print_table(shown, right=[heading for row in rows[:1] for heading in row if heading != "model"])
+    _print_right(shown)
+
+
+def _print_right(rows: Sequence[Mapping[str, str]]) -> None:
+    """A table whose columns behind the first are figures."""
+    print_table(rows, right=[heading for row in rows[:1] for heading in list(row)[1:]])
 
 
 def print_results(results: Mapping[str, Any]) -> None:
     """What was measured: the main table, the samples' figures, the answer in words."""
-    from simulacra.report.tables import sample_figures, table
+    from simulacra.report import ranking, warned
+    from simulacra.report.short import detail_figures, sample_figures
+    from simulacra.report.tables import table
     from simulacra.report.verdict import verdict
 
-    print_figures(table(results))
-    samples = sample_figures(results)
-    if samples:
-        seen = results["views"][0]
+    if not ranking.foreign(results):
+        print_figures(table(results))
+        if fewer := ranking.observed(results):
+            print_line(f"Likelihood on {fewer} test observations")
         print_line("")
-        count = results["references"]["real"]["count"]
-        print_line(f"Samples, {count} against as many real ones, seen by {seen['extractor']}")
-        print_table(samples, right=[heading for heading in samples[0] if heading != "model"])
-    print_line("")
+    if samples := sample_figures(results):
+        seen, count = results["views"][0], results["references"]["real"]["count"]
+        by = f"seen by {seen['extractor']}, {seen['width']} wide"
+        print_line(f"Samples, {count} against as many real ones, {by}")
+        _print_right(samples)
+        print_line("")
+    if details := detail_figures(results):
+        accuracy = (results.get("baseline_classifier") or {}).get("accuracy")
+        beside = f"; baseline accuracy {100 * accuracy['value']:.1f} %" if accuracy else ""
+        print_line(f"Overfitting and labels{beside}")
+        _print_right(details)
+        print_line("")
     print_line(verdict(results))
-    for model in results["models"]:
-        said = model.get("samples") or {}
-        refused = [f"no figures of samples: {said['refused']}"] if said.get("refused") else []
-        for warning in [*model["warnings"], *refused, *(said.get("warnings") or [])]:
-            note(f"{model['model']}: {warning}")
+    for doubt in results.get("doubts") or []:
+        note(doubt)
+    for name, warning in [*warned.of_models(results), *warned.of_samples(results)]:
+        note(f"{name}: {warning}" if name else warning)
 
 
 def printable(message: str) -> str:

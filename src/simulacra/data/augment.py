@@ -26,6 +26,7 @@ class Augmented(Observations):
         x: Of `base`.
         context: Of `base`.
         lengths: Of `base`.
+        groups: Of `base`.
         base: What is changed, after it has drawn its own noise.
         flip: Mirror left to right with probability ½.
         shift: Move by −shift … shift pixels, both ways, each equally probable.
@@ -40,7 +41,8 @@ class Augmented(Observations):
     @classmethod
     def of(cls, base: Observations, *, flip: bool, shift: int, seed: int = 0) -> Augmented:
         """The same pictures, changed."""
-        return cls(base.x, base.context, base.lengths, base, flip, shift, seed)
+        whole = (base.x, base.context, base.lengths, base.groups)
+        return cls(*whole, base, flip, shift, seed)
 
     @property
     def kind(self) -> str:
@@ -68,7 +70,9 @@ class Augmented(Observations):
 
     def take(self, indices: Tensor) -> Augmented:
         """These places alone, changed by their new places."""
-        base = Observations(self.x, self.context, self.lengths) if self.base is None else self.base
+        base = self.base
+        if base is None:
+            base = Observations(self.x, self.context, self.lengths, self.groups)
         return Augmented.of(base.take(indices), flip=self.flip, shift=self.shift, seed=self.seed)
 
 

@@ -28,23 +28,31 @@ class Observations:
         context: Labels `(N,)` int64, vectors `(N, D)` float32, or nothing.
         lengths: How many values of each sound are valid, `(N,)` int64, the rest being padding;
             nothing where all are.
+        groups: Which recording, or other unit of independence, each observation belongs to,
+            `(N,)` int64; nothing where each is its own. What shares a group is alike, so errors
+            and intervals count groups.
 
     Raises:
-        UsageError: If the two differ in length.
+        UsageError: If one of them differs in length.
     """
 
     x: Tensor
     context: Tensor | None = None
     lengths: Tensor | None = None
+    groups: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a context or lengths that belong to other observations."""
+        """Refuse a context, lengths or groups that belong to other observations."""
         if self.context is not None and len(self.context) != len(self.x):
             raise UsageError(
                 f"{len(self.x)} observations need as many rows of context, got {len(self.context)}"
             )
         if self.lengths is not None and len(self.lengths) != len(self.x):
             raise UsageError(f"{len(self.x)} observations need as many lengths")
+        if self.groups is not None and self.groups.shape != (len(self.x),):
+            raise UsageError(
+                f"{len(self.x)} observations need a group each, got {tuple(self.groups.shape)}"
+            )
 
     @property
     def kind(self) -> str:
@@ -82,9 +90,11 @@ class Observations:
 
     def take(self, indices: Tensor) -> Observations:
         """These places alone, in this order, as a split of their own."""
-        context = None if self.context is None else self.context[indices]
-        lengths = None if self.lengths is None else self.lengths[indices]
-        return replace(self, x=self.x[indices], context=context, lengths=lengths)
+        context, lengths, groups = (
+            None if part is None else part[indices]
+            for part in (self.context, self.lengths, self.groups)
+        )
+        return replace(self, x=self.x[indices], context=context, lengths=lengths, groups=groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +121,7 @@ class DynamicallyBinarised(Observations):
     def freeze(self, *, epoch: int = 0) -> Observations:
         """One epoch's bits as plain observations, for a split that is to be the same always."""
         bits = [x.to(torch.uint8) for x, _ in self.batches(1000, epoch=epoch)]
-        return Observations(torch.cat(bits), self.context)
+        return Observations(torch.cat(bits), self.context, self.lengths, self.groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +141,7 @@ class Dataset:
             data drew all three.
         options: Keywords that make `catalogue.load` load the same again; plain JSON values.
         density: What the observations were drawn from, if that is known.
+        columns: Names of a table's columns, in the order of a vector; nothing without a header.
     """
 
     name: str
@@ -144,6 +155,7 @@ class Dataset:
     split_seed: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     density: Distribution | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, Observations]:
@@ -160,7 +172,8 @@ class Dataset:
         """SHA-256 (hex) of the form and of every split's observations and context, in order.
 
         Names, notes and paths are left out, and so is the seed of dynamic noise, which belongs
-        to a run: the same data from another place keep their fingerprint.
+        to a run: the same data from another place keep their fingerprint. Groups are left out
+        too: they follow from the same files, and no model sees them.
         """
         # a field that DataSpec gains later leaves the fingerprints of today's data alone
         defaults = {each.name: each.default for each in fields(DataSpec)}

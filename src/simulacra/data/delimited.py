@@ -71,7 +71,7 @@ def read_text(path: Path, labels: str | None) -> Table:
     notes = []
     if not header and len(kept) > 2 and (np.diff(values[0]) == 1).all() and values[0, 0] in (0, 1):
         notes.append("the first row counts the columns: if it is a header, name them by words")
-    return Table(tuple(kept), values, None if at is None else words, tuple(notes))
+    return Table(tuple(kept), values, None if at is None else words, tuple(notes), header)
 
 
 def _text(path: Path) -> str:

@@ -23,6 +23,7 @@ from simulacra.data.images import FAULTS, read_picture
 from simulacra.data.images import SUFFIXES as PICTURES
 from simulacra.data.intensities import levels_of
 from simulacra.data.listing import counted, list_files, shown
+from simulacra.data.npy import some
 from simulacra.data.soundfiles import SUFFIXES as SOUNDS
 from simulacra.data.soundfiles import UNREADABLE, SoundFiles, decode
 from simulacra.data.windows import mu_law
@@ -33,6 +34,8 @@ FEWEST_SAMPLES = 20
 """Fewer samples than this say nothing about a model."""
 
 _TABLES = (".csv", ".tsv", ".parquet")
+_NAMED = 5
+"""So many folders or classes a note names."""
 
 
 def read_samples(path: Path, data: Dataset) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
@@ -84,11 +87,11 @@ def read_samples(path: Path, data: Dataset) -> tuple[Tensor, Tensor | None, tupl
     elif suffix in _TABLES and not folder and spec.levels is None:
         x, labels, notes = from_table(path, data)
     else:
-        raise DataError(f"samples of {data.name} are {_files(spec)}an .npy or .npz, got {place}")
+        raise DataError(
+            f"samples of {data.name} may come as {_files(spec)}an .npy or an .npz, got {place}"
+        )
     if len(x) < FEWEST_SAMPLES:
         raise DataError(f"{place} holds {counted(len(x), 'sample')}, expected {FEWEST_SAMPLES}")
-    if labels is None and data.spec.classes and folder:
-        notes.append("the samples have no labels: their folders are not named as the classes")
     spec.check(x)
     if spec.levels is not None and spec.levels > 2 and spec.ordered and spec.coding == "plain":
         highest, usual = int(x.max()), int(data.train.x.max())
@@ -100,10 +103,10 @@ def read_samples(path: Path, data: Dataset) -> tuple[Tensor, Tensor | None, tupl
 def _files(spec: DataSpec) -> str:
     """What samples may come as, beside arrays."""
     if spec.coding == "mu-law":
-        return "a folder or .zip of sounds, "
+        return "a folder or .zip of sounds, as "
     if spec.is_image:
-        return "a folder of pictures, one for each sample, "
-    return "a .csv, .tsv or .parquet, " if spec.levels is None else ""
+        return "a folder of pictures, one for each sample, as "
+    return "a .csv, .tsv or .parquet, as " if spec.levels is None else ""
 
 
 # ---- files -------------------------------------------------------------------------------------
@@ -113,9 +116,10 @@ def _from_pictures(folder: Path, data: Dataset) -> Read:
     place, (_, height, width) = shown(str(folder)), data.spec.event_shape
     listing = list_files(folder, PICTURES)
     if not listing.files:
+        holds = f"holds {counted(listing.others, 'file')} but no picture"
         raise DataError(
-            f"{place} holds {counted(listing.others, 'file')} but no picture: expected one for "
-            "each sample (pass an .npy or .npz by its own path)"
+            f"{place} {holds if listing.others else 'is empty'}: expected a picture for each "
+            "sample (pass an .npy or .npz by its own path)"
         )
     # as bytes, and as the levels that are returned
     ensure_room(11 * len(listing.files) * height * width * data.spec.event_shape[0], place)
@@ -140,7 +144,7 @@ def _from_pictures(folder: Path, data: Dataset) -> Read:
                 )
             kept[name] = picture.plain()
             animated += picture.animated
-    notes = check_broken(broken, len(listing.files), place, "picture")
+    notes = _skipped(broken, len(listing.files), place, "picture")
     if listing.others:
         notes.append(f"{counted(listing.others, 'file')} with other endings passed over")
     if listing.again:
@@ -156,7 +160,8 @@ def _from_pictures(folder: Path, data: Dataset) -> Read:
         # grey among RGB loses nothing
         x[row] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     levels, more = levels_of(x, data, place)
-    return levels, _from_folders(list(kept), data), notes + more
+    labels, told = _from_folders(list(kept), data)
+    return levels, labels, [*notes, *more, *told]
 
 
 def _from_sounds(path: Path, data: Dataset) -> Read:
@@ -188,11 +193,21 @@ def _from_sounds(path: Path, data: Dataset) -> Read:
                 )
             beyond += bool((np.abs(sound) > 1).any())
             kept[name] = mu_law(sound, spec.levels or 0)
-    notes = check_broken(broken, len(kept) + len(broken), place, "sound")
+    notes = _skipped(broken, len(kept) + len(broken), place, "sound")
     if beyond:
         notes.append(f"{counted(beyond, 'sound')} with samples beyond ±1, which are clipped")
     x = np.stack(list(kept.values())).astype(np.int64)
-    return torch.from_numpy(x), _from_folders(list(kept), data), notes
+    labels, told = _from_folders(list(kept), data)
+    return torch.from_numpy(x), labels, [*notes, *told]
+
+
+def _skipped(broken: list[tuple[str, str]], total: int, place: str, noun: str) -> list[str]:
+    """A note on files that were skipped, with the first one's name; see `check_broken`."""
+    notes = check_broken(broken, total, place, noun)
+    if not broken:
+        return []
+    (name, why), more = broken[0], len(broken) - 1
+    return [f"{notes[0]}: {shown(name)} ({why})" + (f" and {more} more" if more else "")]
 
 
 def _why(fault: BaseException, path: Path) -> str:
@@ -201,13 +216,32 @@ def _why(fault: BaseException, path: Path) -> str:
     return shown(" ".join(told.replace(str(path), "…").split())) or type(fault).__name__
 
 
-def _from_folders(names: Sequence[str], data: Dataset) -> Tensor | None:
-    """Labels by folders that are called as classes, if every file lies in just one of them."""
-    numbers = {name: number for number, name in enumerate(data.class_names)}
+def _from_folders(names: Sequence[str], data: Dataset) -> tuple[Tensor | None, list[str]]:
+    """Labels by folders that are called as classes, if every file lies in just one of them.
+
+    Where there are folders and no labels, a note says why.
+    """
+    classes = data.class_names
+    folders = [name.rpartition("/")[0] for name in names]
+    if not classes or not any(folders):
+        return None, []
+    numbers = {name: number for number, name in enumerate(classes)}
     found = [
-        {numbers[part] for part in map(shown, name.split("/")[:-1]) if part in numbers}
-        for name in names
+        {numbers[part] for part in map(shown, folder.split("/")) if part in numbers}
+        for folder in folders
     ]
-    if any(len(each) != 1 for each in found):
-        return None
-    return torch.tensor([number for (number,) in found])
+    if all(len(each) == 1 for each in found):
+        return torch.tensor([number for (number,) in found]), []
+    strange = dict.fromkeys(
+        shown(folder) for folder, each in zip(folders, found, strict=True) if folder and not each
+    )
+    both = next((f for f, each in zip(folders, found, strict=True) if len(each) > 1), None)
+    if strange:
+        called = some(classes) if len(classes) <= _NAMED else f"{classes[0]} … {classes[-1]}"
+        are = "folder {} is not a class" if len(strange) == 1 else "folders {} are not classes"
+        why = f"{are.format(some(tuple(strange), _NAMED))} ({called})"
+    elif both is not None:
+        why = f"folder {shown(both)} names more than one class"
+    else:
+        why = f"{counted(folders.count(''), 'file')} beside the folders of classes"
+    return None, [f"the samples have no labels: {why}"]

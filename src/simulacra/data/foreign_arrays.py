@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from simulacra.data.listing import counted, shown
 from simulacra.data.npy import NpzFile, read_npy, some
 from simulacra.data.windows import mu_law
 from simulacra.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from simulacra.data.tables import Table
 
 _VALUES = ("x", "samples", "images", "data", "X", "arr_0")
 _LABELS = ("y", "labels", "arr_1")
@@ -117,8 +121,10 @@ def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
 def from_table(path: Path, data: Dataset) -> Read:
     """Samples of continuous vectors, with labels if the data's column of labels is there.
 
+    Columns go by their names where both tables have a header, else by their order.
+
     Raises:
-        DataError: If the table is broken, or has another number of columns.
+        DataError: If the table is broken, or has other columns or another number of them.
     """
     from simulacra.data.delimited import read_text
     from simulacra.data.tables import read_parquet, vectors
@@ -136,18 +142,40 @@ def from_table(path: Path, data: Dataset) -> Read:
         table = read(path, None)
     if len(table.names) == data.spec.dims - 1 and asked is not None:
         table = read(path, None)
+    table, told = _in_order(table, data, place)
+    words = None if table.labels is None else np.array(table.labels)
+    labels, notes = _labels_of(words, len(table.numbers), data, place)
+    return vectors(table, place), labels, [*notes, *told]
+
+
+def _in_order(table: Table, data: Dataset, place: str) -> tuple[Table, list[str]]:
+    """The table with its columns as the data have them, and notes.
+
+    Raises:
+        DataError: If they have other names, or are more or fewer.
+    """
+    named = table.header and bool(data.columns)
+    if named and set(table.names) != set(data.columns):
+        # of many columns those that differ come first
+        own = some(tuple(sorted(table.names, key=lambda name: name in data.columns)))
+        expected = some(tuple(sorted(data.columns, key=lambda name: name in table.names)))
+        raise DataError(
+            f"{place} has the columns {own}; {data.name} has {expected}: give the same ones, in "
+            "any order"
+        )
     if len(table.names) != data.spec.dims:
         raise DataError(
             f"{place} has {counted(len(table.names), 'column')} of numbers, {data.name} has "
             f"{data.spec.dims}: give the same ones in the same order"
         )
-    words = None if table.labels is None else np.array(table.labels)
-    labels, notes = _labels_of(words, len(table.numbers), data, place)
-    told = ", ".join(table.names)
+    if not named:
+        return table, [f"columns taken in the order of the file: {some(table.names)}"]
+    if table.names == data.columns:
+        return table, []
+    order = [table.names.index(name) for name in data.columns]
     return (
-        vectors(table, place),
-        labels,
-        [*notes, f"columns taken in the order of the file: {told}"],
+        replace(table, names=data.columns, numbers=table.numbers[:, order]),
+        [f"columns brought into the order of {data.name} by their names: {some(data.columns)}"],
     )
 
 

@@ -116,6 +116,35 @@ def arrange(ready: dict[str, Observations], path: Path) -> Splits:
     }
 
 
+def halves(observations: Observations, most: int) -> tuple[Tensor, Tensor]:
+    """Two sets of rows of one size, without a row or a group in both.
+
+    Each group goes to the half that holds less so far, the largest first: where one holds more
+    than all others together, the halves are as large as these others.
+
+    Args:
+        observations: With or without groups.
+        most: A half has no more rows than this.
+
+    Returns:
+        Places `(count,)` int64 each, in a fixed random order; empty where there is one group alone.
+    """
+    order = permutation(len(observations))
+    if observations.groups is None:
+        count = min(len(order) // 2, most)
+        return order[:count], order[count : 2 * count]
+    groups, own, sizes = observations.groups.unique(return_inverse=True, return_counts=True)
+    # among groups of one size chance decides, for their numbers may go by class
+    drawn = permutation(len(groups))
+    second, held = torch.zeros(len(groups), dtype=torch.bool), [0, 0]
+    for group in drawn[sizes[drawn].argsort(descending=True, stable=True)].tolist():
+        half = int(held[1] < held[0])
+        second[group] = bool(half)
+        held[half] += int(sizes[group])
+    in_second, count = second[own[order]], min(*held, most)
+    return order[~in_second][:count], order[in_second][:count]
+
+
 def permutation(total: int, seed: int = SPLIT_SEED) -> Tensor:
     """A fixed random order of `0 … total − 1`, `(total,)` int64.
 

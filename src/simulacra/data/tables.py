@@ -38,12 +38,14 @@ class Table:
         numbers: `(N, D)` float64, all finite.
         labels: A number or word for each row, if a column was named as labels.
         notes: What a reader of results has to know.
+        header: Whether the names are the file's own, and not made of the columns' numbers.
     """
 
     names: tuple[str, ...]
     numbers: NDArray[np.float64]
     labels: list[str] | None = None
     notes: tuple[str, ...] = ()
+    header: bool = True
 
 
 def load_table(path: Path, form: Form) -> Dataset:
@@ -97,6 +99,7 @@ def dataset_of(
         class_names=class_names,
         description=f"{origin}: {', '.join(table.names)}.",
         notes=(*table.notes, *_warnings(table)),
+        columns=table.names if table.header else (),
     )
 
 

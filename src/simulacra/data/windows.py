@@ -53,7 +53,8 @@ def windows(
         levels: How many levels there are; the middle one is silence.
 
     Returns:
-        Windows `(N, window)`, with `lengths` if any is padded.
+        Windows `(N, window)`, with `lengths` if any is padded; their `groups` are the places of
+        their recordings.
 
     Raises:
         ResourceError: If they would not fit into memory.
@@ -77,4 +78,5 @@ def windows(
         torch.from_numpy(x),
         None if labels is None else labels[chosen].repeat_interleave(counts),
         lengths if bool((lengths < window).any()) else None,
+        chosen.repeat_interleave(counts),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +15,8 @@ from simulacra.data.dataset import DynamicallyBinarised, Observations
 from simulacra.data.splits import permutation
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.evaluate.figure import Figure
-from simulacra.evaluate.likelihood import BATCH, Score, Scores, likelihood, standard_error
-from simulacra.evaluate.paired import half_width
+from simulacra.evaluate.intervals import degrees_of_freedom, half_width, standard_error
+from simulacra.evaluate.likelihood import BATCH, Score, Scores, likelihood
 from simulacra.model import Likelihood, Model
 
 MOST_TRAINED_ON = 2000
@@ -57,7 +58,8 @@ def generalisation(
     epoch, on which the model was trained.
 
     The interval is that of two independent means (Welch 1947). It knows nothing of another draw of
-    the training data.
+    the training data. Of observations in groups, such as windows in recordings, the groups are
+    counted as independent; where one group is all that was scored, there is no interval.
 
     Args:
         model: The one that was tested, in eval mode.
@@ -86,8 +88,17 @@ def generalisation(
         scores,
         _gap(scores.marginal, test.marginal),
         _gap(scores.given_label, test.given_label),
-        notes,
+        (*notes, *_lone(tested, "test"), *_lone(scores.marginal or scores.given_label, "training")),
     )
+
+
+def _lone(score: Score | None, what: str) -> Iterator[str]:
+    """That all observations scored share one group, if they do."""
+    if score is not None and score.groups is not None and score.independent == 1:
+        yield (
+            f"the {what} observations that were scored are all of one group, such as one "
+            "recording: how much their figures vary is unknown"
+        )
 
 
 def _as_tested(train: Observations) -> tuple[Observations, tuple[str, ...]]:
@@ -95,7 +106,7 @@ def _as_tested(train: Observations) -> tuple[Observations, tuple[str, ...]]:
     notes = []
     while isinstance(train, Augmented):
         notes.append("training pictures are scored as they were before mirroring and moving")
-        train = train.base or Observations(train.x, train.context, train.lengths)
+        train = train.base or Observations(train.x, train.context, train.lengths, train.groups)
     if isinstance(train, DynamicallyBinarised):
         notes.append("training pictures are scored by the bits of the first epoch")
         train = train.freeze()
@@ -112,9 +123,7 @@ def _gap(train: Score | None, test: Score | None) -> Figure | None:
         return Figure(gap, test.observations)
     if not sum(squares):
         return Figure(gap, test.observations, gap, gap)
-    degrees = sum(squares) ** 2 / (
-        squares[0] ** 2 / (test.observations - 1) + squares[1] ** 2 / (train.observations - 1)
-    )
+    degrees = sum(squares) ** 2 / (squares[0] ** 2 / test.degrees + squares[1] ** 2 / train.degrees)
     half = half_width(math.sqrt(sum(squares)), degrees)
     return Figure(gap, test.observations, gap - half, gap + half)
 
@@ -221,8 +230,8 @@ def shuffled(
     if broken:
         why = f"{broken} of {len(lost)} observations have no finite likelihood, own or shuffled"
         return Shuffled(None, None, told.unit, how, why)
-    nats = mean_figure(lost)
-    figure = mean_figure(lost, kept.nats_per_unit, kept.valid)
+    nats = mean_figure(lost, groups=kept.groups)
+    figure = mean_figure(lost, kept.nats_per_unit, kept.valid, kept.groups)
     return Shuffled(nats, figure, told.unit, how)
 
 
@@ -257,16 +266,22 @@ def _other_rows(
     return torch.cat(parts), changed
 
 
-def mean_figure(values: Tensor, scale: float = 1.0, valid: Tensor | None = None) -> Figure:
+def mean_figure(
+    values: Tensor,
+    scale: float = 1.0,
+    valid: Tensor | None = None,
+    groups: Tensor | None = None,
+) -> Figure:
     """The mean of one value an observation, with Student's 95 % interval; none of a single one.
 
     Args:
         values: `(N,)` float64, all finite.
         scale: What the mean is divided by; see `Score.nats_per_unit`.
         valid: Valid samples of each, of sounds.
+        groups: Which unit of independence each belongs to, `(N,)`; a single one has no interval.
     """
-    mean, error = float(values.mean()) / scale, standard_error(values, valid) / scale
+    mean, error = float(values.mean()) / scale, standard_error(values, valid, groups) / scale
     if math.isnan(error):
         return Figure(mean, len(values))
-    half = half_width(error, len(values) - 1)
+    half = half_width(error, degrees_of_freedom(len(values), valid, groups))
     return Figure(mean, len(values), mean - half, mean + half)

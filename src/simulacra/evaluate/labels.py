@@ -56,9 +56,9 @@ def class_distance(samples: Tensor, real: Tensor, *, seed: int = 0) -> Figure:
     One classifier looks at both, so that what it always confuses does not count; yet confusion
     makes shares alike, and so it can hide a class that is drawn too often.
 
-    The interval is that of the figure's spread, by bootstrap. Chance makes the figure larger, the
-    more so the fewer there are of either, and the interval with it: both are read beside those of
-    real data judged as samples.
+    The interval is that of the figure's spread, by bootstrap; it reaches down to 0 where two equal
+    sets are as far apart as this one time in twenty. Chance makes the figure larger, the more so
+    the fewer there are of either: it is read beside that of real data judged as samples.
 
     Args:
         samples: Log-probabilities of the classes, `(N, classes)`; a row that is not finite is of
@@ -84,7 +84,11 @@ def class_distance(samples: Tensor, real: Tensor, *, seed: int = 0) -> Figure:
         for found, p in zip((samples, real), shares, strict=True)
     ]
     value = float(np.abs(shares[0] - shares[1]).sum() / 2)
-    return _spread(value, np.abs(drawn[0] - drawn[1]).sum(1) / 2, len(samples))
+    both = shares[0] * len(samples) + shares[1] * len(real)
+    equal = [generator.multinomial(len(x), both / both.sum(), _DRAWS) / len(x)
+             for x in (samples, real)]  # fmt: skip
+    chance = float(np.quantile(np.abs(equal[0] - equal[1]).sum(1) / 2, 0.95))
+    return _spread(value, np.abs(drawn[0] - drawn[1]).sum(1) / 2, len(samples), chance)
 
 
 class Bin(NamedTuple):
@@ -111,8 +115,9 @@ class Classification:
     Args:
         accuracy: Share whose most probable class is theirs, with Wilson's interval (1927).
         ece: Expected calibration error: |share found rightly − mean confidence|, averaged over
-            the `bins` by their counts. The interval is that of its spread, by bootstrap; chance
-            makes figure and interval larger, the more so the fewer observations there are.
+            the `bins` by their counts. The interval is that of its spread, by bootstrap, and
+            reaches down to 0 where chance alone may come to it; chance makes the figure larger,
+            the more so the fewer observations there are.
         ece_floor: Mean ECE of a perfectly calibrated classifier with the same confidences: what
             chance alone comes to, by simulation.
         ece_floor_high: What such a one stays below 95 % of the time.
@@ -229,7 +234,9 @@ def classification(log_probabilities: Tensor, labels: Tensor, *, seed: int = 0) 
         again[draw] = _ece(place[chosen], (hit - sure)[chosen])
     return Classification(
         accuracy=share(int(right.sum()), len(right)),
-        ece=_spread(_ece(place, hit - sure), again, len(right)),
+        ece=_spread(
+            _ece(place, hit - sure), again, len(right), float(np.quantile(calibrated, 0.95))
+        ),
         ece_floor=float(calibrated.mean()),
         ece_floor_high=float(np.quantile(calibrated, 0.95)),
         log_loss=float(-own.mean()),
@@ -293,11 +300,14 @@ def _bins(
     return tuple(Bin(int(count), float(mean), float(right)) for count, mean, right in columns)
 
 
-def _spread(value: float, drawn: NDArray[np.float64], count: int) -> Figure:
+def _spread(value: float, drawn: NDArray[np.float64], count: int, chance: float) -> Figure:
     """A figure in [0, 1] with the spread of its bootstrap about it.
 
     Draws of a distance are larger than the distance itself, by about as much as that is larger
-    than the truth: they say how far it spreads, not where it lies.
+    than the truth: they say how far it spreads, not where it lies. What `chance` alone may come to
+    does not exclude 0.
     """
     low, high = (value + np.quantile(drawn, [0.025, 0.975]) - drawn.mean()).tolist()
+    if value <= chance:
+        low = 0.0
     return Figure(value, count, min(value, max(0.0, low)), max(value, min(1.0, high)))

@@ -12,6 +12,7 @@ from torch import Tensor
 from simulacra.data.dataset import Observations
 from simulacra.data.splits import permutation
 from simulacra.errors import MissingCapability, UsageError
+from simulacra.evaluate.intervals import degrees_of_freedom, standard_error
 from simulacra.model import Likelihood, Model
 from simulacra.spec import DataSpec
 
@@ -30,7 +31,7 @@ class Score:
         nats: Mean negative log-likelihood per observation, in nats. Infinite or NaN where an
             observation's is.
         standard_error: Of the mean, in nats; of sounds with padding, that of nats per valid
-            sample times `dims`.
+            sample times `dims`. NaN where nothing varies independently.
         dims: Valid values in an observation, their mean where that differs.
         levels: Levels of a value; `None` for continuous vectors, whose nats stay nats.
         draws: Importance draws of a bound; 1 where nothing is drawn.
@@ -40,6 +41,7 @@ class Score:
             nor compared; empty where only the mean is known.
         rows: Their places in the split, `(N,)` int64.
         valid: Valid samples of each, `(N,)` int64, of sounds.
+        groups: Which unit of independence each belongs to, `(N,)` int64; see `Observations`.
     """
 
     exact: bool
@@ -53,6 +55,7 @@ class Score:
     values: Tensor = field(default_factory=lambda: torch.empty(0), compare=False, repr=False)
     rows: Tensor = field(default_factory=lambda: torch.empty(0), compare=False, repr=False)
     valid: Tensor | None = field(default=None, compare=False, repr=False)
+    groups: Tensor | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -65,13 +68,14 @@ class Score:
         levels: int | None,
         draws: int = 1,
         valid: Tensor | None = None,
+        groups: Tensor | None = None,
     ) -> Score:
         """The score of log-likelihoods, one for each observation; the arguments are the fields."""
         values = values.cpu().double()
         return cls(
             exact=exact,
             nats=-float(values.mean()),
-            standard_error=standard_error(values, valid),
+            standard_error=standard_error(values, valid, groups),
             dims=dims if valid is None else float(valid.double().mean()),
             levels=levels,
             draws=draws,
@@ -80,7 +84,18 @@ class Score:
             values=values,
             rows=rows,
             valid=valid,
+            groups=groups,
         )
+
+    @property
+    def independent(self) -> int:
+        """How many vary independently: groups, or observations where each is its own."""
+        return self.observations if self.groups is None else len(self.groups.unique())
+
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom of the interval about its mean."""
+        return degrees_of_freedom(self.observations, self.valid, self.groups)
 
     @property
     def unit(self) -> Unit:
@@ -110,6 +125,7 @@ class Score:
             levels=self.levels,
             draws=self.draws,
             valid=None if self.valid is None else self.valid[which],
+            groups=None if self.groups is None else self.groups[which],
         )
 
     @property
@@ -128,7 +144,10 @@ class Score:
         return None if self.levels is None else self.standard_error / (self.dims * math.log(2))
 
     def to_json(self) -> dict[str, Any]:
-        """As `results.json` has it; `standard_error` is in bits per dimension where those are."""
+        """As `results.json` has it; `standard_error` is in bits per dimension where those are.
+
+        Of observations that come in groups, also how many `groups` there are.
+        """
         error = self.bits_standard_error
         return {
             "exact": self.exact,
@@ -139,6 +158,7 @@ class Score:
             "draws": self.draws,
             "observations": self.observations,
             "non_finite": self.non_finite,
+            **({} if self.groups is None else {"groups": self.independent}),
         }
 
 
@@ -175,8 +195,7 @@ def likelihood(
 
     Of sounds with padding, all nats are divided by the valid samples alone: padding is something
     that the model has to predict too, and what it costs is not hidden. The standard error is that
-    of a ratio, by the delta method over windows. Windows of one recording are not independent,
-    so that of sounds it comes out too small.
+    of a ratio, by the delta method. Recordings, not their windows, are counted as independent.
 
     Args:
         model: One with a likelihood.
@@ -230,6 +249,7 @@ def likelihood(
             levels=model.spec.levels,
             draws=1 if model.exact else draws,
             valid=valid,
+            groups=observations.groups,
         )
 
     return Scores(score(alone), score(told), torch.cat(each) if each else None)
@@ -255,21 +275,6 @@ def given_each_label(
             labels = torch.full((len(x),), label, device=x.device)
             terms[:, label] = model.log_likelihood(x, labels, draws=draws, seed=seed).to(kind)
     return terms
-
-
-def standard_error(values: Tensor, valid: Tensor | None = None) -> float:
-    """Standard error of a mean; NaN of one value, of which the spread is unknown, not zero.
-
-    Args:
-        values: `(N,)` float64.
-        valid: Valid samples of each. The error is then that of Σ values / Σ valid, times the mean
-            of `valid`, by the delta method: that ratio varies as the mean of
-            v − n Σv / Σn does, over the mean of n.
-    """
-    if len(values) < 2:
-        return math.nan
-    spread = values if valid is None else values - valid * (values.sum() / valid.sum())
-    return float(spread.std() / math.sqrt(len(values)))
 
 
 def valid_dims(observations: Observations) -> float:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Better = Literal["higher", "lower", "one", "zero", "floor"]
-"""Which way is better: towards 1, towards 0, or towards what real data of their own get."""
+Better = Literal["higher", "lower", "one", "zero", "above", "floor"]
+"""Which way is better: towards 1, to 0, above 0, or towards what real data of their own get."""
 
 ARROWS: dict[Better, str] = {
     "higher": "↑",
     "lower": "↓",
     "one": "→ 1",
     "zero": "→ 0",
+    "above": "> 0",
     "floor": "→ real",
 }
 
@@ -67,7 +68,8 @@ FIDELITY: dict[str, Measure] = {
         "floor",
         "Share of samples within the reach of some real observation, which goes as far as to its "
         "fifth nearest real neighbour. Are samples realistic?",
-        "Modes that are missing; one real outlier with a wide reach makes room for bad samples.",
+        "Modes that are missing. One real outlier with a wide reach makes room for bad samples: "
+        "with few observations noise can have more precision than real data.",
         "Kynkäänniemi et al. 2019, arXiv 1904.06991",
     ),
     "recall": Measure(
@@ -104,11 +106,23 @@ NOVELTY: dict[str, Measure] = {
         "Z score",
         "zero",
         "Are samples nearer to the training data than held-out data are? A Mann–Whitney Z score, "
-        "combined over cells of the space. Below −3: copying. Far above 0: samples lie further "
-        "off than real data, which is underfitting.",
-        "A few copies among many new samples (see the share of suspects); copies in a form that "
-        "the features do not know again, such as moved or mirrored ones in pixels.",
+        "combined over cells of the space and divided by its deviation between equal sets, unlike "
+        "the paper's. Below −3: copies, or draws that are sharper than the data. Far above 0: "
+        "samples lie further off than real data, which is underfitting.",
+        "Whether nearness is memory (see membership); a few copies among many new samples (see "
+        "suspects); copies in a form that the features do not know again, such as moved ones.",
         "Meehan, Chaudhuri and Dasgupta 2020, arXiv 2004.05675",
+    ),
+    "membership": Measure(
+        "membership",
+        "Z score",
+        "zero",
+        "Do samples know which real observations were trained on? Training observations and others "
+        "like them are put together; the Z score is of how many samples have a training one as "
+        "their nearest. Above 3: the training data are remembered. Below −3: the others were seen. "
+        "Draws that are merely sharp or blurred have about 0.",
+        "A few copies among many new samples; copies in a form that the features do not know.",
+        "after Schilling 1986, J. Am. Stat. Assoc. 81, 799",
     ),
     "authentic": Measure(
         "authenticity",
@@ -116,7 +130,8 @@ NOVELTY: dict[str, Measure] = {
         "floor",
         "Share of samples that are not nearer to a training observation than its own nearest "
         "neighbour in the training data is.",
-        "Real held-out data get about a half, not 1. Bad samples are authentic too.",
+        "Real held-out data do not get 1, but from a third to nearly 1, by their dimensions. Bad "
+        "samples are authentic too.",
         "Alaa et al. 2022, arXiv 2102.08921",
     ),
     "nearer": Measure(
@@ -125,7 +140,8 @@ NOVELTY: dict[str, Measure] = {
         "floor",
         "How often a sample is nearer to the training data than a held-out observation is: a half "
         "for real data, 1 for copies.",
-        "A few copies among many; a model that copies here and fails there can come to a half.",
+        "A few copies among many; whether nearness is memory; a model that copies here and fails "
+        "there can come to a half.",
     ),
     "suspects": Measure(
         "suspects",
@@ -134,7 +150,8 @@ NOVELTY: dict[str, Measure] = {
         "Share of samples nearer to a training observation, for how densely the training data lie "
         "there, than 99 % of held-out ones are: 1 % for real data. It sees a model that copies now "
         "and then.",
-        "Copies that are no nearer than real data come to one another anyway, as in small spaces.",
+        "Whether nearness is memory: draws sharper than the data are suspects too. Copies that are "
+        "no nearer than real data come to one another anyway, as in small spaces.",
     ),
 }
 """Of features of samples, held against the training data."""
@@ -143,14 +160,22 @@ WHOLE: dict[str, Measure] = {
     "duplicates": Measure(
         "duplicates",
         "share",
-        "floor",
+        "lower",
         "Share of samples that equal a training observation, value for value.",
         "Copies with any change at all.",
+    ),
+    "leaked": Measure(
+        "leaked",
+        "share",
+        "lower",
+        "Share of samples that equal an observation held out from training, value for value. More "
+        "than real data have: the samples were made from what they are judged by.",
+        "Held-out observations with any change at all.",
     ),
     "repeats": Measure(
         "repeats",
         "share",
-        "floor",
+        "lower",
         "Share of samples that equal an earlier sample, value for value.",
         "A model that draws nearly the same again and again.",
     ),
@@ -180,10 +205,11 @@ WHOLE: dict[str, Measure] = {
     "class_distance": Measure(
         "class distance",
         "total variation",
-        "floor",
+        "lower",
         "Half the sum of differences between the shares of the classes among samples and among "
         "real observations, both as the classifier sees them: 0 equal, 1 disjoint.",
-        "Quality within a class. With few samples chance alone makes it larger than 0.",
+        "Quality within a class. With few samples chance alone makes it larger than 0: it is read "
+        "beside what real data get.",
     ),
 }
 """Of samples themselves."""
@@ -191,27 +217,28 @@ WHOLE: dict[str, Measure] = {
 LIKELIHOOD: dict[str, Measure] = {
     "likelihood": Measure(
         "likelihood",
-        "bits/dim",
+        "bits/dim; of vectors, nats",
         "lower",
-        "Bits that a perfect coder with this model needs for each value of a test observation; of "
-        "vectors, mean log-density in nats, where higher is better.",
+        "Bits that a perfect coder with this model needs for each value of a test observation. Of "
+        "vectors it is the mean log-density in nats, and there higher is better.",
         "How samples look, in either direction.",
         "Theis, van den Oord and Bethge 2016, arXiv 1511.01844",
     ),
     "gap": Measure(
         "gap",
-        "bits/dim",
-        "lower",
+        "bits/dim; of vectors, nats",
+        "zero",
         "How much worse test observations fare than training observations: overfitting.",
-        "A model that fits neither has no gap.",
+        "Whether the model is any good: one that fits neither has no gap.",
     ),
     "shuffled": Measure(
         "shuffled contexts",
-        "bits/dim",
-        "higher",
+        "bits/dim; of vectors, nats",
+        "above",
         "How much worse the likelihood becomes when observations get another one's context. Where "
         "the interval reaches 0, the model ignores what it is told.",
-        "Whether samples follow their context: see the class accuracy.",
+        "More is not better: an overconfident model loses more. Whether samples follow their "
+        "context: see the class accuracy.",
     ),
     "kl": Measure(
         "KL to the truth",

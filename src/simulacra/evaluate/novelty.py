@@ -78,7 +78,10 @@ class _Nearest:
 def novelty(
     train: Tensor, held_out: Tensor, samples: Tensor, *, seed: int = 0
 ) -> dict[str, Figure]:
-    """Figures of data copying, each to be read beside what held-out data itself gets.
+    """Figures of nearness to the training data, each beside what held-out data itself gets.
+
+    All of them take draws that are sharper than the data, as those of a low temperature are, for
+    near ones too: `membership` tells these from copies.
 
     `c_t`: the three-sample test of Meehan, Chaudhuri and Dasgupta 2020 (arXiv 2004.05675), a
     standard normal number where samples are as near to the training set as held-out data; far
@@ -99,12 +102,11 @@ def novelty(
 
     `nearer`: share of pairs of a sample and a held-out row in which the sample is the one nearer
     to the training set, ties as halves: ½ for held-out data. Its interval is Wilson's, with the
-    count at which a share has the variance of DeLong, DeLong and Clarke-Pearson (1988). It
-    takes a model that draws only the dense part of the data for a nearer one; cells do not.
+    count at which a share has the variance of DeLong, DeLong and Clarke-Pearson (1988).
 
     `suspects`: share of samples nearer to the training set than 99 % of held-out data, the
     distance in units of the spacing around the nearest training row (see `Suspect`), so that
-    copies show in sparse regions and dense regions are no copies. 1 % is expected, whatever the
+    copies show in sparse regions too. 1 % is expected, whatever the
     counts and ties: a sample that ties with held-out rows counts by its expected share over the
     orders that the tie may have. Its interval is Wilson's at the count nm / (n + m), because the
     bound is estimated from n held-out rows. Left out with fewer than 99 held-out rows, among
@@ -123,7 +125,7 @@ def novelty(
         UsageError: If a set has fewer than 20 rows, or widths differ.
         DataError: If a feature is not finite.
     """
-    space, held, drawn = _prepared(train, held_out, samples)
+    space, held, drawn = prepared(train, held_out, samples)
     of_held, of_drawn = _nearest(space, held), _nearest(space, drawn)
     copied = (of_drawn.distance < of_drawn.other) | (of_drawn.distance == 0)
     figures = {
@@ -157,7 +159,7 @@ def suspicious(train: Tensor, held_out: Tensor, samples: Tensor, most: int = 12)
     """
     if most < 1:
         raise UsageError(f"a page of suspects needs at least one, got most={most}")
-    space, held, drawn = _prepared(train, held_out, samples)
+    space, held, drawn = prepared(train, held_out, samples)
     nearest, ratios = _nearest(space, drawn), np.sort(_nearest(space, held).ratio)
     shares = np.searchsorted(ratios, nearest.ratio, side="right") / len(ratios)
     return [
@@ -219,7 +221,7 @@ def _keys(x: Tensor) -> Integers:
     return torch.cat([keys_of(block).cpu() for block in blocks]).numpy()
 
 
-def _prepared(train: Tensor, held_out: Tensor, samples: Tensor) -> tuple[Floats, Floats, Floats]:
+def prepared(train: Tensor, held_out: Tensor, samples: Tensor) -> tuple[Floats, Floats, Floats]:
     """The three sets as float64 around the training median, which keeps distances accurate."""
     sets = {"training set": train, "held-out set": held_out, "samples": samples}
     for name, x in sets.items():
@@ -241,17 +243,17 @@ def _prepared(train: Tensor, held_out: Tensor, samples: Tensor) -> tuple[Floats,
 
 def _nearest(train: Floats, points: Floats) -> _Nearest:
     # the second neighbour is asked for as well, since the search is exact only to rounding
-    near, distances = _neighbours(train, points, 2)
+    near, distances = neighbours(train, points, 2)
     index, distance = near[:, 0], distances[:, 0]
     rows, back = np.unique(index, return_inverse=True)
     # column 0 is the row itself, or a duplicate of it at the same distance 0
-    spacings = _neighbours(train, train[rows], AROUND + 1)[1][back]
+    spacings = neighbours(train, train[rows], AROUND + 1)[1][back]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(distance == 0, 0.0, distance / spacings[:, AROUND])
     return _Nearest(index, distance, spacings[:, 1], ratio)
 
 
-def _neighbours(train: Floats, points: Floats, count: int) -> tuple[Integers, Floats]:
+def neighbours(train: Floats, points: Floats, count: int) -> tuple[Integers, Floats]:
     """The nearest training rows, nearest first; their distances from differences, not products.
 
     Products of vectors, as the search uses them, lose the small distances of copies.

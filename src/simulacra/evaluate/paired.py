@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from scipy.special import stdtrit
+from torch import Tensor
 
 from simulacra.errors import UsageError
-from simulacra.evaluate.likelihood import Score, Unit, standard_error
+from simulacra.evaluate.intervals import half_width, standard_error
+from simulacra.evaluate.likelihood import Score, Unit
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ class Pair:
 def paired(first: Score, second: Score) -> Pair:
     """The paired difference of two scores, second less first, with Student's 95 % interval.
 
-    Of sounds it is that of two ratios, nats over valid samples, by the delta method.
+    Of sounds it is that of two ratios, nats over valid samples, by the delta method. Where
+    observations come in groups, such as windows in recordings, the groups are counted as
+    independent.
 
     Args:
         first: Of one model.
@@ -113,24 +116,15 @@ def paired(first: Score, second: Score) -> Pair:
     better = second.values - first.values
     shown = better if first.levels is None else -better + 0.0
     difference = float(shown.mean()) / first.nats_per_unit
-    error = standard_error(shown, first.valid) / first.nats_per_unit
+    error = standard_error(shown, first.valid, first.groups) / first.nats_per_unit
     if math.isnan(error):
-        return _without(empty, "of one observation the spread is unknown", difference)
-    half = half_width(error, first.observations - 1)
+        one = "one observation" if first.groups is None else "a single group, or recording,"
+        return _without(empty, f"of {one} the spread is unknown", difference)
+    half = half_width(error, first.degrees)
     return Pair(
         empty.unit, empty.observations, empty.exact, difference, difference - half,
         difference + half,
     )  # fmt: skip
-
-
-def half_width(error: float, degrees: float) -> float:
-    """Half of the 95 % interval about a mean, by Student's t.
-
-    Args:
-        error: Standard error of the mean.
-        degrees: Degrees of freedom: of n observations n − 1.
-    """
-    return error * float(stdtrit(degrees, 0.975))
 
 
 def _without(pair: Pair, reason: str, difference: float | None = None) -> Pair:
@@ -143,20 +137,23 @@ def _check(first: Score, second: Score) -> None:
     for score in (first, second):
         if len(score.values) != score.observations or not score.observations:
             raise UsageError("a pair needs the likelihood of each observation, got means alone")
-    if first.observations != second.observations or not torch.equal(first.rows, second.rows):
+    same_groups = _equal(first.groups, second.groups)
+    if not same_groups or not _equal(first.rows, second.rows):
         raise UsageError(
             "a pair is of the same observations, got "
             f"{first.observations} and {second.observations}, or other ones: judge both models "
             "on the same rows of one split"
         )
     forms = [(s.levels, s.dims, s.unit) for s in (first, second)]
-    same_valid = first.valid is second.valid or (
-        first.valid is not None
-        and second.valid is not None
-        and torch.equal(first.valid, second.valid)
-    )
-    if forms[0] != forms[1] or not same_valid:
+    if forms[0] != forms[1] or not _equal(first.valid, second.valid):
         raise UsageError(
             f"a pair is of one form of data, got {forms[0][0]} levels of {forms[0][1]:g} values "
             f"and {forms[1][0]} of {forms[1][1]:g}"
         )
+
+
+def _equal(first: Tensor | None, second: Tensor | None) -> bool:
+    """Whether two tensors hold the same, or neither is there."""
+    if first is None or second is None:
+        return first is second
+    return torch.equal(first, second)

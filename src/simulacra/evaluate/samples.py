@@ -17,12 +17,13 @@ from torch import Tensor
 
 from simulacra.data.augment import Augmented
 from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
-from simulacra.data.splits import permutation
+from simulacra.data.splits import halves, permutation
 from simulacra.errors import UsageError
 from simulacra.evaluate.appearance import appearance, without_ratio
 from simulacra.evaluate.fidelity import fidelity
 from simulacra.evaluate.figure import Figure
 from simulacra.evaluate.labels import class_accuracy, class_distance, class_shares
+from simulacra.evaluate.membership import membership
 from simulacra.evaluate.novelty import Suspect, duplicates, novelty, suspicious
 from simulacra.randomness import seeded
 
@@ -48,9 +49,18 @@ class View(Protocol):
         """Log p(y | x) `(N, classes)` by a classifier; `None` without one."""
 
 
-def fair_count(data: Dataset) -> int:
-    """How many samples are judged: as many as half the test split has, and no more than `MOST`."""
-    return min(len(data.test) // 2, MOST)
+def fair_count(data: Dataset, most: int = MOST) -> int:
+    """How many samples are judged: as many as half the test split has, and no more than `most`.
+
+    Halves have no recording in both, so that of sounds they may be smaller.
+    """
+    return len(halves(data.test, most)[0])
+
+
+RULES = 0.2
+"""Share of the variance from which one observation rules a distance."""
+UNLIKE = 3.0
+"""Z score of `membership` from which data that nobody trained on are unlike the training data."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class _Seen:
     view: View
     reference: Tensor
     train: Tensor
+    validation: Tensor
 
 
 class SampleJudge:
@@ -67,29 +78,54 @@ class SampleJudge:
 
     Args:
         data: Its test split has at least 40 observations.
-        views: Fitted on its training split, for `fair_count` rows.
+        views: Fitted on its training split, for `count` rows.
+        most: Samples that are judged, if the test split has enough.
         seed: Of the ceiling and of intervals.
 
     Raises:
-        UsageError: If there are too few test observations.
+        UsageError: If there are too few test observations, or all training ones are the same.
     """
 
-    def __init__(self, data: Dataset, views: Sequence[View], *, seed: int = 0) -> None:
-        self.data, self.seed, self.count = data, seed, fair_count(data)
+    def __init__(
+        self, data: Dataset, views: Sequence[View], *, most: int = MOST, seed: int = 0
+    ) -> None:
+        self.data, self.seed = data, seed
+        reference, real = halves(data.test, most)
+        self.count = len(reference)
         if self.count < FEWEST:
             raise UsageError(
                 f"samples are judged against two halves of at least {FEWEST} test observations, "
-                f"got {len(data.test)} in all"
+                f"got {self.count} in each"
+                + (" without a recording in both" if data.test.groups is not None else "")
             )
-        order = permutation(len(data.test))
-        self.reference, _ = data.test.batch(order[: self.count])
-        self.real, self.real_context = data.test.batch(order[self.count : 2 * self.count])
-        self.train = _values(data.train)
-        self.seen = [_Seen(view, view.features(self.reference), self._told(view)) for view in views]
+        if bool((data.train.x == data.train.x[:1]).all()):
+            raise UsageError("all training observations are one and the same: nothing to compare")
+        self.reference, _ = data.test.batch(reference)
+        self.real, self.real_context = data.test.batch(real)
+        self.train, self.validation = _values(data.train), _values(data.validation)
+        self.seen = [
+            _Seen(
+                view, view.features(self.reference),
+                *(self._shown(view, split) for split in (self.train, self.validation)),
+            )
+            for view in views
+        ]  # fmt: skip
 
-    def _told(self, view: View) -> Tensor:
+    def _shown(self, view: View, split: Tensor) -> Tensor:
         return torch.cat([view.features(x.long() if self._discrete else x)
-                          for x in self.train.split(_ROWS)])  # fmt: skip
+                          for x in split.split(_ROWS)])  # fmt: skip
+
+    @cached_property
+    def alike(self) -> bool:
+        """Whether the test split is drawn like the training split, as far as views can tell.
+
+        If so, the validation split, which is usually drawn like the training split, is as near to
+        the one as to the other.
+        """
+        if len(self.validation) < FEWEST:
+            return True
+        scores = (membership(s.train, s.reference, s.validation, seed=self.seed) for s in self.seen)
+        return all(score is None or score.value <= UNLIKE for score in scores)
 
     @property
     def _discrete(self) -> bool:
@@ -104,6 +140,35 @@ class SampleJudge:
             "real": self.judge(self.real, labels),
             "independent": self.judge(self.independent()),
         }
+
+    @cached_property
+    def doubts(self) -> list[str]:
+        """What makes figures of such data hard to trust, in words; usually nothing."""
+        found = []
+        if not self.alike:
+            found.append(
+                "the test split is unlike the training data (validation observations are nearer to "
+                "these): distances are larger than models alone would make them, and nearness to "
+                "the training data is no sign of copying"
+            )
+        for seen in self.seen:
+            name, spread = seen.view.name, seen.reference - seen.reference.mean(0)
+            shares = spread.square().sum(1) / spread.square().sum().clamp(min=1e-300)
+            if float(shares.max()) > RULES:
+                found.append(
+                    f"one of {self.count} real observations has {float(shares.max()):.0%} of the "
+                    f"variance in {name}: intervals of distances there are too narrow"
+                )
+            real, independent = (
+                self.references[key]["views"].get(seen.view.name, {}).get("frechet")
+                for key in ("real", "independent")
+            )
+            if real and independent and independent["value"] <= real["high"]:
+                found.append(
+                    f"in {name}, independent values are as near to real data as real data are: "
+                    "figures there tell little"
+                )
+        return found
 
     def independent(self) -> Tensor:
         """Values each drawn from its own place in the training data, `(count, *event_shape)`."""
@@ -135,8 +200,14 @@ class SampleJudge:
             features = seen.view.features(x)
             figures = fidelity(seen.reference, features, seed=self.seed)
             figures |= novelty(seen.train, seen.reference, features, seed=self.seed)
+            others = self._others(seen)
+            if len(others) >= FEWEST:
+                member = membership(seen.train, others, features, seed=self.seed)
+                figures |= {} if member is None else {"membership": member}
             views[seen.view.name] = _json(figures)
         whole = duplicates(self.train, x.to(self.train.dtype))
+        held_out = torch.cat([self.validation, self.reference.to(self.train.dtype)])
+        whole["leaked"] = duplicates(held_out, x.to(self.train.dtype))["duplicates"]
         whole |= appearance(self.data.spec, self.reference, x, seed=self.seed)
         whole |= self._labelled(x, labels)
         warnings = without_ratio(self.data.spec, self.reference)
@@ -157,6 +228,10 @@ class SampleJudge:
             "class_shares": self._class_shares(x),
             "warnings": warnings,
         }
+
+    def _others(self, seen: _Seen) -> Tensor:
+        """Observations drawn like the training data that were not trained on."""
+        return torch.cat([seen.validation, seen.reference]) if self.alike else seen.validation
 
     def _refusal(self, x: Tensor) -> str | None:
         if len(x) < self.count:

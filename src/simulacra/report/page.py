@@ -16,15 +16,21 @@ from markupsafe import Markup, escape
 from simulacra.curves import curves
 from simulacra.errors import UsageError
 from simulacra.evaluate.measures import ARROWS
-from simulacra.report import sections
+from simulacra.report import sections, warned
 from simulacra.report.ranking import (
     WORDS,
     Record,
     baseline,
+    draws_of_bounds,
+    foreign,
+    groups_of,
     heading,
+    heading_given,
+    observed,
     ordered,
     pair,
     ranked,
+    told,
     unit_of,
     winners,
 )
@@ -54,14 +60,23 @@ def render(results: Record, pictures: Mapping[str, bytes]) -> str:
     name = (results.get("data") or {}).get("name") or "these data"
     models = ordered(results.get("models") or [], unit)
     compared = [pair(results, *two) for two in combinations(ranked(models, unit), 2)]
+    alone = foreign(results)
     return _page().render(
         results=results,
         data=results.get("data") or {},
         machine=results.get("machine") or {},
-        title=results.get("title") or f"Generative models on {name}",
+        title=results.get("title")
+        or (f"Samples held against {name}" if alone else f"Generative models on {name}"),
+        foreign=alone,
         verdict=verdict(results),
         rows=list(zip(models, cells(rows), strict=True)),
         headings=list(rows[0]) if rows else [],
+        given=heading_given(results),
+        told=told(results),
+        observed=observed(results),
+        draws=listed([f"k\u00a0{draws}" for draws in draws_of_bounds(results)]),
+        groups=groups_of(results),
+        warnings=warned.of_models(results),
         unit=unit,
         figure=heading(unit),
         winners=[m["model"] for m in winners(results)],
@@ -71,7 +86,7 @@ def render(results: Record, pictures: Mapping[str, bytes]) -> str:
         measures=sections.measures_shown(results),
         views=results.get("views"),
         paired=any(compared),
-        unpaired=not all(compared) or not compared,
+        unpaired=not all(compared),
         described=[m for m in models if any(m.get(k) for k in ("class", "summary", "departs"))],
         pictures={name: _inline_png(name, data) for name, data in pictures.items()},
         validation=_validation(models, unit),
@@ -103,7 +118,8 @@ def _present(found: Sequence[Section], pictures: Mapping[str, bytes]) -> list[Se
 
 _CELL = re.compile(
     r"(?P<head>–|(?:(?:[=≤≥<] ?)?[−+]?(?:\d|not finite)[^±;(\[]*?)?)"
-    r"(?: (?P<error>[±(\[][^;]*?))?(?: (?P<mark>at the floor|tie))?(?:; (?P<loud>.*))?"
+    r"(?: (?P<error>[±(\[][^;]*?))?(?: (?P<mark>like real data|may be chance|tie))?"
+    r"(?:; (?P<loud>.*))?"
 )
 _NUMBER = re.compile(r"(?:[=≤≥<] ?)?[−+]?[\d,]+(?P<rest>\.\d+)?(?P<unit> %)?")
 

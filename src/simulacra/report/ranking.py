@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simulacra.report.text import number
+from simulacra.report.text import listed, number
 
 Record = Mapping[str, Any]
 
@@ -29,6 +29,12 @@ def heading(unit: str) -> str:
     return f"{unit}, test" if unit != "nats" else "log-likelihood, nats, test"
 
 
+def heading_given(results: Record) -> str:
+    """Heading of the figure of models that are told something: `bits/dim | label`."""
+    unit = unit_of(results)
+    return f"{unit if unit != 'nats' else 'log-likelihood, nats'} | {told(results)}"
+
+
 def told(results: Record) -> str:
     """What a conditional model is told: a `label`, or another `context`."""
     return "label" if (results.get("data") or {}).get("classes", 1) else "context"
@@ -47,6 +53,39 @@ def bound(unit: str) -> str:
 def absent(model: Record) -> str:
     """Why a model has no figures at all: it was left out, or failed; empty if it has."""
     return str(model.get("left_out") or model.get("failed") or "")
+
+
+def foreign(results: Record) -> bool:
+    """Whether nothing but samples was judged, of whatever program, and no model."""
+    models = results.get("models") or []
+    known = ("class", "likelihood", "likelihood_given_label")
+    return bool(models) and not any(absent(m) or any(m.get(k) for k in known) for m in models)
+
+
+def observed(results: Record) -> str:
+    """On how many test observations likelihoods rest, if not on all: `30 of 359`; else empty."""
+    test = (results.get("data") or {}).get("test")
+    found = {
+        (m.get(key) or {}).get("observations")
+        for m in results.get("models") or []
+        for key in ("likelihood", "likelihood_given_label")
+    }
+    fewer = sorted(n for n in found if n is not None and test is not None and n < test)
+    return f"{listed([f'{n:,}' for n in fewer])} of {test:,}" if fewer else ""
+
+
+def draws_of_bounds(results: Record) -> list[int]:
+    """How many importance draws bounds took for an observation, where they took more than one."""
+    found = [m.get(key) or {} for m in results.get("models") or []
+             for key in ("likelihood", "likelihood_given_label")]  # fmt: skip
+    return sorted({f["draws"] for f in found if not exact(f) and (f.get("draws") or 1) > 1})
+
+
+def groups_of(results: Record) -> int | None:
+    """How many recordings, which are independent where their windows are not; `None` if unknown."""
+    found = [(m.get(key) or {}).get("groups") for m in results.get("models") or []
+             for key in ("likelihood", "likelihood_given_label")]  # fmt: skip
+    return max((n for n in found if n), default=None)
 
 
 def value_of(likelihood: Record | None, unit: str) -> float | None:

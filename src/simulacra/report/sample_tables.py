@@ -6,45 +6,46 @@ from collections.abc import Sequence
 
 from simulacra.evaluate.measures import ARROWS, FIDELITY, MEASURES, NOVELTY
 from simulacra.report.ranking import Record, absent, ordered, unit_of
-from simulacra.report.tables import Rows, figure_of, without_empty
+from simulacra.report.tables import Rows, distances, figure_of, without_empty
 from simulacra.report.text import NONE, fixed, interval_column
 
 REAL, INDEPENDENT = "real (floor)", "independent (ceiling)"
 """The rows that are no model: other real observations, and values drawn each by itself."""
-AT_THE_FLOOR = " at the floor"
+LIKE_REAL = " like real data"
+BY_CHANCE = " may be chance"
 
 
 def fidelity_table(results: Record, view: str) -> Rows:
-    """Distances and shares in one view, and what is as good there as real data."""
+    """Distances and shares in one view, and which distances are as small as those of real data."""
     rows = _table(results, view, list(FIDELITY), ceiling=True)
-    real = (results.get("references") or {}).get("real") or {}
+    references = results.get("references") or {}
+    real, worst = ({"samples": references.get(key) or {}} for key in ("real", "independent"))
     judged = [m for m in _judged(results) if m.get("samples")]
-    for row, m in zip(rows[bool(real) :], judged, strict=False):
-        for key in FIDELITY:
-            found, floor = (figure_of(each, view, key) for each in (m, {"samples": real}))
-            if found and floor and _at_floor(key, found, floor):
-                row[_heading(key)] += AT_THE_FLOOR
+    for row, m in zip(rows[bool(references.get("real")) :], judged, strict=False):
+        for key in ("frechet", "kernel"):
+            found, floor, ceiling = (figure_of(each, view, key) for each in (m, real, worst))
+            if found and floor and _like_real(found, floor, ceiling):
+                row[titled(key)] += LIKE_REAL
     return rows
 
 
-def _at_floor(key: str, found: Record, floor: Record) -> bool:
-    """Whether a figure is as good as real data get; better than these is not better."""
-    value, low, high = found.get("value"), floor.get("low"), floor.get("high")
-    if value is None or low is None or high is None:
+def _like_real(found: Record, floor: Record, ceiling: Record | None) -> bool:
+    """Whether a distance is not told apart from that of real data, where others would be."""
+    value, high = found.get("value"), floor.get("high")
+    if value is None or high is None or (ceiling and ceiling.get("low", high) <= high):
         return False
-    if key == "density":
-        # samples that crowd where the data are dense have more than real data
-        return bool(low <= value <= high)
-    return bool(value <= high if FIDELITY[key].better == "lower" else value >= low)
+    return bool(value <= high)
 
 
-def novelty_table(results: Record, view: str, *, whole: bool) -> Rows:
-    """What tells copies of the training data; `whole`: with what no view is needed for."""
-    rows = _table(results, view, list(NOVELTY))
-    if whole and rows:
-        others = _table(results, None, ["duplicates", "repeats"])
-        rows = [row | other for row, other in zip(rows, others or rows, strict=True)]
-    return without_empty(rows)
+def novelty_table(results: Record, view: str) -> Rows:
+    """What tells copies of the training data in one view."""
+    return without_empty(_table(results, view, list(NOVELTY), ceiling=True))
+
+
+def equal_table(results: Record) -> Rows:
+    """Samples that equal an observation or one another, for which no view is needed."""
+    keys = ["duplicates", "leaked", "repeats"]
+    return without_empty(_table(results, None, keys, ceiling=True))
 
 
 def label_table(results: Record) -> Rows:
@@ -91,8 +92,8 @@ def classifier_table(results: Record) -> Rows:
         by = "its own p(y | x)" if c is baseline else "a bound" if c.get("bound") else "p(x | y)"
         rows.append({
             "model": name,
-            _heading("accuracy"): accuracy + (f"; {lost} not finite" if lost else ""),
-            _heading("ece"): error + (AT_THE_FLOOR if c.get("calibrated") else ""),
+            titled("accuracy"): accuracy + (f"; {lost} not finite" if lost else ""),
+            titled("ece"): error + (BY_CHANCE if c.get("calibrated") else ""),
             "its floor": NONE if floor is None else f"{fixed(100 * floor, 1)} %",
             "log-loss ↓, nats": (NONE if cost is None else fixed(cost, 3))
             + (f"; {never} held impossible" if never else ""),
@@ -121,17 +122,21 @@ def _table(
         told.append((INDEPENDENT, {"samples": references["independent"]}))
     rows = [{"model": name} for name, _ in told]
     for key in keys:
-        share = MEASURES[key].unit == "share"
-        column = interval_column(
-            [figure_of(m, view, key) for _, m in told],
-            percent=share and key not in FIDELITY,
-            most=2 if share else 4,
+        share, models = MEASURES[key].unit == "share", [m for _, m in told]
+        column = (
+            distances(results, view, key, models)
+            if view and key in ("frechet", "kernel")
+            else interval_column(
+                [figure_of(m, view, key) for m in models],
+                percent=share and key not in FIDELITY,
+                most=2 if share else 4,
+            )
         )
         for row, text in zip(rows, column, strict=True):
-            row[_heading(key)] = text
+            row[titled(key)] = text
     return rows if any(text != NONE for row in rows for text in list(row.values())[1:]) else []
 
 
-def _heading(key: str) -> str:
+def titled(key: str) -> str:
     """A figure's name and which way is better."""
     return f"{MEASURES[key].name} {ARROWS[MEASURES[key].better]}"

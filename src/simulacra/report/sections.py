@@ -7,9 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulacra.evaluate.measures import LABELS, MEASURES, Measure
-from simulacra.report import sample_tables, tables
-from simulacra.report.copying import copies
-from simulacra.report.ranking import Record, absent, bound, exact, ordered, ranked, unit_of
+from simulacra.report import sample_tables, tables, warned
+from simulacra.report.copying import copies, further
+from simulacra.report.ranking import (
+    Record,
+    absent,
+    bound,
+    exact,
+    foreign,
+    ordered,
+    ranked,
+    unit_of,
+)
 from simulacra.report.tables import Rows
 from simulacra.report.text import listed
 
@@ -128,13 +137,11 @@ def _views(results: Record) -> list[Mapping[str, Any]]:
 
 
 def _fidelity(results: Record) -> Section:
-    remarks = []
-    for m in _judged(results):
-        samples = m.get("samples") or {}
-        if samples.get("refused"):
-            text = f"no figures of its samples: {samples['refused']}."
-            remarks.append(Remark(text, m["model"], loud=True))
-        remarks += [Remark(w, m["model"], loud=True) for w in samples.get("warnings") or []]
+    remarks = [Remark(f"{doubt}.", loud=True) for doubt in results.get("doubts") or []]
+    remarks += [
+        Remark(f"{text}." if text.startswith("no figures") else text, name, loud=True)
+        for name, text in warned.of_samples(results)
+    ]
     shown = []
     for view in _views(results):
         rows = sample_tables.fidelity_table(results, view["name"])
@@ -157,10 +164,11 @@ def _counts(results: Record) -> str:
     if not found:
         return ""
     many = listed([f"{n:,}" for n in sorted(found)])
+    whose = "" if foreign(results) else " of each model"
     return (
-        f" {many} samples of each model are held against as many real test observations. “real” is "
-        "the other half of the real data judged as if a model had drawn it; “independent” draws "
-        "every value by itself."
+        f" {many} samples{whose} are held against as many real test observations. “real” is the "
+        "other half of the real data judged as if a model had drawn it; “independent” draws every "
+        "value by itself."
     )
 
 
@@ -187,12 +195,16 @@ def _novelty(results: Record) -> Section:
         elif sign is not None:
             clean.append(m["model"])
     if clean:
-        remarks.append(Remark(f"No sign of copying: {listed(clean)}."))
-    shown = []
-    for i, view in enumerate(_views(results)):
-        rows = sample_tables.novelty_table(results, view["name"], whole=i == 0)
-        if rows:
-            shown.append(Table(rows, f"Seen as {view['name']}"))
+        remarks.append(Remark(f"No sign of copying in these views: {listed(clean)}."))
+    if far := further(results, _judged(results)):
+        text = f"Further from the training data than real data: {listed(far)}."
+        remarks.append(Remark(text))
+    found = [
+        Table(sample_tables.novelty_table(results, view["name"]), f"Seen as {view['name']}")
+        for view in _views(results)
+    ]
+    found.append(Table(sample_tables.equal_table(results), "As they are, value for value"))
+    shown = [each for each in found if each.rows]
     return Section(
         "novelty",
         "Novelty",
@@ -201,7 +213,8 @@ def _novelty(results: Record) -> Section:
         shown,
         remarks,
         "suspects",
-        "The most suspicious samples, each beside the training observation nearest to it.",
+        "The most suspicious samples. In each pair the sample is on the left, the training "
+        "observation nearest to it on the right.",
     )
 
 

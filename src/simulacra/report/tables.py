@@ -1,7 +1,7 @@
 """The tables of models: rows of heading → text, the same on the page and in a terminal.
 
 A cell is a number, then what is quiet beside it (`± …`, `(k 50)`, `[low, high]`), then a mark
-(`at the floor`, `tie`), then after a semicolon what must not be overlooked.
+(`like real data`, `tie`), then after a semicolon what must not be overlooked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from simulacra.report.ranking import (
     bound,
     exact,
     figure,
+    foreign,
     heading,
+    heading_given,
     lost,
     ordered,
     pair,
@@ -35,6 +37,7 @@ from simulacra.report.text import (
     number,
     seconds,
     small,
+    two_digits,
 )
 
 Rows = list[dict[str, str]]
@@ -51,7 +54,7 @@ def table(results: Record) -> Rows:
     """
     unit = unit_of(results)
     models = ordered(results.get("models") or [], unit)
-    main, given = heading(unit), f"{heading(unit)} given the {told(results)}"
+    main, given = heading(unit), heading_given(results)
     rows: Rows = []
     for m in models:
         row = {"model": str(m.get("model", NONE)), main: cell(m.get("likelihood"), unit)}
@@ -77,39 +80,15 @@ def table(results: Record) -> Rows:
             row[KL] = f"{'=' if exact(m.get('likelihood') or {}) else '≤'} {gap}"
     view = first_view(results)
     if view:
-        cells = interval_column([figure_of(m, view, "frechet") for m in models])
+        cells = distances(results, view, "frechet", models)
         rows = [
             {**{k: v for k, v in row.items() if k != "can"}, DISTANCE: text, "can": row["can"]}
             for row, text in zip(rows, cells, strict=True)
         ]
-    return without_empty(rows, keep=("model", main))
-
-
-def sample_figures(results: Record) -> Rows:
-    """The first view's figures in short, for a terminal; empty where no samples were judged."""
-    unit, view = unit_of(results), first_view(results)
-    if not view:
-        return []
-    references = results.get("references") or {}
-    judged = [(str(m.get("model", NONE)), m.get("samples") or {})
-              for m in ordered(results.get("models") or [], unit) if not absent(m)]  # fmt: skip
-    told = [("real", references.get("real") or {}), *judged]
-    told.append(("independent", references.get("independent") or {}))
-    rows = [{"model": name} for name, _ in told]
-    for key in ("frechet", "precision", "recall", "coverage", "c_t"):
-        for row, (_, samples) in zip(rows, told, strict=True):
-            found = figure_of({"samples": samples}, view, key)
-            row[MEASURES[key].name] = NONE if found is None else _short(key, found["value"])
-    # samples that were all refused have no figures
-    return rows if any(text != NONE for row in rows for text in list(row.values())[1:]) else []
-
-
-def _short(key: str, value: float) -> str:
-    """A figure without its interval: shares and scores to two decimals, others to three digits."""
-    if MEASURES[key].unit in ("share", "Z score"):
-        return fixed(value, 2)
-    digits = 0 if not value else math.floor(math.log10(abs(value)))
-    return fixed(value, min(4, max(0, 2 - digits)))
+    # of samples alone nobody expects a likelihood
+    if foreign(results):
+        rows = [row | {main: NONE} for row in rows]
+    return without_empty(rows, keep=("model",) if foreign(results) else ("model", main))
 
 
 def first_view(results: Record) -> str | None:
@@ -123,6 +102,15 @@ def figure_of(model: Record, view: str | None, key: str) -> dict[str, Any] | Non
     samples = model.get("samples") or {}
     found = (samples.get("views") or {}).get(view) if view else samples.get("whole")
     return (found or {}).get(key)
+
+
+def distances(results: Record, view: str, key: str, models: Sequence[Record]) -> list[str]:
+    """A column of distances, to two significant digits of what real data get at least."""
+    floor = figure_of({"samples": (results.get("references") or {}).get("real")}, view, key) or {}
+    value, low, high = (floor.get(end) or 0.0 for end in ("value", "low", "high"))
+    # the kernel distance of real data is 0 but for chance, of which its interval tells
+    least = two_digits(max(abs(value), (high - low) / 2 if key == "kernel" else 0.0))
+    return interval_column([figure_of(m, view, key) for m in models], least=least)
 
 
 def cell(likelihood: Record | None, unit: str) -> str:
@@ -247,12 +235,21 @@ def natures(results: Record) -> Rows:
             "likelihood": str(nature.get("likelihood") or NONE),
             "samples": str(nature.get("sampling") or NONE),
             "invertible": "yes" if nature.get("invertible") else "no",
-            "reconstruction error": mean if mean == NONE else f"{mean} (worst {worst})",
+            _reconstruction(results): mean if mean == NONE else f"{mean} (worst {worst})",
             "values recovered": NONE if recovered is None else f"{fixed(100 * recovered, 2)} %",
             "latent": count(nature.get("latent")),
             "completes": str(nature.get("completes") or NONE),
         })  # fmt: skip
     return without_empty(rows, keep=("model", "likelihood", "samples", "invertible", "completes"))
+
+
+def _reconstruction(results: Record) -> str:
+    """Heading of the reconstruction error, with the range that it is to be read in."""
+    data = results.get("data") or {}
+    if data.get("rate") is not None:
+        return "reconstruction error, of the range −1 … 1"
+    picture = data.get("levels") and len(data.get("event_shape") or ()) == 3
+    return "reconstruction error" + ", of the range 0 … 1" * bool(picture)
 
 
 def without_empty(rows: Rows, *, keep: Sequence[str] = ("model",)) -> Rows:

@@ -39,6 +39,7 @@ def interval_column(
     *,
     percent: bool = False,
     sign: bool = False,
+    least: int = 0,
     most: int = 4,
 ) -> list[str]:
     """Figures as a column on the same decimals, each with its 95 % interval: `0.81 [0.60, 1.02]`.
@@ -50,6 +51,7 @@ def interval_column(
             row without the figure.
         percent: Shares, written as percentages.
         sign: Differences, written with their sign.
+        least: Decimals at least, whatever the intervals support.
         most: Decimals at most; of percentages one.
     """
     scale = 100.0 if percent else 1.0
@@ -60,8 +62,13 @@ def interval_column(
         if _finite(f.get("low")) and _finite(f.get("high")) and f["high"] > f["low"]
     ]
     decimals = max(map(supported, widths)) if widths else 2
-    decimals = min(1 if percent else most, decimals)
+    decimals = min(1 if percent else most, max(decimals, least))
     return [_with_interval(f, scale, decimals, sign) for f in figures]
+
+
+def two_digits(value: float) -> int:
+    """Decimals that show two significant digits of a value."""
+    return max(0, 1 - math.floor(math.log10(abs(value)))) if value else 0
 
 
 def _with_interval(f: Mapping[str, Any] | None, scale: float, decimals: int, sign: bool) -> str:

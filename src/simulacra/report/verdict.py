@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from simulacra.report.copying import copies
 from simulacra.report.ranking import (
@@ -15,6 +15,7 @@ from simulacra.report.ranking import (
     error_of,
     exact,
     figure,
+    foreign,
     loss,
     lost,
     pair,
@@ -23,7 +24,8 @@ from simulacra.report.ranking import (
     unit_of,
     winners,
 )
-from simulacra.report.text import interval_column, listed, number
+from simulacra.report.tables import distances, figure_of, first_view
+from simulacra.report.text import NONE, fixed, interval_column, listed, number
 
 
 def verdict(results: Record) -> str:
@@ -35,6 +37,10 @@ def verdict(results: Record) -> str:
     """
     models, unit = results.get("models") or [], unit_of(results)
     order, best = ranked(models, unit), winners(results)
+    judged = [m for m in models if not absent(m)]
+    if foreign(results):
+        found = [*_samples(results, judged), *_copies(results, judged)]
+        return " ".join(found or ["Nothing was measured of these samples."])
     says = [_ahead(results, order, best)]
     # A bound that lost or tied might hide a better model; a bound that won alone cannot.
     loose = [m["model"] for m in order if not exact(m["likelihood"]) and [m] != best]
@@ -42,7 +48,6 @@ def verdict(results: Record) -> str:
         limit, way = ("an upper", "lower") if unit != "nats" else ("a lower", "higher")
         only = f"the figure is only {limit} limit ({bound(unit)})"
         says.append(f"For {listed(loose)} {only}: the true one may be {way}.")
-    judged = [m for m in models if not absent(m)]
     for m in judged:
         if m.get("likelihood") and loss(m, unit) is None:
             what = f"not finite for {lost(m['likelihood']) or 'the mean of all'} test observations"
@@ -52,9 +57,8 @@ def verdict(results: Record) -> str:
     if idle:
         says.append(f"No better than knowing nothing ({ignorant:.3f} {unit}): {listed(idle)}.")
     says += [*_truth(results, order), *_without(results, judged)]
-    for m in judged:
-        if sign := copies(results, m):
-            says.append(f"{m['model']} {sign}.")
+    says += [*(_no_better(results, judged) if order else _samples(results, judged))]
+    says += _copies(results, judged)
     out = [f"{m['model']} ({m['left_out']})" for m in models if m.get("left_out")]
     if out:
         says.append(f"Left out: {'; '.join(out)}.")
@@ -65,8 +69,7 @@ def verdict(results: Record) -> str:
 def _ahead(results: Record, order: Sequence[Record], best: Sequence[Record]) -> str:
     """Who gives the best figure, or who ties for it."""
     models, unit = results.get("models") or [], unit_of(results)
-    name, budget = (results.get("data") or {}).get("name"), results.get("budget")
-    where = f"On {name or 'these data'}" + (f", with {budget} of training each," if budget else ",")
+    where = f"On {(results.get('data') or {}).get('name') or 'these data'},{_budget(results)}"
     figures = [f"{m['model']} {figure(m['likelihood'], unit)} {unit}" for m in order]
     if not order:
         return f"{where} no model has a likelihood that could be compared: nothing is ranked here."
@@ -83,6 +86,14 @@ def _ahead(results: Record, order: Sequence[Record], best: Sequence[Record]) -> 
     names = listed([m["model"] for m in best])
     shown = "; ".join(f for m, f in zip(order, figures, strict=True) if m in best)
     return f"{where} {names} tie for {most} among {field} ({shown}): {_why(results, best)}."
+
+
+def _budget(results: Record) -> str:
+    """What the training was: one budget for each, or what those of several runs were."""
+    budget = str(results.get("budget") or "")
+    many = sum(not m.get("left_out") for m in results.get("models") or []) > 1
+    each = " each" if many and " and " not in budget else ""
+    return f" with {budget} of training{each}," if budget else ""
 
 
 def _why(results: Record, best: Sequence[Record]) -> str:
@@ -133,3 +144,62 @@ def _without(results: Record, judged: Sequence[Record]) -> list[str]:
     if none:
         says.append(f"Without a likelihood, to be judged by the samples: {listed(none)}.")
     return says
+
+
+def _no_better(results: Record, judged: Sequence[Record]) -> list[str]:
+    """Whose samples are as far from real data as values that are drawn each by itself."""
+    view, references = first_view(results), results.get("references") or {}
+    real, worst = (
+        figure_of({"samples": references.get(key)}, view, "frechet") if view else None
+        for key in ("real", "independent")
+    )
+    low, floor = ((worst or {}).get("low"), (real or {}).get("high"))
+    # where real data are as far themselves, the distance tells nothing
+    if low is None or (floor is not None and low <= floor):
+        return []
+    found = [(str(m["model"]), figure_of(m, view, "frechet")) for m in judged]
+    names = [name for name, f in found if f and f["value"] is not None and f["value"] >= low]
+    whose = "its" if len(names) == 1 else "their"
+    return [f"By {whose} samples no better than independent values: {listed(names)}."] * bool(names)
+
+
+def _samples(results: Record, judged: Sequence[Record]) -> list[str]:
+    """Samples in words, between real data and independent values, where nothing ranks them."""
+    view, references = first_view(results), results.get("references") or {}
+    real, worst = ({"samples": references.get(key)} for key in ("real", "independent"))
+    says = []
+    for m in judged:
+        name, refused = m["model"], (m.get("samples") or {}).get("refused")
+        if refused:
+            says.append(f"{name}: no figures of samples: {refused}.")
+        if not view or not figure_of(m, view, "frechet"):
+            continue
+        column = distances(results, view, "frechet", [m, real, worst])
+        own, *others = [column[0], *(text.partition(" [")[0] for text in column[1:])]
+        beside = _beside(zip(("real data", "independent values"), others, strict=True))
+        parts = [f"{name}: Fréchet distance {own}{beside}"]
+        for key, before, after in (
+            ("coverage", "it covers ", " of real data"),
+            ("class_accuracy", "", " of its samples are taken for the class asked for"),
+        ):
+            where = view if key == "coverage" else None
+            share, floor = (_percent(figure_of(each, where, key)) for each in (m, real))
+            if share != NONE:
+                parts.append(f"{before}{share}{after}{_beside([('real data', floor)])}")
+        says.append(f"{'; '.join(parts)}.")
+    return [*says, *_no_better(results, judged)]
+
+
+def _percent(share: Record | None) -> str:
+    return f"{fixed(100 * share['value'], 0)} %" if share else NONE
+
+
+def _beside(found: Iterable[tuple[str, str]]) -> str:
+    """What others get, in brackets."""
+    known = [f"{name} {text}" for name, text in found if text != NONE]
+    return f" ({', '.join(known)})" if known else ""
+
+
+def _copies(results: Record, judged: Sequence[Record]) -> list[str]:
+    signs = [(m["model"], copies(results, m)) for m in judged]
+    return [f"{name} {sign}." for name, sign in signs if sign]

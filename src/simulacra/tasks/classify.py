@@ -32,7 +32,8 @@ class Classified:
         probabilities: p(y | x) by Bayes' rule, `(N, classes)` float64; 0 for classes absent from
             training. A row is NaN if no class makes the observation possible, or a likelihood is
             NaN or infinite.
-        log_likelihood: Log p(x) in nats, or a bound of it, `(N,)` float64.
+        log_likelihood: Log p(x) in nats, or a bound of it, `(N,)` float64. A low one is unlike the
+            data; a high one need not be like them, as a blank picture's.
     """
 
     probabilities: Tensor

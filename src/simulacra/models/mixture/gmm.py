@@ -99,8 +99,10 @@ class GMM(Swept, Sampling, Likelihood, Completion):
 
         self.context_features(context, self.means[:1].expand(len(x), -1))
         if len(x) < self.components:
+            fewer = min(10, len(x))
             raise UsageError(
-                f"{self.components} components need as many observations, got {len(x)}"
+                f"{self.components} components need as many observations, got {len(x)}: take "
+                f"fewer, --set components={fewer} (--set gmm.components={fewer} to compare)"
             )
         if self.spec.levels is None:
             mean, spread = moments(x.flatten(1))
