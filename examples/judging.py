@@ -41,15 +41,18 @@ samples = {
 }
 
 # %% Look
-# The Fréchet distance cannot tell the copycat from real data. C_T asks whether samples lie nearer to the training
-# digits than held-out digits do: below −3 they are copies.
+# The Fréchet distance cannot tell the copycat from real data. C_T asks whether samples lie nearer
+# to the training digits than held-out digits do (below −3 they do), membership whether they know
+# which digits were trained on (above 3).
 print(f"{bench.count} samples against as many, seen by {judge.views[0].extractor}")
-print(f"{'':12}{'Fréchet distance':>24}{'C_T':>8}{'authentic':>11}")
+print(f"{'':12}{'Fréchet distance':>24}{'C_T':>8}{'membership':>12}")
 for name, x in samples.items():
-    figures = judge.foreign(name, x).entry["samples"]["views"]["features"]
-    frechet, c_t, authentic = (figures[key] for key in ("frechet", "c_t", "authentic"))
+    views = judge.foreign(name, x).entry["samples"]["views"]
+    frechet, c_t = (views["features"][key] for key in ("frechet", "c_t"))
+    # not in features that were learned from the training digits, to which these look special
+    member = views["pixels"]["membership"]
     interval = f"{frechet['value']:.2f} [{frechet['low']:.2f}, {frechet['high']:.2f}]"
-    print(f"{name:12}{interval:>24}{c_t['value']:8.1f}{authentic['value']:11.2f}")
+    print(f"{name:12}{interval:>24}{c_t['value']:8.1f}{member['value']:12.1f}")
 shown = torch.cat([x[:8] for x in samples.values()])
 plot.save(plot.grid(data.spec.to_float(shown), columns=8, scale=6, gap=3), arguments.out)
 print(f"rows: {', '.join(samples)}: {arguments.out}")

@@ -19,7 +19,7 @@ from simulacra.randomness import seeded
 class Random:
     """A view by fixed random directions, as wide as the counts bear."""
 
-    name = "features"
+    name, learned = "features", False
 
     def __init__(self, data: Dataset, width: int = 10) -> None:
         self.data = data

@@ -75,6 +75,11 @@ class View:
     accuracy: float | None = None
 
     @property
+    def learned(self) -> bool:
+        """Whether the features were learned from training observations, which look special then."""
+        return isinstance(self.network, Classifier)
+
+    @property
     def width(self) -> int:
         """Number of features."""
         return self.matrix.shape[1]

@@ -42,6 +42,10 @@ class View(Protocol):
     def name(self) -> str:
         """`features` or `pixels`."""
 
+    @property
+    def learned(self) -> bool:
+        """Whether the features were learned from training observations, which look special then."""
+
     def features(self, x: Tensor) -> Tensor:
         """Float64 features `(N, width)` of raw levels `(N, *event_shape)`."""
 
@@ -124,7 +128,11 @@ class SampleJudge:
         """
         if len(self.validation) < FEWEST:
             return True
-        scores = (membership(s.train, s.reference, s.validation, seed=self.seed) for s in self.seen)
+        scores = (
+            membership(seen.train, seen.reference, seen.validation, seed=self.seed)
+            for seen in self.seen
+            if not seen.view.learned
+        )
         return all(score is None or score.value <= UNLIKE for score in scores)
 
     @property
@@ -201,7 +209,7 @@ class SampleJudge:
             figures = fidelity(seen.reference, features, seed=self.seed)
             figures |= novelty(seen.train, seen.reference, features, seed=self.seed)
             others = self._others(seen)
-            if len(others) >= FEWEST:
+            if len(others) >= FEWEST and not seen.view.learned:
                 member = membership(seen.train, others, features, seed=self.seed)
                 figures |= {} if member is None else {"membership": member}
             views[seen.view.name] = _json(figures)

@@ -38,7 +38,9 @@ def copies(results: Record, model: Record) -> str | None:
     floor = (results.get("references") or {}).get("real") or {}
     real = floor.get("whole") or {}
     leaked = _more_than_real("leaked", whole, real)
-    if leaked or _scores(views, "membership", below=-MEMBER):
+    # what lies further off than real data repeats none of them
+    close = {n: f for n, f in views.items() if ((f.get("c_t") or {}).get("value") or 0.0) <= FAR}
+    if leaked or _scores(close, "membership", below=-MEMBER):
         what = f"{_percent(whole['leaked']['value'])} equal one" if leaked else "see membership"
         return f"repeats observations that were held out ({what}): its figures are void"
     stored = _more_than_real("duplicates", whole, real)
