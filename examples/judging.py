@@ -43,7 +43,7 @@ samples = {
 # %% Look
 # The Fréchet distance cannot tell the copycat from real data. C_T asks whether samples lie nearer
 # to the training digits than held-out digits do (below −3 they do), membership whether they know
-# which digits were trained on (above 3).
+# which digits were trained on (above 4).
 print(f"{bench.count} samples against as many, seen by {judge.views[0].extractor}")
 print(f"{'':12}{'Fréchet distance':>24}{'C_T':>8}{'membership':>12}")
 for name, x in samples.items():

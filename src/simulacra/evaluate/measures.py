@@ -119,7 +119,7 @@ NOVELTY: dict[str, Measure] = {
         "zero",
         "Do samples know which real observations were trained on? Training observations and others "
         "like them are put together; the Z score is of how many samples have a training one as "
-        "their nearest. Above 3: the training data are remembered. Below −3: the others were seen. "
+        "their nearest. Above 4: the training data are remembered. Below −4: the others were seen. "
         "Draws that are merely sharp or blurred have about 0. Not measured in features that were "
         "learned from the training data, to which these look special.",
         "A few copies among many new samples; copies in a form that the features do not know.",

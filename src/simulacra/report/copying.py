@@ -15,10 +15,10 @@ NEAR = -3.0
 """A C_T below this is nearer to the training data than chance brings real data."""
 FAR = 3.0
 """A C_T above this is further from the training data than chance brings real data."""
-MEMBER = 3.0
+MEMBER = 4.0
 """A membership score above this is memory; below its negative, of observations held out."""
-CHANCE = 0.001
-"""How often a sign may come up by chance, for a single model in a single view."""
+CHANCE, LIKELY = 0.001, 0.05
+"""How often a sign may come up by chance, for a single model in a single view; and a doubt."""
 
 
 def copies(results: Record, model: Record) -> str | None:
@@ -37,15 +37,19 @@ def copies(results: Record, model: Record) -> str | None:
         return None
     floor = (results.get("references") or {}).get("real") or {}
     real = floor.get("whole") or {}
-    leaked = _more_than_real("leaked", whole, real)
+    leaked, stored = (_by_chance(key, whole, real) for key in ("leaked", "duplicates"))
     # what lies further off than real data repeats none of them
     close = {n: f for n, f in views.items() if ((f.get("c_t") or {}).get("value") or 0.0) <= FAR}
-    if leaked or _scores(close, "membership", below=-MEMBER):
-        what = f"{_percent(whole['leaked']['value'])} equal one" if leaked else "see membership"
+    void = leaked < CHANCE and stored > LIKELY
+    if void or _scores(close, "membership", below=-MEMBER):
+        what = f"{_percent(whole['leaked']['value'])} equal one" if void else "see membership"
         return f"repeats observations that were held out ({what}): its figures are void"
-    stored = _more_than_real("duplicates", whole, real)
-    signs = [f"{_percent(whole['duplicates']['value'])} equal a training observation"] * stored
-    near = _near(views, results.get("references") or {})
+    equal = []
+    if stored < CHANCE:
+        equal = [f"{_percent(whole['duplicates']['value'])} equal a training observation"]
+    # likely pictures of a small space come again, whether they were trained on or held out
+    signs = equal if leaked > LIKELY else []
+    near = [*_near(views, results.get("references") or {}), *(equal if not signs else [])]
     member = _scores(views, "membership", above=MEMBER)
     if near and member:
         signs += [*near, f"membership = {', '.join(member)}"]
@@ -129,19 +133,18 @@ def _scores(
     return found
 
 
-def _more_than_real(key: str, whole: Mapping[str, Any], real: Mapping[str, Any]) -> bool:
-    """Whether equal observations are more frequent than in real data: Fisher's exact test.
+def _by_chance(key: str, whole: Mapping[str, Any], real: Mapping[str, Any]) -> float:
+    """How probable as many equal observations are, if they are no more frequent than in real data.
 
-    Binarised or tiny pictures come again by chance, in real data as well.
+    Binarised or tiny pictures come again by chance, in real data as well: Fisher's exact test.
     """
-    found, floor = whole.get(key), real.get(key)
+    found = whole.get(key)
     if not found or not found["value"]:
-        return False
-    if not floor:
-        return bool(found["low"] and found["low"] > CHANCE)
+        return 1.0
+    floor = real.get(key) or {"value": 0.0, "count": found["count"]}
     table = [[round(f["value"] * f["count"]), round((1 - f["value"]) * f["count"])]
              for f in (found, floor)]  # fmt: skip
-    return bool(fisher_exact(table, alternative="greater").pvalue < CHANCE)
+    return float(fisher_exact(table, alternative="greater").pvalue)
 
 
 def _where(views: Mapping[str, Any], name: str) -> str:
