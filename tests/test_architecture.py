@@ -27,7 +27,7 @@ FLOORS = {
     "metrics": 6,
     "journal": 7, "export": 7, "hub": 9,
     "run": 8, "run_record": 7, "tasks": 7,
-    "album": 8, "judge": 9,
+    "album": 8, "entry": 8, "judge": 9,
     "compare": 10,
     "cli": 11,
     "__main__": 12,

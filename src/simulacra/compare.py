@@ -21,6 +21,7 @@ from simulacra.album import real_pictures
 from simulacra.checkpoint import read_json, write_bytes, write_json
 from simulacra.data.dataset import Dataset
 from simulacra.engine import make_fabric
+from simulacra.entry import described
 from simulacra.errors import (
     CheckpointError,
     DivergedError,
@@ -28,7 +29,7 @@ from simulacra.errors import (
     UsageError,
 )
 from simulacra.evaluate.likelihood import valid_dims
-from simulacra.judge import Judge, Judgement, described
+from simulacra.judge import Judge, Judgement
 from simulacra.options import Budget, Options
 from simulacra.progress import Record
 from simulacra.report.page import render

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -17,6 +17,7 @@ from torch import Tensor
 from simulacra import album, plot, registry
 from simulacra.data.dataset import Dataset
 from simulacra.engine import make_fabric
+from simulacra.entry import BLANK, can, described, learning_curves, skipped_steps
 from simulacra.errors import CheckpointError, DataError, UsageError
 from simulacra.evaluate.cost import cost
 from simulacra.evaluate.diagnostics import generalisation, mean_figure, per_class, shuffled
@@ -25,16 +26,14 @@ from simulacra.evaluate.labels import Classification, classification, generative
 from simulacra.evaluate.likelihood import (
     Score,
     Scores,
-    bits_per_dim,
     class_frequencies,
     likelihood,
-    valid_dims,
 )
 from simulacra.evaluate.nature import nature
 from simulacra.evaluate.paired import paired
 from simulacra.evaluate.samples import FEWEST, MOST, SampleJudge, fair_count
 from simulacra.extractors import View, views
-from simulacra.model import Latent, Likelihood, Model, Sampling, capabilities
+from simulacra.model import Likelihood, Model, Sampling
 from simulacra.randomness import seeded
 from simulacra.run import Outcome, Run
 
@@ -141,12 +140,12 @@ class Judge:
         costs = cost(model, self.data, outcome)
         entry = described(name, run.record["keywords"], run.record["options"]) | {
             "steps": outcome and outcome.steps,
-            "curves": _curves(run.metrics(), model, self.data),
-            "warnings": _skipped(outcome),
+            "curves": learning_curves(run.metrics(), model, self.data),
+            "warnings": skipped_steps(outcome),
             "cost": costs,
             "nature": nature(model, self.data, calls=costs["sequential_calls"]),
         }
-        entry["capabilities"] = _can(model, entry["nature"])
+        entry["capabilities"] = can(model, entry["nature"])
         pictures = album.model_pictures(model, self.data)
         score = None
         if isinstance(model, Likelihood):
@@ -171,7 +170,7 @@ class Judge:
             labels: The classes that they were drawn for.
             notes: What a reader of the figures has to know.
         """
-        entry = {**_BLANK, "model": name, "summary": "Samples from a folder.", "family": None}
+        entry = {**BLANK, "model": name, "summary": "Samples from a folder.", "family": None}
         entry["warnings"] = list(notes)
         pictures = album.sample_pictures(self.data, x)
         self._samples(x, labels, entry, pictures)
@@ -277,35 +276,6 @@ class Judge:
         }
 
 
-_BLANK: dict[str, Any] = {
-    "class": None, "family": None, "summary": None, "paper": None, "departs": None,
-    "keywords": None, "options": None, "step_name": "steps", "failed": None, "left_out": None,
-    "capabilities": [], "steps": None, "curves": {}, "warnings": [], "likelihood": None,
-    "likelihood_given_label": None, "classifier": None, "kl": None, "samples": None, "cost": {},
-    "nature": None,
-}  # fmt: skip
-"""An entry of `models` of which nothing is known."""
-
-
-def described(
-    name: str, keywords: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """What a model is and how it was trained, as `results.json` has it."""
-    about = registry.describe(name)
-    return {
-        **_BLANK,
-        "model": name,
-        "class": about.class_name,
-        "family": about.family,
-        "summary": about.summary,
-        "paper": about.paper,
-        "departs": about.departs or None,
-        "keywords": keywords,
-        "options": options,
-        "step_name": "steps" if registry.find(name).turns else "sweeps",
-    }
-
-
 @torch.no_grad()
 def draw(model: Sampling, data: Dataset, n: int) -> tuple[Tensor, Tensor | None]:
     """Samples to be judged: a fixed draw, with contexts as often as they are in the data.
@@ -353,43 +323,3 @@ def divergence(score: Score, data: Dataset) -> Figure | None:
         return None
     truth = data.density.log_prob(data.test.batch(score.rows)[0]).double()
     return mean_figure(truth - score.values, groups=score.groups)
-
-
-def _can(model: Model, found: Mapping[str, Any]) -> list[str]:
-    """The capabilities, with what only an instance knows."""
-    can = [word for word in capabilities(type(model)) if word != "latent"]
-    if "completes" in can and model.spec.is_image:
-        can[can.index("completes")] = f"completes {found['completes']}"
-    return [*can, "interpolates"] if isinstance(model, Latent) else can
-
-
-def _curves(
-    metrics: Mapping[str, list[float | None]], model: Model, data: Dataset
-) -> dict[str, Any]:
-    dims = valid_dims(data.validation)
-
-    def shown(nats: float) -> float:
-        # as the table has it: bits, or the log-likelihood of vectors, of which more is better
-        return -nats if model.spec.levels is None else bits_per_dim(nats, model.spec, dims)
-
-    known = {"step", "epoch", "seconds", "lr", "validation", "skipped"}
-    return {
-        "seconds": metrics.get("seconds", []),
-        "steps": metrics.get("step", []),
-        "validation": [
-            # given its label an observation is another question, which shares no axis with p(x)
-            None if value is None or model.context != "none" else shown(value)
-            for value in metrics.get("validation", [])
-        ],
-        "losses": {
-            name.removesuffix("/loss"): values
-            for name, values in metrics.items()
-            if name not in known and name.endswith("loss")
-        },
-    }
-
-
-def _skipped(outcome: Outcome | None) -> list[str]:
-    if not outcome or not outcome.skipped:
-        return []
-    return [f"{outcome.skipped} steps were skipped for non-finite numbers"]
