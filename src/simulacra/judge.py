@@ -191,9 +191,9 @@ class Judge:
         self, model: Likelihood, entry: dict[str, Any], pictures: dict[str, bytes]
     ) -> Scores:
         """Fill in what a model says of observations."""
-        data, told = self.data, {"class_frequencies": self.frequencies, "draws": self.draws}
-        scores = likelihood(model, data.test, limit=self.limit, **told)  # type: ignore[arg-type]
-        general = generalisation(model, data.train, scores, **told)  # type: ignore[arg-type]
+        data, p, draws = self.data, self.frequencies, self.draws
+        scores = likelihood(model, data.test, class_frequencies=p, draws=draws, limit=self.limit)
+        general = generalisation(model, data.train, scores, class_frequencies=p, draws=draws)
         for key, score, train, gap in (
             ("likelihood", scores.marginal, general.train.marginal, general.gap),
             (
@@ -215,7 +215,7 @@ class Judge:
                 )
         entry["warnings"] += general.notes
         if scores.given_label is not None:
-            loss = shuffled(model, data.test, scores, **told)  # type: ignore[arg-type]
+            loss = shuffled(model, data.test, scores, class_frequencies=p, draws=draws)
             entry["likelihood_given_label"] |= {
                 "shuffled": loss.figure and loss.figure.to_json(),
                 "ignores_context": loss.heard is False,
