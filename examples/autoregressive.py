@@ -1,4 +1,4 @@
-"""Autoregressive: each pixel is predicted from those before it (pixelcnn).
+"""Autoregressive: each pixel is predicted from those before it (pixelcnn, or another one).
 
 python examples/autoregressive.py --budget 60s --out autoregressive.png
 """
@@ -13,6 +13,7 @@ from simulacra.tasks.complete import complete, mask, strips
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="60s", help="90s, 2000steps or 10epochs")
+parser.add_argument("--model", default="pixelcnn", help="or gated-pixelcnn, row-lstm, made …")
 parser.add_argument("--out", default="autoregressive.png", help="the picture to write")
 arguments = parser.parse_args()
 
@@ -21,11 +22,11 @@ arguments = parser.parse_args()
 data = sim.load_data("digits")
 
 # %% Model
-# p(x) = Π_i p(x_i | x_1 … x_{i−1}), pixel by pixel from the top left. Masked convolutions give all
-# factors at once, and no factor sees its own pixel or a later one. Nothing is approximated: the
+# p(x) = Π_i p(x_i | x_1 … x_{i−1}), pixel by pixel from the top left. One pass of the network gives
+# all factors at once, and no factor sees its own pixel or a later one. Nothing is approximated: the
 # likelihood is exact.
 torch.manual_seed(0)
-model = sim.build("pixelcnn", data.spec, {"channels": 32, "layers": 5})
+model = sim.build(arguments.model, data.spec)
 
 # %% Train
 # The loss is the negative log-likelihood itself. Small batches: many steps learn more in the time.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from types import MethodType
 
 import torch
 from scipy import stats
@@ -100,9 +101,29 @@ def samples_incrementally(model: Autoregressive) -> None:
         told = contexts(model, 32)
         with seeded(seed):
             *_, own = model.sample_steps(32, told)
+        # for a while the model has no cached form
+        model.in_turn = MethodType(Autoregressive.in_turn, model)  # type: ignore[method-assign]
         with seeded(seed):
-            *_, plain = Autoregressive.sample_steps(model, 32, told)
+            *_, plain = model.sample_steps(32, told)
+        del model.in_turn
         assert torch.equal(own, plain), "the two samplers differ"
+    model.float()
+
+
+@torch.no_grad()
+def predicts_in_turn(model: Autoregressive) -> None:
+    """The cached predictions are the parallel ones, in float32 and in float64."""
+    x, told = observations(model, 5), contexts(model, 5)
+    for double in (False, True):
+        model.double() if double else model.float()
+        parallel = level_logits(model.conditionals(x, told), x, model.spec.levels).flatten(1, -2)
+        canvas = torch.zeros_like(x)
+        flat = canvas.view(len(x), -1)
+        for position, logits in zip(model.order.tolist(), model.in_turn(canvas, told), strict=True):
+            gap = float((logits.softmax(-1) - parallel[:, position].softmax(-1)).abs().max())
+            assert gap < (1e-12 if double else 1e-5), f"value {position} is off by {gap:.1e}"
+            # known only now
+            flat[:, position] = x.flatten(1)[:, position]
     model.float()
 
 
@@ -210,6 +231,41 @@ def completes_by_its_conditional(model: Completion) -> None:
     statistic = float(((counts - expected)[many] ** 2 / expected[many]).sum())
     value = stats.chi2.sf(statistic, int(many.sum()) - 1)
     assert value >= 1e-6, f"p = {value:.1e}: completions disagree with the conditional"
+
+
+@torch.no_grad()
+def resamples_towards_its_conditional(model: Autoregressive) -> None:
+    """Of more candidates the completions come nearer to p(hidden | observed), until they are it.
+
+    Total variation over a tiny space, of which the values that come last are observed.
+    """
+    x = states(model)
+    observed = torch.zeros(model.spec.dims, dtype=torch.bool)
+    observed[model.order[model.spec.dims // 2 :]] = True
+    observed = observed.view(model.spec.event_shape)
+    assert not model.completes_exactly(observed)
+    log_p = model.log_likelihood(x, one_context(model, len(x))).double()
+    n = 6_000
+    place = model.spec.levels ** torch.arange(model.spec.dims - 1, -1, -1)
+
+    def gap(given: Tensor, candidates: int) -> float:
+        p = log_p.exp() * (x == given)[:, observed].all(1)
+        with seeded(candidates):
+            drawn = model.complete(
+                given.expand(n, *given.shape), observed, one_context(model, n),
+                candidates=candidates,
+            )  # fmt: skip
+        counts = torch.bincount((drawn.flatten(1) * place).sum(1), minlength=len(x)).double()
+        assert counts[(x != given)[:, observed].any(1)].sum() == 0, "an observed value changed"
+        return float((counts / n - p / p.sum()).abs().sum()) / 2
+
+    # of all observations the one whose completion from what lies before is worst
+    worst = max(x[:: max(1, len(x) // 16)], key=lambda given: gap(given, 1))
+    one, four, many = (gap(worst, candidates) for candidates in (1, 4, 32))
+    assert one > 0.05, "a mask that is hardly approximate shows nothing"
+    assert four < 0.8 * one, f"four candidates are as far off as one: {four:.3f} and {one:.3f}"
+    # the bias of 32 candidates, and the noise of so many draws
+    assert many < 0.05, f"32 candidates are still off by {many:.3f}"
 
 
 @torch.no_grad()

@@ -31,6 +31,8 @@ COMMANDS = (
     "evaluate",
     "compare",
     "classify",
+    "surprise",
+    "field",
 )
 OWN = """
 import torch
@@ -186,12 +188,24 @@ FAULTS = [
     # what a model cannot do
     ("complete {gan}", 2, "GAN pixelcnn"),
     ("sample {vae} --temperature 0.5", 2, "VAE temperature"),
+    ("sample {vae} --top-k 2", 2, "VAE --top-k pixelcnn"),
+    ("sample {vae} --top-p 0.5", 2, "VAE --top-p pixelcnn"),
+    ("sample {gan} --watch a.gif", 2, "GAN --watch pixelcnn"),
+    ("surprise {gan}", 2, "GAN pixelcnn"),
+    ("surprise {vae}", 2, "VAE pixelcnn"),
+    ("field {gan}", 2, "GAN pixelcnn"),
+    ("field nice", 2, "NICE pixelcnn"),
     ("sample {vae} --label 1", 2, "VAE --set context=label"),
     ("sample {labelled} --label 10", 2, "--label 0 9 10"),
     ("sample {labelled} --label -1", 2, "--label 0 9 -1"),
     # numbers and files
     ("sample {vae} -n 0", 2, "--number 0"),
     ("sample {vae} --temperature nan", 2, "--temperature nan"),
+    ("sample {pixelcnn} --top-k 0", 2, "--top-k 0"),
+    ("sample {pixelcnn} --top-p 1.1", 2, "--top-p 1.1"),
+    ("sample {pixelcnn} --top-p nan", 2, "--top-p nan"),
+    ("sample {pixelcnn} --watch a.png", 2, "--watch .gif 'a.png'"),
+    ("sample {pixelcnn} --watch '{a file}/x.gif'", 5, "file"),
     ("sample {vae} --seed -1", 2, "--seed -1"),
     ("sample {vae} --seed 9223372036854775808", 2, "--seed 9223372036854775808"),
     ("sample {vae} --out samples.npy", 2, ".png 'samples.npy'"),
@@ -199,6 +213,18 @@ FAULTS = [
     ("complete {pixelcnn} --out '{a file}/x.png'", 5, "file"),
     ("complete {pixelcnn} --hide up", 2, '"up" "bottom"'),
     ("complete {pixelcnn} --times 0", 2, "--times 0"),
+    ("complete {pixelcnn} --candidates 0", 2, "--candidates 0"),
+    ("surprise {pixelcnn} -n 0", 2, "--number 0"),
+    ("surprise {pixelcnn} none.png", 3, "none.png exist"),
+    ("surprise {pixelcnn} --label 1", 2, "no label --set context=label"),
+    ("surprise {pixelcnn} --out a.gif", 2, ".png 'a.gif'"),
+    ("field pixelcn", 2, "'pixelcnn'"),
+    ("field pixelcnn --at 7", 2, "ROW,COLUMN '7'"),
+    ("field pixelcnn --side 3 --at 3,0", 2, "0 … 2 3, 0"),
+    ("field pixelcnn --side 0", 2, "--side 0"),
+    ("field pixelcnn --colours 2", 2, "1 or 3 2"),
+    ("field pixelcnn --set layer=1", 2, "'layer' 'layers'"),
+    ("field {pixelcnn} --side 8", 2, "--side run"),
     ("evaluate {vae} --test-limit 0", 2, "--test-limit 0"),
     ("evaluate {gan} --draws 0", 2, "--draws 0"),
 ]
@@ -296,12 +322,15 @@ def test_help_names_every_command(ok):
 
 DATA = "side colour levels window rate labels context flip shift limit data-dir "
 TRAINING = "batch accumulate lr betas weight-decay warmup schedule clip ema seed device precision "
+TRAINING += "compile "
 OPTIONS = {
     "train": "budget out set tensorboard " + DATA + TRAINING,
     "compare": "models budget out set draws json " + DATA + TRAINING,
     "resume": "data-dir code tensorboard json",
-    "sample": "number label context temperature seed out device code",
-    "complete": "hide number times seed out data-dir device code",
+    "sample": "number label context temperature top-k top-p watch seed out device code",
+    "complete": "hide mask image label number times candidates seed out data-dir device code",
+    "surprise": "label number out data-dir device code",
+    "field": "side colours set at out code",
     "evaluate": "against samples data draws test-limit inception out device code json " + DATA,
     "classify": "draws data-dir device code json",
     "models": "json",
@@ -777,7 +806,7 @@ def test_completions_are_a_row_for_each_picture(ok, places):
     side = height // 3
     assert (grey[2, 2 : side // 2] == 128).all()  # what is hidden of *given*
     _, err = ok("complete", places["pixelcnn"], "-n", "1", "--times", "1")
-    assert "1 rows of given | a completion, drawn from the model's own conditional" in err
+    assert "1 row of given | a completion, drawn from the model's own conditional" in err
 
 
 def test_evaluate_prints_figures_and_writes_a_report(ok, copied):

@@ -103,7 +103,7 @@ def test_a_part_of_a_sound_is_completed(ok, places, hide, hidden, monkeypatch):
     def keep(target, sounds, rate, columns=None):
         written.update(target=target, sounds=sounds, rate=rate, columns=columns)
 
-    monkeypatch.setattr("simulacra.cli.use.write_sounds", keep)
+    monkeypatch.setattr("simulacra.cli.complete.write_sounds", keep)
     _, err = ok("complete", places["gmm"], "-n", "3", "--times", "2",
                 *(["--hide", hide] if hide else []))  # fmt: skip
     name = hide or "right"

@@ -43,6 +43,32 @@ TINY: dict[str, list[dict[str, Any]]] = {
         {"channels": 4, "layers": 1, "context": "label"},
         {"channels": 4, "layers": 1, "context": "vector"},
     ],
+    "pixelcnnpp": [
+        {"channels": 4, "blocks": 1, "components": 3},
+        {"channels": 4, "blocks": 1, "scales": 1, "components": 2, "context": "label"},
+        {"channels": 5, "blocks": 1, "scales": 2, "components": 2, "context": "vector"},
+    ],
+    "made": [
+        {"hidden": (16, 12)},
+        {"hidden": (8,), "masks": 3, "direct": False, "components": 2},
+        {"hidden": (10,), "masks": 2, "components": 2, "context": "label"},
+        {"hidden": (12,), "components": 2, "context": "vector"},
+    ],
+    "row-lstm": [
+        {"channels": 8, "layers": 2, "first_kernel_size": 3},
+        {"channels": 4, "layers": 1, "context": "label"},
+        {"channels": 4, "layers": 1, "context": "vector"},
+    ],
+    "diagonal-bilstm": [
+        {"channels": 6, "layers": 2, "first_kernel_size": 3},
+        {"channels": 4, "layers": 1, "context": "label"},
+        {"channels": 4, "layers": 1, "context": "vector"},
+    ],
+    "gated-pixelcnn": [
+        {"channels": 12, "layers": 3, "first_kernel_size": 3},
+        {"channels": 6, "layers": 2, "first_kernel_size": 3, "context": "label"},
+        {"channels": 6, "layers": 2, "kernel_size": 1, "context": "vector"},
+    ],
     "gan": [
         {"latent": 2, "hidden": (8,)},
         {"latent": 2, "hidden": (8,), "objective": "minimax", "context": "label"},
@@ -52,6 +78,16 @@ TINY: dict[str, list[dict[str, Any]]] = {
         {"hidden": (8,)},
         {"hidden": (8,), "couplings": 3, "context": "label"},
         {"hidden": (8,), "context": "vector"},
+    ],
+    "pixel-rnn": [
+        {"hidden": 8},
+        {"hidden": 6, "layers": 3, "context": "label"},
+        {"cell": "gru", "hidden": 6, "layers": 1, "context": "vector"},
+    ],
+    "pixel-transformer": [
+        {"width": 8, "layers": 2, "heads": 2},
+        {"width": 8, "layers": 1, "heads": 2, "context": "label"},
+        {"width": 8, "layers": 1, "heads": 1, "context": "vector"},
     ],
 }
 SPECS = {
@@ -111,6 +147,7 @@ def test_causality(name: str, keywords: dict[str, Any], spec: DataSpec) -> None:
 )
 def test_incremental_sampling(name: str, keywords: dict[str, Any], spec: DataSpec) -> None:
     laws.samples_incrementally(build(name, keywords, spec))
+    laws.predicts_in_turn(build(name, keywords, spec))
 
 
 @pytest.mark.parametrize(("name", "keywords", "spec"), cases(Likelihood, "grey", "rgb", "palette"))

@@ -17,10 +17,12 @@ from simulacra.distributions import (
     DiscretisedLogistic,
     DiscretisedNormal,
     Logistic,
+    Narrowing,
     draw_levels,
     log1m_exp,
     log_mean_exp,
 )
+from simulacra.errors import UsageError
 from simulacra.randomness import seeded
 
 KINDS = [DiscretisedLogistic, DiscretisedNormal]
@@ -267,7 +269,8 @@ def test_draws_are_numpys() -> None:
     rng = np.random.default_rng(0)
     logits, uniform = rng.normal(size=(4, 5, 7)), rng.random((4, 5))
     for temperature in (0.3, 1.0, 2.0):
-        drawn = draw_levels(torch.tensor(logits), torch.tensor(uniform), temperature)
+        narrowed = Narrowing(temperature).applied(torch.tensor(logits))
+        drawn = draw_levels(narrowed, torch.tensor(uniform))
         for i, j in itertools.product(range(4), range(5)):
             p = np.exp(logits[i, j] / temperature)
             expected = np.searchsorted(np.cumsum(p / p.sum()), uniform[i, j], side="right")
@@ -277,7 +280,63 @@ def test_draws_are_numpys() -> None:
 def test_a_low_temperature_draws_the_likeliest() -> None:
     with seeded(0):
         logits, uniform = torch.randn(200, 9), torch.rand(200)
-    assert torch.equal(draw_levels(logits, uniform, 1e-4), logits.argmax(-1))
+    drawn = draw_levels(Narrowing(1e-4).applied(logits), uniform)
+    assert torch.equal(drawn, logits.argmax(-1))
+
+
+def test_top_k_leaves_the_likeliest_levels() -> None:
+    logits = log(0.1, 0.4, 0.3, 0.2)
+    for top_k, left in (
+        (1, [1]),
+        (2, [1, 2]),
+        (3, [1, 2, 3]),
+        (4, [0, 1, 2, 3]),
+        (9, [0, 1, 2, 3]),
+    ):
+        kept = Narrowing(top_k=top_k).applied(logits)
+        assert kept.isfinite().nonzero().flatten().tolist() == left
+        assert torch.equal(kept[left], logits[left])
+    # those that are equal to the last one stay
+    assert Narrowing(top_k=1).applied(log(0.4, 0.2, 0.4)).isfinite().tolist() == [True, False, True]
+
+
+def test_the_nucleus_is_the_fewest_levels_that_reach_the_probability() -> None:
+    logits = log(0.1, 0.4, 0.3, 0.2)
+    for top_p, left in ((0.05, [1]), (0.39, [1]), (0.41, [1, 2]), (0.69, [1, 2]), (0.71, [1, 2, 3]),
+                        (0.91, [0, 1, 2, 3]), (1.0, [0, 1, 2, 3])):  # fmt: skip
+        kept = Narrowing(top_p=top_p).applied(logits)
+        assert kept.isfinite().nonzero().flatten().tolist() == left
+    # the temperature comes first, and what top-k leaves is a whole
+    assert Narrowing(temperature=0.1, top_p=0.9).applied(logits).isfinite().sum() == 1
+    assert Narrowing(top_k=2, top_p=0.58).applied(logits).isfinite().sum() == 2
+    assert Narrowing(top_p=0.58).applied(logits).isfinite().sum() == 2
+    assert Narrowing(top_k=2, top_p=0.56).applied(logits).isfinite().sum() == 1
+
+
+def test_narrowing_goes_row_by_row() -> None:
+    with seeded(0):
+        logits = torch.randn(3, 5, 7)
+    for narrowing in (Narrowing(2.0, 3, 0.7), Narrowing(top_k=2), Narrowing(top_p=0.5)):
+        kept = narrowing.applied(logits)
+        for i, j in itertools.product(range(3), range(5)):
+            assert torch.equal(kept[i, j], narrowing.applied(logits[i, j]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"temperature": 0.0}, "temperature is positive"),
+        ({"temperature": math.inf}, "temperature is positive"),
+        ({"temperature": math.nan}, "temperature is positive"),
+        ({"top_k": 0}, "top_k is at least 1"),
+        ({"top_p": 0.0}, "top_p is above 0"),
+        ({"top_p": 1.1}, "top_p is above 0"),
+        ({"top_p": math.nan}, "top_p is above 0"),
+    ],
+)
+def test_narrowing_leaves_something(wrong: dict[str, float], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Narrowing(**wrong)  # type: ignore[arg-type]
 
 
 def test_draws_are_as_often_as_the_softmax_says() -> None:

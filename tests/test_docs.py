@@ -88,7 +88,7 @@ def test_every_model_has_its_page() -> None:
         for keyword in registry.describe(name).keywords:
             assert f"| `{keyword}` |" in text, (name, keyword)
     rows = read("capabilities.md")
-    assert re.findall(r"^\| \[`(\w+)`\]", rows, re.M) == list(registry.MODELS)
+    assert re.findall(r"^\| \[`([\w-]+)`\]", rows, re.M) == list(registry.MODELS)
 
 
 def test_the_capabilities_are_those_of_the_classes() -> None:
@@ -98,7 +98,7 @@ def test_the_capabilities_are_those_of_the_classes() -> None:
     has = {row[0].split("`")[1]: dict(zip(words, row[1:], strict=True)) for row in rows}
     assert has["gan"]["likelihood"] == "–"
     assert {name for name in has if has[name]["likelihood"] == "yes"} == {
-        "gmm", "vae", "pixelcnn", "nice",
+        *(set(registry.MODELS) - {"gan"}),
     }  # fmt: skip
     assert has["gmm"]["by sweeps"] == has["pixelcnn"]["completes"] == "yes"
     assert has["nice"]["completes"] == "–"
@@ -144,10 +144,12 @@ def test_pictures_are_small_shown_and_described() -> None:
 
 
 def test_every_figure_says_how_it_was_drawn() -> None:
-    assert set(runpy.run_path(str(DOCS / "figures.py"))["FIGURES"]) == set(registry.MODELS)
+    figures = runpy.run_path(str(DOCS / "figures.py"))["FIGURES"]
+    assert set(figures) <= set(registry.MODELS)
     for name in registry.MODELS:
-        assert f"python docs/figures.py {name}`" in read(f"models/{name}.md")
-        (script,) = re.findall(r"python (examples/\w+\.py) --budget", read(f"models/{name}.md"))
+        drawn_by = "python docs/figures.py" if name in figures else "simulacra field"
+        assert f"{drawn_by} {name}`" in read(f"models/{name}.md")
+        (script,) = re.findall(r"python (examples/\w+\.py) --", read(f"models/{name}.md"))
         assert (ROOT / script).is_file()
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from simulacra.evaluate import flops
+from simulacra.models.autoregressive.gated_pixelcnn import GatedPixelCNN
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.nn.masked import MaskedConv2d, MaskedConvStream
 from simulacra.spec import DataSpec
@@ -76,3 +77,37 @@ def test_the_cached_and_the_parallel_form_do_the_same_work(colours):
     with torch.no_grad():
         parallel = flops.count(model, lambda: model.loss(x))
     assert flops.count(model, lambda: model.sample(2)) == parallel
+
+
+def test_attention_is_counted_by_the_pairs_that_see_one_another():
+    q, k, v = (torch.randn(2, 3, 5, 4, requires_grad=True) for _ in range(3))
+    attend = torch.nn.functional.scaled_dot_product_attention
+    model = nn.Identity()
+    pairs, width = 5 * 6 // 2, 4
+    forward = 2 * 2 * 3 * pairs * 2 * width
+    with torch.no_grad():
+        assert flops.count(model, lambda: attend(q, k, v, is_causal=True)) == forward
+        assert flops.count(model, lambda: attend(q, k, v)) == 2 * 2 * 3 * 25 * 2 * width
+    both = flops.count(model, lambda: attend(q, k, v, is_causal=True).sum().backward())
+    assert both == 3 * forward
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_recurrent_layers_are_counted_at_every_step(kind):
+    gates = 4 if kind is nn.LSTM else 3
+    model = kind(3, 5, batch_first=True)
+    x = torch.randn(2, 7, 3)
+    forward = 2 * 2 * 7 * gates * 5 * (3 + 5)
+    with torch.no_grad():
+        assert flops.count(model, lambda: model(x)) == forward
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 5), (3, 4, 4)])
+def test_a_gated_pixelcnn_is_sampled_with_the_products_of_one_pass(shape):
+    model = GatedPixelCNN(DataSpec(shape, 4), channels=6, layers=3, first_kernel_size=3).eval()
+    weights = 0
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            weights += int(layer.mask.sum()) if hasattr(layer, "mask") else layer.weight.numel()
+    pixels = 2 * shape[1] * shape[2]
+    assert flops.count(model, lambda: model.sample(2)) == 2 * pixels * weights

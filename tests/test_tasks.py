@@ -94,12 +94,37 @@ def test_two_halves_are_the_whole(pair: tuple[Any, Any], size: int) -> None:
     assert torch.equal(one, ~other)
 
 
+@pytest.mark.parametrize("size", [2, 5, 8])
+def test_scattered_pixels_are_half_and_belong_to_their_seed(size: int) -> None:
+    shape = (3, size, size + 1)
+    before = torch.get_rng_state()
+    observed = mask(shape, "random", seed=4)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert observed.shape == shape
+    assert torch.equal(observed[0], observed[1])
+    assert int((~observed[0]).sum()) == size * (size + 1) // 2
+    assert torch.equal(observed, mask(shape, "random", seed=4))
+    assert size == 2 or not torch.equal(observed, mask(shape, "random", seed=5))
+
+
+@pytest.mark.parametrize(
+    ("hide", "seen"), [("left", "xx..."), ("right", "..xxx"), ("centre", ".xxx.")]
+)
+def test_masks_of_sounds(hide: Hidden, seen: str) -> None:
+    observed = mask((5,), hide)
+    assert "".join(".x"[int(not value)] for value in observed.tolist()) == seen
+    assert int((~mask((5,), "random")).sum()) == 2
+
+
 def test_other_masks_are_refused() -> None:
-    with pytest.raises(UsageError, match="hide is one of bottom, top, left, right, centre, got"):
+    with pytest.raises(UsageError, match="bottom, top, left, right, centre, random, got 'middle'"):
         mask((1, 4, 4), "middle")  # type: ignore[arg-type]
     for hide in get_args(Hidden):
         with pytest.raises(UsageError, match="only pictures"):
-            mask((16,), hide)
+            mask((4, 4), hide)
+    for hide in ("bottom", "top"):
+        with pytest.raises(UsageError, match=f"a sound has no {hide}: --hide left, right"):
+            mask((16,), hide)  # type: ignore[arg-type]
 
 
 # ---- completing ---------------------------------------------------------------------------------

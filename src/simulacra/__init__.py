@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from simulacra.run import Run
     from simulacra.spec import DataSpec
     from simulacra.train import Training
+    from simulacra.zoo import from_zoo
 
 _PLACES = {
     "Budget": ("simulacra.options", "Budget"),
@@ -33,6 +34,7 @@ _PLACES = {
     "fit": ("simulacra.fitting", "fit"),
     "export_onnx": ("simulacra.export", "export_onnx"),
     "find": ("simulacra.registry", "find"),
+    "from_zoo": ("simulacra.zoo", "from_zoo"),
     "from_pretrained": ("simulacra.hub", "from_pretrained"),
     "likelihood": ("simulacra.evaluate.likelihood", "likelihood"),
     "load_data": ("simulacra.data.catalogue", "load"),
@@ -41,7 +43,7 @@ _PLACES = {
 
 __all__ = [
     "Budget", "DataSpec", "Judge", "Options", "Run", "Training",
-    "build", "export_onnx", "find", "fit", "from_pretrained", "likelihood", "load_data",
+    "build", "export_onnx", "find", "fit", "from_pretrained", "from_zoo", "likelihood", "load_data",
     "push_to_hub",
 ]  # fmt: skip
 

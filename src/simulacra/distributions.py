@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.utils import broadcast_all
 from torch.nn.functional import logsigmoid
+
+from simulacra.errors import UsageError
 
 
 class Logistic(Distribution):
@@ -163,18 +166,61 @@ def log_mean_exp(log_weights: Tensor) -> Tensor:
     return log_weights.logsumexp(0) - math.log(log_weights.shape[0])
 
 
-def draw_levels(logits: Tensor, uniform: Tensor, temperature: float = 1.0) -> Tensor:
+@dataclass(frozen=True)
+class Narrowing:
+    """How draws of levels are kept to the likelier ones; the defaults leave them as they are.
+
+    Args:
+        temperature: Divides the logits, first of all.
+        top_k: So many likeliest levels are left, and those equal to the last of them.
+        top_p: Of what is left, the likeliest levels that reach this probability together.
+
+    Raises:
+        UsageError: If one is out of its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what leaves no level, or more than all."""
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"temperature is positive and finite, got {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise UsageError(f"top_k is at least 1, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top_p is above 0 and at most 1, got {self.top_p}")
+
+    def applied(self, logits: Tensor) -> Tensor:
+        """Logits `(…, levels)` with those of the levels left out at −∞."""
+        if self.temperature != 1:
+            logits = logits / self.temperature
+        if self.top_k is not None and self.top_k < logits.shape[-1]:
+            least = logits.topk(self.top_k, -1).values[..., -1:]
+            logits = logits.masked_fill(logits < least, -math.inf)
+        if self.top_p < 1:
+            likeliest, order = logits.sort(stable=True, dim=-1, descending=True)
+            p = likeliest.softmax(-1)
+            # a level stays if those before it have not reached the probability yet
+            out = p.cumsum(-1) - p >= self.top_p
+            # the first stays whatever rounding says
+            out[..., 0] = False
+            logits = logits.masked_fill(out.scatter(-1, order, out), -math.inf)
+        return logits
+
+
+def draw_levels(logits: Tensor, uniform: Tensor) -> Tensor:
     """Levels at which the distribution function passes given uniform draws.
 
     Args:
         logits: `(…, levels)`, need not be normalised.
         uniform: `(…)` in [0, 1).
-        temperature: Divides the logits.
 
     Returns:
         `(…)` int64.
     """
-    cdf = torch.softmax(logits / temperature, -1).cumsum(-1)
+    cdf = torch.softmax(logits, -1).cumsum(-1)
     # rounding leaves the last edge a little off 1: the draw is of what the levels do sum to, or
     # whatever is missing would go to the last level, however improbable
     return (uniform.unsqueeze(-1) * cdf[..., -1:] >= cdf[..., :-1]).sum(-1)

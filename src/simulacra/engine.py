@@ -47,7 +47,9 @@ def make_fabric(options: Options) -> Fabric:
     accelerator = options.device
     if accelerator == "auto":
         accelerator = "cuda" if available["cuda"] else "cpu"
-    precision = {"32": "32-true", "bf16": "bf16-mixed"}[options.precision]
+    # what auto means is settled with the model at hand, see `players.settled`
+    precision = {"auto": "32-true", "32": "32-true", "bf16": "bf16-mixed"}[options.precision]
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if processes.count() == 1:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
     # in one process of several, Fabric means by "devices" those of all processes of a machine
@@ -84,6 +86,13 @@ def make_fabric(options: Options) -> Fabric:
     return fabric
 
 
+def has_matrix_units(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 matrices by units made for that."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """Say in a user's words that another process of the training was lost.
@@ -104,7 +113,6 @@ def together() -> Iterator[None]:
 
 def _quieten() -> None:
     """Leave out what the engine tells each process about itself."""
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # an option of DDP that newer versions of torch call otherwise; and where all parameters do get
     # gradients, which it need not have looked for
     for message in (".*broadcast_buffers", ".*find_unused_parameters"):

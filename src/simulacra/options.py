@@ -74,7 +74,11 @@ class Options:
             validated and kept.
         seed: Of initialisation, batches and noise.
         device: auto, cpu, cuda or mps; auto takes a CUDA GPU where there is one, else the CPU.
-        precision: 32 (float32) or bf16 (bfloat16 where it is safe).
+        precision: Of the training: 32 (float32), bf16 (bfloat16 where it is safe), or auto: bf16
+            where the processor has matrix units for it and the likelihood agrees with that in
+            float32. Figures are always computed in float32.
+        compile: Compile the training step, which takes half a minute first and needs a C++
+            compiler.
     """
 
     batch: int = 64
@@ -88,7 +92,8 @@ class Options:
     ema: float = 0.999
     seed: int = 0
     device: str = "auto"
-    precision: Literal["32", "bf16"] = "32"
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that no training can have."""
@@ -108,7 +113,7 @@ class Options:
             "ema": (0 <= self.ema < 1, "in [0, 1)"),
             "seed": (0 <= self.seed < 2**63, "at least 0 and below 2^63"),
             "device": (isinstance(self.device, str), "auto, cpu, cuda or mps"),
-            "precision": (self.precision in ("32", "bf16"), "32 or bf16"),
+            "precision": (self.precision in ("auto", "32", "bf16"), "auto, 32 or bf16"),
         }
         for name, (kept, expected) in rules.items():
             if not kept:

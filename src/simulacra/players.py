@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from types import MethodType
 from typing import Any
 
 import torch
@@ -12,8 +14,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from simulacra.engine import sum_over_processes
-from simulacra.model import Model
+from simulacra.engine import has_matrix_units, sum_over_processes
+from simulacra.model import Likelihood, Model
 from simulacra.options import Options
 from simulacra.randomness import seeded
 
@@ -35,6 +37,10 @@ class Players:
 
     def __init__(self, model: Model, options: Options, fabric: Fabric) -> None:
         self.model, self.options, self.fabric = model, options, fabric
+        if options.compile:
+            # a method of this model alone, for the engine finds methods by their names
+            compiled = MethodType(torch.compile(type(model).loss), model)
+            model.loss = compiled  # type: ignore[method-assign]
         # an order of players that does not depend on hashing
         names = tuple(dict.fromkeys(model.turns))
         wrapped, *optimizers = fabric.setup(
@@ -148,6 +154,42 @@ class Players:
         """Go back to a state."""
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state[name])
+            for parameter, values in optimizer.state.items():
+                for key, value in values.items():
+                    if value.shape == parameter.shape:
+                        # in the parameter's order in memory: fused optimisers go by that alone
+                        values[key] = torch.empty_like(parameter).copy_(value)
+
+
+@torch.no_grad()
+def settled(options: Options, model: Model, batch: Batch) -> Options:
+    """The options with a precision that is not `auto` any more.
+
+    bfloat16 needs matrix units, gradients, and a likelihood that it changes by less than 1 %.
+
+    Args:
+        options: See `Options`.
+        model: On its device, prepared.
+        batch: A few observations and their context.
+    """
+    if options.precision != "auto":
+        return options
+    device = batch[0].device
+    full = replace(options, precision="32")
+    if not isinstance(model, Likelihood) or not model.turns or not has_matrix_units(device):
+        return full
+    training = model.training
+    model.eval()
+    exact = model.log_likelihood(*batch).double().mean()
+    with torch.autocast(device.type, torch.bfloat16):
+        rounded = model.log_likelihood(*batch).double().mean()
+    model.train(training)
+    agrees = bool((rounded - exact).abs() <= _AGREES * exact.abs())
+    return replace(options, precision="bf16") if agrees else full
+
+
+_AGREES = 0.01
+"""Largest share of a likelihood that bfloat16 may change."""
 
 
 def finite(model: Model) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TILE = 48  # pixels that a tile's longer side comes near to; whole scales give about 35 to 71
+FRAME = 420  # pixels that an animation comes near to, in height and in width
 GAP = 128  # mid grey: told apart from black and from white pictures
 INK, QUIET, RULE = "#1f2328", "#5b626b", "#e3e6ea"
 # Okabe and Ito's palette without its yellow, which vanishes on a white page.
@@ -88,6 +89,26 @@ def png(picture: Image.Image | Figure) -> bytes:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn for it
         picture.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def gif(frames: Sequence[Tensor], *, seconds: float = 0.08, last: float = 2.5) -> bytes:
+    """Grids of pictures one after another, again and again, as the bytes of a GIF file.
+
+    Args:
+        frames: Each as for `grid`, all of one shape; at least one.
+        seconds: How long each is shown.
+        last: How long the last one is.
+    """
+    n, _, height, width = frames[0].shape
+    columns = math.ceil(math.sqrt(n))
+    scale = max(1, FRAME // (columns * max(height, width)))
+    first, *others = (
+        grid(frame, columns=columns, scale=scale, gap=max(2, scale // 2)) for frame in frames
+    )
+    shown = [round(1000 * seconds)] * len(others) + [round(1000 * last)]
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=shown, loop=0)
     return buffer.getvalue()
 
 

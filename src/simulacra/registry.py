@@ -26,8 +26,15 @@ MODELS = {
     "gmm": "simulacra.models.mixture.gmm:GMM",
     "vae": "simulacra.models.latent.vae:VAE",
     "pixelcnn": "simulacra.models.autoregressive.pixelcnn:PixelCNN",
+    "gated-pixelcnn": "simulacra.models.autoregressive.gated_pixelcnn:GatedPixelCNN",
+    "pixelcnnpp": "simulacra.models.autoregressive.pixelcnnpp:PixelCNNpp",
+    "made": "simulacra.models.autoregressive.made:MADE",
+    "row-lstm": "simulacra.models.autoregressive.row_lstm:RowLSTM",
+    "diagonal-bilstm": "simulacra.models.autoregressive.diagonal_bilstm:DiagonalBiLSTM",
     "gan": "simulacra.models.adversarial.gan:GAN",
     "nice": "simulacra.models.flow.nice:NICE",
+    "pixel-rnn": "simulacra.models.autoregressive.pixel_rnn:PixelRNN",
+    "pixel-transformer": "simulacra.models.autoregressive.pixel_transformer:PixelTransformer",
 }
 """Name of a model → where it is."""
 

@@ -289,7 +289,7 @@ class Run:
                         training.progress.note_peak(memory.growth())
                     if (record.validated or stopped) and finite(training.model):
                         self._save(training)
-                        self._note(training.plan)
+                        self._note(training)
                     on_record(record)
                     if stopped:
                         # whoever ends before the first one has saved may end it too
@@ -319,7 +319,7 @@ class Run:
             self._save(training)
             sparing = training.plan.sparing(time.perf_counter() - begun)
             training.plan = training.fabric.broadcast(sparing)
-            self._note(training.plan)
+            self._note(training)
             return broken
         try:
             training.load_state_dict(newest)
@@ -332,12 +332,16 @@ class Run:
             raise CheckpointError(
                 f"the newest checkpoint of {self.folder} has NaN or infinite weights: remove it"
             )
-        self._note(training.plan)
+        self._note(training)
         return broken
 
-    def _note(self, plan: Plan) -> None:
-        if self.plan != plan:
-            self.record["plan"] = asdict(plan)
+    def _note(self, training: Training) -> None:
+        """Write down what was settled since: the plan, and the precision."""
+        settled = {"plan": asdict(training.plan), "options": asdict(training.options)}
+        # as JSON reads them, where tuples are lists
+        settled = json.loads(json.dumps(settled))
+        if any(self.record[key] != value for key, value in settled.items()):
+            self.record |= settled
             self._write_record()
 
     def _write_record(self) -> None:

@@ -114,6 +114,9 @@ class DataSpec:
                 f"expected integer levels 0 … {self.levels - 1}, got {x.dtype}: "
                 "models take raw levels and scale them inside"
             )
+        # whether a number is in its range is not known while a step is compiled, before any data
+        if torch.compiler.is_compiling():
+            return
         if x.numel() and (int(x.min()) < 0 or int(x.max()) >= self.levels):
             raise UsageError(
                 f"expected levels 0 … {self.levels - 1}, got {int(x.min())} … {int(x.max())}"

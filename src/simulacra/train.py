@@ -25,7 +25,7 @@ from simulacra.engine import check_shared, follow_first, make_fabric, sum_over_p
 from simulacra.errors import DivergedError
 from simulacra.model import Likelihood, Model, Swept
 from simulacra.options import Budget, Options
-from simulacra.players import Batch, Players, finite
+from simulacra.players import Batch, Players, finite, settled
 from simulacra.progress import Plan, Progress, Record
 from simulacra.randomness import seeded
 
@@ -69,6 +69,13 @@ class Training:
         with seeded(options.seed, _PREPARE):
             few = torch.randperm(len(train))[:_PREPARE_SIZE]
             model.prepare(*self._place(train.batch(few)))
+            few = few[: self.batch]
+            options = self._of_first(settled(options, model, self._place(train.batch(few))))
+        if options != self.options:
+            self.options, self.fabric = options, make_fabric(options)
+        if options.compile or options.precision == "bf16":
+            # the order in memory that kernels of low precision are quick in
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         follow_first(self.fabric, model)
         self.progress.seconds = time.perf_counter() - begun
         self.average: AveragedModel | None = None

@@ -19,7 +19,7 @@ from cyclopts import (
 )
 
 from simulacra import processes
-from simulacra.cli import classify, evaluate, learn, show, terminal, use
+from simulacra.cli import classify, complete, evaluate, learn, look_into, show, terminal, use
 from simulacra.errors import ResourceError, SimulacraError, UsageError, nearest
 
 
@@ -45,7 +45,8 @@ COMMANDS = {
     command.__name__: command
     for command in (
         show.models, show.data, learn.train, learn.resume, learn.compare,
-        evaluate.evaluate, use.sample, use.complete, classify.classify,
+        evaluate.evaluate, use.sample, complete.complete, classify.classify,
+        look_into.surprise, look_into.field,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")

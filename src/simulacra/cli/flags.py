@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, make_dataclass
+from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -119,8 +120,10 @@ def given(flags: Any) -> dict[str, Any]:  # noqa: ANN401 (a class made above)
 
 
 def run_folder(run: Path) -> Path:
-    """The folder of a run given by its path, or by its name below runs/."""
-    for folder in (run, RUNS / run):
+    """The folder of a run given by its path, its name below runs/, or its name in the zoo."""
+    # in a package, whose files may be anywhere
+    ours = Path(str(resources.files("simulacra"))) / "zoo"
+    for folder in (run, RUNS / run, ours / run):
         if any((folder / record).is_file() for record in ("run.json", "compare.json")):
             return folder
     is_name = run.name == str(run) != ".."

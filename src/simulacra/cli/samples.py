@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulacra.errors import DataError, UsageError
+from simulacra.errors import DataError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from simulacra.autoregressive import Autoregressive
     from simulacra.spec import DataSpec
 
 
@@ -43,6 +46,55 @@ def write_samples(spec: DataSpec, target: Path, x: Tensor, columns: int | None) 
     else:
         return told
     return f"{target} and {told}"
+
+
+WATCHED = 16
+"""Pictures that are shown growing."""
+
+_FRAMES = 60
+"""Of an animation, at most: a value each would take minutes to look at."""
+
+
+def watched(model: Autoregressive, steps: Iterator[Tensor], frames: list[Tensor]) -> Tensor:
+    """The last of the steps of sampling pictures, with frames of the way there.
+
+    What is not drawn yet is grey in a frame.
+
+    Args:
+        model: That samples.
+        steps: From its `sample_steps`.
+        frames: Filled with the first pictures on the way, floats in [0, 1] `(n, C, H, W)`.
+    """
+    import torch
+
+    spec = model.spec
+    kept = {round((i + 1) * spec.dims / _FRAMES) for i in range(_FRAMES)} - {0}
+    drawn = torch.zeros(spec.dims, dtype=torch.bool)
+    for number, (position, x) in enumerate(zip(model.order.tolist(), steps, strict=True), 1):
+        drawn[position] = True
+        if number in kept:
+            # a pixel is there when all its colours are
+            there = drawn.view(spec.event_shape).all(0)
+            frames.append(torch.where(there, spec.to_float(x[:WATCHED].cpu()), 0.5))
+    return x
+
+
+def gif_target(path: Path, option: str) -> Path:
+    """The GIF file that an option names, in a folder that is there.
+
+    Raises:
+        UsageError: If the name is that of another kind of file.
+        ResourceError: If its folder cannot be made or written to.
+    """
+    if path.suffix.lower() != ".gif":
+        raise UsageError(f"{option} is a .gif file, got {str(path)!r}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot make {path.parent}: {error.strerror}") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ResourceError(f"cannot write {path}: choose another {option}")
+    return path
 
 
 def write_sounds(target: Path, sounds: Tensor, rate: int, columns: int | None = None) -> None:

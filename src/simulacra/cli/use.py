@@ -1,9 +1,9 @@
-"""Commands that use a trained model: sample, complete."""
+"""The command that draws samples."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -15,19 +15,20 @@ from simulacra.cli.flags import (
     check_device,
     check_positive,
     check_seed,
-    open_run,
     png_target,
     whole,
 )
-from simulacra.cli.samples import read_vectors, write_samples, write_sounds
+from simulacra.cli.inputs import opened
+from simulacra.cli.samples import WATCHED, gif_target, read_vectors, watched, write_samples
 from simulacra.errors import MissingCapability, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
+    from simulacra.distributions import Narrowing
     from simulacra.model import Model
-    from simulacra.run import Run
-    from simulacra.spec import DataSpec
 
 
 def sample(
@@ -38,6 +39,9 @@ def sample(
     label: Whole | None = None,
     context: Path | None = None,
     temperature: float = 1.0,
+    top_k: Whole | None = None,
+    top_p: float = 1.0,
+    watch: Path | None = None,
     seed: Whole = 0,
     out: Path | None = None,
     device: Device = "auto",
@@ -52,6 +56,10 @@ def sample(
         context: A .npy or .npz file of vectors (N, D), for a model trained with --set
             context=vector: row i is for sample i.
         temperature: Below 1 for likelier samples, of autoregressive models; 1 samples the model.
+        top_k: Draw each value from its so many likeliest levels only, of autoregressive models.
+        top_p: Draw each value from its likeliest levels that together have this probability only
+            (nucleus sampling), of autoregressive models; 1 leaves all levels.
+        watch: A GIF file that shows the first 16 pictures as they grow, of autoregressive models.
         seed: The same seed gives the same samples on the same kind of device.
         out: The PNG file; RUN/samples-SEED.png by default. The others go beside it.
         device: Where it is computed.
@@ -59,93 +67,52 @@ def sample(
     """
     import torch
 
+    from simulacra import plot
     from simulacra.autoregressive import Autoregressive
+    from simulacra.checkpoint import write_bytes
+    from simulacra.distributions import Narrowing
     from simulacra.model import Sampling
     from simulacra.randomness import seeded
 
-    check_positive(number=number, temperature=temperature)
+    check_positive(number=number, temperature=temperature, top_k=top_k, top_p=top_p)
+    if top_p > 1:
+        raise UsageError(f"--top-p is a probability: above 0 and at most 1, got {top_p:g}")
     check_seed(seed)
     place = check_device(device)
-    opened = _opened(run)
-    model = opened.model(code=code)
-    target = png_target(out or opened.folder / f"samples-{seed}.png", "--out")
+    found = opened(run)
+    model = found.model(code=code)
     if not isinstance(model, Sampling):
         raise MissingCapability(f"{type(model).__name__} draws no samples")
+    narrowing = Narrowing(temperature, top_k, top_p)
+    if not isinstance(model, Autoregressive):
+        _refuse_steps(model, narrowing, watch)
+    elif watch is not None and not model.spec.is_image:
+        raise MissingCapability(f"--watch shows pictures, not {model.spec.event_shape}: leave it")
     number, told = _context(model, number, label, context)
     told = None if told is None else told.to(place)
+    target = png_target(out or found.folder / f"samples-{seed}.png", "--out")
+    film = None if watch is None else gif_target(watch, "--watch")
     model = model.to(place)
+    frames: list[Tensor] = []
     with seeded(seed), torch.no_grad():
-        if temperature == 1.0:
-            x = model.sample(number, told)
-        elif isinstance(model, Autoregressive):
-            *_, x = model.sample_steps(number, told, temperature=temperature)
+        if isinstance(model, Autoregressive):
+            steps = model.sample_steps(number, told, **vars(narrowing))
+            # one way for all, so that nothing but the numbers drawn decides what is drawn
+            x = _last(steps) if film is None else watched(model, steps, frames)
         else:
-            raise MissingCapability(f"{type(model).__name__} has no temperature: leave it at 1")
+            x = model.sample(number, told)
     in_turn = model.context == "label" and label is None and model.spec.classes <= _MOST_COLUMNS
     columns = model.spec.classes if in_turn else None
-    terminal.note(write_samples(opened.spec, target, x.cpu(), columns))
-
-
-def complete(
-    run: Path,
-    /,
-    *,
-    hide: Literal["bottom", "top", "left", "right", "centre"] | None = None,
-    number: Annotated[int, Parameter(name=["--number", "-n"], converter=whole)] = 6,
-    times: Whole = 4,
-    seed: Whole = 0,
-    out: Path | None = None,
-    data_dir: Path | None = None,
-    device: Device = "auto",
-    code: Code = None,
-) -> None:
-    """Complete half-hidden validation pictures or sounds: rows of given | completions | truth.
-
-    Args:
-        run: A run's name below runs/, or its folder.
-        hide: The part to hide and draw; the bottom of a picture, the right of a sound by default.
-        number: How many pictures or sounds.
-        times: Completions of each.
-        seed: The same seed gives the same completions on the same kind of device.
-        out: The PNG file; RUN/completions-HIDE.png by default. The WAV of sounds goes beside it.
-        data_dir: Folder that holds the data's files, if it moved.
-        device: Where it is computed.
-        code: file.py:Class of a model of your own.
-    """
-    import torch
-
-    from simulacra import plot
-    from simulacra.checkpoint import write_bytes
-    from simulacra.tasks.complete import complete as draw
-    from simulacra.tasks.complete import mask, strips
-
-    check_positive(number=number, times=times)
-    check_seed(seed)
-    place = check_device(device)
-    opened = _opened(run)
-    model = opened.model(code=code).to(place)
-    spec = opened.spec
-    hidden = hide or ("bottom" if spec.rate is None else "right")
-    target = png_target(out or opened.folder / f"completions-{hidden}.png", "--out")
-    observed = mask(spec.event_shape, hidden) if spec.rate is None else _heard(spec, hidden)
-    found = opened.dataset(str(data_dir) if data_dir else None)
-    x, context = found.validation.batch(torch.arange(min(number, len(found.validation))))
-    told = context.to(place) if context is not None and model.context != "none" else None
-    many = draw(model, x.to(place), observed, times=times, context=told, seed=seed).cpu()
-    drawn = spec.to_float(many.flatten(0, 1)).unflatten(0, (len(x), times))
-    written = str(target)
-    if spec.rate is None:
-        rows = strips(spec.to_float(x), observed, drawn)
-        write_bytes(target, plot.png(plot.grid(rows, columns=times + 2)))
-    else:
-        truth = spec.to_float(x)
-        rows = torch.cat([(truth * observed)[:, None], drawn, truth[:, None]], 1).flatten(0, 1)
-        write_sounds(target, rows, spec.rate, columns=times + 2)
-        written += f" and {target.with_suffix('.wav')}"
-    exactly = model.completes_exactly(observed)  # type: ignore[operator]
-    kind = "drawn from the model's own conditional" if exactly else "approximate (~)"
-    times_ = f"{times} completions" if times > 1 else "a completion"
-    terminal.note(f"{written}: {len(x)} rows of given | {times_}, {kind} | truth")
+    terminal.note(write_samples(found.spec, target, x.cpu(), columns))
+    if film is not None:
+        write_bytes(film, plot.gif(frames))
+        first = f"the first {WATCHED}" if number > WATCHED else f"{number}"
+        terminal.note(f"{film}: {first} as they grow, {len(frames)} frames")
+    if narrowing != Narrowing():
+        terminal.note(
+            "these are not drawn from the model itself: the figures of evaluate are those of "
+            "temperature 1 and all levels"
+        )
 
 
 _MOST_COLUMNS = 16
@@ -155,33 +122,29 @@ _USUAL = 64
 """Samples to draw."""
 
 
-def _opened(run: Path) -> Run:
-    """A run to use; what is wrong with its newest checkpoints is told."""
-    opened = open_run(run)
-    for line in opened.newest("model", "weights", "training")[2]:
-        terminal.note(f"{line}; the one before it is used")
-    return opened
-
-
-def _heard(spec: DataSpec, hide: str) -> Tensor:
-    """Which samples of a sound `(T,)` are observed when a part of it is hidden.
+def _refuse_steps(model: Model, narrowing: Narrowing, watch: Path | None) -> None:
+    """Refuse options of models that draw one value after another, for one that does not.
 
     Raises:
-        UsageError: If a sound has no such part.
+        MissingCapability: Naming the option.
     """
-    import torch
-
-    (samples,) = spec.event_shape
-    hidden = {
-        "left": slice(0, samples // 2),
-        "right": slice(samples // 2, None),
-        "centre": slice(samples // 4, samples - samples // 4),
+    name = type(model).__name__
+    if narrowing.temperature != 1:
+        raise MissingCapability(f"{name} has no temperature: leave it at 1")
+    given = {
+        "--top-k": narrowing.top_k is not None,
+        "--top-p": narrowing.top_p != 1,
+        "--watch": watch is not None,
     }
-    if hide not in hidden:
-        raise UsageError(f"a sound has no {hide}: --hide {', '.join(hidden)}")
-    observed = torch.ones(samples, dtype=torch.bool)
-    observed[hidden[hide]] = False
-    return observed
+    for option in (option for option, is_given in given.items() if is_given):
+        raise MissingCapability(
+            f"{name} does not draw one value after another, as {option} needs: use pixelcnn"
+        )
+
+
+def _last(steps: Iterator[Tensor]) -> Tensor:
+    *_, last = steps
+    return last
 
 
 def _context(

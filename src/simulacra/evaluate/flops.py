@@ -34,13 +34,57 @@ def count(model: nn.Module, run: Callable[[], object]) -> int:
         FLOPs, of whatever precision.
     """
     wasted: list[int] = []
-    with FlopCounterMode(display=False) as counter, ExitStack() as watching:
+    counting = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+    with counting as counter, ExitStack() as watching:
         for layer in model.modules():
             if _is_masked(layer):
                 watching.enter_context(_watched(layer, counter, wasted))
         watching.enter_context(_watched_streams(wasted))
         run()
     return int(counter.get_total_flops()) - sum(wasted)
+
+
+def _attention(
+    q: list[int], k: list[int], v: list[int], _: float = 0.0, is_causal: bool = False,
+    *__: object, **___: object,
+) -> int:  # fmt: skip
+    """Of shapes `(n, heads, length, width)`: each query by the keys that it may see, and values."""
+    n, heads, length, width = q
+    seen = length * (length + 1) // 2 if is_causal else length * k[2]
+    return 2 * n * heads * seen * (width + v[3])
+
+
+def _attention_backward(
+    _: object, q: list[int], k: list[int], v: list[int], _out: object, _lse: object,
+    dropout: float = 0.0, is_causal: bool = False, *__: object, **___: object,
+) -> int:  # fmt: skip
+    return 2 * _attention(q, k, v, dropout, is_causal)
+
+
+def _lstm(x: list[int], to_gates: list[int], of_state: list[int], *_: object, **__: object) -> int:
+    """Of `(length, n, inputs)` and both matrices."""
+    return 2 * x[0] * x[1] * (to_gates[0] * to_gates[1] + of_state[0] * of_state[1])
+
+
+def _lstm_backward(
+    x: list[int], to_gates: list[int], of_state: list[int], *_: object, **__: object
+) -> int:
+    return 2 * _lstm(x, to_gates, of_state)
+
+
+def _product(_: object, a: list[int], b: list[int], *__: object, **___: object) -> int:
+    """Of two matrices, added to a third in place."""
+    return 2 * a[0] * a[1] * b[1]
+
+
+_FORMULAS: dict[Any, Any] = {
+    torch.ops.aten.addmm_: _product,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    torch.ops.aten.mkldnn_rnn_layer: _lstm,
+    torch.ops.aten.mkldnn_rnn_layer_backward: _lstm_backward,
+}
+"""Of operations that torch has no formulas for: in place, or a CPU's own."""
 
 
 def _is_masked(layer: nn.Module) -> bool:

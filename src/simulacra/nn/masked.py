@@ -21,6 +21,32 @@ def colour_slice(features: int, colours: int, colour: int) -> slice:
     return slice(start, stop)
 
 
+def seen_colours(
+    outputs: int, inputs: int, colours: int, mask: Literal["A", "B"], gates: int = 1
+) -> Tensor:
+    """Which inputs of a pixel each of its outputs may see, `(outputs, inputs)`.
+
+    Args:
+        outputs: Output channels, `gates` blocks that are each split among the colours.
+        inputs: Input channels.
+        colours: Colours predicted one after another within a pixel.
+        mask: `A` hides a pixel's own colour, `B` shows it.
+        gates: Blocks of outputs.
+
+    Raises:
+        UsageError: If a colour would have no channel.
+    """
+    block = outputs // gates
+    if min(inputs, block) < colours:
+        raise UsageError(f"{colours} colours need at least as many channels")
+    seen = torch.zeros(block, inputs, dtype=torch.bool)
+    for colour in range(colours):
+        last = colour if mask == "B" else colour - 1
+        stop = colour_slice(inputs, colours, last).stop if last >= 0 else 0
+        seen[colour_slice(block, colours, colour), :stop] = True
+    return seen.repeat(gates, 1)
+
+
 class MaskedConv2d(nn.Conv2d):
     """k×k convolution over the pixels before each pixel.
 
@@ -30,6 +56,10 @@ class MaskedConv2d(nn.Conv2d):
         kernel_size: k, odd.
         mask: `A` hides a pixel's own colour, `B` shows it.
         colours: Number of colours predicted one after another within a pixel.
+        rows: How many rows above are seen; k // 2 if not given. With 0 it is a convolution along
+            the row.
+        gates: The outputs are so many blocks, each of which is split among the colours.
+        bias: Whether something is added.
     """
 
     mask: Tensor
@@ -42,27 +72,84 @@ class MaskedConv2d(nn.Conv2d):
         *,
         mask: Literal["A", "B"],
         colours: int = 1,
+        rows: int | None = None,
+        gates: int = 1,
+        bias: bool = True,
     ) -> None:
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise UsageError(f"kernel_size is odd and positive, got {kernel_size}")
-        if min(inputs, outputs) < colours:
-            raise UsageError(f"{colours} colours need at least as many channels")
+        check_kernel(kernel_size)
+        seen = seen_colours(outputs, inputs, colours, mask, gates)
         reach = kernel_size // 2
-        super().__init__(inputs, outputs, (reach + 1, kernel_size), padding=(reach, reach))
-        self.reach, self.colours = reach, colours
+        rows = reach if rows is None else rows
+        # along the row alone there is nothing to the right that the kernel could hold
+        across = kernel_size if rows else reach + 1
+        super().__init__(inputs, outputs, (rows + 1, across), padding=(rows, reach), bias=bias)
+        self.reach, self.rows, self.colours, self.gates = reach, rows, colours, gates
+        self.shows_own = mask == "B"
         kernel = torch.ones_like(self.weight, dtype=torch.bool)
         kernel[:, :, -1, reach:] = False
-        for colour in range(colours):
-            seen = colour + (mask == "B")
-            visible = slice(0, colour_slice(inputs, colours, seen - 1).stop if seen else 0)
-            kernel[colour_slice(outputs, colours, colour), visible, -1, reach] = True
+        kernel[:, :, -1, reach] = seen
         self.register_buffer("mask", kernel, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """All positions at once: `(N, inputs, H, W)` to `(N, outputs, H, W)`."""
         y = self._conv_forward(x, self.weight * self.mask, self.bias)
-        # padding below the picture made `reach` rows that predict nothing
+        # padding below the picture, and to its right, made outputs that predict nothing
+        return y[:, :, : x.shape[2], : x.shape[3]]
+
+    def spread(self, light: Tensor) -> Tensor:
+        """Where light `(N, 1, H, W)` on the inputs falls on the outputs, as 0 and 1."""
+        # by the sizes alone, so that a mask can be held against it
+        kernel = torch.ones_like(self.weight[:1, :1], dtype=light.dtype)
+        kernel[..., -1, self.reach :] = 0
+        kernel[..., -1, self.reach] = float(self.shows_own)
+        y = nn.functional.conv2d(light, kernel, padding=self.padding)
+        return (y[:, :, : light.shape[2], : light.shape[3]] > 0).float()
+
+
+class ConvAbove(nn.Conv2d):
+    """k×k convolution over the rows above each pixel, whole rows: no mask, hence no blind spot.
+
+    Args:
+        inputs: Input channels.
+        outputs: Output channels.
+        kernel_size: k, odd; k // 2 rows above are seen.
+        own: Whether a pixel's own row is seen too, whose inputs then may hold rows above alone.
+        bias: Whether something is added.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel_size: int, *, own: bool, bias: bool = True
+    ) -> None:
+        check_kernel(kernel_size)
+        self.reach, self.own = kernel_size // 2, own
+        if not self.reach and not own:
+            raise UsageError("kernel_size is at least 3 where only rows above are seen, got 1")
+        super().__init__(
+            inputs, outputs, (self.reach + own, kernel_size),
+            padding=(self.reach, self.reach), bias=bias,
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All positions at once: `(N, inputs, H, W)` to `(N, outputs, H, W)`."""
+        y = self._conv_forward(x, self.weight, self.bias)
+        # padding below the picture made outputs that stand for no row
         return y[:, :, : x.shape[2]]
+
+    def spread(self, light: Tensor) -> Tensor:
+        """Where light `(N, 1, H, W)` on the inputs falls on the outputs, as 0 and 1."""
+        kernel = torch.ones_like(self.weight[:1, :1], dtype=light.dtype)
+        y = nn.functional.conv2d(light, kernel, padding=self.padding)
+        return (y[:, :, : light.shape[2]] > 0).float()
+
+
+def check_kernel(size: int) -> None:
+    """Refuse a kernel that has no centre.
+
+    Raises:
+        UsageError: If the size is not odd and positive.
+    """
+    if size < 1 or size % 2 == 0:
+        raise UsageError(f"kernel_size is odd and positive, got {size}")
 
 
 class MaskedConvStream:
@@ -81,8 +168,8 @@ class MaskedConvStream:
         weight = (conv.weight * conv.mask).detach()
         self.conv = conv
         self.reach, self.inputs = conv.reach, weight.shape[1]
-        assert conv.bias is not None
-        self.bias = conv.bias.detach()
+        bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
+        self.bias = bias.detach()
         self.above = weight[:, :, :-1].contiguous()
         taps = weight[:, :, -1, : self.reach + 1]
         # a matrix per colour, (taps × inputs, outputs of the colour)

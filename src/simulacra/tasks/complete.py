@@ -7,36 +7,55 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from simulacra.autoregressive import Autoregressive
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.model import Completion, Model
 from simulacra.randomness import seeded
 
-Hidden = Literal["bottom", "top", "left", "right", "centre"]
+Hidden = Literal["bottom", "top", "left", "right", "centre", "random"]
 
 
-def mask(event_shape: tuple[int, ...], hide: Hidden) -> Tensor:
-    """Which values of a picture are observed when a part of it is hidden.
+def mask(event_shape: tuple[int, ...], hide: Hidden, *, seed: int = 0) -> Tensor:
+    """Which values of a picture or sound are observed when a part of it is hidden.
 
     Args:
-        event_shape: `(C, H, W)`.
-        hide: The hidden half, or the hidden middle (half of each side).
+        event_shape: `(C, H, W)`; or `(T,)`, which has no top or bottom.
+        hide: The hidden half; or the hidden middle (half of each side); or `random` for half of
+            the pixels, all colours of each, scattered.
+        seed: Of what is scattered.
 
     Returns:
-        Booleans `(C, H, W)`, true where observed.
+        Booleans `event_shape`, true where observed.
+
+    Raises:
+        UsageError: If there is no such part.
     """
-    if len(event_shape) != 3:
-        raise UsageError(f"only pictures (C, H, W) have a {hide}, got {event_shape}")
     if hide not in get_args(Hidden):
         raise UsageError(f"hide is one of {', '.join(get_args(Hidden))}, got {hide!r}")
-    _, height, width = event_shape
-    observed = torch.ones(event_shape, dtype=torch.bool)
-    rows = {"bottom": slice(height // 2, None), "top": slice(0, height // 2)}
-    columns = {"right": slice(width // 2, None), "left": slice(0, width // 2)}
+    if len(event_shape) == 1 and hide in ("bottom", "top"):
+        raise UsageError(f"a sound has no {hide}: --hide left, right, centre or random")
+    if len(event_shape) not in (1, 3):
+        raise UsageError(
+            f"only pictures (C, H, W) and sounds (T,) have a {hide}, got {event_shape}"
+        )
+    # a sound is a picture of one row, all of which is hidden or none
+    *above, width = event_shape
+    height = above[1] if above else 1
+    observed = torch.ones(height, width, dtype=torch.bool)
+    rows, columns = slice(None), slice(None)
+    if hide == "random":
+        with seeded(seed):
+            observed.view(-1)[torch.randperm(height * width)[: height * width // 2]] = False
+        return observed.expand(event_shape) if above else observed[0]
     if hide == "centre":
-        rows[hide] = slice(height // 4, height - height // 4)
-        columns[hide] = slice(width // 4, width - width // 4)
-    observed[:, rows.get(hide, slice(None)), columns.get(hide, slice(None))] = False
-    return observed
+        rows = slice(height // 4, height - height // 4)
+        columns = slice(width // 4, width - width // 4)
+    elif hide in ("bottom", "top"):
+        rows = slice(height // 2, None) if hide == "bottom" else slice(0, height // 2)
+    else:
+        columns = slice(width // 2, None) if hide == "right" else slice(0, width // 2)
+    observed[rows, columns] = False
+    return observed.expand(event_shape) if above else observed[0]
 
 
 def complete(
@@ -45,36 +64,65 @@ def complete(
     observed: Tensor,
     *,
     times: int = 1,
+    candidates: int = 1,
     context: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """Several completions of each observation.
+    """Several completions of each observation, `(N, times, *event_shape)`; see `resample`."""
+    return resample(
+        model, x, observed, times=times, candidates=candidates, context=context, seed=seed
+    )[0]
+
+
+def resample(
+    model: Model,
+    x: Tensor,
+    observed: Tensor,
+    *,
+    times: int = 1,
+    candidates: int = 1,
+    context: Tensor | None = None,
+    seed: int = 0,
+) -> tuple[Tensor, float | None]:
+    """Several completions of each observation, and how far candidates were of use.
 
     Args:
         model: One with the capability.
         x: `(N, *event_shape)`.
         observed: Booleans `(*event_shape)`, true where `x` is given.
         times: Completions of each.
+        candidates: Each completion is chosen from so many: see `Autoregressive.resample`.
         context: One row for each observation.
         seed: The same seed gives the same completions.
 
     Returns:
-        `(N, times, *event_shape)`.
+        `(N, times, *event_shape)`, and the mean effective number of candidates; `None` where
+        nothing had to be weighed, since the mask is completed exactly or there is one candidate.
 
     Raises:
-        MissingCapability: If the model does not complete.
+        MissingCapability: If the model does not complete, or has no candidates to weigh.
+        UsageError: If a number is not positive.
     """
+    name = type(model).__name__
     if not isinstance(model, Completion):
-        raise MissingCapability(
-            f"{type(model).__name__} does not complete hidden parts: use pixelcnn or gmm"
+        raise MissingCapability(f"{name} does not complete hidden parts: use pixelcnn or gmm")
+    if times < 1 or candidates < 1:
+        raise UsageError(
+            f"times and candidates are at least 1, got times={times}, candidates={candidates}"
         )
-    if times < 1:
-        raise UsageError(f"times is at least 1, got {times}")
     many = torch.repeat_interleave(x, times, dim=0)
     told = None if context is None else torch.repeat_interleave(context, times, dim=0)
+    observed = observed.to(x.device)
     with seeded(seed), torch.no_grad():
-        drawn = model.complete(many, observed.to(x.device), told)
-    return drawn.unflatten(0, (len(x), times))
+        if candidates == 1 or model.completes_exactly(observed):
+            return model.complete(many, observed, told).unflatten(0, (len(x), times)), None
+        if not isinstance(model, Autoregressive):
+            raise MissingCapability(
+                f"{name} predicts no value from those before it, which is what candidates are "
+                "weighed by: leave them at 1"
+            )
+        drawn, effective = model.resample(many, observed, told, candidates=candidates)
+    return drawn.unflatten(0, (len(x), times)), float(effective.mean())
 
 
 def strips(x: Tensor, observed: Tensor, completions: Tensor) -> Tensor:

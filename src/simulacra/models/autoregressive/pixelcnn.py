@@ -11,7 +11,6 @@ from torch.distributions import Categorical
 from torch.nn.functional import relu
 
 from simulacra.autoregressive import Autoregressive
-from simulacra.distributions import draw_levels
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, input_channels
@@ -45,16 +44,6 @@ class ResidualBlock(nn.Module):
         inner = apply(self.narrow, relu(h + bias))
         inner = apply(self.masked, relu(inner))
         return h + apply(self.widen, self.drop(relu(inner)))
-
-
-def _spread(light: Tensor, kernel_size: int, *, centre: bool) -> Tensor:
-    """Where a masked convolution carries light `(N, 1, H, W)` to, as 0 and 1."""
-    reach = kernel_size // 2
-    kernel = torch.ones(1, 1, reach + 1, kernel_size)
-    kernel[..., -1, reach:] = 0
-    kernel[..., -1, reach] = float(centre)
-    spread = torch.nn.functional.conv2d(light, kernel, padding=reach)
-    return (spread[:, :, : light.shape[2]] > 0).float()
 
 
 class PixelCNN(Autoregressive):
@@ -156,31 +145,23 @@ class PixelCNN(Autoregressive):
         pixels = height * width
         # one picture for each pixel: what its light spreads to, layer by layer
         light = torch.eye(pixels).view(pixels, 1, height, width)
-        lit = _spread(light, self.first_kernel_size, centre=False)
-        for _ in range(self.layers):
-            lit = _spread(lit, self.kernel_size, centre=True)
+        lit = self.first.spread(light)
+        blocks: list[ResidualBlock] = list(self.blocks)  # type: ignore[arg-type]
+        for block in blocks:
+            lit = block.masked.spread(lit)
         earlier = torch.ones(pixels, pixels).triu(1).bool()
         blind = earlier & (lit.view(pixels, pixels) == 0)
         return blind.repeat(self.colours, self.colours)
 
     @torch.no_grad()
-    def sample_steps(
-        self,
-        n: int,
-        context: Tensor | None = None,
-        *,
-        temperature: float = 1.0,
-        given: Tensor | None = None,
-        observed: Tensor | None = None,
-    ) -> Iterator[Tensor]:
-        """The pictures as they grow, from cached features: each layer runs once per value.
+    def in_turn(self, canvas: Tensor, context: Tensor | None = None) -> Iterator[Tensor]:
+        """The predictions from cached features: each layer runs once per value.
 
-        The same pictures as `Autoregressive.sample_steps`, which see for arguments and yield.
+        See `Autoregressive.in_turn`.
         """
-        canvas, uniform = self.blank(n, given, observed)
-        _, height, width = self.spec.event_shape
-        wide = 2 * self.channels
-        biases = self._biases(context, uniform)
+        n, _, height, width = canvas.shape
+        wide, dtype = 2 * self.channels, self.first.weight.dtype
+        biases = self._biases(context, self.first.weight.new_empty(n))
         by_colour = [
             [bias[:, colour_slice(wide, self.colours, c)] for bias in biases]
             for c in range(self.colours)
@@ -206,11 +187,6 @@ class PixelCNN(Autoregressive):
                         return stream.read(pixel, colour)
 
                     # the first layer reads what was drawn, so nothing is handed to it
-                    logits = self._network(canvas, by_colour[c], apply)
-                    drawn = draw_levels(logits, uniform[:, c, i, j], temperature)
-                    if observed is not None:
-                        drawn = torch.where(observed[:, c, i, j], canvas[:, c, i, j], drawn)
-                    canvas[:, c, i, j] = drawn
+                    yield self._network(canvas, by_colour[c], apply)
                     channel = canvas[:, c : c + 1, i, j]
-                    streams[self.first].write(as_input(channel, self.spec, uniform.dtype), j, c)
-                    yield canvas
+                    streams[self.first].write(as_input(channel, self.spec, dtype), j, c)

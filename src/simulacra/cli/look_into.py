@@ -1,0 +1,290 @@
+"""Commands that look into an autoregressive model: what surprises it, and what it sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from simulacra import registry
+from simulacra.cli import terminal
+from simulacra.cli.flags import (
+    Code,
+    Device,
+    Set,
+    Whole,
+    check_device,
+    check_positive,
+    png_target,
+    run_folder,
+    whole,
+)
+from simulacra.cli.inputs import observations, opened
+from simulacra.errors import MissingCapability, SimulacraError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from simulacra.data.dataset import Dataset
+    from simulacra.model import Model
+    from simulacra.tasks.field import Field
+
+
+def surprise(
+    run: Path,
+    /,
+    *images: Path,
+    label: Whole | None = None,
+    number: Annotated[int, Parameter(name=["--number", "-n"], converter=whole)] = 6,
+    out: Path | None = None,
+    data_dir: Path | None = None,
+    device: Device = "auto",
+    code: Code = None,
+) -> None:
+    """Show where pictures or sounds surprise an autoregressive model: −log₂ p of each pixel.
+
+    The surprise of a pixel is what the model would need to send it after those before it: 0 bits
+    for one that it is sure of. The colours of a pixel are added up. Printed is the mean of a
+    picture, and how many validation pictures surprise less.
+
+    Args:
+        run: A run's name below runs/, or its folder.
+        images: Image files, or .npy files of raw values; some validation ones by default.
+        label: Their class, for a model trained with --set context=label; validation pictures have
+            their own.
+        number: How many validation pictures or sounds, without files.
+        out: The PNG file; RUN/surprise.png by default.
+        data_dir: Folder that holds the data's files, if it moved.
+        device: Where it is computed.
+        code: file.py:Class of a model of your own.
+    """
+    from simulacra import maps, plot
+    from simulacra.checkpoint import write_bytes
+    from simulacra.tasks.surprise import surprise as surprise_of
+
+    check_positive(number=number)
+    place = check_device(device)
+    found = opened(run)
+    model = found.model(code=code).to(place)
+    spec = found.spec
+    if not spec.is_image and spec.rate is None:
+        raise MissingCapability(f"surprise is drawn of pictures and sounds, not {spec.event_shape}")
+    data = found.dataset(str(data_dir) if data_dir else None)
+    x, context, names = observations(model, data, images, label, None if images else number)
+    bits = surprise_of(model, x, context)
+    target = png_target(out or found.folder / "surprise.png", "--out")
+    mean = bits.flatten(1).mean(1)
+    usual = _usual(model, data)
+    kind = "pictures" if spec.is_image else "sounds"
+    means = mean.tolist()
+    rows = [
+        {
+            kind[:-1]: name,
+            "bits/dim": f"{value:.3f}",
+            _THAN: f"{_share(value, usual)} {len(usual)} validation {kind}",
+        }
+        for name, value in zip(names, means, strict=True)
+    ]
+    shown = slice(_MOST)
+    titles = [f"{_short(n)}: {v:.2f} bits/dim" for n, v in zip(names, means, strict=True)]
+    values = spec.to_float(x[shown])
+    figure = (
+        maps.surprises(values, bits[shown].sum(1), titles[shown])
+        if spec.rate is None
+        else maps.surprise_curves(values, bits[shown], spec.rate, titles[shown])
+    )
+    write_bytes(target, plot.png(figure))
+    terminal.print_table(rows, right=("bits/dim",))
+    part = f"the first {_MOST} {kind}" if len(x) > _MOST else kind
+    what = "a map" if spec.is_image else "a curve"
+    terminal.note(f"{target}: {part}, and beside each {what} of its surprise, in bits")
+
+
+_MOST = 24
+"""Pictures or sounds that are drawn."""
+
+_USUAL = 500
+"""Validation observations that say which surprise is usual."""
+
+
+def _usual(model: Model, data: Dataset) -> Tensor:
+    """Mean bits of validation observations, each with its own context."""
+    from simulacra.data.splits import permutation
+    from simulacra.tasks.surprise import surprise as surprise_of
+
+    # their order may be by class
+    x, context = data.validation.batch(permutation(len(data.validation))[:_USUAL])
+    told = None if model.context == "none" else context
+    return surprise_of(model, x, told).flatten(1).mean(1)
+
+
+_THAN = "more surprising than"
+
+
+def _share(value: float, usual: Tensor) -> str:
+    """How many validation observations surprise less, in words."""
+    less = int((usual < value).sum())
+    if less in (0, len(usual)):
+        return "all" if less else "none of"
+    return f"{100 * less / len(usual):.0f} % of"
+
+
+def _short(name: str) -> str:
+    """A file's name with room for it above a picture."""
+    name = Path(name).name
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}…{name[-_LONGEST // 2 :]}"
+
+
+_LONGEST = 24
+"""Characters of a name above a picture."""
+
+
+def field(
+    model: str,
+    /,
+    *,
+    side: Whole | None = None,
+    colours: Whole | None = None,
+    set_: Set = [],  # noqa: B006 (read only)
+    at: str | None = None,
+    out: Path | None = None,
+    code: Code = None,
+) -> None:
+    """Measure which earlier pixels influence the prediction of one, and draw it.
+
+    Each value of random pictures is changed, and predictions are compared bit by bit in float64.
+    A later pixel that influences an earlier one is a fault, and so is a blind spot that the model
+    does not declare: then the exit code is 1.
+
+    Args:
+        model: An autoregressive model's name (see: simulacra models), or my.py:MyModel, with
+            random weights; or a run's name below runs/ or its folder, with its own.
+        side: Height and width of the pictures, of a model by name; 15 by default.
+        colours: Colours of a pixel, of a model by name: 1 by default, or 3.
+        set_: A keyword of a model by name; repeat it for more.
+        at: The pixel that is predicted, as ROW,COLUMN from 0; the middle by default.
+        out: The PNG file; field-NAME.png by default.
+        code: file.py:Class of a model of your own, for its runs.
+    """
+    from simulacra import maps, plot
+    from simulacra.checkpoint import write_bytes
+    from simulacra.tasks.field import field as field_of
+
+    check_positive(side=side, colours=colours)
+    place = None if at is None else _place(at)
+    if model in registry.MODELS or ":" in model:
+        built = _random(model, side or 15, colours or 1, set_)
+        name = Path(model.partition(":")[0]).stem
+    else:
+        if side is not None or colours is not None or set_:
+            raise UsageError(
+                f"--side, --colours and --set are of a model by name, and {model} is none: a run "
+                "has its own"
+            )
+        folder = run_folder(Path(model))
+        if not folder.exists():
+            raise UsageError(
+                f"{model} is neither a model nor a run: {nearest(model, registry.MODELS)}"
+            )
+        run = opened(folder)
+        built, name = run.model(code=code), run.folder.resolve().name
+    found = field_of(built, place)
+    target = png_target(out or Path(f"field-{name}.png"), "--out")
+    row, column = found.at
+    _, height, width = built.spec.event_shape
+    title = f"{name}, {height}×{width}: what pixel ({row}, {column}) sees"
+    write_bytes(target, plot.png(maps.field(*_pixels(found, built), found.at, title)))
+    terminal.print_line(f"{name}, {height}×{width}: {_said(found, built)}")
+    terminal.note(f"{target}: influence in blue, none in orange, later pixels in grey")
+    if fault := _fault(found, built):
+        raise SimulacraError(f"{name} {fault}")
+
+
+_LEVELS = 4
+"""Of the random pictures that a model by name is built for; how many does not matter."""
+
+
+def _random(name: str, side: int, colours: int, assignments: list[str]) -> Model:
+    """A model by name with random weights, none of which is 0 because training begins so."""
+    import torch
+
+    from simulacra.randomness import seeded
+    from simulacra.spec import DataSpec
+
+    if colours not in (1, 3):
+        raise UsageError(f"--colours is 1 or 3, got {colours}")
+    spec = DataSpec((colours, side, side), _LEVELS, classes=2, context_width=2)
+    with seeded(0), torch.no_grad():
+        built = registry.build(name, spec, registry.parse_assignments(assignments))
+        for parameter in built.parameters():
+            if not bool(parameter.any()):
+                inputs = parameter[0].numel() if parameter.ndim > 1 else 10
+                parameter.normal_(std=inputs**-0.5)
+    return built.eval()
+
+
+def _place(at: str) -> tuple[int, int]:
+    """A pixel as ROW,COLUMN.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    row, _, column = at.partition(",")
+    try:
+        return int(row), int(column)
+    except ValueError as error:
+        raise UsageError(f"--at is ROW,COLUMN as in 7,7, got {at!r}") from error
+
+
+_FAINT = 1e-300
+"""Nats, less than float64 can tell from nothing beside a log-probability."""
+
+
+def _pixels(found: Field, model: Model) -> tuple[Tensor, Tensor]:
+    """Strength of each pixel's influence, and which pixels come earlier: both `(H, W)`."""
+    import torch
+
+    # what only other weights show is fainter than all else, but no blind spot
+    strength = torch.where(found.reached, found.strength.clamp_min(_FAINT / 2), 0)
+    shape = (*model.spec.event_shape, -1)
+    earlier = found.earlier.view(shape).any(3).any(0)
+    earlier[found.at] = False
+    return strength.view(shape).amax((0, 3)), earlier
+
+
+def _said(found: Field, model: Model) -> str:
+    """The size of the field and of the blind spot, in words."""
+    strength, earlier = _pixels(found, model)
+    row, column = found.at
+    count = int(earlier.sum())
+    blind = int((earlier & (strength == 0)).sum())
+    if not count:
+        return f"no pixel comes before pixel ({row}, {column})"
+    if blind:
+        text = (
+            f"{count - blind} of {count} earlier pixels influence pixel ({row}, {column}); {blind} "
+            f"({100 * blind / count:.1f} %) do not (blind spot)"
+        )
+    else:
+        text = f"all {count} earlier pixels influence pixel ({row}, {column}), no blind spot"
+    faint = int((earlier & (strength > 0) & (strength < _FAINT)).sum())
+    if faint:
+        text += f"; {faint} too faintly for these weights to show, but other weights do"
+    return f"{text}; {'not ' if _fault(found, model) else ''}as the model declares"
+
+
+def _fault(found: Field, model: Model) -> str | None:
+    """What is wrong with a model that does not keep to the order, or to its word."""
+    row, column = found.at
+    for faults, words in (
+        (found.leaks, "leaks: the prediction of pixel ({}) sees {}, which it should predict first"),
+        (found.denied, "declares a blind spot where there is none: pixel ({}) sees {}"),
+        (found.undeclared, "has a blind spot that it does not declare: pixel ({}) never sees {}"),
+    ):
+        if bool(faults.any()):
+            pixels = faults.view(*model.spec.event_shape, -1).any(3).any(0).nonzero().tolist()
+            which = ", ".join(f"({i}, {j})" for i, j in pixels[:3])
+            more = f" and {len(pixels) - 3} more" if len(pixels) > 3 else ""
+            return words.format(f"{row}, {column}", which + more)
+    return None

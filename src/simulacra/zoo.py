@@ -1,0 +1,70 @@
+"""Trained models that come with the package, by name: the weights, and the record of their run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from simulacra.checkpoint import read_folder, write_folder, write_json
+from simulacra.errors import CheckpointError, UsageError, nearest
+from simulacra.run import Run
+from simulacra.run_record import RECORD
+
+PLACE = Path(__file__).with_suffix("")
+LIMIT = 4_000_000
+"""Bytes that a model may take here."""
+
+
+def names(place: Path = PLACE) -> list[str]:
+    """What there is."""
+    return sorted(record.parent.name for record in place.glob(f"*/{RECORD}"))
+
+
+def from_zoo(name: str, place: Path = PLACE) -> Run:
+    """The run of a model that comes with the package; its `model()` is the model to use.
+
+    Args:
+        name: One of `names()`.
+        place: Folder of the models.
+
+    Raises:
+        UsageError: If there is none of that name.
+    """
+    if name not in names(place):
+        raise UsageError(f"no model of the zoo is called {name!r}: {nearest(name, names(place))}")
+    return Run.open(place / name)
+
+
+def add(run: Run, name: str, place: Path = PLACE) -> Path:
+    """Put a finished run's model there: what it needs to be used, not what it needs to go on.
+
+    Args:
+        run: Whose model to use is taken, of the best validation.
+        name: That it gets.
+        place: Folder of the models.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        UsageError: If the weights are more than 4 MB.
+        CheckpointError: If the run is not finished, or the name is taken.
+    """
+    folder, state, _ = run.newest("training")
+    if not run.outcome().finished:
+        raise CheckpointError(f"{run.folder} is not finished: simulacra resume it first")
+    kept = {key: state["training"][key] for key in ("progress", "plan")}
+    best = folder.with_name(str(kept["progress"]["best_step"]))
+    best = best if best in run.checkpoints() else folder
+    read = read_folder(best, "model", "weights")
+    size = sum(value.nbytes for value in read["weights"].values())
+    if size > LIMIT:
+        raise UsageError(
+            f"a model of the zoo has at most {LIMIT / 1e6:.0f} MB, got {size / 1e6:.1f}"
+        )
+    target = place / name
+    write_folder(target / "checkpoints" / best.name, {**read, "training": kept})
+    data = run.record["data"]
+    # where the files lay on the machine that trained is no one else's business
+    options = {key: value for key, value in data["options"].items() if key != "data_dir"}
+    write_json(target / RECORD, {**run.record, "data": {**data, "options": options}})
+    return target

@@ -1,0 +1,84 @@
+"""Models that come with the package: small, whole, and found by their names."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import simulacra as sim
+from simulacra import registry, zoo
+from simulacra.cli.flags import open_run, run_folder
+from simulacra.errors import CheckpointError, UsageError
+from simulacra.options import Budget, Options
+from simulacra.randomness import seeded
+from simulacra.run import Run
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return sim.load_data("digits")
+
+
+@pytest.fixture
+def run(digits, tmp_path):
+    made = Run.create(
+        tmp_path / "run", model="pixelcnn", keywords={"channels": 4, "layers": 1}, data=digits,
+        options=Options(), budget=Budget.parse("3steps"),
+    )  # fmt: skip
+    made.train(digits)
+    return made
+
+
+def test_a_run_can_be_put_there_and_used(run, digits, tmp_path):
+    folder = zoo.add(run, "small", tmp_path / "zoo")
+    assert zoo.names(tmp_path / "zoo") == ["small"]
+    found = zoo.from_zoo("small", tmp_path / "zoo")
+    for seed in range(2):
+        with seeded(seed), torch.no_grad():
+            expected = run.model().sample(3)
+        with seeded(seed), torch.no_grad():
+            assert torch.equal(found.model().sample(3), expected)
+    assert found.outcome() == run.outcome()
+    assert found.dataset().fingerprint == digits.fingerprint
+    # the weights alone, not what a training goes on with
+    sizes = [path.stat().st_size for path in folder.rglob("*.safetensors")]
+    assert len(sizes) == 1
+
+
+def test_it_cannot_go_on(run, digits, tmp_path):
+    zoo.add(run, "small", tmp_path / "zoo")
+    with pytest.raises(CheckpointError):
+        zoo.from_zoo("small", tmp_path / "zoo").train(digits)
+
+
+def test_what_does_not_belong_there_is_refused(run, digits, tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="no model of the zoo is called 'none'"):
+        zoo.from_zoo("none", tmp_path)
+    monkeypatch.setattr(zoo, "LIMIT", 1000)
+    with pytest.raises(UsageError, match=r"at most 0 MB, got"):
+        zoo.add(run, "large", tmp_path / "zoo")
+    assert not (tmp_path / "zoo").exists()
+    stopped = Run.create(
+        tmp_path / "stopped", model="pixelcnn", keywords={"channels": 4, "layers": 1}, data=digits,
+        options=Options(), budget=Budget.parse("9steps"),
+    )  # fmt: skip
+    stopped.train(digits, should_stop=lambda: True)
+    with pytest.raises(CheckpointError, match="not finished"):
+        zoo.add(stopped, "stopped", tmp_path / "zoo")
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_every_model_there_is_whole_small_and_found_by_name(name):
+    folder = zoo.PLACE / name
+    assert run_folder(zoo.PLACE.__class__(name)) == folder
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert size < zoo.LIMIT
+    model = open_run(zoo.PLACE.__class__(name)).model()
+    assert sim.from_zoo(name).record["model"] in registry.MODELS
+    with seeded(0), torch.no_grad():
+        x = model.sample(2)
+        assert bool(model.log_likelihood(x).isfinite().all())
+    record = json.dumps(sim.from_zoo(name).record)
+    assert "/" not in record.replace("https://", "")
