@@ -63,7 +63,7 @@ class PixelCNN(Autoregressive):
         channels: h, the width inside a residual block; 2h between blocks.
         layers: Number of residual blocks.
         kernel_size: k of the blocks' masked k×k convolution (mask B).
-        first_kernel_size: k of the first convolution (mask A).
+        first_kernel_size: k of the first convolution (mask A), at least 3.
         dropout: Probability of dropping a feature inside each block.
         context: What the model is told beside the picture: none, label or vector.
 
@@ -91,6 +91,10 @@ class PixelCNN(Autoregressive):
             raise UsageError(
                 "channels is positive, layers at least 0, dropout in [0, 1); got "
                 f"channels={channels}, layers={layers}, dropout={dropout}"
+            )
+        if first_kernel_size < 3:
+            raise UsageError(
+                f"first_kernel_size is at least 3, to see other pixels, got {first_kernel_size}"
             )
         super().__init__(spec)
         self.channels, self.layers, self.dropout = channels, layers, dropout
