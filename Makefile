@@ -21,8 +21,9 @@ nightly: .venv/tested ## all tests, also those of large extras (10 minutes)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[hf]'
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS)
 
-bench: .venv/installed ## measure time, FLOPs and memory of every model (3 minutes)
+bench: .venv/installed ## measure time, FLOPs, memory and sampling (10 minutes)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.sampling
 
 calibrate: .venv/installed ## try the figures of samples where the truth is known (30 minutes)
 	$(BIN)/python -m benchmarks.calibration

@@ -11,6 +11,10 @@ from simulacra.errors import ResourceError, SimulacraError, UsageError, nearest
 from simulacra.registry import MODELS
 
 
+USUAL = ("gmm", "vae", "pixelcnn", "gan", "nice")
+"""One model of each family; `benchmarks.sampling` has the whole autoregressive one."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark; the exit code is 0, or that of the error shown."""
     try:
@@ -30,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     add = parser.add_argument
-    add("--models", default=",".join(MODELS), help="names, separated by commas")
+    add("--models", default=",".join(USUAL), help="names, separated by commas")
     add("--side", type=int, default=28, help="height and width of the pictures")
     add("--sides", default="8,16,28", help="those at which growth is measured")
     add("--full", action="store_true", help="measure growth up to side 32 too")

@@ -139,6 +139,35 @@ def predicts_in_turn(model: Autoregressive) -> None:
     model.float()
 
 
+def is_close_in_bfloat16(model: Autoregressive) -> None:
+    """Under autocast every prediction moves by little of what the network has to say of it.
+
+    That is how far predictions of a value are from one another, which differ by what came before:
+    a network that is deaf under autocast is as far off as they are.
+    """
+    x = observations(model, 32)
+
+    def predicted() -> Tensor:
+        return level_logits(model.conditionals(x), x, model.spec.levels).flatten(1, -2)
+
+    with torch.no_grad():
+        exact = predicted()
+        with torch.autocast("cpu", torch.bfloat16):
+            low = predicted()
+    assert low.dtype == torch.float32
+    # the first value has nothing before it
+    later = model.order[1:]
+    moved = (low - exact)[:, later].square().mean(0)
+    says = exact[:, later].var(0)
+    share = float((moved.sum() / says.sum()).sqrt())
+    assert share < 0.25, f"bfloat16 moves predictions by {share:.3f} of what they vary"
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(x)["loss"]
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
 @torch.no_grad()
 def samples_as_it_says(model: Likelihood, p: Tensor | None = None) -> None:
     """χ² of 100,000 draws against the likelihood, over a tiny space."""

@@ -1,3 +1,4 @@
+import inspect
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from PIL import Image
 from commands import run_main
 from simulacra import plot
 from simulacra.cli import app, stopping, terminal
+from simulacra.cli.training_display import TrainingDisplay
 from simulacra.data.catalogue import load
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -267,7 +269,7 @@ def test_debug_shows_where_an_error_came_from(tmp_path, monkeypatch, capsys):
 
 ENDINGS = [
     (ZeroDivisionError("by zero"), 1, "error: ZeroDivisionError: by zero --debug"),
-    (MemoryError(), 5, "error: memory --batch"),
+    (MemoryError(), 5, "error: memory use a smaller"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), 5, "error: memory"),
     (OSError(28, "No space left on device", "a.png"), 5, "error: a.png No space left"),
     (KeyboardInterrupt(), 130, "stopped"),
@@ -399,6 +401,54 @@ def test_a_table_loses_nothing_in_a_narrow_terminal(width, capsys, monkeypatch):
                 assert cell in out, cell
     has_headings = any(line.startswith("model ") for line in out.splitlines())
     assert has_headings == (width > 36)
+
+
+@pytest.mark.parametrize("names", [[], ["letters-made", "letters-vae"]])
+def test_models_of_the_zoo_are_named_if_there_are_any(names, ok, monkeypatch):
+    monkeypatch.setattr("simulacra.zoo.names", lambda: names)
+    _, err = ok("models")
+    words = "in the zoo: letters-made, letters-vae; as in simulacra sample letters-made\n"
+    assert err.endswith(words) if names else not err
+
+
+def test_a_word_of_a_table_stays_whole(capsys, monkeypatch):
+    monkeypatch.setattr(terminal.console, "width", 40)
+    rows = [{"a": "name", "some": "one two three", "words": "by expectation–maximisation of it"}]
+    terminal.print_table(rows, words=("some", "words"))
+    out = capsys.readouterr().out
+    assert "expectation–maximisation" in out
+    assert all(line == line.rstrip() for line in out.splitlines())
+
+
+def test_a_line_is_broken_in_a_terminal_alone(capsys, monkeypatch):
+    text = "many words " * 20 + "end"
+    terminal.print_line(text, indent=2)
+    assert capsys.readouterr().out == f"  {text}\n"
+    monkeypatch.setattr(type(terminal.console), "is_terminal", True)
+    monkeypatch.setattr(terminal.console, "width", 40)
+    terminal.print_line(text, indent=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 5
+    assert max(map(len, lines)) <= 40
+    assert " ".join(" ".join(lines).split()) == text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_breaks_paragraphs_where_the_terminal_ends(command, ok, monkeypatch):
+    monkeypatch.setattr(terminal.console, "width", 400)
+    out, _ = ok(command, "--help")
+    text = inspect.cleandoc(app.COMMANDS[command].__doc__).partition("Args:")[0]
+    for paragraph in text.split("\n\n"):
+        assert " ".join(paragraph.split()) in out
+    for argument in app.app[command].assemble_argument_collection(parse_docstring=True):
+        assert "\n" not in argument.parameter.help
+
+
+def test_an_option_that_begins_so_is_suggested(cli):
+    _, _, err = cli("sample", "x", "--temp", "1")
+    assert "simulacra sample has no option --temp: did you mean '--temperature'?" in err
+    _, _, err = cli("surprise", "x", "--seed=1")
+    assert "simulacra surprise has no option --seed: known: --code, --data-dir" in err
 
 
 @pytest.mark.parametrize("width", [60, 80])
@@ -582,14 +632,14 @@ def test_vectors_are_trained_on_and_sampled_as_numbers(model, ok, places):
 
 def signal_at(step: int, number: int, monkeypatch) -> None:
     """Send ourselves a signal when a step was done."""
-    inner = terminal.TrainingDisplay.on_record
+    inner = TrainingDisplay.on_record
 
     def on_record(display, model, record):
         inner(display, model, record)
         if record.step == step:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(terminal.TrainingDisplay, "on_record", on_record)
+    monkeypatch.setattr(TrainingDisplay, "on_record", on_record)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -793,6 +843,10 @@ def test_a_label_is_drawn_when_asked_for_and_all_in_turn_otherwise(ok, places, m
     assert told == [[3] * 4, [*range(10), 0, 1]]
     with Image.open("b.png") as image:
         assert image.width > 4 * image.height  # a column for each class
+    for arguments, word in ((["-n", "12"], True), (["--label", "3", "-n", "1"], False)):
+        _, err = ok("sample", places["labelled"], *arguments, "--out", "b.png")
+        assert (", a column for each class" in err) == word
+    assert "b.npy: 1 sample\n" in err
 
 
 def test_completions_are_a_row_for_each_picture(ok, places):
@@ -801,10 +855,11 @@ def test_completions_are_a_row_for_each_picture(ok, places):
     assert err.startswith("c.png: 3 rows of given | 2 completions, approximate (~) | truth")
     with Image.open("c.png") as image:
         width, height = image.size
-        grey = np.asarray(image.convert("L"))
+        shown = np.asarray(image.convert("RGB")) / 255
     assert width > height  # 4 pictures beside each other, 3 rows
     side = height // 3
-    assert (grey[2, 2 : side // 2] == 128).all()  # what is hidden of *given*
+    # what is hidden of *given*
+    np.testing.assert_allclose(shown[2, 2 : side // 2] - plot.HIDDEN, 0, atol=1 / 255)
     _, err = ok("complete", places["pixelcnn"], "-n", "1", "--times", "1")
     assert "1 row of given | a completion, drawn from the model's own conditional" in err
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from commands import run_main
+from simulacra import plot
 from simulacra.autoregressive import Autoregressive
 from simulacra.data.catalogue import load
 from simulacra.evaluate.likelihood import likelihood
@@ -40,6 +41,13 @@ class Peeks(Walk):
 
     def conditionals(self, x, context=None):
         return super().conditionals(x.roll(-2, -1))
+
+
+class Mirror(Walk):
+    \"\"\"Each value is near to itself.\"\"\"
+
+    def conditionals(self, x, context=None):
+        return super().conditionals(x.flatten(1).roll(-1, -1).view_as(x))
 """
 
 
@@ -79,6 +87,9 @@ def places(tmp_path_factory):
     return found
 
 
+HIDDEN = np.array(plot.HIDDEN) * 255
+
+
 def pixels(path):
     with Image.open(path) as image:
         return np.asarray(image.convert("L")).astype(int)
@@ -91,7 +102,7 @@ def frames(path):
     with Image.open(path) as image:
         assert image.format == "GIF"
         shown = [
-            np.asarray(frame.convert("L")).astype(int) for frame in ImageSequence.Iterator(image)
+            np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(image)
         ]
         times = []
         for number in range(image.n_frames):
@@ -118,15 +129,14 @@ def test_watching_shows_the_front_and_changes_nothing(ok, places):
         frame[scale // 2 :: 8 * scale + gap][:, scale // 2 :: 8 * scale + gap]
         for frame in (shown[0], shown[29], shown[-1])
     )
-    np.testing.assert_allclose(first.flatten(), samples[:, 0, 0], atol=1)
+    np.testing.assert_allclose(first[..., 0].flatten(), samples[:, 0, 0], atol=1)
     for row in range(8):
         at = row * scale + scale // 2
         lines = [frame[at :: 8 * scale + gap][:, 7 * scale + scale // 2 :: 8 * scale + gap]
                  for frame in (shown[0], shown[29], shown[-1])]  # fmt: skip
-        np.testing.assert_allclose(lines[2].flatten(), samples[:, row, 7], atol=1)
-        if row >= 1:
-            assert (abs(lines[0] - 128) <= 1).all(), "not drawn yet"
-        assert ((abs(lines[1] - 128) <= 1).all()) == (row >= 4)
+        np.testing.assert_allclose(lines[2][..., 0].flatten(), samples[:, row, 7], atol=1)
+        blank = [bool((abs(line - HIDDEN) <= 2).all()) for line in lines[:2]]
+        assert blank == [True, row >= 4], "not drawn yet"
 
 
 def test_few_values_and_colours_can_be_watched(ok, places):
@@ -155,11 +165,16 @@ def test_options_of_drawing_reach_the_sampler_and_are_told(ok, places, monkeypat
     monkeypatch.setattr(Autoregressive, "sample_steps", steps)
     _, err = ok("sample", places["ar"], "-n", "2", "--out", "a.png")
     assert "evaluate" not in err
+    _, err = ok(
+        "sample", places["ar"], "-n", "2", "--out", "a.png", "--top-k", "17", "--top-p", "1"
+    )
+    assert "evaluate" not in err, "nothing is left out"
     _, err = ok("sample", places["ar"], "-n", "2", "--out", "b.png", "--top-k", "1")
     assert "the figures of evaluate are those of temperature 1 and all levels" in err
     ok("sample", places["ar"], "-n", "2", "--out", "c.png", "--top-p", "0.5", "--temperature", "2",
        "--watch", "c.gif")  # fmt: skip
     usual = {"temperature": 1.0, "top_k": None, "top_p": 1.0}
+    told.remove(usual | {"top_k": 17})
     assert told == [usual, usual | {"top_k": 1}, usual | {"top_p": 0.5, "temperature": 2.0}]
     likeliest = np.load("b.npy")
     assert (likeliest[0] == likeliest[1]).all(), "the likeliest level leaves no choice"
@@ -169,7 +184,7 @@ def test_a_sound_is_not_watched(cli, places):
     code, _, err = cli("sample", places["sound"], "--code", f"{places['own']}:Walk",
                        "--watch", "a.gif")  # fmt: skip
     assert code == 2
-    assert "--watch shows pictures" in err
+    assert "--watch shows pictures, not sounds (64,): leave it out" in err
 
 
 # ---- completing ---------------------------------------------------------------------------------
@@ -180,18 +195,20 @@ def test_what_a_mask_hides_is_drawn(ok, places, kind):
     _, err = ok("complete", places["ar"], "--mask", places[kind], "--image", places["digit0"],
                 places["digit2"], "--times", "3", "--out", "c.png")  # fmt: skip
     assert err == "c.png: 2 rows of given | 3 completions, approximate (~) | truth\n"
-    drawn, hidden = pixels("c.png"), np.load(places["mask.npy"])
-    scale = (drawn.shape[0] - 1) // 16
-    assert drawn.shape == (2 * 8 * scale + 1, 5 * 8 * scale + 4)
+    with Image.open("c.png") as image:
+        drawn = np.asarray(image.convert("RGB")).astype(int)
+    hidden = np.load(places["mask.npy"])
+    scale = (drawn.shape[0] - 3) // 16
+    assert drawn.shape == (2 * 8 * scale + 3, 5 * 8 * scale + 4 * 3, 3)
     for row, name in enumerate(("digit0", "digit2")):
         tiles = [
-            drawn[row * (8 * scale + 1) :, column * (8 * scale + 1) :][: 8 * scale : scale]
+            drawn[row * (8 * scale + 3) :, column * (8 * scale + 3) :][: 8 * scale : scale]
             [:, : 8 * scale : scale]
             for column in range(5)
         ]  # fmt: skip
-        truth = pixels(places[name])
+        truth = pixels(places[name])[..., None].repeat(3, -1)
         np.testing.assert_allclose(tiles[4], truth, atol=1)
-        assert (tiles[0][hidden] == 128).all()
+        assert (abs(tiles[0][hidden] - HIDDEN) <= 1).all()
         for tile in tiles[:4]:
             np.testing.assert_allclose(tile[~hidden], truth[~hidden], atol=1)
         assert any((tiles[1] != tile).any() for tile in tiles[2:4])
@@ -279,12 +296,19 @@ WRONG = {
         ("complete {ar} --image small.png", 3, "small.png is 8×7 8×8"),
         ("complete {ar} --image {digit0} --label 1", 2, "takes no label"),
         ("complete {labelled} --image {digit0} --label 10", 2, "--label 0 9 10"),
-        ("complete {plane}", 2, "pictures and sounds, not of (2,)"),
-        ("surprise {plane}", 2, "pictures and sounds, not (2,)"),
+        ("complete {plane}", 2, "not of vectors (2,): tasks.complete.complete"),
+        ("surprise {plane}", 2, "not of vectors (2,): tasks.surprise.surprise"),
+        ("complete {ar} --out new/a.jpg --code no.py:No", 2, "--out is a .png file"),
+        ("surprise {ar} --out new/a.jpg --code no.py:No", 2, "--out is a .png file"),
+        ("field {ar} --out new/a.jpg --code no.py:No", 2, "--out is a .png file"),
+        ("field pixelcnn --out a.jpg --side 999999", 2, "--out is a .png file"),
+        ("field pixelcnn --code {own}:Walk", 2, "--code is the class of a run, and pixelcnn"),
+        ("field pixelcn", 2, "no model is called 'pixelcn': did you mean 'pixelcnn'"),
+        ("field pixelcnn --side 999999", 5, "memory ran out: use a smaller --side or model"),
         ("surprise {labelled} {digit0}", 2, "class of a file: --label"),
         ("surprise {ar} small.png", 3, "small.png is 8×7 8×8"),
         ("field {sound} --code {own}:Walk", 2, "pictures (C, H, W) not of (64,)"),
-        ("field nothing", 2, "neither a model nor a run"),
+        ("field nothing", 4, "nothing holds no run"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told_in_one_line(cli, places, tmp_path, line, code, words):
@@ -318,7 +342,8 @@ def test_surprise_is_a_share_of_the_validation_pictures(ok, places):
     for number in (0, 2):
         share = 100 * float((every < every[number]).double().mean())
         assert f"digit{number}.png {every[number]:.3f}" in lines
-        assert re.search(rf"{every[number]:.3f} {share:.0f} % of {len(every)} validation", lines)
+        assert f"{every[number]:.3f} {share:.0f} %" in lines
+    assert f"against {len(every)} validation pictures" in lines
     with Image.open("s.png") as image:
         assert image.format == "PNG"
         assert image.width > 2 * image.height
@@ -340,12 +365,32 @@ def test_without_files_validation_pictures_surprise_with_their_labels(ok, places
     torch.testing.assert_close(drawn["bits"], expected)
     assert torch.equal(drawn["pictures"], data.spec.to_float(x))
     assert drawn["titles"][1] == f"validation 1: {float(expected[1].mean()):.2f} bits/dim"
-    assert out.count("validation pictures") == 3
+    assert out.count("validation pictures") == 1
     assert (places["labelled"] / "surprise.png").is_file()
     ok("surprise", places["labelled"], places["digit0"], "--label", "4", "--out", "a.png")
     with torch.no_grad():
         four = -model.conditionals(x[:1], torch.tensor([4])).log_prob(x[:1])[:, 0].double()
     torch.testing.assert_close(drawn["bits"], four / np.log(2))
+
+
+def test_one_file_and_one_of_a_name_that_the_font_lacks(ok, places, monkeypatch):
+    drawn = {}
+
+    def keep(pictures, bits, titles):
+        drawn.update(titles=titles)
+        return Image.new("L", (1, 1))
+
+    monkeypatch.setattr("simulacra.maps.surprises", keep)
+    for name in ("é $x$.png", "日本.png"):
+        Path(name).write_bytes(places["digit0"].read_bytes())
+    out, err = ok("surprise", places["ar"], "é $x$.png", "日本.png", "--out", "a.png")
+    assert "日本.png (picture 2)" in out
+    assert [title.partition(":")[0] for title in drawn["titles"]] == ["é $x$.png", "picture 2"]
+    _, err = ok("surprise", places["ar"], "-n", "1", "--out", "a.png")
+    assert err == "a.png: a picture, and beside it a map of its surprise, in bits\n"
+    for command in ("surprise", "complete"):
+        _, err = ok(command, places["ar"], "-n", "999", "--out", "a.png")
+        assert "there are 180 validation observations, fewer than -n 999" in err
 
 
 def test_colours_of_a_pixel_are_added_up(ok, places, monkeypatch):
@@ -365,7 +410,7 @@ def test_colours_of_a_pixel_are_added_up(ok, places, monkeypatch):
 def test_a_sound_has_a_curve(ok, places):
     own = ["--code", f"{places['own']}:Walk"]
     out, err = ok("surprise", places["sound"], *own, "-n", "2", "--out", "a.png")
-    assert "a curve of its surprise" in err
+    assert "a.png: sounds, and below each a curve of its surprise, in bits" in err
     assert "validation sounds" in out
     with Image.open("a.png") as image:
         assert image.format == "PNG"
@@ -399,19 +444,28 @@ def test_a_field_is_counted_and_drawn(ok):
 
 def test_a_runs_field_is_that_of_its_weights(ok, places):
     out, err = ok("field", places["ar"])
-    assert said(out).startswith("ar, 8×8: ")
+    assert out.startswith("ar, 8×8: ")
     assert "pixel (4, 4)" in out
-    assert said(out).endswith("as the model declares")
-    assert "field-ar.png" in err
+    assert out.endswith("as the model declares\n")
+    assert err.startswith(f"{places['ar'] / 'field.png'}: ")
+    assert (places["ar"] / "field.png").is_file()
 
 
 def test_a_leak_ends_with_exit_code_1(cli, places):
     code, out, err = cli("field", places["peeks"], "--code", f"{places['own']}:Peeks",
                          "--at", "2,2")  # fmt: skip
     assert code == 1
-    assert "not as the model declares" in said(out)
-    assert "error: peeks leaks: the prediction of pixel (2, 2) sees (2, 3)" in err
-    assert Path("field-peeks.png").is_file()
+    assert out == "peeks, 8×8: pixel (2, 2) sees (2, 3), and 0 of 18 earlier pixels\n"
+    assert "error: peeks leaks: pixel (2, 2) sees (2, 3), which should not be known yet" in err
+    assert "seen too early in red" in err
+
+
+def test_a_pixel_that_sees_itself_is_named_so_and_a_class_by_its_own_name(cli, places):
+    code, out, err = cli("field", f"{places['own']}:Mirror", "--side", "3")
+    assert code == 1
+    assert out == "Mirror, 3×3: pixel (1, 1) sees itself, and 0 of 4 earlier pixels\n"
+    assert "error: Mirror leaks: pixel (1, 1) sees itself, which" in err
+    assert Path("field-Mirror.png").is_file()
 
 
 def test_a_false_declaration_ends_with_exit_code_1(cli, places):

@@ -100,8 +100,8 @@ def test_of_many_sounds_some_are_drawn_and_all_are_kept(ok, places):
 def test_a_part_of_a_sound_is_completed(ok, places, hide, hidden, monkeypatch):
     written = {}
 
-    def keep(target, sounds, rate, columns=None):
-        written.update(target=target, sounds=sounds, rate=rate, columns=columns)
+    def keep(target, sounds, rate, columns, shaded):
+        written.update(target=target, sounds=sounds, rate=rate, columns=columns, shaded=shaded)
 
     monkeypatch.setattr("simulacra.cli.complete.write_sounds", keep)
     _, err = ok("complete", places["gmm"], "-n", "3", "--times", "2",
@@ -119,6 +119,8 @@ def test_a_part_of_a_sound_is_completed(ok, places, hide, hidden, monkeypatch):
     for column in range(3):
         assert torch.equal(rows[:, column, seen], truth[:, seen])
     assert not rows[:, 0, ~seen].any()
+    assert torch.equal(written["shaded"][:3], (~seen).expand(3, -1))
+    assert not written["shaded"][3].any()
     assert not torch.equal(rows[:, 1], rows[:, 2])
 
 

@@ -43,16 +43,10 @@ TINY: dict[str, list[dict[str, Any]]] = {
         {"channels": 4, "layers": 1, "context": "label"},
         {"channels": 4, "layers": 1, "context": "vector"},
     ],
-    "pixelcnnpp": [
-        {"channels": 4, "blocks": 1, "components": 3},
-        {"channels": 4, "blocks": 1, "scales": 1, "components": 2, "context": "label"},
-        {"channels": 5, "blocks": 1, "scales": 2, "components": 2, "context": "vector"},
-    ],
-    "made": [
-        {"hidden": (16, 12)},
-        {"hidden": (8,), "masks": 3, "direct": False, "components": 2},
-        {"hidden": (10,), "masks": 2, "components": 2, "context": "label"},
-        {"hidden": (12,), "components": 2, "context": "vector"},
+    "gated-pixelcnn": [
+        {"channels": 12, "layers": 3, "first_kernel_size": 3},
+        {"channels": 6, "layers": 2, "first_kernel_size": 3, "context": "label"},
+        {"channels": 6, "layers": 2, "kernel_size": 1, "context": "vector"},
     ],
     "row-lstm": [
         {"channels": 8, "layers": 2, "first_kernel_size": 3},
@@ -64,20 +58,16 @@ TINY: dict[str, list[dict[str, Any]]] = {
         {"channels": 4, "layers": 1, "context": "label"},
         {"channels": 4, "layers": 1, "context": "vector"},
     ],
-    "gated-pixelcnn": [
-        {"channels": 12, "layers": 3, "first_kernel_size": 3},
-        {"channels": 6, "layers": 2, "first_kernel_size": 3, "context": "label"},
-        {"channels": 6, "layers": 2, "kernel_size": 1, "context": "vector"},
+    "pixelcnnpp": [
+        {"channels": 4, "blocks": 1, "components": 3},
+        {"channels": 4, "blocks": 1, "scales": 1, "components": 2, "context": "label"},
+        {"channels": 5, "blocks": 1, "scales": 2, "components": 2, "context": "vector"},
     ],
-    "gan": [
-        {"latent": 2, "hidden": (8,)},
-        {"latent": 2, "hidden": (8,), "objective": "minimax", "context": "label"},
-        {"latent": 2, "hidden": (8,), "context": "vector"},
-    ],
-    "nice": [
-        {"hidden": (8,)},
-        {"hidden": (8,), "couplings": 3, "context": "label"},
-        {"hidden": (8,), "context": "vector"},
+    "made": [
+        {"hidden": (16, 12)},
+        {"hidden": (8,), "masks": 3, "direct": False, "components": 2},
+        {"hidden": (10,), "masks": 2, "components": 2, "context": "label"},
+        {"hidden": (12,), "components": 2, "context": "vector"},
     ],
     "pixel-rnn": [
         {"hidden": 8},
@@ -88,6 +78,16 @@ TINY: dict[str, list[dict[str, Any]]] = {
         {"width": 8, "layers": 2, "heads": 2},
         {"width": 8, "layers": 1, "heads": 2, "context": "label"},
         {"width": 8, "layers": 1, "heads": 1, "context": "vector"},
+    ],
+    "gan": [
+        {"latent": 2, "hidden": (8,)},
+        {"latent": 2, "hidden": (8,), "objective": "minimax", "context": "label"},
+        {"latent": 2, "hidden": (8,), "context": "vector"},
+    ],
+    "nice": [
+        {"hidden": (8,)},
+        {"hidden": (8,), "couplings": 3, "context": "label"},
+        {"hidden": (8,), "context": "vector"},
     ],
 }
 SPECS = {
@@ -122,7 +122,7 @@ def cases(kind: type[Model], *specs: str) -> list[Any]:
 
 
 def test_every_model_is_here() -> None:
-    assert TINY.keys() == registry.MODELS.keys()
+    assert list(TINY) == list(registry.MODELS)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,79 @@ def test_probabilities_sum_to_one(name: str, keywords: dict[str, Any], spec: Dat
 )
 def test_causality(name: str, keywords: dict[str, Any], spec: DataSpec) -> None:
     laws.is_causal(build(name, keywords, spec))
+
+
+FAMILY = [name for name in TINY if issubclass(registry.find(name), Autoregressive)]
+
+
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("context", ["none", "label", "vector"])
+@torch.no_grad()
+def test_no_observations_are_as_good_as_some(name: str, context: str) -> None:
+    model = build(name, {**TINY[name][0], "context": context}, COLOUR_PICTURE)
+    assert isinstance(model, Autoregressive)
+    x, told = laws.observations(model, 0), laws.contexts(model, 0)
+    assert model.log_likelihood(x, told).shape == (0,)
+    assert model.sample(0, told).shape == x.shape
+    observed = torch.zeros(x.shape[1:], dtype=torch.bool)
+    assert model.complete(x, observed, told).shape == x.shape
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_no_candidate_is_refused_even_where_one_is_enough(name: str) -> None:
+    model = build(name, TINY[name][0], GREY)
+    assert isinstance(model, Autoregressive)
+    x = laws.observations(model, 2)
+    for observed in (torch.ones(x.shape[1:]), torch.zeros(x.shape[1:])):
+        with pytest.raises(UsageError, match="candidates is at least 1, got 0"):
+            model.complete(x, observed.bool(), candidates=0)
+
+
+@pytest.mark.parametrize(
+    "spec", [VECTORS, WIDE, PALETTE], ids=["vectors", "no-picture", "unordered"]
+)
+def test_a_refusal_names_models_that_take_the_data(spec: DataSpec) -> None:
+    said = []
+    for name in FAMILY:
+        try:
+            registry.build(name, spec)
+        except MissingCapability as error:
+            said.append(str(error).rpartition(" use ")[2])
+    assert said
+    for names in said:
+        for name in names.replace(" or ", ", ").split(", "):
+            with seeded(0):
+                registry.build(name, spec)
+
+
+COMPILED = [
+    (name, TINY[name][number]) for name in FAMILY for number in (0, 1)
+    if (name, number) != ("pixelcnnpp", 0)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "keywords"), COMPILED)
+@pytest.mark.filterwarnings("error")
+def test_a_compiled_step_is_the_plain_one(
+    name: str, keywords: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The compiler takes it as it is, without a word."""
+    torch.compiler.reset()
+    spec = DataSpec((1, 3, 3), 3, classes=3)
+    model = build(name, keywords, spec).train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    compiled = torch.compile(type(model).loss, backend="eager")
+    # of MADE so many steps that every mask comes
+    for seed in range(6 if name == "made" else 1):
+        x = laws.observations(model, 4, seed)
+        told = laws.contexts(model, 4)
+        found = []
+        for loss in (type(model).loss, compiled):
+            with seeded(seed):
+                value = loss(model, x, told)["loss"]
+            found.append([value.detach(), *torch.autograd.grad(value, parameters)])
+        torch.testing.assert_close(found[1], found[0])
+    assert not [r for r in caplog.records if r.levelname in ("WARNING", "ERROR")]
 
 
 @pytest.mark.parametrize(

@@ -381,3 +381,10 @@ def test_log_mean_exp() -> None:
     np.testing.assert_allclose(log_mean_exp(weights), expected, rtol=1e-6)
     assert torch.equal(log_mean_exp(weights[1:]), weights[1])
     assert log_mean_exp(torch.full((3, 2), -math.inf)).tolist() == [-math.inf] * 2
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-39, 1e-60])
+def test_the_coldest_draws_are_of_the_likeliest_level(temperature):
+    logits = torch.tensor([[0.0, 1.0, 3.0], [900.0, -900.0, 0.0]])
+    left = Narrowing(temperature=temperature).applied(logits)
+    assert draw_levels(left, torch.tensor([0.5, 0.5])).tolist() == [2, 0]

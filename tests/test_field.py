@@ -222,10 +222,13 @@ def colours_of(figure):
     return torch.from_numpy(image.get_array().filled()).mul(255).round().int()
 
 
+NONE = torch.zeros(3, 3).bool()
+
+
 def test_influence_is_blue_none_orange_and_later_grey():
-    strength = torch.tensor([[1e-2, 1e-5, 0.0], [1e-1, 0.0, 0.0]], dtype=torch.float64)
-    earlier = torch.tensor([[True, True, True], [True, False, False]])
-    drawn = colours_of(maps.field(strength, earlier, (1, 1), "$x_i"))
+    strength = torch.tensor([[1e-2, 1e-5, 0], [1e-1, 0, 0], [0, 0, 0]], dtype=torch.float64)
+    earlier = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
+    drawn = colours_of(maps.field(strength, earlier, NONE, (1, 1), "$x_i"))
     hexes = [["#" + "".join(f"{c:02x}" for c in pixel) for pixel in row] for row in drawn.tolist()]
     assert hexes[0][2] == maps.BLIND
     assert hexes[1][2] == maps.LATER
@@ -240,16 +243,20 @@ def test_influence_is_blue_none_orange_and_later_grey():
 @pytest.mark.parametrize("value", [0.0, 1e-310, 1e-12, 3.0, float("inf")])
 def test_any_strength_can_be_drawn(value):
     strength = torch.full((3, 3), value, dtype=torch.float64)
-    drawn = colours_of(maps.field(strength, torch.ones(3, 3).bool(), (0, 0), "all"))
+    drawn = colours_of(maps.field(strength, torch.ones(3, 3).bool(), NONE, (0, 0), "all"))
     orange = "#" + "".join(f"{c:02x}" for c in drawn[2, 2].tolist()) == maps.BLIND
     assert orange == (value == 0)
 
 
-def test_what_leaks_is_drawn_too():
-    strength = torch.zeros(2, 2, dtype=torch.float64)
-    strength[1, 1] = 0.5
-    drawn = colours_of(
-        maps.field(strength, torch.tensor([[True, False], [False, False]]), (0, 1), "t")
-    )
-    red, green, blue = drawn[1, 1].tolist()
-    assert blue > green > red
+@pytest.mark.parametrize("place", [(1, 1), (2, 0)])
+def test_what_leaks_is_red(place):
+    strength, leaks = torch.zeros(3, 3, dtype=torch.float64), NONE.clone()
+    strength[0, 0] = 1e-3
+    strength[place], leaks[place] = 0.5, True
+    earlier = torch.tensor([[True] * 3, [True, False, False], [False] * 3])
+    figure = maps.field(strength, earlier, leaks, (1, 1), "t")
+    drawn = colours_of(figure)
+    assert "#" + "".join(f"{c:02x}" for c in drawn[place].tolist()) == maps.LEAK
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "seen too early"
+    # what is predicted is to be seen all the same
+    assert bool(drawn[1, 1].any()) == (place == (1, 1)) == bool(figure.axes[0].patches)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from simulacra.errors import UsageError
-from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, colour_slice
+from simulacra.nn.masked import ConvAbove, MaskedConv2d, MaskedConvStream, colour_slice
 from simulacra.randomness import seeded
 
 Mask = Literal["A", "B"]
@@ -99,6 +99,25 @@ def test_the_mask_is_not_saved_but_moves_with_the_layer() -> None:
     conv = MaskedConv2d(2, 2, 3, mask="A")
     assert conv.state_dict().keys() == {"weight", "bias"}
     assert conv.to("meta").mask.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("conv", "lit"),
+    [
+        (MaskedConv2d(2, 2, 3, mask="A"), [[0, 0, 0], [0, 0, 1], [1, 1, 1]]),
+        (MaskedConv2d(2, 2, 3, mask="B"), [[0, 0, 0], [0, 1, 1], [1, 1, 1]]),
+        (MaskedConv2d(2, 2, 3, mask="B", rows=0), [[0, 0, 0], [0, 1, 1], [0, 0, 0]]),
+        (ConvAbove(2, 2, 3, own=True), [[0, 0, 0], [1, 1, 1], [1, 1, 1]]),
+        (ConvAbove(2, 2, 3, own=False), [[0, 0, 0], [0, 0, 0], [1, 1, 1]]),
+    ],
+)
+def test_light_spreads_by_the_sizes_alone(
+    conv: MaskedConv2d | ConvAbove, lit: list[list[int]]
+) -> None:
+    light = torch.zeros(1, 1, 3, 3)
+    light[0, 0, 1, 1] = 1
+    # weights on another device, with no values
+    assert conv.to("meta").spread(light)[0, 0].tolist() == lit
 
 
 @pytest.mark.parametrize("kernel", [0, -1, 2, 4])

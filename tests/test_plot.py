@@ -34,11 +34,11 @@ def falling(last: float, n: int = 20) -> dict[str, list[float | None]]:
     return {"s": [float(i + 1) for i in range(n)], "v": [last + 9 * math.exp(-i) for i in range(n)]}
 
 
-def test_a_grid_places_every_pixel_and_leaves_grey_gaps() -> None:
+def test_a_grid_places_every_pixel_and_leaves_gaps() -> None:
     pictures = torch.arange(12).reshape(3, 1, 2, 2) / 255
     image = np.asarray(plot.grid(pictures, columns=2, scale=3, gap=2))
     assert image.shape == (2 * 6 + 2, 2 * 6 + 2)
-    expected = np.full((14, 14), 128)
+    expected = np.full((14, 14), plot.GAP)
     for i, (top, left) in enumerate([(0, 0), (0, 8), (8, 0)]):
         for row in range(2):
             for column in range(2):
@@ -48,6 +48,24 @@ def test_a_grid_places_every_pixel_and_leaves_grey_gaps() -> None:
                 )
                 expected[at] = 4 * i + 2 * row + column
     assert (image == expected).all()
+
+
+def test_no_grey_is_like_what_is_hidden_and_gaps_are_told_apart_from_it() -> None:
+    assert max(plot.HIDDEN) - min(plot.HIDDEN) > 0.3
+    light = sum(plot.HIDDEN) / 3 * 255
+    assert plot.GAP - light > 40, "beside it"
+    assert 255 - plot.GAP > 20, "beside white"
+
+
+def test_a_shade_lies_where_it_is_asked_for() -> None:
+    shaded = torch.tensor([[False, True, True, False, True], [False] * 5])
+    figure = plot.waves(torch.zeros(4, 5), 10, columns=2, shaded=shaded)
+    left, right = figure.axes
+    spans = [path.get_extents() for path in left.collections[0].get_paths()]
+    # in milliseconds, around samples 1 and 2 and around 4
+    assert [(round(span.x0), round(span.x1)) for span in spans] == [(50, 250), (350, 450)]
+    assert all((span.y0, span.y1) == (-3, 1) for span in spans)
+    assert not right.collections[0].get_paths()
 
 
 def test_a_grid_keeps_colours_and_rounds_to_the_nearest() -> None:
@@ -237,6 +255,7 @@ def test_of_many_columns_some_are_drawn_and_it_says_so() -> None:
         (lambda: plot.waves(torch.full((2, 3), 1.1), 8), "1.1"),
         (lambda: plot.waves(torch.full((2, 3), -1.1), 8), "-1.1"),
         (lambda: plot.waves(torch.zeros(2, 3), 0), "rate"),
+        (lambda: plot.waves(torch.zeros(2, 3), 8, shaded=torch.ones(3).bool()), r"\(1, 3\)"),
         (lambda: plot.waves(torch.zeros(2, 3), 8, columns=0), "columns"),
         (lambda: plot.waves(torch.zeros(801, 3), 8, columns=1), "at most 400 rows"),
         (lambda: plot.scatter(torch.zeros(5, 3)), r"\(N, 2\)"),

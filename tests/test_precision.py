@@ -56,15 +56,29 @@ def test_auto_takes_float32_elsewhere(digits, monkeypatch):
     assert precision(build("gated-pixelcnn", digits, **TINY), digits) == "32"
 
 
-def test_auto_takes_float32_where_likelihoods_differ(digits, units):
-    class Delicate(type(build("gated-pixelcnn", digits, **TINY))):
-        def log_likelihood(self, x, context=None, *, draws=1, seed=0):
-            off = 1.02 if torch.is_autocast_enabled("cpu") else 1.0
-            return off * super().log_likelihood(x, context)
+@pytest.mark.parametrize("fault", ["cut off", "scaled"])
+def test_auto_takes_float32_where_likelihoods_differ(digits, units, fault):
+    """A network that bfloat16 breaks has nearly the mean of a sound one before it is trained."""
+    model = build("gated-pixelcnn", digits, **TINY)
+    whole = type(model).log_likelihood
 
-    model = Delicate(digits.spec, **TINY)
-    assert isinstance(model, Likelihood)
-    assert precision(model, digits) == "32"
+    class Delicate(type(model)):
+        def log_likelihood(self, x, context=None, *, draws=1, seed=0):
+            found = whole(self, x, context)
+            if not torch.is_autocast_enabled("cpu"):
+                return found
+            return found.mean().expand_as(found) if fault == "cut off" else 1.02 * found
+
+    with seeded(0):
+        delicate = Delicate(digits.spec, **TINY)
+    assert isinstance(delicate, Likelihood)
+    assert precision(delicate, digits) == "32"
+
+
+def test_a_single_observation_settles_nothing(digits, units):
+    x, _ = digits.train.batch(torch.arange(1))
+    model = build("gated-pixelcnn", digits, **TINY)
+    assert settled(Options(), model, (x, None)).precision == "32"
 
 
 @pytest.mark.parametrize("asked", ["32", "bf16"])

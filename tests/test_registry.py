@@ -69,8 +69,11 @@ def refusal(name: str, keywords: dict[str, Any] | None = None) -> str:
 
 @pytest.mark.parametrize(
     ("asked", "meant"),
-    [("pixelcn", "pixelcnn"), ("PixelCNN", "pixelcnn"), ("va", "vae"), ("gans", "gan")],
-)
+    [
+        ("pixelcn", "pixelcnn"), ("PixelCNN", "pixelcnn"), ("va", "vae"), ("gans", "gan"),
+        ("pixelcnn++", "pixelcnnpp"), ("pixel-cnn++", "pixelcnnpp"), ("PixelCNN++", "pixelcnnpp"),
+    ],
+)  # fmt: skip
 def test_the_nearest_name_is_suggested(asked: str, meant: str) -> None:
     assert f"no model is called '{asked}': did you mean '{meant}'?" in refusal(asked)
 
@@ -224,8 +227,12 @@ def test_a_refusal_says_what_was_expected(own: str) -> None:
     assert refusal("gan", {"objective": "fun"}) == (
         "gan's objective is one of non-saturating, minimax, got 'fun'"
     )
-    assert "tuple[int, ...]" in refusal("vae", {"hidden": "a"})
-    assert "int | None" in refusal(own, {"limit": "a"})
+    assert refusal("vae", {"hidden": "a"}) == (
+        "vae's hidden is whole numbers with commas, as 512,256, got 'a'"
+    )
+    assert "is numbers with commas, as 0.5,0.25, got" in refusal(own, {"rates": "a"})
+    assert "deep is true or false, got 'yes'" in refusal(own, {"deep": "yes"})
+    assert "is of type int | None, got" in refusal(own, {"limit": "a"})
 
 
 def test_unknown_keywords_name_the_nearest() -> None:
@@ -377,7 +384,8 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 def test_type_names() -> None:
     names = {
-        "int": int, "a | b": Literal["a", "b"], "tuple[int, ...]": tuple[int, ...],
-        "int | None": int | None,
+        "int": int, "a | b": Literal["a", "b"], "tuple[str, ...]": tuple[str, ...],
+        "int | None": int | None, "true or false": bool,
+        "whole numbers with commas, as 512,256": tuple[int, ...],
     }  # fmt: skip
     assert {registry._type_name(kind): kind for kind in names.values()} == names

@@ -54,6 +54,9 @@ def test_it_cannot_go_on(run, digits, tmp_path):
 
 
 def test_what_does_not_belong_there_is_refused(run, digits, tmp_path, monkeypatch):
+    zoo.add(run, "small", tmp_path / "taken")
+    with pytest.raises(CheckpointError, match="exists already"):
+        zoo.add(run, "small", tmp_path / "taken")
     with pytest.raises(UsageError, match="no model of the zoo is called 'none'"):
         zoo.from_zoo("none", tmp_path)
     monkeypatch.setattr(zoo, "LIMIT", 1000)

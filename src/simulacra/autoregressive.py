@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
 from simulacra.distributions import Narrowing, draw_levels
-from simulacra.errors import UsageError
+from simulacra.errors import MissingCapability, UsageError
 from simulacra.mixtures import DiscretisedLogisticMixture
 from simulacra.model import Completion, Likelihood, Sampling
+from simulacra.spec import DataSpec
 
 
 class Autoregressive(Sampling, Likelihood, Completion):
@@ -112,7 +113,7 @@ class Autoregressive(Sampling, Likelihood, Completion):
         narrowing = Narrowing(temperature, top_k, top_p)
         canvas, uniform = self.blank(n, given, observed)
         flat, flat_uniform = canvas.flatten(1), uniform.flatten(1)
-        kept = None if observed is None else observed.expand_as(canvas).reshape(n, -1)
+        kept = None if observed is None else observed.expand_as(canvas).flatten(1)
         predictions = self.in_turn(canvas, context)
         for position, prediction in zip(self.order.tolist(), predictions, strict=True):
             drawn = self.draw(prediction, flat_uniform[:, position], narrowing)
@@ -162,7 +163,7 @@ class Autoregressive(Sampling, Likelihood, Completion):
         Raises:
             UsageError: If there is no candidate.
         """
-        if candidates != 1 and not self.completes_exactly(observed):
+        if candidates < 1 or (candidates > 1 and not self.completes_exactly(observed)):
             return self.resample(x, observed, context, candidates=candidates)[0]
         self.spec.check(x)
         return _last(
@@ -223,6 +224,35 @@ class Autoregressive(Sampling, Likelihood, Completion):
 
 _AT_ONCE = 100_000
 """Values of candidates that are drawn and weighed together; each has a probability a level."""
+
+
+def needed_levels(
+    name: str, spec: DataSpec, *, pictures: bool = False, ordered: bool = False
+) -> int:
+    """How many levels the data have, which a model needs.
+
+    Args:
+        name: The model's.
+        spec: The form of the data.
+        pictures: Whether they must be pictures.
+        ordered: Whether the levels must be ordered.
+
+    Raises:
+        MissingCapability: If the data are of another form; says which models take it.
+    """
+    if spec.levels is None:
+        came, take = "vectors", "made, gmm, vae or nice"
+    elif pictures and not spec.is_image:
+        came, take = "what is no picture", "made, pixel-rnn, pixel-transformer, gmm, vae or nice"
+    elif ordered and not spec.ordered:
+        came, take = "unordered levels", "pixelcnn, gated-pixelcnn, row-lstm or diagonal-bilstm"
+    else:
+        return spec.levels
+    needed = f"{'pictures (C, H, W) of ' * pictures}{'ordered ' * ordered}integer levels"
+    raise MissingCapability(
+        f"{name} needs {needed}, got {spec.event_shape} with levels={spec.levels}"
+        f"{', ordered=False' * (not spec.ordered)}: for {came} use {take}"
+    )
 
 
 def level_logits(conditionals: Distribution, x: Tensor, levels: int | None) -> Tensor:

@@ -195,7 +195,9 @@ class Narrowing:
     def applied(self, logits: Tensor) -> Tensor:
         """Logits `(…, levels)` with those of the levels left out at −∞."""
         if self.temperature != 1:
-            logits = logits / self.temperature
+            # from the likeliest level down, by no less than is a number here: no ∞ − ∞, no 0 / 0
+            lowest = torch.finfo(logits.dtype).tiny
+            logits = (logits - logits.amax(-1, keepdim=True)) / max(self.temperature, lowest)
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             least = logits.topk(self.top_k, -1).values[..., -1:]
             logits = logits.masked_fill(logits < least, -math.inf)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure
 
-BLIND, LATER = "#f0b27a", "#e3e6ea"
-"""Earlier pixels without influence, and pixels that come later."""
+BLIND, LATER, LEAK = "#f0b27a", "#e3e6ea", "#d11f2f"
+"""Earlier pixels without influence, pixels that come later, and those of them that have some."""
 
 
 def surprises(pictures: Tensor, bits: Tensor, titles: Sequence[str]) -> Figure:
@@ -103,24 +103,27 @@ def surprise_curves(sounds: Tensor, bits: Tensor, rate: int, titles: Sequence[st
     return figure
 
 
-def field(strength: Tensor, earlier: Tensor, at: tuple[int, int], title: str) -> Figure:
+def field(
+    strength: Tensor, earlier: Tensor, leaks: Tensor, at: tuple[int, int], title: str
+) -> Figure:
     """What the prediction of one pixel sees: how strongly it depends on which earlier pixels.
 
     Args:
         strength: Of each pixel's influence, `(H, W)`, in nats; 0 for none, and infinite or
             smaller than can be drawn is brought to the end of the scale.
         earlier: Which pixels come before the one that is predicted, `(H, W)`.
-        at: Row and column of that one.
+        leaks: Which pixels have an influence before their time, `(H, W)`.
+        at: Row and column of the one that is predicted; it may see itself.
         title: A line above the picture.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgb
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
+    from matplotlib.patches import Patch, Rectangle
     from matplotlib.ticker import NullFormatter
 
     height, width = strength.shape
-    seen = strength[strength > 0]
+    seen = strength[(strength > 0) & ~leaks]
     finite = seen[seen.isfinite()]
     high = max(float(finite.max()), 1e-30) if len(finite) else 1.0
     low = max(float(finite.min()) if len(finite) else high, high * _SPAN)
@@ -130,9 +133,9 @@ def field(strength: Tensor, earlier: Tensor, at: tuple[int, int], title: str) ->
     colours = torch.tensor(to_rgb(LATER)).expand(height, width, 3).clone()
     colours[earlier] = torch.tensor(to_rgb(BLIND))
     drawn = torch.from_numpy(blues(norm(strength.clamp_max(high).numpy()))[..., :3]).float()
-    # what comes too early shows as much as what is right
     colours = torch.where((strength > 0)[..., None], drawn, colours)
     colours[at] = 0
+    colours[leaks] = torch.tensor(to_rgb(LEAK))
     figure = Figure((4.8, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.imshow(colours.numpy(), interpolation="nearest")
@@ -142,11 +145,15 @@ def field(strength: Tensor, earlier: Tensor, at: tuple[int, int], title: str) ->
     axes.spines[:].set_visible(False)
     axes.grid(color="white", linewidth=min(0.8, 16 / max(height, width)))
     axes.set_title(title, loc="left", fontsize=10, color=INK, parse_math=False)
+    if leaks[at]:
+        axes.add_patch(Rectangle((at[1] - 0.2, at[0] - 0.2), 0.4, 0.4, color="black", linewidth=0))
     words = {"predicted": "black", "no influence": BLIND, "later": LATER}
+    if bool(leaks.any()):
+        words["seen too early"] = LEAK
     figure.legend(
         handles=[Patch(facecolor=colour, label=word) for word, colour in words.items()],
-        loc="outside lower left", ncols=3, frameon=False, fontsize=8.5, labelcolor=INK,
-        handlelength=1.0, handleheight=1.0,
+        loc="outside lower left", ncols=len(words), frameon=False, fontsize=8.5, labelcolor=INK,
+        handlelength=1.0, handleheight=1.0, columnspacing=1.2,
     )  # fmt: skip
     bar = figure.colorbar(ScalarMappable(norm, blues), ax=axes, shrink=0.8, aspect=18, pad=0.02)
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
@@ -156,6 +163,14 @@ def field(strength: Tensor, earlier: Tensor, at: tuple[int, int], title: str) ->
 
 _SPAN = 1e-6
 """The faintest influence that has a colour of its own, as a part of the strongest."""
+
+
+def drawable(text: str) -> bool:
+    """Whether the font of pictures has all characters of a text."""
+    from matplotlib.font_manager import findfont, get_font
+
+    font = get_font(findfont("DejaVu Sans"))
+    return all(c.isprintable() and font.get_char_index(ord(c)) for c in text)
 
 
 def _most(bits: Tensor) -> float:

@@ -165,7 +165,9 @@ class Players:
 def settled(options: Options, model: Model, batch: Batch) -> Options:
     """The options with a precision that is not `auto` any more.
 
-    bfloat16 needs matrix units, gradients, and a likelihood that it changes by less than 1 %.
+    bfloat16 needs matrix units, gradients, and a likelihood whose differences between observations
+    it keeps: of a new model the mean says nothing, for it is near that of independent values
+    whatever the network does.
 
     Args:
         options: See `Options`.
@@ -178,18 +180,21 @@ def settled(options: Options, model: Model, batch: Batch) -> Options:
     full = replace(options, precision="32")
     if not isinstance(model, Likelihood) or not model.turns or not has_matrix_units(device):
         return full
+    if len(batch[0]) < 2:
+        # there is no spread to hold a difference against
+        return full
     training = model.training
     model.eval()
-    exact = model.log_likelihood(*batch).double().mean()
+    exact = model.log_likelihood(*batch).double()
     with torch.autocast(device.type, torch.bfloat16):
-        rounded = model.log_likelihood(*batch).double().mean()
+        rounded = model.log_likelihood(*batch).double()
     model.train(training)
-    agrees = bool((rounded - exact).abs() <= _AGREES * exact.abs())
+    agrees = bool((rounded - exact).square().mean().sqrt() <= _AGREES * exact.std())
     return replace(options, precision="bf16") if agrees else full
 
 
-_AGREES = 0.01
-"""Largest share of a likelihood that bfloat16 may change."""
+_AGREES = 0.1
+"""How far bfloat16 may move a log-likelihood, in standard deviations between observations."""
 
 
 def finite(model: Model) -> bool:

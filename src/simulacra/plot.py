@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 TILE = 48  # pixels that a tile's longer side comes near to; whole scales give about 35 to 71
 FRAME = 420  # pixels that an animation comes near to, in height and in width
-GAP = 128  # mid grey: told apart from black and from white pictures
+GAP = 228  # light grey, between pictures: told apart from white ones, black ones and HIDDEN
+HIDDEN = (0.53, 0.71, 0.87)  # light blue, of what is hidden or not there yet: no grey is like it
 INK, QUIET, RULE = "#1f2328", "#5b626b", "#e3e6ea"
 # Okabe and Ito's palette without its yellow, which vanishes on a white page.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -38,7 +39,7 @@ def grid(
         pictures: Floats in [0, 1], `(N, C, H, W)` with one channel or three.
         columns: Tiles in a row; by default the square root of N, rounded up.
         scale: Pixels for each side of a pixel; by default a tile comes near to 48 pixels.
-        gap: Grey pixels between tiles, not enlarged. Empty places at the end are grey too.
+        gap: Light grey pixels between tiles, not enlarged. Empty places at the end are so too.
 
     Raises:
         UsageError: If shape, kind of number, range or an option is not as above.
@@ -127,13 +128,17 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def waves(sounds: Tensor, rate: int, *, columns: int | None = None) -> Figure:
+def waves(
+    sounds: Tensor, rate: int, *, columns: int | None = None, shaded: Tensor | None = None
+) -> Figure:
     """Waveforms row by row, all on one scale of time and of amplitude.
 
     Args:
         sounds: Amplitudes in [−1, 1], `(N, T)`; each is drawn on a line of its own.
         rate: Samples a second.
         columns: Waveforms in a row; by default one for each eight, four at most.
+        shaded: Booleans `(columns, T)`, true for the samples that have a shade behind them, for
+            those to see that were hidden.
 
     Raises:
         UsageError: If shape, kind of number, range or an option is not as above.
@@ -148,6 +153,10 @@ def waves(sounds: Tensor, rate: int, *, columns: int | None = None) -> Figure:
     columns = min(4, math.ceil(n / 8)) if columns is None else min(columns, n)
     if rate < 1 or columns < 1:
         raise UsageError(f"waves needs rate ≥ 1, columns ≥ 1, got {rate} and {columns}")
+    if shaded is not None and shaded.shape != (columns, samples):
+        raise UsageError(
+            f"waves needs shades ({columns}, {samples}), of each column, got {tuple(shaded.shape)}"
+        )
     rows = math.ceil(n / columns)
     if rows > 400:  # matplotlib's largest picture is not much longer
         raise UsageError(f"waves takes at most 400 rows, got {rows}: pass fewer sounds")
@@ -155,6 +164,12 @@ def waves(sounds: Tensor, rate: int, *, columns: int | None = None) -> Figure:
     time = torch.arange(samples).double() * scale / rate
     figure, places = _axes(1, columns, (min(8.0, 14 / columns) * columns, 0.7 + 0.55 * rows))
     for column, axes in enumerate(places):
+        if shaded is not None:
+            spans = [(scale * start / rate, scale * long / rate)
+                     for start, long in _spans(shaded[column])]  # fmt: skip
+            axes.broken_barh(
+                spans, (1 - 2 * rows, 2 * rows), color=HIDDEN, alpha=0.4, linewidth=0, zorder=0
+            )
         for row, sound in enumerate(sounds[column::columns]):
             axes.plot(time.numpy(), (sound - 2 * row).numpy(), color=PALETTE[0], linewidth=0.6)
         # one band of ±1 to a sound, so that loud ones touch and none overlap
@@ -164,6 +179,13 @@ def waves(sounds: Tensor, rate: int, *, columns: int | None = None) -> Figure:
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"time, {unit}", color=QUIET, fontsize=9)
     return figure
+
+
+def _spans(chosen: Tensor) -> list[tuple[float, int]]:
+    """Where each run of true values begins, half a step before its first, and how long it is."""
+    steps = torch.nn.functional.pad(chosen.int(), (1, 1)).diff()
+    starts, ends = (steps == 1).nonzero()[:, 0], (steps == -1).nonzero()[:, 0]
+    return list(zip((starts - 0.5).tolist(), (ends - starts).tolist(), strict=True))
 
 
 def scatter(points: Tensor, names: Sequence[str] = ()) -> Figure:

@@ -7,6 +7,15 @@ from dataclasses import dataclass, replace
 
 from simulacra.errors import UsageError
 
+VALIDATIONS = 20
+"""How often a training validates, at most."""
+VALIDATION_SHARE = 0.1
+"""Share of a budget in seconds that validating may take."""
+VALIDATION_SIZE = 1000
+"""How many of the validation observations are looked at each time, at most."""
+FEW = 64
+"""And at least, where there are so many."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -32,6 +41,26 @@ class Plan:
                 raise UsageError(f"a plan's {name} is a whole number, got {value!r}")
         if self.seconds is not None and not 0 <= self.seconds < math.inf:
             raise UsageError(f"a plan's seconds are finite, got {self.seconds!r}")
+
+    @classmethod
+    def within(cls, seconds: float, left: float, step: float, look: float, most: int) -> Plan:
+        """As many steps as seconds allow, of which validating takes a tenth at most.
+
+        There are fewer observations in a validation before there are fewer validations, and fewer
+        of these before there is less training.
+
+        Args:
+            seconds: Of the whole training.
+            left: Of these, what is left.
+            step: That a step takes.
+            look: That a validation takes for each observation.
+            most: Observations in a validation.
+        """
+        affordable = VALIDATION_SHARE * left / look
+        size = int(min(most, VALIDATION_SIZE, max(FEW, affordable / 10)))
+        count = int(min(VALIDATIONS, max(1, affordable / size)))
+        steps = max(1, int((left - count * size * look) / step))
+        return cls(steps, math.ceil(steps / count), size, seconds)
 
     def sparing(self, cost: float) -> Plan:
         """The plan with no more validations than a tenth of its seconds can write down.

@@ -27,16 +27,27 @@ MODELS = {
     "vae": "simulacra.models.latent.vae:VAE",
     "pixelcnn": "simulacra.models.autoregressive.pixelcnn:PixelCNN",
     "gated-pixelcnn": "simulacra.models.autoregressive.gated_pixelcnn:GatedPixelCNN",
-    "pixelcnnpp": "simulacra.models.autoregressive.pixelcnnpp:PixelCNNpp",
-    "made": "simulacra.models.autoregressive.made:MADE",
     "row-lstm": "simulacra.models.autoregressive.row_lstm:RowLSTM",
     "diagonal-bilstm": "simulacra.models.autoregressive.diagonal_bilstm:DiagonalBiLSTM",
-    "gan": "simulacra.models.adversarial.gan:GAN",
-    "nice": "simulacra.models.flow.nice:NICE",
+    "pixelcnnpp": "simulacra.models.autoregressive.pixelcnnpp:PixelCNNpp",
+    "made": "simulacra.models.autoregressive.made:MADE",
     "pixel-rnn": "simulacra.models.autoregressive.pixel_rnn:PixelRNN",
     "pixel-transformer": "simulacra.models.autoregressive.pixel_transformer:PixelTransformer",
+    "gan": "simulacra.models.adversarial.gan:GAN",
+    "nice": "simulacra.models.flow.nice:NICE",
 }
 """Name of a model → where it is."""
+
+_WORDS: dict[Any, Any] = {bool: {"true": True, "false": False}, type(None): {"none": None}}
+"""Kinds of values that are written in a word."""
+
+_WRITTEN = {
+    bool: "true or false",
+    type(None): "None",
+    tuple[int, ...]: "whole numbers with commas, as 512,256",
+    tuple[float, ...]: "numbers with commas, as 0.5,0.25",
+}
+"""How values are written whose type does not say so."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +85,8 @@ def find(name: str) -> type[Model]:
 
     where, _, class_name = MODELS.get(name, name).rpartition(":")
     if not where:
-        raise UsageError(
-            f"no model is called {name!r}: {nearest(name, MODELS)} (your own: my.py:MyModel)"
-        )
+        known = nearest(name.replace("++", "pp"), MODELS)
+        raise UsageError(f"no model is called {name!r}: {known} (your own: my.py:MyModel)")
     module = importlib.import_module(where) if name in MODELS else _import_own(where)
     found = getattr(module, class_name, None)
     if found is None:
@@ -95,9 +105,8 @@ def find(name: str) -> type[Model]:
 def _import_own(where: str) -> types.ModuleType:
     """A module of the user's, whose faults are not ours."""
     try:
-        return (
-            _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-        )
+        load = _import_file if where.endswith(".py") else importlib.import_module
+        return load(where)
     except Exception as error:
         raise UsageError(
             f"{where} cannot be imported: {type(error).__name__}: {_one_line(error)}"
@@ -108,7 +117,8 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _import_file(path: Path) -> types.ModuleType:
+def _import_file(where: str) -> types.ModuleType:
+    path = Path(where)
     if not path.is_file():
         raise FileNotFoundError("there is no such file")
     # run once, so that its class is the same whenever it is asked for
@@ -116,8 +126,7 @@ def _import_file(path: Path) -> types.ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
+    assert spec is not None and spec.loader is not None  # noqa: PT018 (for mypy alone)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -290,11 +299,11 @@ def allowed_name(recorded: str, code: str | None) -> str:
 def _type_name(annotation: Any) -> str:  # noqa: ANN401 (any annotation)
     if get_origin(annotation) is Literal:
         return " | ".join(map(str, get_args(annotation)))
-    return (
-        annotation.__name__
-        if isinstance(annotation, type) and not get_args(annotation)
-        else str(annotation).replace("typing.", "")
-    )
+    if get_origin(annotation) in (Union, types.UnionType):
+        return " | ".join(map(_type_name, get_args(annotation)))
+    plain = isinstance(annotation, type) and not get_args(annotation)
+    name: str = annotation.__name__ if plain else str(annotation).replace("typing.", "")
+    return _WRITTEN.get(annotation, name)
 
 
 def _convert(value: Any, annotation: Any, what: str) -> Any:  # noqa: ANN401 (any keyword's value)
@@ -303,25 +312,21 @@ def _convert(value: Any, annotation: Any, what: str) -> Any:  # noqa: ANN401 (an
     for kind in options or (annotation,):
         try:
             return _as_kind(value, kind)
-        except (TypeError, ValueError, OverflowError, RecursionError):
+        except (TypeError, ValueError, LookupError, OverflowError, RecursionError):
             continue
     if get_origin(annotation) is Literal:
-        names = [str(choice) for choice in get_args(annotation)]
-        raise UsageError(f"{what} is one of {', '.join(names)}, got {value!r}")
-    raise UsageError(f"{what} is of type {_type_name(annotation)}, got {value!r}")
+        choices = ", ".join(map(str, get_args(annotation)))
+        raise UsageError(f"{what} is one of {choices}, got {value!r}")
+    of_type = "" if annotation in _WRITTEN else "of type "
+    raise UsageError(f"{what} is {of_type}{_type_name(annotation)}, got {value!r}")
 
 
 def _as_kind(value: Any, kind: Any) -> Any:  # noqa: ANN401 (one return a type)
     text = isinstance(value, str)
-    if kind is type(None):
-        if value is None or (text and value.lower() == "none"):
-            return None
-        raise TypeError
+    if kind in _WORDS:
+        return _WORDS[kind][str(value).lower()]
     if get_origin(kind) is Literal:
-        for choice in get_args(kind):
-            if value == choice or (text and value == str(choice)):
-                return choice
-        raise ValueError
+        return {str(choice): choice for choice in get_args(kind)}[str(value)]
     if get_origin(kind) is tuple:
         item = get_args(kind)[0]
         if text:
@@ -331,16 +336,8 @@ def _as_kind(value: Any, kind: Any) -> Any:  # noqa: ANN401 (one return a type)
         elif isinstance(value, (int, float)):
             value = [value]
         return tuple(_as_kind(part, item) for part in value)
-    if kind is bool:
-        if text and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        if isinstance(value, bool):
-            return value
-        raise TypeError
     if kind in (int, float):
-        if isinstance(value, bool):
-            raise TypeError
-        if kind is int and isinstance(value, float) and value != int(value):
+        if isinstance(value, bool) or (isinstance(value, float) and value != kind(value)):
             raise ValueError
         number = kind(value)
         # beyond, torch has no integers, and JSON no floats

@@ -26,16 +26,10 @@ from simulacra.errors import DivergedError
 from simulacra.model import Likelihood, Model, Swept
 from simulacra.options import Budget, Options
 from simulacra.players import Batch, Players, finite, settled
-from simulacra.progress import Plan, Progress, Record
+from simulacra.progress import FEW, VALIDATION_SIZE, VALIDATIONS, Plan, Progress, Record
 from simulacra.randomness import seeded
 
 _T = TypeVar("_T")
-VALIDATIONS = 20
-"""How often a training validates, at most."""
-VALIDATION_SHARE = 0.1
-"""Share of a budget in seconds that validating may take."""
-VALIDATION_SIZE = 1000
-"""How many of the validation observations are looked at each time, at most."""
 
 
 class Training:
@@ -124,20 +118,17 @@ class Training:
             if self._of_first(time.perf_counter() - start) > 0.2 * seconds:
                 break
         begun = time.perf_counter()
-        self._validate(_FEW)
-        each = max(1e-9, (time.perf_counter() - begun) / min(_FEW, len(self.validation)))
+        self._validate(FEW)
+        each = max(1e-9, (time.perf_counter() - begun) / min(FEW, len(self.validation)))
         # the first process alone has looked at these few; the rest is shared out
         each /= self.fabric.world_size
         self.load_state_dict(before)
         # the first step allocates, so it says little about the others
         usual = times[1:] or times
         left = seconds - self.progress.seconds - (time.perf_counter() - start)
-        # fewer observations before fewer validations, and fewer of these before less training
-        affordable = VALIDATION_SHARE * left / each
-        size = int(min(len(self.validation), VALIDATION_SIZE, max(_FEW, affordable / 10)))
-        count = int(min(VALIDATIONS, max(1, affordable / size)))
-        steps = max(1, int((left - count * size * each) * len(usual) / sum(usual)))
-        return self._of_first(Plan(steps, math.ceil(steps / count), size, seconds))
+        pace = sum(usual) / len(usual)
+        most = len(self.validation)
+        return self._of_first(Plan.within(seconds, left, pace, each, most))
 
     # ---- the loop ------------------------------------------------------------------------------
 
@@ -259,10 +250,10 @@ class Training:
             return None
         model.eval()
         sums = torch.zeros(2, dtype=torch.float64)
-        for start in range(0, min(limit, len(self.validation)), _FEW):
-            if start // _FEW % self.fabric.world_size != self.fabric.global_rank:
+        for start in range(0, min(limit, len(self.validation)), FEW):
+            if start // FEW % self.fabric.world_size != self.fabric.global_rank:
                 continue
-            rows = torch.arange(start, min(start + _FEW, limit, len(self.validation)))
+            rows = torch.arange(start, min(start + FEW, limit, len(self.validation)))
             x, context = self._place(self.validation.batch(rows))
             values = model.log_likelihood(x, context).cpu().double()
             sums -= torch.tensor([float(values.sum()), -len(rows)], dtype=torch.float64)
@@ -353,6 +344,5 @@ class Training:
 _PREPARE, _SHUFFLE = -1, -2
 _PREPARE_SIZE = 10_000
 _SWEEP_BATCH = 1024
-_FEW = 64
 _STREAK = 3
 _ROLLBACKS = 3

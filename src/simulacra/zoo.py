@@ -49,6 +49,9 @@ def add(run: Run, name: str, place: Path = PLACE) -> Path:
         UsageError: If the weights are more than 4 MB.
         CheckpointError: If the run is not finished, or the name is taken.
     """
+    target = place / name
+    if target.exists():
+        raise CheckpointError(f"{target} exists already: choose another name")
     folder, state, _ = run.newest("training")
     if not run.outcome().finished:
         raise CheckpointError(f"{run.folder} is not finished: simulacra resume it first")
@@ -61,7 +64,6 @@ def add(run: Run, name: str, place: Path = PLACE) -> Path:
         raise UsageError(
             f"a model of the zoo has at most {LIMIT / 1e6:.0f} MB, got {size / 1e6:.1f}"
         )
-    target = place / name
     write_folder(target / "checkpoints" / best.name, {**read, "training": kept})
     data = run.record["data"]
     # where the files lay on the machine that trained is no one else's business

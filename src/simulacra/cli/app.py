@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 
 from cyclopts import (
     App,
@@ -50,7 +53,17 @@ COMMANDS = {
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")
+
+
+def _filled(doc: str) -> str:
+    """A docstring with a paragraph a line: the help breaks them again, where the terminal ends."""
+    text, args, meanings = inspect.cleandoc(doc).partition("\n\nArgs:\n")
+    paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    return "\n\n".join(paragraphs) + args + re.sub(r"\n {8,}", " ", meanings)
+
+
 for command in COMMANDS.values():
+    command.__doc__ = _filled(command.__doc__ or "")
     app.command(command)
 
 
@@ -62,11 +75,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
+    smaller = _SMALLER.get(next(iter(tokens), ""), _SMALLER["train"])
     sys.exit(_exit_code(lambda: app(tokens, exit_on_error=False, print_error=False,
-                                    result_action="return_none"), debug=debug))  # fmt: skip
+                                    result_action="return_none"),
+                        debug=debug, smaller=smaller))  # fmt: skip
 
 
-def _exit_code(command: Callable[[], object], *, debug: bool) -> int:
+_SMALLER = {
+    "train": "a smaller --batch or model",
+    "data": "a smaller --side or fewer --levels",
+    "resume": "a machine with more, or train with a smaller --batch",
+    "evaluate": "a machine with more, or --test-limit",
+    "sample": "a smaller -n",
+    "complete": "a smaller -n, --times or --candidates",
+    "classify": "fewer files at a time",
+    "surprise": "fewer files at a time, or a smaller -n",
+    "field": "a smaller --side or model",
+}
+"""What takes less memory, by command: that of training for those that are not here."""
+
+
+def _exit_code(command: Callable[[], object], *, debug: bool, smaller: str) -> int:
     try:
         command()
     except SimulacraError as error:
@@ -83,7 +112,7 @@ def _exit_code(command: Callable[[], object], *, debug: bool) -> int:
         return 0
     except Exception as error:
         caught = error
-        code, message = _lacking(error) or (
+        code, message = _lacking(error, smaller) or (
             1, f"{type(error).__name__}: {error} (a fault of simulacra: --debug shows where)"
         )  # fmt: skip
     else:
@@ -104,14 +133,14 @@ _NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
 _NO_MEMORY = ("allocate memory", "Storage size calculation overflowed", "multiplication overflow")
 
 
-def _lacking(error: Exception) -> tuple[int, str] | None:
+def _lacking(error: Exception, smaller: str) -> tuple[int, str] | None:
     """Exit code and message if not we but the machine or a path is the reason of an error."""
     if isinstance(error, OSError) and error.errno in (*_NO_ROOM, *_NO_PATH):
         kind = ResourceError if error.errno in _NO_ROOM else UsageError
         return kind.exit_code, f"cannot use {error.filename or 'the output'}: {error.strerror}"
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if full or (isinstance(error, RuntimeError) and any(w in str(error) for w in _NO_MEMORY)):
-        return ResourceError.exit_code, "memory ran out: use a smaller --batch or model"
+        return ResourceError.exit_code, f"memory ran out: use {smaller}"
     return None
 
 
@@ -127,11 +156,16 @@ def _explained(error: CycloptsError) -> str:
         kind = "option" if is_option else "command"
         near = nearest(unused[0], _OPTIONS if is_option else COMMANDS)
         text = f"no {kind} is called {unused[0]!r}: {near}"
-    elif isinstance(error, UnknownOptionError) and error.token.keyword:
+    elif isinstance(error, UnknownOptionError):
+        given = (error.token.keyword or error.token.value).partition("=")[0]
         named = (name for argument in error.argument_collection for name in argument.names)
         known = [name for name in (*named, *_OPTIONS) if name.startswith("--")]
-        text = f"{command} has no option {error.token.keyword}: "
-        text += nearest(error.token.keyword, known)
+        # what begins so is nearer than what is as short
+        begun = sorted(name for name in known if name.startswith(given) and len(given) > 2)
+        # dashes, which all have, make no likeness
+        close = begun or get_close_matches(given, known, 1, cutoff=0.65)
+        text = f"{command} has no option {given}: "
+        text += f"did you mean {close[0]!r}?" if close else nearest("", known)
     elif isinstance(error, MissingArgumentError) and error.argument:
         name = error.keyword or error.argument.name
         text = f"{command} needs {f'a value for {name}' if name.startswith('-') else name}"

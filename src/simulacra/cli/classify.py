@@ -36,7 +36,8 @@ def classify(
     than any real one, so a likelihood cannot find it.
 
     Args:
-        run: A run of a model trained with --set context=label.
+        run: A run's name below runs/, its folder, or the name of a model of the zoo; of a model
+            trained with --set context=label.
         images: Image files, or .npy files of raw values; a row for each observation in them.
         draws: Importance draws of a bound on likelihood.
         data_dir: Folder that holds the data's files, if it moved.

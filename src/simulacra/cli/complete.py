@@ -45,10 +45,10 @@ def complete(
     Completions are drawn from the model's own conditional where a mask allows it: of
     autoregressive models where all that is hidden comes last, as the bottom of a picture. Others
     are marked by ~: each hidden value then knows only what comes before it, and of --candidates
-    those are chosen that lead to what comes after.
+    those are chosen that lead to what comes after. What was hidden is light blue.
 
     Args:
-        run: A run's name below runs/, or its folder.
+        run: A run's name below runs/, its folder, or the name of a model of the zoo.
         hide: The part to hide and draw; the bottom of a picture, the right of a sound by default.
             random scatters half of the pixels.
         mask: A file that says what to hide, instead: a picture of the data's size, white where it
@@ -80,13 +80,16 @@ def complete(
         raise UsageError("--hide names a part and --mask is a file: give one of them")
     place = check_device(device)
     found = opened(run)
-    model = found.model(code=code).to(place)
     spec = found.spec
     if not spec.is_image and spec.rate is None:
         raise MissingCapability(
-            f"completions are drawn of pictures and sounds, not of {spec.event_shape}"
+            f"completions are drawn of pictures and sounds, not of vectors {spec.event_shape}: "
+            "in Python, simulacra.tasks.complete.complete(model, x, observed) has them"
         )
     hidden = hide or ("bottom" if spec.rate is None else "right")
+    named = hidden if mask is None else "mask"
+    target = png_target(out or found.folder / f"completions-{named}.png", "--out")
+    model = found.model(code=code).to(place)
     observed = part(spec.event_shape, hidden, seed=seed) if mask is None else read_mask(mask, spec)
     data = found.dataset(str(data_dir) if data_dir else None)
     own = image or []
@@ -95,17 +98,17 @@ def complete(
     many, effective = resample(
         model, x.to(place), observed, times=times, candidates=candidates, context=told, seed=seed
     )
-    named = hidden if mask is None else "mask"
-    target = png_target(out or found.folder / f"completions-{named}.png", "--out")
     truth = spec.to_float(x)
     drawn = spec.to_float(many.cpu().flatten(0, 1)).unflatten(0, (len(x), times))
     written = str(target)
     if spec.rate is None:
         rows = strips(truth, observed, drawn)
-        write_bytes(target, plot.png(plot.grid(rows, columns=times + 2)))
+        write_bytes(target, plot.png(plot.grid(rows, columns=times + 2, gap=_GAP)))
     else:
         rows = torch.cat([(truth * observed)[:, None], drawn, truth[:, None]], 1).flatten(0, 1)
-        write_sounds(target, rows, spec.rate, columns=times + 2)
+        shaded = (~observed).expand(times + 2, -1).clone()
+        shaded[-1] = False  # the truth is all there
+        write_sounds(target, rows, spec.rate, columns=times + 2, shaded=shaded)
         written += f" and {target.with_suffix('.wav')}"
     exactly = model.completes_exactly(observed.to(place))  # type: ignore[operator]
     kind = "drawn from the model's own conditional" if exactly else "approximate (~)"
@@ -113,6 +116,10 @@ def complete(
     rows_ = f"{len(x)} rows" if len(x) > 1 else "1 row"
     terminal.note(f"{written}: {rows_} of given | {times_}, {kind} | truth")
     _note(candidates, effective, exactly=exactly)
+
+
+_GAP = 3
+"""Pixels between pictures, so that those of which all is hidden at an edge are told apart."""
 
 
 def _note(candidates: int, effective: float | None, *, exactly: bool) -> None:

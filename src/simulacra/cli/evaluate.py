@@ -49,7 +49,7 @@ def evaluate(
     """Measure a trained model on the test split, or anyone's samples against data; write a report.
 
     Args:
-        run: A run's name below runs/, or its folder.
+        run: A run's name below runs/, its folder, or the name of a model of the zoo.
         against: Another run on the same data, to be compared with observation by observation.
         samples: A folder or file of samples of any program, instead of a run; with --data.
         data: What the samples are to be held against: a name or path, as for `train`.

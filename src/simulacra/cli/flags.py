@@ -121,7 +121,7 @@ def given(flags: Any) -> dict[str, Any]:  # noqa: ANN401 (a class made above)
 
 def run_folder(run: Path) -> Path:
     """The folder of a run given by its path, its name below runs/, or its name in the zoo."""
-    # in a package, whose files may be anywhere
+    # as zoo.PLACE, which imports torch: a wrong name should be told without waiting for that
     ours = Path(str(resources.files("simulacra"))) / "zoo"
     for folder in (run, RUNS / run, ours / run):
         if any((folder / record).is_file() for record in ("run.json", "compare.json")):

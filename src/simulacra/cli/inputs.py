@@ -77,7 +77,10 @@ def observations(
         ]
         x, context = torch.cat(parts)[:number], None
     else:
-        rows = len(data.validation) if number is None else min(number, len(data.validation))
+        rows = len(data.validation)
+        if number is not None and number > rows:
+            terminal.note(f"there are {rows} validation observations, fewer than -n {number}")
+        rows = rows if number is None else min(number, rows)
         x, context = data.validation.batch(torch.arange(rows))
         names = [f"validation {row}" for row in range(rows)]
     if label is not None:

@@ -30,6 +30,7 @@ from simulacra.cli.flags import (
     run_folder,
 )
 from simulacra.cli.stopping import stopping
+from simulacra.cli.training_display import TrainingDisplay
 from simulacra.errors import UsageError
 from simulacra.options import Budget, Options
 
@@ -134,7 +135,7 @@ def _go_on(run: Run, found: Dataset, *, code: str | None, tensorboard: bool) -> 
     terminal.note(f"{name} on {found.name}, into {run.folder}")
     scale = _nats_per_bit(found)
     with stopping() as stop:
-        with terminal.TrainingDisplay([name], scale, _unit(found)) as display:
+        with TrainingDisplay([name], scale, _unit(found)) as display:
             display.calibrating(name)
 
             def on_start(training: Any, broken: list[str]) -> None:  # noqa: ANN401
@@ -251,7 +252,7 @@ def _compare(
     again = shlex.quote(str(folder)) + "".join(own)
     terminal.note(f"{', '.join(models)} on {found.name}, {budget} each, into {folder}")
     with stopping() as stop:
-        with terminal.TrainingDisplay(models, scale, _unit(found)) as display:
+        with TrainingDisplay(models, scale, _unit(found)) as display:
             results = run_comparison(
                 found,
                 models,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from simulacra.data.dataset import Dataset
     from simulacra.model import Model
+    from simulacra.run import Run
     from simulacra.tasks.field import Field
 
 
@@ -49,7 +51,7 @@ def surprise(
     picture, and how many validation pictures surprise less.
 
     Args:
-        run: A run's name below runs/, or its folder.
+        run: A run's name below runs/, its folder, or the name of a model of the zoo.
         images: Image files, or .npy files of raw values; some validation ones by default.
         label: Their class, for a model trained with --set context=label; validation pictures have
             their own.
@@ -66,28 +68,36 @@ def surprise(
     check_positive(number=number)
     place = check_device(device)
     found = opened(run)
-    model = found.model(code=code).to(place)
     spec = found.spec
     if not spec.is_image and spec.rate is None:
-        raise MissingCapability(f"surprise is drawn of pictures and sounds, not {spec.event_shape}")
+        raise MissingCapability(
+            f"surprise is drawn of pictures and sounds, not of vectors {spec.event_shape}: "
+            "in Python, simulacra.tasks.surprise.surprise(model, x) has its bits"
+        )
+    target = png_target(out or found.folder / "surprise.png", "--out")
+    model = found.model(code=code).to(place)
     data = found.dataset(str(data_dir) if data_dir else None)
     x, context, names = observations(model, data, images, label, None if images else number)
     bits = surprise_of(model, x, context)
-    target = png_target(out or found.folder / "surprise.png", "--out")
-    mean = bits.flatten(1).mean(1)
     usual = _usual(model, data)
-    kind = "pictures" if spec.is_image else "sounds"
-    means = mean.tolist()
+    kind = "picture" if spec.is_image else "sound"
+    means = bits.flatten(1).mean(1).tolist()
+    shown = slice(_MOST)
+    # what the font lacks is named by its number, here and there
+    short = [_short(name) for name in names]
+    numbers = [None if maps.drawable(n) else f"{kind} {i}" for i, n in enumerate(short, 1)]
+    titles = [
+        f"{number or name}: {value:.2f} bits/dim"
+        for number, name, value in zip(numbers, short, means, strict=True)
+    ]
     rows = [
         {
-            kind[:-1]: name,
+            kind: f"{name} ({number})" if number and i < _MOST else name,
             "bits/dim": f"{value:.3f}",
-            _THAN: f"{_share(value, usual)} {len(usual)} validation {kind}",
+            _THAN: _share(value, usual),
         }
-        for name, value in zip(names, means, strict=True)
+        for i, (number, name, value) in enumerate(zip(numbers, names, means, strict=True))
     ]
-    shown = slice(_MOST)
-    titles = [f"{_short(n)}: {v:.2f} bits/dim" for n, v in zip(names, means, strict=True)]
     values = spec.to_float(x[shown])
     figure = (
         maps.surprises(values, bits[shown].sum(1), titles[shown])
@@ -95,10 +105,12 @@ def surprise(
         else maps.surprise_curves(values, bits[shown], spec.rate, titles[shown])
     )
     write_bytes(target, plot.png(figure))
-    terminal.print_table(rows, right=("bits/dim",))
-    part = f"the first {_MOST} {kind}" if len(x) > _MOST else kind
-    what = "a map" if spec.is_image else "a curve"
-    terminal.note(f"{target}: {part}, and beside each {what} of its surprise, in bits")
+    terminal.print_table(rows, right=("bits/dim", _THAN), words=(kind,))
+    terminal.print_line(f"as held against {len(usual)} validation {kind}s")
+    part = f"the first {_MOST} {kind}s" if len(x) > _MOST else f"{kind}s"
+    which = f"a {kind}, and {{}} it" if len(x) == 1 else f"{part}, and {{}} each"
+    where, what = ("beside", "a map") if spec.is_image else ("below", "a curve")
+    terminal.note(f"{target}: {which.format(where)} {what} of its surprise, in bits")
 
 
 _MOST = 24
@@ -123,11 +135,12 @@ _THAN = "more surprising than"
 
 
 def _share(value: float, usual: Tensor) -> str:
-    """How many validation observations surprise less, in words."""
+    """The part of validation observations that surprise less."""
     less = int((usual < value).sum())
     if less in (0, len(usual)):
-        return "all" if less else "none of"
-    return f"{100 * less / len(usual):.0f} % of"
+        return "all" if less else "none"
+    # neither all nor none of them
+    return f"{min(99, max(1, round(100 * less / len(usual))))} %"
 
 
 def _short(name: str) -> str:
@@ -159,12 +172,13 @@ def field(
 
     Args:
         model: An autoregressive model's name (see: simulacra models), or my.py:MyModel, with
-            random weights; or a run's name below runs/ or its folder, with its own.
+            random weights; or a run's name below runs/, its folder, or the name of a model of
+            the zoo, with its own.
         side: Height and width of the pictures, of a model by name; 15 by default.
         colours: Colours of a pixel, of a model by name: 1 by default, or 3.
         set_: A keyword of a model by name; repeat it for more.
         at: The pixel that is predicted, as ROW,COLUMN from 0; the middle by default.
-        out: The PNG file; field-NAME.png by default.
+        out: The PNG file; RUN/field.png or field-MODEL.png by default.
         code: file.py:Class of a model of your own, for its runs.
     """
     from simulacra import maps, plot
@@ -174,35 +188,51 @@ def field(
     check_positive(side=side, colours=colours)
     place = None if at is None else _place(at)
     if model in registry.MODELS or ":" in model:
+        if code is not None:
+            raise UsageError(f"--code is the class of a run, and {model} names one already")
+        registry.find(model)
+        # a class of one's own by its own name, whatever its file is called
+        name = model.rpartition(":")[2]
+        target = png_target(out or Path(f"field-{name}.png"), "--out")
         built = _random(model, side or 15, colours or 1, set_)
-        name = Path(model.partition(":")[0]).stem
     else:
+        run = _run(model)
         if side is not None or colours is not None or set_:
             raise UsageError(
                 f"--side, --colours and --set are of a model by name, and {model} is none: a run "
                 "has its own"
             )
-        folder = run_folder(Path(model))
-        if not folder.exists():
-            raise UsageError(
-                f"{model} is neither a model nor a run: {nearest(model, registry.MODELS)}"
-            )
-        run = opened(folder)
-        built, name = run.model(code=code), run.folder.resolve().name
+        name = run.folder.resolve().name
+        target = png_target(out or run.folder / "field.png", "--out")
+        built = run.model(code=code)
     found = field_of(built, place)
-    target = png_target(out or Path(f"field-{name}.png"), "--out")
     row, column = found.at
     _, height, width = built.spec.event_shape
     title = f"{name}, {height}×{width}: what pixel ({row}, {column}) sees"
-    write_bytes(target, plot.png(maps.field(*_pixels(found, built), found.at, title)))
+    leaks = found.leaks.view(*built.spec.event_shape, -1).any(3).any(0)
+    write_bytes(target, plot.png(maps.field(*_pixels(found, built), leaks, found.at, title)))
     terminal.print_line(f"{name}, {height}×{width}: {_said(found, built)}")
-    terminal.note(f"{target}: influence in blue, none in orange, later pixels in grey")
+    red = ", seen too early in red" if bool(leaks.any()) else ""
+    terminal.note(f"{target}: influence in blue, none in orange, later pixels in grey{red}")
     if fault := _fault(found, built):
         raise SimulacraError(f"{name} {fault}")
 
 
 _LEVELS = 4
 """Of the random pictures that a model by name is built for; how many does not matter."""
+
+
+def _run(name: str) -> Run:
+    """A run to measure.
+
+    Raises:
+        UsageError: If there is none, and the name is nearly that of a model.
+        CheckpointError: If there is none.
+    """
+    folder = run_folder(Path(name))
+    if not folder.exists() and get_close_matches(name.lower(), registry.MODELS, 1, cutoff=0.75):
+        raise UsageError(f"no model is called {name!r}: {nearest(name, registry.MODELS)}")
+    return opened(Path(name))
 
 
 def _random(name: str, side: int, colours: int, assignments: list[str]) -> Model:
@@ -259,6 +289,9 @@ def _said(found: Field, model: Model) -> str:
     row, column = found.at
     count = int(earlier.sum())
     blind = int((earlier & (strength == 0)).sum())
+    if early := _early(found, model):
+        text = f"pixel ({row}, {column}) sees {early}"
+        return f"{text}, and {count - blind} of {count} earlier pixels" if count else text
     if not count:
         return f"no pixel comes before pixel ({row}, {column})"
     if blind:
@@ -277,14 +310,32 @@ def _said(found: Field, model: Model) -> str:
 def _fault(found: Field, model: Model) -> str | None:
     """What is wrong with a model that does not keep to the order, or to its word."""
     row, column = found.at
+    if early := _early(found, model):
+        return f"leaks: pixel ({row}, {column}) sees {early}, which should not be known yet"
     for faults, words in (
-        (found.leaks, "leaks: the prediction of pixel ({}) sees {}, which it should predict first"),
         (found.denied, "declares a blind spot where there is none: pixel ({}) sees {}"),
         (found.undeclared, "has a blind spot that it does not declare: pixel ({}) never sees {}"),
     ):
         if bool(faults.any()):
-            pixels = faults.view(*model.spec.event_shape, -1).any(3).any(0).nonzero().tolist()
-            which = ", ".join(f"({i}, {j})" for i, j in pixels[:3])
-            more = f" and {len(pixels) - 3} more" if len(pixels) > 3 else ""
-            return words.format(f"{row}, {column}", which + more)
+            return words.format(f"{row}, {column}", _some(_places(faults, model)))
     return None
+
+
+def _early(found: Field, model: Model) -> str:
+    """Which pixels are seen that come later, the predicted one first of all; nothing if none."""
+    pixels = _places(found.leaks, model)
+    others = [pixel for pixel in pixels if pixel != found.at]
+    parts = ["itself"] if found.at in pixels else []
+    return " and ".join([*parts, _some(others)] if others else parts)
+
+
+def _some(pixels: list[tuple[int, int]]) -> str:
+    """The first of them."""
+    more = f" and {len(pixels) - 3} more" if len(pixels) > 3 else ""
+    return ", ".join(f"({row}, {column})" for row, column in pixels[:3]) + more
+
+
+def _places(values: Tensor, model: Model) -> list[tuple[int, int]]:
+    """Rows and columns of the pixels of some values `(dims, C)`."""
+    pixels = values.view(*model.spec.event_shape, -1).any(3).any(0).nonzero().tolist()
+    return [(row, column) for row, column in pixels]

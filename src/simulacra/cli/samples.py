@@ -33,7 +33,7 @@ def write_samples(spec: DataSpec, target: Path, x: Tensor, columns: int | None) 
 
     raw = target.with_suffix(".npy")
     _write_values(spec, raw, x)
-    told = f"{raw}: {len(x)} samples"
+    told = f"{raw}: {len(x)} sample{'' if len(x) == 1 else 's'}"
     if spec.is_image:
         write_bytes(target, look(spec, x, columns=columns))
     elif spec.rate is not None:
@@ -58,16 +58,19 @@ _FRAMES = 60
 def watched(model: Autoregressive, steps: Iterator[Tensor], frames: list[Tensor]) -> Tensor:
     """The last of the steps of sampling pictures, with frames of the way there.
 
-    What is not drawn yet is grey in a frame.
+    What is not drawn yet is light blue in a frame.
 
     Args:
         model: That samples.
         steps: From its `sample_steps`.
-        frames: Filled with the first pictures on the way, floats in [0, 1] `(n, C, H, W)`.
+        frames: Filled with the first pictures on the way, floats in [0, 1] `(n, 3, H, W)`.
     """
     import torch
 
+    from simulacra.plot import HIDDEN
+
     spec = model.spec
+    blank = torch.tensor(HIDDEN)[:, None, None]
     kept = {round((i + 1) * spec.dims / _FRAMES) for i in range(_FRAMES)} - {0}
     drawn = torch.zeros(spec.dims, dtype=torch.bool)
     for number, (position, x) in enumerate(zip(model.order.tolist(), steps, strict=True), 1):
@@ -75,7 +78,7 @@ def watched(model: Autoregressive, steps: Iterator[Tensor], frames: list[Tensor]
         if number in kept:
             # a pixel is there when all its colours are
             there = drawn.view(spec.event_shape).all(0)
-            frames.append(torch.where(there, spec.to_float(x[:WATCHED].cpu()), 0.5))
+            frames.append(torch.where(there, spec.to_float(x[:WATCHED].cpu()), blank))
     return x
 
 
@@ -97,7 +100,13 @@ def gif_target(path: Path, option: str) -> Path:
     return path
 
 
-def write_sounds(target: Path, sounds: Tensor, rate: int, columns: int | None = None) -> None:
+def write_sounds(
+    target: Path,
+    sounds: Tensor,
+    rate: int,
+    columns: int | None = None,
+    shaded: Tensor | None = None,
+) -> None:
     """Waveforms as PNG, and the same sounds one after another as WAV beside it.
 
     Args:
@@ -105,13 +114,14 @@ def write_sounds(target: Path, sounds: Tensor, rate: int, columns: int | None = 
         sounds: Amplitudes in [−1, 1], `(N, T)`.
         rate: Samples a second.
         columns: Of the picture.
+        shaded: Which samples have a shade in which column: see `plot.waves`.
     """
     from simulacra import plot
     from simulacra.checkpoint import write_bytes
     from simulacra.data.soundfiles import wav
 
     write_bytes(target.with_suffix(".wav"), wav(sounds, rate))
-    write_bytes(target, plot.png(plot.waves(sounds, rate, columns=columns)))
+    write_bytes(target, plot.png(plot.waves(sounds, rate, columns=columns, shaded=shaded)))
 
 
 def read_vectors(path: Path, width: int) -> Tensor:

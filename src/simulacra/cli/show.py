@@ -38,6 +38,13 @@ def models(name: str | None = None, /, *, json: Json = False) -> None:
             ],
             words=("can", "what it is"),
         )
+        from simulacra import zoo
+
+        if names := zoo.names():
+            terminal.note(
+                f"trained already, in the zoo: {', '.join(names)}; as in simulacra sample "
+                f"{names[0]}"
+            )
         return
     about = registry.describe(name)
     if json:

@@ -7,22 +7,17 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.live import Live
-from rich.padding import Padding
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from simulacra import processes
 
 if TYPE_CHECKING:
-    from simulacra.progress import Record
-    from simulacra.train import Training
+    pass
 
 
 class _Console(Console):
@@ -54,8 +49,16 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
 
 
 def print_line(text: str, indent: int = 0) -> None:
-    """Words, broken where the terminal ends."""
-    console.print(Padding(Text(text or " "), (0, 0, 0, indent), expand=False))
+    """Words, broken where the terminal ends; in a file or a pipe they stay on one line."""
+    if console.is_terminal:
+        _print_broken(text, indent)
+    else:
+        console.print(Text(" " * indent + text), soft_wrap=True)
+
+
+def _print_broken(text: str, indent: int) -> None:
+    for line in Text(text or " ").wrap(console, max(1, console.width - indent)):
+        console.print(Text(" " * indent) + line)
 
 
 def print_table(
@@ -80,27 +83,56 @@ def print_table(
         # an arrow stays with what it points to, a bar with what it stands behind
         broken |= {heading: re.sub(r"(?<![→>]) (?![|↑↓])", "\n", heading) for heading in right}
     taken = _width(rows, kept, broken)
-    shortest = (min(_WORDS, _width(rows, [h], broken)) + 1 for h in words)
-    if taken + sum(shortest) <= console.width:
-        console.print(_table(rows, headings, broken, right, words))
+    room = console.width - taken - len(words)
+    widths = {h: min(_width(rows, [h], broken), max(_WORDS, _longest_word(rows, h))) for h in words}
+    if sum(widths.values()) <= room:
+        _widen(widths, {h: _width(rows, [h], broken) for h in words}, room)
+        for line in _lines(_table(rows, headings, broken, right, widths)):
+            console.print(line)
     elif taken <= console.width:
-        lines = console.render_lines(_table(rows, kept, broken, right, ()), pad=False)
+        lines = _lines(_table(rows, kept, broken, right, {}))
         above = len(lines) - len(rows)
         for number, line in enumerate(lines):
-            console.print(Text.assemble(*((part.text, part.style or "") for part in line)))
+            console.print(line)
             if number >= above:
                 for heading in words:
-                    print_line(rows[number - above][heading], indent=2)
+                    _print_broken(rows[number - above][heading], indent=2)
     else:
         for row in rows:
             first, *others = row.items()
-            print_line(first[1])
+            _print_broken(first[1], 0)
             for heading, cell in others:
-                print_line(f"{heading}: {cell}", indent=2)
+                _print_broken(f"{heading}: {cell}", indent=2)
 
 
 _WORDS = 18
 """A column of words is at least so wide, or as wide as its longest cell."""
+
+_LONG = 30
+"""A word of more is broken, as a path may be."""
+
+
+def _longest_word(rows: Sequence[Mapping[str, str]], heading: str) -> int:
+    return min(_LONG, max(cell_len(w) for row in rows for w in (row[heading].split() or [""])))
+
+
+def _widen(widths: dict[str, int], wanted: Mapping[str, int], room: int) -> None:
+    """Give columns what room is left, to the narrowest first, up to what they want."""
+    while sum(widths.values()) < room:
+        narrow = [heading for heading in widths if widths[heading] < wanted[heading]]
+        if not narrow:
+            return
+        widths[min(narrow, key=widths.__getitem__)] += 1
+
+
+def _lines(table: Table) -> list[Text]:
+    """The lines of a table without blanks at their ends."""
+    lines = []
+    for parts in console.render_lines(table, pad=False):
+        line = Text.assemble(*((part.text, part.style or "") for part in parts))
+        line.rstrip()
+        lines.append(line)
+    return lines
 
 
 def _width(
@@ -120,8 +152,9 @@ def _table(
     headings: Sequence[str],
     broken: Mapping[str, str],
     right: Sequence[str],
-    words: Sequence[str],
+    words: Mapping[str, int],
 ) -> Table:
+    """A table of some columns; those of words are as wide as is said."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold",
                   show_header=any(h.strip() for h in headings))  # fmt: skip
     for heading in headings:
@@ -130,6 +163,7 @@ def _table(
             justify="right" if heading in right else "left",
             vertical="top" if words else "bottom",
             no_wrap=heading not in words,
+            width=words.get(heading),
             overflow="fold",
         )
     for row in rows:
@@ -225,104 +259,3 @@ def fail(message: str) -> None:
     who = f"process {processes.rank()}: " if processes.count() > 1 else ""
     line = Text.assemble(("error: ", "bold red"), who + printable(message))
     Console(stderr=True).print(line, soft_wrap=True)
-
-
-class TrainingDisplay:
-    """A live line for each model in training: bar, steps, loss, validation, time left.
-
-    Args:
-        names: The models, in order.
-        nats_per_bit: Dimensions times log 2, for validation in bits per dimension; 0 shows nats.
-        unit: What those bits are of.
-    """
-
-    def __init__(self, names: Sequence[str], nats_per_bit: float, unit: str = "bits/dim") -> None:
-        self.nats_per_bit, self.unit = nats_per_bit, unit
-        self.progress = Progress(
-            TextColumn("{task.fields[name]}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[state]}", markup=False),
-            TimeRemainingColumn(compact=True),
-            console=errors,
-        )
-        width = max(map(len, names))
-        self.tasks: dict[str, TaskID] = {
-            name: self.progress.add_task(
-                name, name=name.ljust(width), state="waiting", start=False, total=None
-            )
-            for name in names
-        }
-        # in a log file, a line when a model starts and one when it is done
-        self.live = Live(self.progress, console=errors, refresh_per_second=4)
-        self.shown = errors.is_terminal
-        self.validation: dict[str, float] = {}
-        self.trainings: dict[str, Training] = {}
-        self.kind: dict[str, str] = {}
-
-    def __enter__(self) -> TrainingDisplay:
-        if self.shown:
-            self.live.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.shown:
-            self.live.__exit__(kind, error, trace)
-
-    def calibrating(self, model: str) -> None:
-        """The first steps are being timed."""
-        self.progress.update(self.tasks[model], state="preparing")
-
-    def on_start(self, model: str, training: Training) -> None:
-        """See `compare.Watcher`."""
-        self.trainings[model] = training
-        self.kind[model] = "steps" if training.turns else "sweeps"
-        task, done = self.tasks[model], training.progress.step
-        state = f"{done}/{training.plan.steps} {self.kind[model]}"
-        self.progress.update(task, total=training.plan.steps, completed=done, state=state)
-        self.progress.start_task(task)
-        if not self.shown:
-            since = f", {done} of them done" if done else ""
-            note(f"{model}: {training.plan.steps} {self.kind[model]} to do{since}")
-
-    def on_record(self, model: str, record: Record) -> None:
-        """See `compare.Watcher`."""
-        if record.validation is not None:
-            self.validation[model] = record.validation
-        # a plan may be counted again
-        steps = self.trainings[model].plan.steps
-        state = f"{record.step:>{len(str(steps))}}/{steps} {self.kind[model]}"
-        if model in self.validation:
-            value, unit = self.validation[model], "nats"
-            if self.nats_per_bit:
-                value, unit = value / self.nats_per_bit, self.unit
-            state += f"  validation {value:.3f} {unit}"
-        else:
-            losses = [f"{k.removesuffix('/loss')} {v:.3g}" for k, v in record.losses.items()
-                      if k.endswith("loss")]  # fmt: skip
-            state += "  " + ", ".join(losses)
-        if record.skipped:
-            state += f"  {record.skipped} skipped"
-        self.progress.update(self.tasks[model], total=steps, completed=record.step, state=state)
-
-    def on_judge(self, model: str) -> None:
-        """See `compare.Watcher`."""
-        task = self.progress.tasks[self.tasks[model]]
-        self.progress.update(self.tasks[model], state=f"{task.fields['state']}  measuring")
-
-    def on_done(self, model: str, entry: Mapping[str, Any]) -> None:
-        """See `compare.Watcher`."""
-        task = self.progress.tasks[self.tasks[model]]
-        state = str(task.fields["state"]).removesuffix("  measuring")
-        if entry.get("failed"):
-            state = "failed"
-        self.progress.update(
-            self.tasks[model], completed=task.completed, total=task.completed or 1, state=state
-        )
-        self.progress.stop_task(self.tasks[model])
-        if not self.shown:
-            note(f"{model}: {state}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,7 +51,7 @@ def sample(
     """Draw samples: a PNG to look at, a WAV of sounds, and the raw levels as .npy beside it.
 
     Args:
-        run: A run's name below runs/, or its folder.
+        run: A run's name below runs/, its folder, or the name of a model of the zoo.
         number: How many; 64 by default, or as many as there are context vectors.
         label: The class to draw of a model trained with --set context=label; all by default.
         context: A .npy or .npz file of vectors (N, D), for a model trained with --set
@@ -87,7 +88,10 @@ def sample(
     if not isinstance(model, Autoregressive):
         _refuse_steps(model, narrowing, watch)
     elif watch is not None and not model.spec.is_image:
-        raise MissingCapability(f"--watch shows pictures, not {model.spec.event_shape}: leave it")
+        kind = "vectors" if model.spec.rate is None else "sounds"
+        raise MissingCapability(
+            f"--watch shows pictures, not {kind} {model.spec.event_shape}: leave it out"
+        )
     number, told = _context(model, number, label, context)
     told = None if told is None else told.to(place)
     target = png_target(out or found.folder / f"samples-{seed}.png", "--out")
@@ -103,12 +107,14 @@ def sample(
             x = model.sample(number, told)
     in_turn = model.context == "label" and label is None and model.spec.classes <= _MOST_COLUMNS
     columns = model.spec.classes if in_turn else None
-    terminal.note(write_samples(found.spec, target, x.cpu(), columns))
+    written = write_samples(found.spec, target, x.cpu(), columns)
+    drawn_in_columns = in_turn and (model.spec.is_image or model.spec.rate is not None)
+    terminal.note(f"{written}, a column for each class" if drawn_in_columns else written)
     if film is not None:
         write_bytes(film, plot.gif(frames))
         first = f"the first {WATCHED}" if number > WATCHED else f"{number}"
         terminal.note(f"{film}: {first} as they grow, {len(frames)} frames")
-    if narrowing != Narrowing():
+    if _narrows(narrowing, model):
         terminal.note(
             "these are not drawn from the model itself: the figures of evaluate are those of "
             "temperature 1 and all levels"
@@ -120,6 +126,13 @@ _MOST_COLUMNS = 16
 
 _USUAL = 64
 """Samples to draw."""
+
+
+def _narrows(narrowing: Narrowing, model: Model) -> bool:
+    """Whether another distribution than the model's own is drawn from."""
+    levels = math.inf if model.spec.levels is None else model.spec.levels
+    fewer = narrowing.top_k is not None and narrowing.top_k < levels
+    return narrowing.temperature != 1 or narrowing.top_p < 1 or fewer
 
 
 def _refuse_steps(model: Model, narrowing: Narrowing, watch: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from simulacra.errors import UsageError
@@ -34,7 +35,10 @@ class ContextEmbedding(nn.Module):
         if kind == "label" and not spec.classes:
             raise UsageError("context='label' needs data with labels; these have none")
         if kind == "vector" and not spec.context_width:
-            raise UsageError("context='vector' needs data with context vectors; these have none")
+            raise UsageError(
+                "context='vector' needs data with context vectors, and these have none: give them "
+                "with --context FILE, a .npy or .npz with a row for each observation"
+            )
         self.kind = kind
         self.classes = spec.classes
         self.context_width = spec.context_width
@@ -73,6 +77,9 @@ class ContextEmbedding(nn.Module):
             return self._embedded(context.to(like.dtype))
         if context.is_floating_point():
             raise UsageError(f"labels are integers, got {context.dtype}")
+        # whether a number is in its range is not known while a step is compiled, before any data
+        if torch.compiler.is_compiling():
+            return self._embedded(context.long())
         if context.numel() and not 0 <= int(context.min()) <= int(context.max()) < self.classes:
             raise UsageError(
                 f"labels go from 0 to {self.classes - 1}, "

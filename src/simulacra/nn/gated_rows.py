@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simulacra.nn.masked import ConvAbove, MaskedConv2d, colour_slice
+from simulacra.nn.masked import ConvAbove, MaskedConv2d, colour_slice, gates_by_colour
 
 
 class GatedLayer(Protocol):
@@ -51,7 +51,7 @@ class VerticalRows:
         self.half = told.new_tensor(0.5)
         horizontal = layers[0].horizontal
         p = horizontal.out_channels // 2
-        columns = gates_by_colour(p, horizontal.colours).to(told.device)
+        columns = torch.cat(gates_by_colour(p, horizontal.colours, 2)).to(told.device)
         doubled = told.new_ones(2 * p)
         doubled[:p] = 2
         self.reaches = [layer.vertical.reach for layer in layers]
@@ -118,7 +118,7 @@ class VerticalRows:
     def _window(self, row: Tensor, reach: int) -> Tensor:
         if not reach:
             return row.clone()
-        by_pixel = row.view(self.width, self.n, -1)
+        by_pixel = row.view(self.width, self.n, row.shape[1])
         padded = F.pad(by_pixel, (0, 0, 0, 0, reach, reach))
         taps = [padded[k : k + self.width] for k in range(2 * reach + 1)]
         return torch.cat(taps, -1).flatten(0, 1)
@@ -144,7 +144,7 @@ class Row:
         first, p, count = layers[0].horizontal, head[0].in_channels, len(layers)
         colours, inputs, reach = first.colours, first.in_channels, first.reach
         new = first.weight.new_zeros
-        columns = gates_by_colour(p, colours).to(first.weight.device)
+        columns = torch.cat(gates_by_colour(p, colours, 2)).to(first.weight.device)
         doubled = new(2 * p) + 1
         doubled[:p] = 2
         self.half = new(()) + 0.5
@@ -227,14 +227,6 @@ class Row:
     def write(self, value: Tensor, j: int, c: int) -> None:
         """The picture's input `(n, inputs)` of a colour of a pixel, once it is known."""
         self.x_here[j][:, self.inputs[c]] = value
-
-
-def gates_by_colour(p: int, colours: int) -> Tensor:
-    """Columns of `2p` gates in the order in which a colour's two halves are side by side."""
-    return torch.cat(
-        [torch.arange(p)[colour_slice(p, colours, c)] + gate * p
-         for c in range(colours) for gate in (0, 1)]
-    )  # fmt: skip
 
 
 def _by_colour(conv: MaskedConv2d, colours: int, scale: float = 1) -> list[tuple[Tensor, Tensor]]:

@@ -1,10 +1,12 @@
-"""How raw levels enter a network."""
+"""How raw levels enter a network, and how its outputs become distributions over them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import Categorical
 
+from simulacra.nn.precision import at_least_float32
 from simulacra.spec import DataSpec
 
 
@@ -36,3 +38,11 @@ def as_input(x: Tensor, spec: DataSpec, dtype: torch.dtype | None = None) -> Ten
         return x.to(dtype) * (2 / (spec.levels - 1)) - 1
     one_hot = torch.nn.functional.one_hot(x.long(), spec.levels).to(dtype)
     return one_hot.movedim(-1, 2).flatten(1, 2)
+
+
+def categorical(logits: Tensor) -> Categorical:
+    """The distributions over levels of logits `(…, levels)`, in float32 at least.
+
+    They are not validated: what is not finite must reach the likelihood, where it is counted.
+    """
+    return Categorical(logits=at_least_float32(logits), validate_args=False)

@@ -7,6 +7,7 @@ also its own colour (mask B). The kernel holds no rows below the centre, which w
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
@@ -99,7 +100,7 @@ class MaskedConv2d(nn.Conv2d):
     def spread(self, light: Tensor) -> Tensor:
         """Where light `(N, 1, H, W)` on the inputs falls on the outputs, as 0 and 1."""
         # by the sizes alone, so that a mask can be held against it
-        kernel = torch.ones_like(self.weight[:1, :1], dtype=light.dtype)
+        kernel = light.new_ones(1, 1, *self.kernel_size)
         kernel[..., -1, self.reach :] = 0
         kernel[..., -1, self.reach] = float(self.shows_own)
         y = nn.functional.conv2d(light, kernel, padding=self.padding)
@@ -137,9 +138,42 @@ class ConvAbove(nn.Conv2d):
 
     def spread(self, light: Tensor) -> Tensor:
         """Where light `(N, 1, H, W)` on the inputs falls on the outputs, as 0 and 1."""
-        kernel = torch.ones_like(self.weight[:1, :1], dtype=light.dtype)
+        kernel = light.new_ones(1, 1, *self.kernel_size)
         y = nn.functional.conv2d(light, kernel, padding=self.padding)
         return (y[:, :, : light.shape[2]] > 0).float()
+
+
+def gates_by_colour(features: int, colours: int, gates: int) -> list[Tensor]:
+    """For each colour, where its gates are among so many blocks of `features` gates."""
+    blocks = torch.arange(gates * features).view(gates, features)
+    return [blocks[:, colour_slice(features, colours, c)].flatten() for c in range(colours)]
+
+
+def blind_pixels(
+    event_shape: tuple[int, ...], first: MaskedConv2d, after: Iterable[Callable[[Tensor], Tensor]]
+) -> Tensor:
+    """Which values of earlier pixels do not reach those of later ones, `(dims, dims)` booleans.
+
+    Args:
+        event_shape: `(C, H, W)`.
+        first: The first layer, with mask A.
+        after: Where each layer after it carries light `(P, 1, H, W)` on its inputs to.
+    """
+    colours, height, width = event_shape
+    pixels = height * width
+    earlier = torch.ones(pixels, pixels).triu(1).bool()
+    # one picture for each pixel: what its light spreads to, layer by layer
+    light, layers = torch.eye(pixels).view(pixels, 1, height, width), list(after)
+    blind = []
+    for colour in range(colours):
+        lit = first.spread(light)
+        if colour < colours - 1:
+            # the later colours of its own pixel see it, and hand it on
+            lit = torch.maximum(lit, light)
+        for spread in layers:
+            lit = spread(lit)
+        blind.append(earlier & (lit.view(pixels, pixels) == 0))
+    return torch.cat([part.repeat(1, colours) for part in blind])
 
 
 def check_kernel(size: int) -> None:
@@ -184,8 +218,7 @@ class MaskedConvStream:
     def start_row(self) -> None:
         """Finish the row written last and prepare an empty one."""
         if self.reach:
-            n = self.rows.shape[0]
-            finished = self.row.view(n, -1, self.inputs)[:, self.reach :].permute(0, 2, 1)
+            finished = self.row.unflatten(1, (-1, self.inputs))[:, self.reach :].permute(0, 2, 1)
             self.rows = torch.cat([self.rows[:, :, 1:], finished[:, :, None]], 2)
             y = torch.nn.functional.conv2d(
                 self.rows, self.above, self.bias, padding=(0, self.reach)

@@ -35,11 +35,16 @@ class MaskedLinear(nn.Linear):
         """The first mask; the others have as many connections."""
         return self.connections(0)
 
-    def connections(self, which: int) -> Tensor:
-        """Booleans `(outputs, inputs)`: who sees whom under a mask."""
-        return self.targets[which][:, None] >= self.sources[which]
+    def connections(self, which: int | Tensor) -> Tensor:
+        """Booleans `(outputs, inputs)`: who sees whom under a mask, whose number may be a tensor.
 
-    def forward(self, x: Tensor, which: int = 0) -> Tensor:
+        A compiled step then serves every mask.
+        """
+        which = torch.as_tensor(which, device=self.targets.device)
+        targets, sources = (each.index_select(0, which)[0] for each in (self.targets, self.sources))
+        return targets[:, None] >= sources
+
+    def forward(self, x: Tensor, which: int | Tensor = 0) -> Tensor:
         """All outputs at once under one of the masks: `(N, inputs)` to `(N, outputs)`."""
         return F.linear(x, torch.where(self.connections(which), self.weight, 0), self.bias)
 

@@ -11,6 +11,11 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def full_precision(x: Tensor) -> torch.autocast:
+    """A context in which autocast lets everything be as it is on the device of `x`."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def double(x: Tensor) -> Tensor:
     """In float64, in which sums over a large data set lose nothing; Apple's GPU has none."""
     return (x.cpu() if x.device.type == "mps" else x).double()

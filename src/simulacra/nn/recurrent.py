@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simulacra.nn.masked import MaskedConv2d, colour_slice
+from simulacra.nn.masked import MaskedConv2d
 
 Front = tuple[int, int]
 """The first place along the front that a step computes, and one past the last."""
@@ -37,6 +37,8 @@ class ConvLSTM(nn.Module):
         self.weight = nn.Parameter(torch.empty(directions, inputs, 4 * features))
         nn.init.uniform_(self.weight, -(inputs**-0.5), inputs**-0.5)
 
+    # its backward pass is written out, and the compiler would take the loop apart
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, fronts: Sequence[Front], *given: Tensor) -> Tensor:
         """The states h at all places.
 
@@ -172,20 +174,14 @@ class Gates:
         torch.mul(self.o, torch.tanh(cell, out=self.g), out=state)
 
 
-def gates_by_colour(features: int, colours: int) -> list[Tensor]:
-    """For each colour, where its o, f, i and g are among four blocks of `features` gates."""
-    blocks = torch.arange(4 * features).view(4, features)
-    return [blocks[:, colour_slice(features, colours, c)].flatten() for c in range(colours)]
-
-
 def row_matrix(conv: MaskedConv2d) -> Tensor:
     """The weights of a convolution along the row, `(taps × inputs, outputs)`."""
     return (conv.weight * conv.mask).detach()[:, :, 0].permute(2, 1, 0).flatten(0, 1)
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What one layer does for one colour of one pixel, in turn: views of buffers, and weights.
+class Step:
+    """What one layer does for one colour of one pixel: views of buffers, and weights.
 
     Args:
         given: What does not depend on the own row, `(N, 4p)`; p of the h states are the colour's.

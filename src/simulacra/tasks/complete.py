@@ -10,6 +10,7 @@ from torch import Tensor
 from simulacra.autoregressive import Autoregressive
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.model import Completion, Model
+from simulacra.plot import HIDDEN
 from simulacra.randomness import seeded
 
 Hidden = Literal["bottom", "top", "left", "right", "centre", "random"]
@@ -134,7 +135,9 @@ def strips(x: Tensor, observed: Tensor, completions: Tensor) -> Tensor:
         completions: Floats `(N, times, C, H, W)`.
 
     Returns:
-        `(N · (times + 2), C, H, W)`; hidden values of *given* are mid-grey.
+        `(N · (times + 2), 3, H, W)`; hidden pixels of *given* are light blue.
     """
-    given = torch.where(observed, x, 0.5)
-    return torch.cat([given[:, None], completions, x[:, None]], 1).flatten(0, 1)
+    given = torch.where(observed, x, torch.tensor(HIDDEN)[:, None, None])
+    size = (-1, -1, 3, -1, -1)
+    others = (completions.expand(size), x[:, None].expand(size))
+    return torch.cat([given[:, None], *others], 1).flatten(0, 1)

@@ -11,26 +11,21 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn.functional import pad
 
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.autoregressive import Autoregressive, needed_levels
+from simulacra.errors import UsageError
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.diagonals import Diagonals
-from simulacra.nn.levels import as_input, input_channels
-from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, colour_slice
-from simulacra.nn.precision import at_least_float32
-from simulacra.nn.recurrent import (
-    ConvLSTM,
-    Gates,
-    Turn,
-    gates_by_colour,
-    row_matrix,
-    start_remembering,
-)
+from simulacra.nn.levels import as_input, categorical, input_channels
+from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, colour_slice, gates_by_colour
+from simulacra.nn.recurrent import ConvLSTM, Gates, Step, row_matrix, start_remembering
 from simulacra.spec import DataSpec
 
 
 def pixelwise(conv: MaskedConv2d, x: Tensor) -> Tensor:
     """A 1×1 convolution of features `(P, N, C)`, whose channels lie side by side in memory."""
+    if not x.shape[1]:
+        # a convolution has no pictures of no width
+        return x.new_zeros(*x.shape[:2], conv.out_channels)
     return conv(x[:, :, None].permute(0, 3, 1, 2))[..., 0].transpose(1, 2)
 
 
@@ -95,7 +90,8 @@ class DiagonalBiLSTM(Autoregressive):
     Departs from the paper: inside, a picture has one more column at its right, without which the
         last pixel of a row would not reach the next row but for its end; a context, when given,
         enters every gate, as in the conditional PixelCNN of arXiv 1606.05328; the 1×1 convolutions
-        that widen the states have no bias; levels enter scaled to [−1, 1], unordered ones one-hot.
+        that widen the states have no bias; the biases of the forget gates start one higher;
+        levels enter scaled to [−1, 1], unordered ones one-hot.
 
     Args:
         spec: Pictures of integer levels.
@@ -117,11 +113,7 @@ class DiagonalBiLSTM(Autoregressive):
         first_kernel_size: int = 7,
         context: ContextKind = "none",
     ) -> None:
-        if not spec.is_image or spec.levels is None:
-            raise MissingCapability(
-                f"diagonal-bilstm needs pictures (C, H, W) of integer levels, got "
-                f"{spec.event_shape} with levels={spec.levels}: use nice or gmm"
-            )
+        levels = needed_levels("diagonal-bilstm", spec, pictures=True)
         if channels < 1 or layers < 1 or first_kernel_size < 3:
             raise UsageError(
                 "channels and layers are positive, first_kernel_size at least 3; got "
@@ -146,7 +138,7 @@ class DiagonalBiLSTM(Autoregressive):
         self.diagonals = Diagonals(spec.event_shape[1], spec.event_shape[2] + 1)
         conv = partial(MaskedConv2d, kernel_size=1, mask="B", colours=self.colours)
         self.hidden = conv(wide, wide)
-        self.logits = conv(wide, self.colours * spec.levels)
+        self.logits = conv(wide, self.colours * levels)
 
     def conditionals(self, x: Tensor, context: Tensor | None = None) -> Categorical:
         """p(x_i | x_<i, context), all at once; batch `(N, C, H, W)`."""
@@ -160,9 +152,7 @@ class DiagonalBiLSTM(Autoregressive):
         h = self.diagonals.move(h, "raster").unflatten(0, (height, width))[:, :-1].flatten(0, 1)
         logits = pixelwise(self.logits, pixelwise(self.hidden, h.relu()).relu())
         logits = logits.unflatten(0, (height, width - 1)).unflatten(-1, (self.colours, -1))
-        logits = at_least_float32(logits).permute(2, 3, 0, 1, 4)
-        # not validated: what is not finite must reach the likelihood, where it is counted
-        return Categorical(logits=logits, validate_args=False)
+        return categorical(logits.permute(2, 3, 0, 1, 4))
 
     @torch.no_grad()
     def in_turn(self, canvas: Tensor, context: Tensor | None = None) -> Iterator[Tensor]:
@@ -204,7 +194,7 @@ class _DiagonalStream:
     def __init__(self, layers: list[DiagonalBiLSTMLayer], told: Tensor, width: int) -> None:
         n, count = len(told), len(layers)
         h, colours = layers[0].widen.in_channels, layers[0].widen.colours
-        gates = gates_by_colour(h, colours)
+        gates = gates_by_colour(h, colours, 4)
         order = torch.cat(gates)
         left, right = torch.stack([layer.bias(told) for layer in layers], 1)
         self.left_bias, self.right_bias = left[:, :, None, order], right[:, :, None]
@@ -222,7 +212,7 @@ class _DiagonalStream:
         self.right_gates = Gates(told.new_empty(count, n, 4 * h))
         sums = told.new_zeros(count, n, h)
         self.begun = False
-        self.turns: list[list[list[Turn]]] = [[[] for _ in gates] for _ in range(width)]
+        self.steps: list[list[list[Step]]] = [[[] for _ in gates] for _ in range(width)]
         for c, part in enumerate(gates):
             inner, outer = colour_slice(h, colours, c), colour_slice(2 * h, colours, c)
             own = slice(h + outer.start, h + outer.stop)
@@ -233,8 +223,8 @@ class _DiagonalStream:
                 widen = row_matrix(layer.widen)[: inner.stop, outer].contiguous()
                 summed = sums[k]
                 for j in range(width):
-                    self.turns[j][c].append(
-                        Turn(
+                    self.steps[j][c].append(
+                        Step(
                             given=self.given[k, :, j, 4 * inner.start : 4 * inner.stop],
                             seen=self.rows[k, :, j],
                             weight=weight,
@@ -273,8 +263,8 @@ class _DiagonalStream:
 
     def read(self, features: Tensor, pixel: int, colour: int) -> Tensor:
         """The features of a colour at a pixel after all layers, from those before them."""
-        turns = self.turns[pixel][colour]
-        turns[0].x.copy_(features)
-        for turn in turns:
-            turn.take()
-        return turns[-1].after
+        steps = self.steps[pixel][colour]
+        steps[0].x.copy_(features)
+        for step in steps:
+            step.take()
+        return steps[-1].after

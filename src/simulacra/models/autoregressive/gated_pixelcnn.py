@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.autoregressive import Autoregressive, needed_levels
+from simulacra.errors import UsageError
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.gated_rows import Row, VerticalRows
-from simulacra.nn.levels import as_input, input_channels
+from simulacra.nn.levels import as_input, categorical, input_channels
 from simulacra.nn.masked import ConvAbove, MaskedConv2d
-from simulacra.nn.precision import at_least_float32
 from simulacra.spec import DataSpec
 
 
@@ -80,8 +79,9 @@ class GatedPixelCNN(Autoregressive):
     Paper: A. van den Oord, N. Kalchbrenner, O. Vinyals, L. Espeholt, A. Graves, K. Kavukcuoglu,
         "Conditional Image Generation with PixelCNN Decoders", 2016, arXiv 1606.05328.
     Departs from the paper: the vertical stack has residual connections too, without which its
-        features fade from gate to gate; levels enter scaled to [−1, 1], unordered ones one-hot;
-        the residual 1×1 convolutions have no bias; dropout, where it is asked for.
+        features fade from gate to gate, but the first layer has none in either stack; levels enter
+        scaled to [−1, 1], unordered ones one-hot; the residual 1×1 convolutions have no bias;
+        dropout, where it is asked for.
 
     Args:
         spec: Pictures of integer levels.
@@ -108,11 +108,7 @@ class GatedPixelCNN(Autoregressive):
         dropout: float = 0.0,
         context: ContextKind = "none",
     ) -> None:
-        if not spec.is_image or spec.levels is None:
-            raise MissingCapability(
-                f"gated-pixelcnn needs pictures (C, H, W) of integer levels, got "
-                f"{spec.event_shape} with levels={spec.levels}: use nice or gmm"
-            )
+        levels = needed_levels("gated-pixelcnn", spec, pictures=True)
         if channels < 1 or layers < 1 or not 0 <= dropout < 1:
             raise UsageError(
                 "channels and layers are positive, dropout in [0, 1); got "
@@ -135,7 +131,7 @@ class GatedPixelCNN(Autoregressive):
         self.layers = layers
         pixelwise = partial(MaskedConv2d, kernel_size=1, mask="B", colours=self.colours)
         self.hidden = pixelwise(channels, channels)
-        self.logits = pixelwise(channels, self.colours * spec.levels)
+        self.logits = pixelwise(channels, self.colours * levels)
 
     @property
     def stack(self) -> list[GatedLayer]:
@@ -150,9 +146,7 @@ class GatedPixelCNN(Autoregressive):
         for layer in self.stack:
             v, h = layer(v, h, told)
         logits = self.logits(self.hidden(h.relu()).relu())
-        logits = at_least_float32(logits).unflatten(1, (self.colours, -1)).movedim(2, -1)
-        # not validated: what is not finite must reach the likelihood, where it is counted
-        return Categorical(logits=logits, validate_args=False)
+        return categorical(logits.unflatten(1, (self.colours, -1)).movedim(2, -1))
 
     def blind_spot(self) -> Tensor:
         """Earlier pixels that are further away than the layers reach; see `Autoregressive`."""

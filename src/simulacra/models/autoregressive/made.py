@@ -22,7 +22,7 @@ from simulacra.autoregressive import Autoregressive
 from simulacra.distributions import Narrowing
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.nn.context import ContextEmbedding, ContextKind
-from simulacra.nn.levels import as_input
+from simulacra.nn.levels import as_input, categorical
 from simulacra.nn.masked_linear import MaskedLinear, MaskedLinearStream
 from simulacra.nn.precision import at_least_float32, moments
 from simulacra.randomness import keyed_uniform, keys_from
@@ -148,7 +148,7 @@ class MADE(Autoregressive):
         features = self.context_features(context, like)
         return [] if self.U is None else list(self.U(features).split(self.hidden, 1))
 
-    def _network(self, x: Tensor, told: list[Tensor], which: int) -> Tensor:
+    def _network(self, x: Tensor, told: list[Tensor], which: Tensor) -> Tensor:
         """Equations 8 to 13 under one mask, `(N, dims · outputs)`."""
         h = x
         for i, layer in enumerate(self.W):
@@ -177,16 +177,16 @@ class MADE(Autoregressive):
         values = self._in_order(x if self.spec.levels else self._standardised(x))
         inputs = as_input(values, self.spec, self.V.weight.dtype)
         told = self._told(context, inputs)
-        which = range(self.masks)
+        which = torch.arange(self.masks)
         if self.training and self.masks > 1:
-            drawn = int(torch.randint(self.masks, ()))
-            which = range(drawn, drawn + 1)
-        raw = torch.stack([self._network(inputs, told, mask) for mask in which])
+            which = torch.randint(self.masks, (1,))
+        every = which.to(x.device).unbind()
+        raw = torch.stack([self._network(inputs, told, mask) for mask in every])
         parameters = self._in_place(self._mean(raw.unflatten(-1, (self.spec.dims, -1))))
-        # not validated: what is not finite must reach the likelihood, where it is counted
         if self.spec.levels is not None:
-            return Categorical(logits=parameters, validate_args=False)
+            return categorical(parameters)
         logits, loc, scale = parameters.unbind(-2)
+        # not validated: what is not finite must reach the likelihood, where it is counted
         standardised = MixtureSameFamily(
             Categorical(logits=logits, validate_args=False),
             Normal(loc, scale, validate_args=False),
@@ -239,7 +239,7 @@ class MADE(Autoregressive):
             outputs.append(MaskedLinearStream(self.A, x, dims))
         block = math.isqrt(dims)
         # views of all values at once: one by one they take as long as the products
-        read, write = canvas.view(n, -1).unbind(1), known[0].split(self.inputs)
+        read, write = canvas.view(n, dims).unbind(1), known[0].split(self.inputs)
         levels = torch.arange(self.spec.levels or 0, device=canvas.device)
         entries = as_input(levels[:, None], self.spec, weight.dtype).T.contiguous()
         for degree, position in enumerate(self.order.tolist()):

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.autoregressive import Autoregressive, needed_levels
+from simulacra.errors import UsageError
 from simulacra.nn.context import ContextEmbedding, ContextKind
-from simulacra.nn.levels import as_input
-from simulacra.nn.precision import at_least_float32
+from simulacra.nn.levels import as_input, categorical
 from simulacra.spec import DataSpec
 
 
@@ -30,7 +29,8 @@ class PixelRNN(Autoregressive):
         from the cells to the gates, or a GRU (Cho et al. 2014, arXiv 1406.1078); before the first
         value a learnt one comes in; the cells start with memories of many lengths (Tallec and
         Ollivier 2018, arXiv 1804.11188); levels enter scaled to [−1, 1], unordered ones one-hot;
-        a context, when given, enters every layer at every step beside the value.
+        a context, when given, enters every layer at every step beside the value; dropout, where
+        it is asked for.
 
     Args:
         spec: Pictures, sounds or other events of integer levels.
@@ -54,11 +54,7 @@ class PixelRNN(Autoregressive):
         dropout: float = 0.0,
         context: ContextKind = "none",
     ) -> None:
-        if spec.levels is None:
-            raise MissingCapability(
-                f"pixel-rnn needs integer levels, got {spec.event_shape} with levels=None: "
-                "use nice or gmm"
-            )
+        levels = needed_levels("pixel-rnn", spec)
         if cell not in ("lstm", "gru"):
             raise UsageError(f"cell is lstm or gru, got {cell!r}")
         if hidden < 1 or layers < 1 or not 0 <= dropout < 1:
@@ -70,7 +66,7 @@ class PixelRNN(Autoregressive):
         self.cell: Literal["lstm", "gru"] = cell
         self.hidden, self.layers, self.dropout, self.context = hidden, layers, dropout, context
         self.context_features = ContextEmbedding(context, spec, hidden)
-        value = 1 if spec.ordered else spec.levels
+        value = 1 if spec.ordered else levels
         self.start = nn.Parameter(torch.zeros(value))
         told = value + self.context_features.width
         kind = nn.LSTM if cell == "lstm" else nn.GRU
@@ -78,7 +74,7 @@ class PixelRNN(Autoregressive):
             kind(told if i == 0 else told + hidden, hidden) for i in range(layers)
         )
         self.drop = nn.Dropout(dropout)
-        self.logits = nn.Linear(layers * hidden, spec.levels)
+        self.logits = nn.Linear(layers * hidden, levels)
         for layer in self.recurrent:
             self._remember(layer)
 
@@ -113,14 +109,13 @@ class PixelRNN(Autoregressive):
             below = [self.drop(states[-1])] if states else []
             states.append(layer(torch.cat([inputs, *below], -1))[0])
         logits = self.logits(self.drop(torch.cat(states, -1)))
-        logits = at_least_float32(logits)[order.argsort()].transpose(0, 1)
-        # not validated: what is not finite must reach the likelihood, where it is counted
-        return Categorical(logits=logits.unflatten(1, self.spec.event_shape), validate_args=False)
+        logits = logits[order.argsort()].transpose(0, 1)
+        return categorical(logits.unflatten(1, self.spec.event_shape))
 
     @torch.no_grad()
     def in_turn(self, canvas: Tensor, context: Tensor | None = None) -> Iterator[Tensor]:
         """The predictions by one step of every layer a value; see `Autoregressive.in_turn`."""
-        n, flat = canvas.shape[0], canvas.view(canvas.shape[0], -1)
+        n, flat = canvas.shape[0], canvas.view(canvas.shape[0], self.spec.dims)
         told = self.context_features(context, self.start.new_empty(n))
         levels = torch.arange(self.logits.out_features, device=canvas.device)
         table = self._values(levels)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.autoregressive import Autoregressive, needed_levels
+from simulacra.errors import UsageError
 from simulacra.nn.context import ContextEmbedding, ContextKind
-from simulacra.nn.precision import at_least_float32
+from simulacra.nn.levels import categorical
 from simulacra.spec import DataSpec
 
 Attend = Callable[[Tensor], Tensor]
@@ -43,8 +43,8 @@ class Block(nn.Module):
         return h + self.drop(self.narrow(F.gelu(self.widen(self.before_mlp(h)))))
 
 
-def turned(both: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Queries and keys `(…, 2, heads, 2, pairs)`, turned; see `PixelTransformer._turns`."""
+def rotated(both: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Queries and keys `(…, 2, heads, 2, pairs)`, rotated; see `PixelTransformer._rotations`."""
     return torch.addcmul(both * cos, both.flip(-2), sin).to(both.dtype).flatten(-2)
 
 
@@ -55,22 +55,22 @@ class CachedAttention:
         n: Number of observations.
         width: d.
         heads: Number of attention heads.
-        turns: For each value in order, what `turned` takes.
+        rotations: For each value in order, what `rotated` takes.
         like: A tensor of the cache's type and device.
     """
 
     def __init__(
-        self, n: int, width: int, heads: int, turns: list[tuple[Tensor, Tensor]], like: Tensor
+        self, n: int, width: int, heads: int, rotations: list[tuple[Tensor, Tensor]], like: Tensor
     ) -> None:
-        self.turns, self.count = turns, 0
-        self.keys = like.new_empty(n, heads, len(turns), width // heads)
+        self.rotations, self.count = rotations, 0
+        self.keys = like.new_empty(n, heads, len(rotations), width // heads)
         self.values = torch.empty_like(self.keys)
 
     def __call__(self, features: Tensor) -> Tensor:
         """What the newest value hears, `(n, d)`, from its query, key and value `(n, 3d)`."""
         n, heads, _, width = self.keys.shape
         parts = features.view(n, 3, heads, 2, width // 2)
-        q, k = turned(parts[:, :2], *self.turns[self.count]).unbind(1)
+        q, k = rotated(parts[:, :2], *self.rotations[self.count]).unbind(1)
         self.keys.select(2, self.count).copy_(k)
         self.values.select(2, self.count).copy_(parts[:, 2].flatten(-2))
         self.count += 1
@@ -88,7 +88,7 @@ class PixelTransformer(Autoregressive):
         Pretraining from Pixels", 2020, section 2 (it is not on arXiv); the architecture is the
         decoder of A. Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762.
     Departs from the paper: positions are rotations of queries and keys (RoFormer, arXiv
-        2104.09864), of which rows turn one half and columns the other, in place of learnt
+        2104.09864), of which rows rotate one half and columns the other, in place of learnt
         embeddings; a query has the position of the value that it predicts, a key that of the
         value that it holds; a learnt embedding says which colour comes next; colours are values
         of their own, not clusters of a palette of 512; a context, when given, is added before
@@ -106,8 +106,8 @@ class PixelTransformer(Autoregressive):
         MissingCapability: If the data are no levels.
     """
 
-    turn_cos: Tensor
-    turn_sin: Tensor
+    rotary_cos: Tensor
+    rotary_sin: Tensor
     colour: Tensor
 
     def __init__(
@@ -120,17 +120,13 @@ class PixelTransformer(Autoregressive):
         dropout: float = 0.0,
         context: ContextKind = "none",
     ) -> None:
-        if spec.levels is None:
-            raise MissingCapability(
-                f"pixel-transformer needs integer levels, got {spec.event_shape} with "
-                "levels=None: use nice or gmm"
-            )
+        levels = needed_levels("pixel-transformer", spec)
         if width < 1 or layers < 1 or heads < 1 or not 0 <= dropout < 1:
             raise UsageError(
                 "width, layers and heads are positive, dropout in [0, 1); got "
                 f"width={width}, layers={layers}, heads={heads}, dropout={dropout}"
             )
-        # a rotation turns pairs of features: for each head some of rows and some of columns
+        # a rotation acts on pairs of features: for each head some of rows and some of columns
         pairs = 4 if spec.is_image else 2
         if width % (pairs * heads):
             raise UsageError(
@@ -141,7 +137,7 @@ class PixelTransformer(Autoregressive):
         self.dropout, self.context = dropout, context
         colours = spec.event_shape[0] if spec.is_image else 1
         self.start = nn.Parameter(torch.zeros(width))
-        self.value = nn.Embedding(spec.levels, width)
+        self.value = nn.Embedding(levels, width)
         self.next_colour = nn.Embedding(colours, width) if colours > 1 else None
         self.context_features = ContextEmbedding(context, spec, width)
         self.told = nn.ModuleList(
@@ -151,7 +147,7 @@ class PixelTransformer(Autoregressive):
         self.blocks = nn.ModuleList(Block(width, dropout) for _ in range(layers))
         self.drop = nn.Dropout(dropout)
         self.last = nn.LayerNorm(width)
-        self.logits = nn.Linear(width, spec.levels)
+        self.logits = nn.Linear(width, levels)
         for name, weight in self.named_parameters():
             if weight.dim() > 1:
                 # of what is added to the running sum, less the more of it there is
@@ -159,12 +155,12 @@ class PixelTransformer(Autoregressive):
                 nn.init.normal_(weight, std=0.02 / (2 * layers) ** 0.5 if added else 0.02)
         colour = self.order // (spec.dims // colours)
         self.register_buffer("colour", colour, persistent=False)
-        cos, sin = self._turns()
-        self.register_buffer("turn_cos", cos, persistent=False)
-        self.register_buffer("turn_sin", sin, persistent=False)
+        cos, sin = self._rotations()
+        self.register_buffer("rotary_cos", cos, persistent=False)
+        self.register_buffer("rotary_sin", sin, persistent=False)
 
-    def _turns(self) -> tuple[Tensor, Tensor]:
-        """Cosines and signed sines by which queries and keys are turned.
+    def _rotations(self) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines by which queries and keys are rotated.
 
         Returns:
             `(dims, 2, 1, 1, pairs)` and `(dims, 2, 1, 2, pairs)`: for each value in order its
@@ -175,7 +171,7 @@ class PixelTransformer(Autoregressive):
             _, height, width = self.spec.event_shape
             pixel = order % (height * width)
             place = torch.stack([pixel // width, pixel % width], 1)
-            # so that the slowest turns still tell the rows of a small picture apart
+            # so that the slowest rotations still tell the rows of a small picture apart
             base = 100.0
         else:
             place, base = order[:, None], 10_000.0
@@ -210,17 +206,15 @@ class PixelTransformer(Autoregressive):
             h = h + self.next_colour(self.colour)
 
         def attend(features: Tensor) -> Tensor:
-            parts = features.view(n, len(order), 3, self.heads, 2, self.turn_cos.shape[-1])
-            q, k = turned(parts[:, :, :2], self.turn_cos, self.turn_sin).permute(2, 0, 3, 1, 4)
+            parts = features.view(n, len(order), 3, self.heads, 2, self.rotary_cos.shape[-1])
+            q, k = rotated(parts[:, :, :2], self.rotary_cos, self.rotary_sin).permute(2, 0, 3, 1, 4)
             v = parts[:, :, 2].flatten(-2).transpose(1, 2)
             heard = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             return heard.transpose(1, 2).flatten(2)
 
         told = [t[:, None] for t in self._told(context, h)]
-        logits = at_least_float32(self._network(self.drop(h), told, [attend] * self.layers))
-        logits = logits[:, order.argsort()].unflatten(1, self.spec.event_shape)
-        # not validated: what is not finite must reach the likelihood, where it is counted
-        return Categorical(logits=logits, validate_args=False)
+        logits = self._network(self.drop(h), told, [attend] * self.layers)
+        return categorical(logits[:, order.argsort()].unflatten(1, self.spec.event_shape))
 
     @torch.no_grad()
     def in_turn(self, canvas: Tensor, context: Tensor | None = None) -> Iterator[Tensor]:
@@ -228,10 +222,10 @@ class PixelTransformer(Autoregressive):
 
         See `Autoregressive.in_turn`.
         """
-        n, flat = canvas.shape[0], canvas.view(canvas.shape[0], -1)
+        n, flat = canvas.shape[0], canvas.view(canvas.shape[0], self.spec.dims)
         told = self._told(context, self.start.new_empty(n))
-        turns = list(zip(self.turn_cos, self.turn_sin, strict=True))
-        attends = [CachedAttention(n, self.width, self.heads, turns, self.start) for _ in told]
+        rotations = list(zip(self.rotary_cos, self.rotary_sin, strict=True))
+        attends = [CachedAttention(n, self.width, self.heads, rotations, self.start) for _ in told]
         h = self.start.expand(n, -1)
         for position, colour in zip(self.order.tolist(), self.colour.tolist(), strict=True):
             if self.next_colour is not None:

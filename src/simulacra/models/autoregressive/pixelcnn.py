@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn.functional import relu
 
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.autoregressive import Autoregressive, needed_levels
+from simulacra.errors import UsageError
 from simulacra.nn.context import ContextEmbedding, ContextKind
-from simulacra.nn.levels import as_input, input_channels
-from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, colour_slice
-from simulacra.nn.precision import at_least_float32
+from simulacra.nn.levels import as_input, categorical, input_channels
+from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, blind_pixels, colour_slice
 from simulacra.spec import DataSpec
 
 Apply = Callable[[MaskedConv2d, Tensor], Tensor]
@@ -82,11 +81,7 @@ class PixelCNN(Autoregressive):
         dropout: float = 0.0,
         context: ContextKind = "none",
     ) -> None:
-        if not spec.is_image or spec.levels is None:
-            raise MissingCapability(
-                f"pixelcnn needs pictures (C, H, W) of integer levels, got {spec.event_shape} "
-                f"with levels={spec.levels}: use nice or gmm"
-            )
+        levels = needed_levels("pixelcnn", spec, pictures=True)
         if channels < 1 or layers < 0 or not 0 <= dropout < 1:
             raise UsageError(
                 "channels is positive, layers at least 0, dropout in [0, 1); got "
@@ -110,7 +105,7 @@ class PixelCNN(Autoregressive):
         )
         pixelwise = partial(MaskedConv2d, kernel_size=1, mask="B", colours=self.colours)
         self.hidden = pixelwise(wide, wide)
-        self.logits = pixelwise(wide, self.colours * spec.levels)
+        self.logits = pixelwise(wide, self.colours * levels)
         self.context_features = ContextEmbedding(context, spec, channels)
         self.biases = nn.ModuleList(
             nn.Linear(self.context_features.width, wide, bias=False)
@@ -136,26 +131,16 @@ class PixelCNN(Autoregressive):
         inputs = as_input(x, self.spec, self.first.weight.dtype)
         biases = [b[:, :, None, None] for b in self._biases(context, inputs)]
         logits = self._network(inputs, biases, lambda layer, h: layer(h))
-        logits = at_least_float32(logits).unflatten(1, (self.colours, -1)).movedim(2, -1)
-        # not validated: what is not finite must reach the likelihood, where it is counted
-        return Categorical(logits=logits, validate_args=False)
+        return categorical(logits.unflatten(1, (self.colours, -1)).movedim(2, -1))
 
     def blind_spot(self) -> Tensor:
         """Earlier pixels that no path reaches: to the upper right, and beyond the layers' reach.
 
         See `Autoregressive.blind_spot`.
         """
-        _, height, width = self.spec.event_shape
-        pixels = height * width
-        # one picture for each pixel: what its light spreads to, layer by layer
-        light = torch.eye(pixels).view(pixels, 1, height, width)
-        lit = self.first.spread(light)
         blocks: list[ResidualBlock] = list(self.blocks)  # type: ignore[arg-type]
-        for block in blocks:
-            lit = block.masked.spread(lit)
-        earlier = torch.ones(pixels, pixels).triu(1).bool()
-        blind = earlier & (lit.view(pixels, pixels) == 0)
-        return blind.repeat(self.colours, self.colours)
+        after = [block.masked.spread for block in blocks]
+        return blind_pixels(self.spec.event_shape, self.first, after)
 
     @torch.no_grad()
     def in_turn(self, canvas: Tensor, context: Tensor | None = None) -> Iterator[Tensor]:

@@ -12,13 +12,13 @@ from torch.distributions import Distribution
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from simulacra.autoregressive import Autoregressive
+from simulacra.autoregressive import Autoregressive, needed_levels
 from simulacra.distributions import DiscretisedLogistic
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.errors import UsageError
 from simulacra.mixtures import DiscretisedLogisticMixture
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input
-from simulacra.nn.precision import at_least_float32
+from simulacra.nn.precision import at_least_float32, full_precision
 from simulacra.nn.shifted import PixelStream, RowStream, ShiftedConv2d
 from simulacra.nn.shifted_resnet import CachedResolution, GatedResNet, Resolution, features
 from simulacra.randomness import seeded
@@ -37,8 +37,9 @@ class PixelCNNpp(Autoregressive):
         Discretized Logistic Mixture Likelihood and Other Modifications", 2017, arXiv 1701.05517.
     Departs from the paper: the defaults are smaller (there 160 channels, 5 blocks, 10 components,
         dropout 0.5); any number of colours is coupled, and any number of levels; an odd side is
-        halved rounding up; above 256 levels the smallest scale stays as many levels wide as there.
-        Sampling caches features as in arXiv 1704.06001.
+        halved rounding up; the coefficients that couple colours go through tanh, and log-scales
+        below −7 count as −7, as in the authors' code; above 256 levels the smallest scale stays
+        as many levels wide as of 256. Sampling caches features as in arXiv 1704.06001.
 
     Args:
         spec: Pictures of ordered integer levels.
@@ -66,12 +67,7 @@ class PixelCNNpp(Autoregressive):
         dropout: float = 0.0,
         context: ContextKind = "none",
     ) -> None:
-        if not spec.is_image or spec.levels is None or not spec.ordered:
-            raise MissingCapability(
-                "pixelcnnpp needs pictures (C, H, W) of ordered integer levels, got "
-                f"{spec.event_shape} with levels={spec.levels}, ordered={spec.ordered}: use "
-                "pixelcnn for unordered levels, nice or gmm for vectors"
-            )
+        levels = needed_levels("pixelcnnpp", spec, pictures=True, ordered=True)
         if min(channels, blocks, scales, components) < 1 or not 0 <= dropout < 1:
             raise UsageError(
                 "channels, blocks, scales and components are positive, dropout in [0, 1); got "
@@ -81,7 +77,7 @@ class PixelCNNpp(Autoregressive):
         super().__init__(spec)
         self.channels, self.blocks, self.scales = channels, blocks, scales
         self.components, self.dropout, self.context = components, dropout, context
-        self.colours, self.levels = spec.event_shape[0], spec.levels
+        self.colours, self.levels = spec.event_shape[0], levels
         self.context_features = ContextEmbedding(context, spec, channels)
         # the colours and a channel of ones, which tells the picture from its padding
         inputs = self.colours + 1
@@ -99,7 +95,9 @@ class PixelCNNpp(Autoregressive):
         """The mixture's parameters at every pixel, `(N, H, W, outputs)`, in float32 at least."""
         inputs = self._with_ones(as_input(x, self.spec, self.out.bias.dtype))
         ul = self._streams(inputs, self.context_features(context, inputs))
-        return at_least_float32(self.out(F.elu(ul))).movedim(1, -1)
+        # a location that is rounded to bfloat16 is half a level off
+        with full_precision(ul):
+            return self.out(at_least_float32(F.elu(ul))).movedim(1, -1)
 
     def _streams(self, inputs: Tensor, told: Tensor) -> Tensor:
         """The features of the stream ul, which sees all that came before a pixel."""

@@ -9,22 +9,20 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
-from torch.nn.functional import conv2d, max_pool1d, pad
+from torch.nn.functional import max_pool1d, pad
 
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.autoregressive import Autoregressive, needed_levels
+from simulacra.errors import UsageError
 from simulacra.nn.context import ContextEmbedding, ContextKind
-from simulacra.nn.levels import as_input, input_channels
-from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, colour_slice
-from simulacra.nn.precision import at_least_float32
-from simulacra.nn.recurrent import (
-    ConvLSTM,
-    Gates,
-    Turn,
+from simulacra.nn.levels import as_input, categorical, input_channels
+from simulacra.nn.masked import (
+    MaskedConv2d,
+    MaskedConvStream,
+    blind_pixels,
+    colour_slice,
     gates_by_colour,
-    row_matrix,
-    start_remembering,
 )
+from simulacra.nn.recurrent import ConvLSTM, Gates, Step, row_matrix, start_remembering
 from simulacra.spec import DataSpec
 
 
@@ -76,7 +74,8 @@ class RowLSTM(Autoregressive):
         2016, arXiv 1601.06759, section 3.1 and table 1.
     Departs from the paper: a context, when given, enters every gate, as in the conditional
         PixelCNN of arXiv 1606.05328; the 1×1 convolutions that widen the states have no bias;
-        levels enter scaled to [−1, 1], unordered ones one-hot.
+        the biases of the forget gates start one higher; levels enter scaled to [−1, 1],
+        unordered ones one-hot.
 
     Args:
         spec: Pictures of integer levels.
@@ -100,11 +99,7 @@ class RowLSTM(Autoregressive):
         first_kernel_size: int = 7,
         context: ContextKind = "none",
     ) -> None:
-        if not spec.is_image or spec.levels is None:
-            raise MissingCapability(
-                f"row-lstm needs pictures (C, H, W) of integer levels, got {spec.event_shape} "
-                f"with levels={spec.levels}: use nice or gmm"
-            )
+        levels = needed_levels("row-lstm", spec, pictures=True)
         if channels < 1 or layers < 1:
             raise UsageError(
                 f"channels and layers are positive, got channels={channels}, layers={layers}"
@@ -126,7 +121,7 @@ class RowLSTM(Autoregressive):
         self.layers = layers
         pixelwise = partial(MaskedConv2d, kernel_size=1, mask="B", colours=self.colours)
         self.hidden = pixelwise(wide, wide)
-        self.logits = pixelwise(wide, self.colours * spec.levels)
+        self.logits = pixelwise(wide, self.colours * levels)
 
     def conditionals(self, x: Tensor, context: Tensor | None = None) -> Categorical:
         """p(x_i | x_<i, context), all at once; batch `(N, C, H, W)`."""
@@ -136,29 +131,15 @@ class RowLSTM(Autoregressive):
         for layer in self.recurrent:
             h = layer(h, told)
         logits = self.logits(self.hidden(h.relu()).relu())
-        logits = at_least_float32(logits).unflatten(1, (self.colours, -1)).movedim(2, -1)
-        # not validated: what is not finite must reach the likelihood, where it is counted
-        return Categorical(logits=logits, validate_args=False)
+        return categorical(logits.unflatten(1, (self.colours, -1)).movedim(2, -1))
 
     def blind_spot(self) -> Tensor:
         """Earlier pixels outside of the triangle, whose sides the kernels and the layers set.
 
         See `Autoregressive.blind_spot`.
         """
-        _, height, width = self.spec.event_shape
-        pixels = height * width
-        earlier = torch.ones(pixels, pixels).triu(1).bool()
-        light = torch.eye(pixels).view(pixels, 1, height, width)
-        blind = []
-        for colour in range(self.colours):
-            lit = _lit_first(light, self.first_kernel_size)
-            if colour < self.colours - 1:
-                # the later colours of its own pixel see it, and hand it on
-                lit = torch.maximum(lit, light)
-            for _ in range(self.layers):
-                lit = _lit_after(lit, self.kernel_size)
-            blind.append(earlier & (lit.view(pixels, pixels) == 0))
-        return torch.cat([part.repeat(1, self.colours) for part in blind])
+        after = [partial(_lit_after, kernel_size=self.kernel_size)] * self.layers
+        return blind_pixels(self.spec.event_shape, self.first, after)
 
     @torch.no_grad()
     def in_turn(self, canvas: Tensor, context: Tensor | None = None) -> Iterator[Tensor]:
@@ -186,14 +167,6 @@ class RowLSTM(Autoregressive):
                     first.write(as_input(canvas[:, c : c + 1, i, j], self.spec, dtype), j, c)
 
 
-def _lit_first(light: Tensor, kernel_size: int) -> Tensor:
-    """Where the first convolution carries light `(P, 1, H, W)` to, as 0 and 1."""
-    reach = kernel_size // 2
-    kernel = torch.ones(1, 1, reach + 1, kernel_size)
-    kernel[..., -1, reach:] = 0
-    return (conv2d(light, kernel, padding=reach)[:, :, : light.shape[2]] > 0).float()
-
-
 def _lit_after(light: Tensor, kernel_size: int) -> Tensor:
     """Where one LSTM layer carries light `(P, 1, H, W)` to, as 0 and 1."""
     reach = kernel_size // 2
@@ -219,7 +192,7 @@ class _RowStream:
         conv = layers[0].widen
         h, colours, reach = conv.in_channels, conv.colours, layers[0].input_to_state.reach
         self.reach, self.width = reach, width
-        gates = gates_by_colour(h, colours)
+        gates = gates_by_colour(h, colours, 4)
         order = torch.cat(gates)
         self.bias = torch.stack([layer.bias(told)[:, order] for layer in layers])[:, None]
         self.from_above = torch.cat([layer.state_to_state.weight[..., order] for layer in layers])
@@ -228,7 +201,7 @@ class _RowStream:
         self.given = told.new_zeros(count, width, n, 4 * h)
         rows = told.new_zeros(count + 1, n, (reach + width) * 2 * h)
         cells = told.new_zeros(count, width, n, h)
-        self.turns: list[list[list[Turn]]] = [[[] for _ in gates] for _ in range(width)]
+        self.steps: list[list[list[Step]]] = [[[] for _ in gates] for _ in range(width)]
         for c, part in enumerate(gates):
             inner, outer = colour_slice(h, colours, c), colour_slice(2 * h, colours, c)
             scratch = Gates(told.new_empty(n, len(part)))
@@ -239,8 +212,8 @@ class _RowStream:
                     state = self.states[k, reach + j]
                     start, stop = j * 2 * h, (reach + j) * 2 * h
                     own = slice(stop + outer.start, stop + outer.stop)
-                    self.turns[j][c].append(
-                        Turn(
+                    self.steps[j][c].append(
+                        Step(
                             given=self.given[k, j, :, 4 * inner.start : 4 * inner.stop],
                             seen=rows[k, :, start : stop + 2 * h],
                             weight=weight,
@@ -266,8 +239,8 @@ class _RowStream:
 
     def read(self, features: Tensor, pixel: int, colour: int) -> Tensor:
         """The features of a colour at a pixel after all layers, from those before them."""
-        turns = self.turns[pixel][colour]
-        turns[0].x.copy_(features)
-        for turn in turns:
-            turn.take()
-        return turns[-1].after
+        steps = self.steps[pixel][colour]
+        steps[0].x.copy_(features)
+        for step in steps:
+            step.take()
+        return steps[-1].after

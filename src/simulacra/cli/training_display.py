@@ -1,0 +1,117 @@
+"""The live lines of trainings under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from simulacra.cli.terminal import errors, note
+
+if TYPE_CHECKING:
+    from simulacra.progress import Record
+    from simulacra.train import Training
+
+
+class TrainingDisplay:
+    """A live line for each model in training: bar, steps, loss, validation, time left.
+
+    Args:
+        names: The models, in order.
+        nats_per_bit: Dimensions times log 2, for validation in bits per dimension; 0 shows nats.
+        unit: What those bits are of.
+    """
+
+    def __init__(self, names: Sequence[str], nats_per_bit: float, unit: str = "bits/dim") -> None:
+        self.nats_per_bit, self.unit = nats_per_bit, unit
+        self.progress = Progress(
+            TextColumn("{task.fields[name]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=errors,
+        )
+        width = max(map(len, names))
+        self.tasks: dict[str, TaskID] = {
+            name: self.progress.add_task(
+                name, name=name.ljust(width), state="waiting", start=False, total=None
+            )
+            for name in names
+        }
+        # in a log file, a line when a model starts and one when it is done
+        self.live = Live(self.progress, console=errors, refresh_per_second=4)
+        self.shown = errors.is_terminal
+        self.validation: dict[str, float] = {}
+        self.trainings: dict[str, Training] = {}
+        self.kind: dict[str, str] = {}
+
+    def __enter__(self) -> TrainingDisplay:
+        if self.shown:
+            self.live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.shown:
+            self.live.__exit__(kind, error, trace)
+
+    def calibrating(self, model: str) -> None:
+        """The first steps are being timed."""
+        self.progress.update(self.tasks[model], state="preparing")
+
+    def on_start(self, model: str, training: Training) -> None:
+        """See `compare.Watcher`."""
+        self.trainings[model] = training
+        self.kind[model] = "steps" if training.turns else "sweeps"
+        task, done = self.tasks[model], training.progress.step
+        state = f"{done}/{training.plan.steps} {self.kind[model]}"
+        self.progress.update(task, total=training.plan.steps, completed=done, state=state)
+        self.progress.start_task(task)
+        if not self.shown:
+            since = f", {done} of them done" if done else ""
+            note(f"{model}: {training.plan.steps} {self.kind[model]} to do{since}")
+
+    def on_record(self, model: str, record: Record) -> None:
+        """See `compare.Watcher`."""
+        if record.validation is not None:
+            self.validation[model] = record.validation
+        # a plan may be counted again
+        steps = self.trainings[model].plan.steps
+        state = f"{record.step:>{len(str(steps))}}/{steps} {self.kind[model]}"
+        if model in self.validation:
+            value, unit = self.validation[model], "nats"
+            if self.nats_per_bit:
+                value, unit = value / self.nats_per_bit, self.unit
+            state += f"  validation {value:.3f} {unit}"
+        else:
+            losses = [f"{k.removesuffix('/loss')} {v:.3g}" for k, v in record.losses.items()
+                      if k.endswith("loss")]  # fmt: skip
+            state += "  " + ", ".join(losses)
+        if record.skipped:
+            state += f"  {record.skipped} skipped"
+        self.progress.update(self.tasks[model], total=steps, completed=record.step, state=state)
+
+    def on_judge(self, model: str) -> None:
+        """See `compare.Watcher`."""
+        task = self.progress.tasks[self.tasks[model]]
+        self.progress.update(self.tasks[model], state=f"{task.fields['state']}  measuring")
+
+    def on_done(self, model: str, entry: Mapping[str, Any]) -> None:
+        """See `compare.Watcher`."""
+        task = self.progress.tasks[self.tasks[model]]
+        state = str(task.fields["state"]).removesuffix("  measuring")
+        if entry.get("failed"):
+            state = "failed"
+        self.progress.update(
+            self.tasks[model], completed=task.completed, total=task.completed or 1, state=state
+        )
+        self.progress.stop_task(self.tasks[model])
+        if not self.shown:
+            note(f"{model}: {state}")
