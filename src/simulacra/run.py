@@ -96,12 +96,13 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, folder: Path) -> Run:
+    def open(cls, folder: Path | str) -> Run:
         """A run that exists.
 
         Raises:
             CheckpointError: If there is none, or its record cannot be read.
         """
+        folder = Path(folder)
         path = folder / RECORD
         if not path.is_file():
             others = [p.parent.name for p in folder.parent.glob(f"*/{RECORD}")]
@@ -246,7 +247,6 @@ class Run:
             on_start: Told the training, its plan made, and what is wrong with newer checkpoints.
             on_record: Told every step.
             should_stop: Asked after every step; when true, the step is saved and this returns.
-
             tensorboard: Whether to write files for TensorBoard too.
 
         Raises:
