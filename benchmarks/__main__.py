@@ -10,7 +10,6 @@ from pathlib import Path
 from simulacra.errors import ResourceError, SimulacraError, UsageError, nearest
 from simulacra.registry import MODELS
 
-
 USUAL = ("gmm", "vae", "pixelcnn", "gan", "nice")
 """One model of each family; `benchmarks.sampling` has the whole autoregressive one."""
 
