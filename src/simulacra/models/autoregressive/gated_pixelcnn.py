@@ -74,7 +74,8 @@ class GatedPixelCNN(Autoregressive):
     """Gated convolutions, one stack for the rows above and one along the row, see all before.
 
     The likelihood is exact. Colours are predicted in the order R, G, B within a pixel. There is no
-    blind spot: with enough layers every earlier pixel reaches every later one.
+    blind spot: with enough layers every earlier pixel reaches every later one. The reach, in rows
+    up and columns to either side, is first_kernel_size // 2 + (layers − 1) · (kernel_size // 2).
 
     Paper: A. van den Oord, N. Kalchbrenner, O. Vinyals, L. Espeholt, A. Graves, K. Kavukcuoglu,
         "Conditional Image Generation with PixelCNN Decoders", 2016, arXiv 1606.05328.
