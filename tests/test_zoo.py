@@ -9,6 +9,8 @@ import torch
 
 import simulacra as sim
 from simulacra import registry, zoo
+from simulacra.cli import flags
+from simulacra.cli.app import main
 from simulacra.cli.flags import open_run, run_folder
 from simulacra.errors import CheckpointError, UsageError
 from simulacra.options import Budget, Options
@@ -85,3 +87,18 @@ def test_every_model_there_is_whole_small_and_found_by_name(name):
         assert bool(model.log_likelihood(x).isfinite().all())
     record = json.dumps(sim.from_zoo(name).record)
     assert "/" not in record.replace("https://", "")
+
+
+def test_what_is_made_with_them_stays_out_of_the_package(run, tmp_path, monkeypatch):
+    """Its folder may be read by others, or by nobody but root."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(flags, "_zoo", lambda: tmp_path / "zoo")
+    zoo.add(run, "small", tmp_path / "zoo")
+    before = sorted((tmp_path / "zoo").rglob("*"))
+    with pytest.raises(SystemExit) as ended:
+        main(["sample", "small", "-n", "2"])
+    assert ended.value.code == 0
+    assert (tmp_path / "runs/small/samples-0.png").is_file()
+    assert sorted((tmp_path / "zoo").rglob("*")) == before
+    # a folder of its name below runs/ does not hide it
+    assert run_folder(tmp_path.__class__("small")) == tmp_path / "zoo/small"

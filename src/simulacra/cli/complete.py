@@ -16,6 +16,7 @@ from simulacra.cli.flags import (
     check_positive,
     check_seed,
     png_target,
+    results_folder,
     whole,
 )
 from simulacra.cli.inputs import observations, opened, read_mask
@@ -88,7 +89,7 @@ def complete(
         )
     hidden = hide or ("bottom" if spec.rate is None else "right")
     named = hidden if mask is None else "mask"
-    target = png_target(out or found.folder / f"completions-{named}.png", "--out")
+    target = png_target(out or results_folder(found) / f"completions-{named}.png", "--out")
     model = found.model(code=code).to(place)
     observed = part(spec.event_shape, hidden, seed=seed) if mask is None else read_mask(mask, spec)
     data = found.dataset(str(data_dir) if data_dir else None)

@@ -18,6 +18,7 @@ from simulacra.cli.flags import (
     load,
     new_folder,
     open_run,
+    results_folder,
 )
 from simulacra.errors import DataError, ResourceError, UsageError
 
@@ -79,7 +80,7 @@ def evaluate(
         )
         judged = _judged(judge, runs, device, code)
         options, budget = runs[0].record["options"], _budget(runs)
-        folder = out or (runs[0].folder if against is None else new_folder(
+        folder = out or (results_folder(runs[0]) if against is None else new_folder(
             EVALUATIONS, f"{runs[0].folder.resolve().name}-{runs[1].folder.resolve().name}"
         ))  # fmt: skip
     else:

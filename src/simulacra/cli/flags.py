@@ -119,11 +119,19 @@ def given(flags: Any) -> dict[str, Any]:  # noqa: ANN401 (a class made above)
     return {k: v for k, v in vars(flags).items() if v is not None} if flags is not None else {}
 
 
+def _zoo() -> Path:
+    # as zoo.PLACE, which imports torch: a wrong name should be told without waiting for that
+    return Path(str(resources.files("simulacra"))) / "zoo"
+
+
+def results_folder(run: Run) -> Path:
+    """Where that goes which is made with a run: into its folder, but never into the package."""
+    return RUNS / run.folder.name if run.folder.parent == _zoo() else run.folder
+
+
 def run_folder(run: Path) -> Path:
     """The folder of a run given by its path, its name below runs/, or its name in the zoo."""
-    # as zoo.PLACE, which imports torch: a wrong name should be told without waiting for that
-    ours = Path(str(resources.files("simulacra"))) / "zoo"
-    for folder in (run, RUNS / run, ours / run):
+    for folder in (run, RUNS / run, _zoo() / run):
         if any((folder / record).is_file() for record in ("run.json", "compare.json")):
             return folder
     is_name = run.name == str(run) != ".."

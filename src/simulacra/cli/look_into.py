@@ -18,6 +18,7 @@ from simulacra.cli.flags import (
     check_device,
     check_positive,
     png_target,
+    results_folder,
     run_folder,
     whole,
 )
@@ -74,7 +75,7 @@ def surprise(
             f"surprise is drawn of pictures and sounds, not of vectors {spec.event_shape}: "
             "in Python, simulacra.tasks.surprise.surprise(model, x) has its bits"
         )
-    target = png_target(out or found.folder / "surprise.png", "--out")
+    target = png_target(out or results_folder(found) / "surprise.png", "--out")
     model = found.model(code=code).to(place)
     data = found.dataset(str(data_dir) if data_dir else None)
     x, context, names = observations(model, data, images, label, None if images else number)
@@ -203,7 +204,7 @@ def field(
                 "has its own"
             )
         name = run.folder.resolve().name
-        target = png_target(out or run.folder / "field.png", "--out")
+        target = png_target(out or results_folder(run) / "field.png", "--out")
         built = run.model(code=code)
     found = field_of(built, place)
     row, column = found.at

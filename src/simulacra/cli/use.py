@@ -17,6 +17,7 @@ from simulacra.cli.flags import (
     check_positive,
     check_seed,
     png_target,
+    results_folder,
     whole,
 )
 from simulacra.cli.inputs import opened
@@ -94,7 +95,7 @@ def sample(
         )
     number, told = _context(model, number, label, context)
     told = None if told is None else told.to(place)
-    target = png_target(out or found.folder / f"samples-{seed}.png", "--out")
+    target = png_target(out or results_folder(found) / f"samples-{seed}.png", "--out")
     film = None if watch is None else gif_target(watch, "--watch")
     model = model.to(place)
     frames: list[Tensor] = []
