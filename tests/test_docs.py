@@ -178,7 +178,8 @@ def test_commands_are_understood(name: str) -> None:
         elif words[0] == "make":
             assert re.search(rf"^{words[1]}:", targets, re.M), words
         else:
-            assert words[0] == "source" or (ROOT / words[1]).is_file(), words
+            module = words[1] == "-m" and ROOT / f"{words[2].replace('.', '/')}.py"
+            assert words[0] == "source" or (module or ROOT / words[1]).is_file(), words
 
 
 @pytest.fixture
