@@ -18,8 +18,10 @@ def mixture(levels, dtype=torch.float64, batch=(5, 3), components=4, spread=1.0)
     with seeded(0):
         logits, loc, scale = torch.randn(3, *batch, components, dtype=dtype)
     return DiscretisedLogisticMixture(
-        logits * 2, (loc * spread + 0.5) * levels, (scale * spread).exp() * levels / 8, levels
-    )
+        logits * 2, (loc * spread + 0.5) * levels, (scale * spread).exp() * levels / 8, levels,
+        # compiling a model turns the usual checks off in the whole process
+        validate_args=True,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("levels", [2, 3, 17, 256])

@@ -67,7 +67,9 @@ def shown(monkeypatch):
 
     def show(results, width=80):
         out, beside = io.StringIO(), io.StringIO()
-        monkeypatch.setattr(terminal, "console", Console(file=out, width=width))
+        # colourless, but a terminal: in a file or a pipe lines stay whole
+        screen = Console(file=out, width=width, force_terminal=True, color_system=None)
+        monkeypatch.setattr(terminal, "console", screen)
         monkeypatch.setattr(terminal, "errors", Console(file=beside, width=width))
         terminal.print_results(results)
         return [line.rstrip() for line in out.getvalue().splitlines()], beside.getvalue()
