@@ -96,13 +96,13 @@ SPECS = {
 }  # fmt: skip
 
 
-def build(name: str, keywords: dict[str, Any], spec: DataSpec) -> Model:
+def build(name: str, keywords: dict[str, Any], spec: DataSpec, scale: float = 0.3) -> Model:
     with seeded(0):
         model = registry.build(name, spec, keywords)
     x = laws.observations(model, 60)
     with seeded(1):
         model.prepare(x, laws.contexts(model, 60))
-    return laws.randomise(model)
+    return laws.randomise(model, scale)
 
 
 def cases(kind: type[Model], *specs: str) -> list[Any]:
@@ -222,7 +222,8 @@ def test_a_compiled_step_is_the_plain_one(
 )
 def test_incremental_sampling(name: str, keywords: dict[str, Any], spec: DataSpec) -> None:
     laws.samples_incrementally(build(name, keywords, spec))
-    laws.predicts_in_turn(build(name, keywords, spec))
+    # weights of the size of trained ones: larger ones enlarge what float32 rounds away
+    laws.predicts_in_turn(build(name, keywords, spec, scale=0.1))
 
 
 @pytest.mark.parametrize(("name", "keywords", "spec"), cases(Likelihood, "grey", "rgb", "palette"))
