@@ -15,7 +15,7 @@ from simulacra.cli.flags import (
     check_device,
     check_positive,
     check_seed,
-    png_target,
+    file_target,
     results_folder,
     whole,
 )
@@ -89,7 +89,7 @@ def complete(
         )
     hidden = hide or ("bottom" if spec.rate is None else "right")
     named = hidden if mask is None else "mask"
-    target = png_target(out or results_folder(found) / f"completions-{named}.png", "--out")
+    target = file_target(out or results_folder(found) / f"completions-{named}.png", "--out")
     model = found.model(code=code).to(place)
     observed = part(spec.event_shape, hidden, seed=seed) if mask is None else read_mask(mask, spec)
     data = found.dataset(str(data_dir) if data_dir else None)

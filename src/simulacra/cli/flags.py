@@ -187,15 +187,15 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"--seed is at least 0 and below 2^63, got {seed}")
 
 
-def png_target(path: Path, option: str) -> Path:
-    """The PNG file that an option names, in a folder that is there.
+def file_target(path: Path, option: str, kind: str = ".png") -> Path:
+    """The file of a kind that an option names, in a folder that is there.
 
     Raises:
         UsageError: If the name is that of another kind of file.
         ResourceError: If its folder cannot be made or written to.
     """
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"{option} is a .png file, got {str(path)!r}")
+    if path.suffix.lower() != kind:
+        raise UsageError(f"{option} is a {kind} file, got {str(path)!r}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

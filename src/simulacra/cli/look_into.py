@@ -17,7 +17,7 @@ from simulacra.cli.flags import (
     Whole,
     check_device,
     check_positive,
-    png_target,
+    file_target,
     results_folder,
     run_folder,
     whole,
@@ -75,7 +75,7 @@ def surprise(
             f"surprise is drawn of pictures and sounds, not of vectors {spec.event_shape}: "
             "in Python, simulacra.tasks.surprise.surprise(model, x) has its bits"
         )
-    target = png_target(out or results_folder(found) / "surprise.png", "--out")
+    target = file_target(out or results_folder(found) / "surprise.png", "--out")
     model = found.model(code=code).to(place)
     data = found.dataset(str(data_dir) if data_dir else None)
     x, context, names = observations(model, data, images, label, None if images else number)
@@ -194,7 +194,7 @@ def field(
         registry.find(model)
         # a class of one's own by its own name, whatever its file is called
         name = model.rpartition(":")[2]
-        target = png_target(out or Path(f"field-{name}.png"), "--out")
+        target = file_target(out or Path(f"field-{name}.png"), "--out")
         built = _random(model, side or 15, colours or 1, set_)
     else:
         run = _run(model)
@@ -204,7 +204,7 @@ def field(
                 "has its own"
             )
         name = run.folder.resolve().name
-        target = png_target(out or results_folder(run) / "field.png", "--out")
+        target = file_target(out or results_folder(run) / "field.png", "--out")
         built = run.model(code=code)
     found = field_of(built, place)
     row, column = found.at

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulacra.errors import DataError, ResourceError, UsageError
+from simulacra.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,24 +79,6 @@ def watched(model: Autoregressive, steps: Iterator[Tensor], frames: list[Tensor]
             there = drawn.view(spec.event_shape).all(0)
             frames.append(torch.where(there, spec.to_float(x[:WATCHED].cpu()), blank))
     return x
-
-
-def gif_target(path: Path, option: str) -> Path:
-    """The GIF file that an option names, in a folder that is there.
-
-    Raises:
-        UsageError: If the name is that of another kind of file.
-        ResourceError: If its folder cannot be made or written to.
-    """
-    if path.suffix.lower() != ".gif":
-        raise UsageError(f"{option} is a .gif file, got {str(path)!r}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(f"cannot make {path.parent}: {error.strerror}") from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ResourceError(f"cannot write {path}: choose another {option}")
-    return path
 
 
 def write_sounds(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulacra import registry
 from simulacra.cli import terminal
-from simulacra.cli.flags import DataFlags, Json, load, png_target
+from simulacra.cli.flags import DataFlags, Json, file_target, load
 from simulacra.errors import UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def data(
                 " simulacra data NAME says which files those are"
             )
         return
-    target = None if look is None else png_target(look, "--look")
+    target = None if look is None else file_target(look, "--look")
     found = load(name, flags)
     shortest = min(
         (int(split.lengths.min()) for split in found.splits.values() if split.lengths is not None),

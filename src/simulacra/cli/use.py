@@ -16,12 +16,12 @@ from simulacra.cli.flags import (
     check_device,
     check_positive,
     check_seed,
-    png_target,
+    file_target,
     results_folder,
     whole,
 )
 from simulacra.cli.inputs import opened
-from simulacra.cli.samples import WATCHED, gif_target, read_vectors, watched, write_samples
+from simulacra.cli.samples import WATCHED, read_vectors, watched, write_samples
 from simulacra.errors import MissingCapability, UsageError
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def sample(
         )
     number, told = _context(model, number, label, context)
     told = None if told is None else told.to(place)
-    target = png_target(out or results_folder(found) / f"samples-{seed}.png", "--out")
-    film = None if watch is None else gif_target(watch, "--watch")
+    target = file_target(out or results_folder(found) / f"samples-{seed}.png", "--out")
+    film = None if watch is None else file_target(watch, "--watch", ".gif")
     model = model.to(place)
     frames: list[Tensor] = []
     with seeded(seed), torch.no_grad():
