@@ -25,6 +25,7 @@ from benchmarks.machine import describe
 from benchmarks.measure import exponent, measure, ratio
 from benchmarks.work import pictures
 from simulacra.autoregressive import Autoregressive
+from simulacra.compiling import compiled as compiled_form
 from simulacra.randomness import seeded
 from simulacra.registry import build
 from simulacra.spec import DataSpec
@@ -147,7 +148,7 @@ def _step(
     if last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = pictures(model.spec, 16, seed)
-    loss = torch.compile(type(model).loss) if compiled else type(model).loss
+    loss = compiled_form(type(model).loss) if compiled else type(model).loss
 
     def run() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=low):

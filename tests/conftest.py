@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 import pytest
+from torch.distributions import Distribution
 
 from commands import run_main
 
@@ -20,6 +21,15 @@ def cached_extractors(tmp_path_factory) -> None:
     # one folder for all workers of pytest-xdist
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     os.environ["SIMULACRA_CACHE"] = str(shared / "cache")
+
+
+@pytest.fixture(autouse=True)
+def distributions_still_checked():
+    """What a test compiled leaves the rest of the process as it was."""
+    yield
+    still = Distribution._validate_args
+    Distribution.set_default_validate_args(True)
+    assert still, "distributions no longer check their arguments after this test"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ ROOT = Path(simulacra.__file__).parent
 FLOORS = {
     "errors": 0, "processes": 0,
     "options": 1, "progress": 1, "spec": 1, "randomness": 1, "checkpoint": 1,
-    "memory": 1,
+    "memory": 1, "compiling": 1,
     "plot": 2, "curves": 3, "maps": 3, "distributions": 2, "mixtures": 3, "nn": 2,
     "data": 3, "model": 3, "look": 3,
     "autoregressive": 4,

@@ -14,6 +14,7 @@ from torch.distributions import Normal
 import laws
 from simulacra import registry
 from simulacra.autoregressive import Autoregressive
+from simulacra.compiling import compiled
 from simulacra.errors import MissingCapability, UsageError
 from simulacra.flow import Flow
 from simulacra.model import Completion, Decoding, Encoding, Likelihood, Model, Sampling
@@ -203,13 +204,13 @@ def test_a_compiled_step_is_the_plain_one(
     spec = DataSpec((1, 3, 3), 3, classes=3)
     model = build(name, keywords, spec).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    compiled = torch.compile(type(model).loss, backend="eager")
+    traced = compiled(type(model).loss, backend="eager")
     # of MADE so many steps that every mask comes
     for seed in range(6 if name == "made" else 1):
         x = laws.observations(model, 4, seed)
         told = laws.contexts(model, 4)
         found = []
-        for loss in (type(model).loss, compiled):
+        for loss in (type(model).loss, traced):
             with seeded(seed):
                 value = loss(model, x, told)["loss"]
             found.append([value.detach(), *torch.autograd.grad(value, parameters)])

@@ -153,7 +153,8 @@ def test_a_compiled_step_is_the_plain_one(digits, monkeypatch):
     """As one graph; the code made of it is torch's, which takes half a minute to make."""
     compiled_with, used = torch.compile, []
 
-    def quickly(function):
+    def quickly(function, backend):
+        assert backend == "inductor"
         used.append(function)
         return compiled_with(function, backend="eager", fullgraph=True)
 

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
+from simulacra.compiling import compiled
 from simulacra.engine import has_matrix_units, sum_over_processes
 from simulacra.model import Likelihood, Model
 from simulacra.options import Options
@@ -39,8 +40,8 @@ class Players:
         self.model, self.options, self.fabric = model, options, fabric
         if options.compile:
             # a method of this model alone, for the engine finds methods by their names
-            compiled = MethodType(torch.compile(type(model).loss), model)
-            model.loss = compiled  # type: ignore[method-assign]
+            loss = MethodType(compiled(type(model).loss), model)
+            model.loss = loss  # type: ignore[method-assign]
         # an order of players that does not depend on hashing
         names = tuple(dict.fromkeys(model.turns))
         wrapped, *optimizers = fabric.setup(

@@ -1,0 +1,55 @@
+"""Compiling leaves the rest of the process as it was."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.distributions import Distribution, Normal
+
+from simulacra.compiling import compiled, distributions_unchecked
+
+IN_A_NEW_PROCESS = """
+import torch
+from torch.distributions import Distribution
+from simulacra.compiling import compiled
+double = compiled(lambda x: 2 * x, backend="eager")
+assert Distribution._validate_args, "after compiling"
+assert double(torch.ones(2)).tolist() == [2, 2]
+assert Distribution._validate_args, "after the call"
+"""
+
+
+def test_distributions_check_their_arguments_after_compiling() -> None:
+    """In a process of its own: torch turns the checks off the first time alone."""
+    done = subprocess.run([sys.executable, "-c", IN_A_NEW_PROCESS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_compiled_computes_the_same_and_checks_nothing() -> None:
+    found = []
+
+    def likely(x: torch.Tensor) -> torch.Tensor:
+        found.append(Distribution._validate_args)
+        return Normal(0.0, 1.0).log_prob(x)
+
+    x = torch.randn(3)
+    traced = compiled(likely, backend="eager")
+    torch.testing.assert_close(traced(x), Normal(0.0, 1.0).log_prob(x))
+    assert found == [False]
+
+
+def test_checks_come_back_after_an_error_and_stay_off_where_they_were() -> None:
+    with pytest.raises(KeyError), distributions_unchecked():
+        raise KeyError(Normal(0.0, -1.0))
+    with pytest.raises(ValueError, match="constraint"):
+        Normal(0.0, -1.0)
+    Distribution.set_default_validate_args(False)
+    try:
+        with distributions_unchecked():
+            pass
+        assert not Distribution._validate_args
+    finally:
+        Distribution.set_default_validate_args(True)
