@@ -60,7 +60,7 @@ class PixelCNNpp(Autoregressive):
         self,
         spec: DataSpec,
         *,
-        channels: int = 48,
+        channels: int = 32,
         blocks: int = 2,
         scales: int = 3,
         components: int = 5,
