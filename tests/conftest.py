@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 
@@ -9,6 +10,12 @@ import pytest
 from torch.distributions import Distribution
 
 from commands import run_main
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now is not looked through again before every training."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,10 +1,9 @@
-"""What each process of `test_processes.py` runs: train every kind of model, and save it."""
+"""What processes of tests run: train every kind of model and save it, draw from what was saved."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +66,8 @@ def made(name: str) -> Model:
         return Troubled(spec) if name == "troubled" else registry.build(name, spec, KINDS[name])
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+def train_all(folder: Path) -> None:
+    """What each of the processes of `test_processes.py` does."""
     mine = torch.tensor([1.0 + processes.rank()])
     total = sum_over_processes(make_fabric(Options(device="cpu")), mine)
     (folder / f"sum-{processes.rank()}.json").write_text(json.dumps([float(mine), float(total)]))
@@ -76,3 +75,12 @@ if __name__ == "__main__":
         result, history = trained(made(kind))
         registry.save(result, folder / f"{kind}-{processes.rank()}", kind)
         (folder / f"{kind}-{processes.rank()}.json").write_text(json.dumps(history))
+
+
+def draw_saved(folder: Path) -> None:
+    """Say what every model of a folder draws."""
+    for place in sorted(folder.iterdir()):
+        model = registry.load(place)
+        for seed in (0, 1):
+            with seeded(seed), torch.no_grad():
+                print(place.name, seed, model.sample(5).flatten().tolist())

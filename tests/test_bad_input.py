@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from forked import Forked
 from simulacra.checkpoint import MANIFEST, read_folder, read_json, write_folder
 from simulacra.cli import app
 from simulacra.cli.terminal import printable
@@ -470,11 +471,20 @@ def equal(a: Any, b: Any) -> bool:
     return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
+@pytest.fixture(scope="module")
+def peace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that always had room."""
+    folder = tmp_path_factory.mktemp("peace") / "run"
+    with pytest.raises(SystemExit) as ending:
+        app.main(["train", "vae", "digits", "--budget", "40steps", *TINY, "--out", str(folder)])
+    assert not ending.value.code
+    return folder
+
+
 @pytest.mark.parametrize("left", [0, 130_000, 260_000])
-def test_a_full_disk_loses_nothing(cli: Cli, small_disk: Path, tmp_path: Path, left: int) -> None:
+def test_a_full_disk_loses_nothing(cli: Cli, small_disk: Path, peace: Path, left: int) -> None:
     """Whichever file no longer fits, the run goes on once there is room, and ends the same."""
-    peace, run = tmp_path / "peace", small_disk / "run"
-    assert cli("train", "vae", "digits", "--budget", "40steps", *TINY, "--out", peace)[0] == 0
+    run = small_disk / "run"
     # the record alone, so that there is something to go on with
     run.mkdir()
     shutil.copy(peace / "run.json", run)
@@ -523,22 +533,21 @@ def test_files_written_to_a_full_disk_leave_the_old_ones(small_disk: Path) -> No
     assert torch.equal(read_folder(small_disk / "checkpoints" / "2")["v"]["w"], large)
 
 
+def with_small_files(*arguments: str) -> None:
+    """A command in a process whose files may have four kilobytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    app.main(list(arguments))
+
+
 def test_a_limit_on_files_is_a_matter_of_resources(copied: Path, tmp_path: Path) -> None:
     """Such as `ulimit -f` sets; works on every file system."""
     before = {p: p.read_bytes() for p in copied.rglob("*") if p.is_file()}
-    code = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
-        "from simulacra.cli.app import main; main(sys.argv[1:])"
-    )
     for arguments in (
         ["train", "vae", "digits", "--budget", "2steps", *TINY, "--out", "new"],
         ["sample", "run"],
     ):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path,
-            check=False,
-        )  # fmt: skip
-        check((done.returncode, done.stderr), 5, "File too large")
+        process = Forked(with_small_files, *arguments, log=tmp_path / "log", folder=tmp_path)
+        check((process.wait(), process.said()), 5, "File too large")
     assert {p: p.read_bytes() for p in copied.rglob("*") if p.is_file()} == before
     assert not list(tmp_path.rglob(".*partial*"))
 
@@ -546,24 +555,24 @@ def test_a_limit_on_files_is_a_matter_of_resources(copied: Path, tmp_path: Path)
 # ---- memory -------------------------------------------------------------------------------------
 
 
+def with_little_memory(room: int, *arguments: str) -> None:
+    """A command in a process that may have so many megabytes more than it has.
+
+    The limit is set once everything is imported, for that is what takes most.
+    """
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (room << 20),) * 2)
+    app.main(list(arguments))
+
+
 def test_a_process_short_of_memory_says_so(tmp_path: Path) -> None:
-    """The limit is set once everything is imported, for that is what takes most."""
     np.save(tmp_path / "a.npy", np.zeros((2000, 100, 100), np.uint8))
-    code = (
-        "import resource, sys, torch, simulacra.run, simulacra.models.latent.vae\n"
-        "from simulacra.cli.app import main\n"
-        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (used + (int(sys.argv[1]) << 20),) * 2)\n"
-        "main(sys.argv[2:])"
-    )
     if not Path("/proc/self/statm").is_file():
         pytest.skip("this system does not tell how much a process takes")
     hungry = ["train", "vae", "digits", "--budget", "1steps", "--set", "hidden=4000000"]
     for room, arguments in ((8, ["data", "a.npy"]), (300, hungry)):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(room), *arguments],
-            capture_output=True, text=True, cwd=tmp_path, check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        check((done.returncode, done.stderr), 5, "memory ran out")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+        process = Forked(
+            with_little_memory, room, *arguments, log=tmp_path / "log", folder=tmp_path
+        )
+        check((process.wait(), process.said()), 5, "memory ran out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "log"]

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -265,8 +266,18 @@ def test_a_model_that_takes_no_pictures_is_left_out(monkeypatch: pytest.MonkeyPa
     assert bench._works(settings, CPU) == ({}, {"gan": "it needs sounds"})
 
 
-def test_a_tiny_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    threads = torch.get_num_threads()
+def test_a_tiny_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, peak = torch.get_num_threads(), memory.peak
+    asked: list[tuple[str, str]] = []
+
+    def one_process(name: str, job: str, **settings: Any) -> int | None:
+        asked.append((name, job))
+        return peak(name, job, **settings) if job == "step" else None
+
+    # a process takes longest to start, and one for each row are all alike
+    monkeypatch.setattr(memory, "peak", one_process)
     options = [
         "--models",
         "gan",
@@ -295,6 +306,7 @@ def test_a_tiny_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]  # fmt: skip
     assert report["peers"] == []
     assert report["machine"]["torch"] == torch.__version__
+    assert asked == [("gan", "step"), ("gan", "sample 64")]
     if STATUS.exists():
         assert rows["step"]["peak_bytes"] > 0
     shown = capsys.readouterr()

@@ -10,7 +10,7 @@ import os
 import random
 import re
 import shutil
-import subprocess
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 
+from forked import Forked
 from simulacra import checkpoint
 from simulacra.checkpoint import (
     MANIFEST,
@@ -433,18 +434,14 @@ def test_places_without_a_checkpoint_are_refused(tmp_path: Path) -> None:
 
 # ---- interruptions ------------------------------------------------------------------------------
 
-KILLED = """
-import os, shutil, signal, sys
-from pathlib import Path
-import torch
-from simulacra import checkpoint
+KILLED = {"model": {"name": "x"}, "weights": {"w": torch.arange(9000.0)}, "more": [1, 2]}
 
-root = Path(sys.argv[1])
-state = {"model": {"name": "x"}, "weights": {"w": torch.arange(9000.0)}, "more": [1, 2]}
 
-def write(folder, last):
+def write_until(folder: Path, last: int) -> None:
+    """Write a checkpoint, killed after so many lines."""
     lines = 0
-    def trace(frame, event, argument):
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
         nonlocal lines
         writing = frame.f_code.co_filename in (checkpoint.__file__, shutil.__file__)
         if not writing or frame.f_code.co_name == "_detach":
@@ -454,36 +451,39 @@ def write(folder, last):
             if lines > last:
                 os.kill(os.getpid(), signal.SIGKILL)
         return trace
-    sys.settrace(trace)
-    checkpoint.write_folder(folder, state)
 
-last, killed = 0, True
-while killed:
-    child = os.fork()
-    if not child:
-        write(root / str(last), last)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    killed = os.WIFSIGNALED(status)
-    assert killed or os.WEXITSTATUS(status) == 0
-    folder = root / str(last)
-    if folder.exists():
-        assert torch.equal(checkpoint.read_folder(folder)["weights"]["w"], state["weights"]["w"])
-    else:
-        assert killed
-    last += 2
-print(last)
-"""
+    sys.settrace(trace)
+    write_folder(folder, KILLED)
+
+
+def write_and_kill(root: Path) -> None:
+    """A checkpoint for every second line that writing one runs, killed there; say how many."""
+    last, killed = 0, True
+    while killed:
+        child = os.fork()
+        if not child:
+            write_until(root / str(last), last)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        killed = os.WIFSIGNALED(status)
+        assert killed or os.WEXITSTATUS(status) == 0
+        folder = root / str(last)
+        if folder.exists():
+            assert torch.equal(read_folder(folder)["weights"]["w"], KILLED["weights"]["w"])
+        else:
+            assert killed
+        last += 2
+    print(last)
 
 
 def test_a_killed_writer_leaves_a_whole_folder_or_none(tmp_path: Path) -> None:
     """Killed before every second line that it runs, in turn."""
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    moments = int(done.stdout)
-    left = [path.name for path in tmp_path.iterdir()]
+    root = tmp_path / "root"
+    root.mkdir()
+    process = Forked(write_and_kill, root, log=tmp_path / "log")
+    assert process.wait() == 0, process.said()
+    moments = int(process.said())
+    left = [path.name for path in root.iterdir()]
     partial = [name for name in left if name.startswith(".")]
     whole = sorted(int(name) for name in left if not name.startswith("."))
     assert moments > 40

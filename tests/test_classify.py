@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from commands import run_main
+from commands import train
 from simulacra import registry
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
@@ -63,7 +63,7 @@ def runs(tmp_path_factory):
         "plain": ["vae", *pictures, "--budget", "1steps", *tiny],
         "vectors": ["nice", *vectors, "--budget", "80steps", *told, *tiny],
     }.items():  # fmt: skip
-        assert run_main("train", *arguments, "--out", place / name) == 0
+        train(*arguments, "--out", place / name)
     return place
 
 

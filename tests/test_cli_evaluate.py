@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from commands import run_main
+from commands import run_main, train
 from simulacra.cli import terminal
 from simulacra.data.catalogue import load
 from simulacra.data.splits import halves
@@ -70,11 +70,10 @@ def places(tmp_path_factory) -> dict[str, Path]:
     for name, (model, data, *keywords) in trained.items():
         found[name] = root / "runs" / name
         told = [part for keyword in keywords for part in ("--set", keyword)]
-        command = ["train", model, data, "--budget", "2steps", *told, "--out", found[name]]
-        assert run_main(*command) == 0
+        train(model, data, "--budget", "2steps", *told, "--out", found[name])
     found["twin"] = root / "elsewhere" / "plane"
-    assert run_main("train", "gmm", found["vectors"], "--budget", "1steps", "--set",
-                    "components=3", "--out", found["twin"]) == 0  # fmt: skip
+    train("gmm", found["vectors"], "--budget", "1steps", "--set", "components=3",
+          "--out", found["twin"])  # fmt: skip
     # the half of the test split that is not the reference is new to all that is judged
     _, new = halves(load("digits").test, MOST)
     digits = {"new digits": ("test", new), "copies": ("train", torch.arange(200)),

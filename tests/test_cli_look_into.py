@@ -9,7 +9,7 @@ import soundfile
 import torch
 from PIL import Image, ImageSequence
 
-from commands import run_main
+from commands import train
 from simulacra import plot
 from simulacra.autoregressive import Autoregressive
 from simulacra.data.catalogue import load
@@ -74,7 +74,7 @@ def places(tmp_path_factory):
     }  # fmt: skip
     for name, arguments in trained.items():
         found[name] = root / name
-        assert run_main("train", *arguments, "--out", found[name]) == 0
+        train(*arguments, "--out", found[name])
     digits = load("digits").validation.x[:3, 0].numpy()
     for number, digit in enumerate(digits):
         found[f"digit{number}"] = root / f"digit{number}.png"

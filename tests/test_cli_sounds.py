@@ -12,7 +12,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from commands import run_main
+from commands import train
 from simulacra.data.catalogue import load
 from simulacra.models.latent.vae import VAE
 
@@ -45,7 +45,7 @@ def places(tmp_path_factory) -> dict[str, Path]:
         "line": ["gmm", root / "line.npy", "--set", "components=2", "--budget", "2steps"],
     }
     for name, arguments in trained.items():
-        assert run_main("train", *arguments, "--out", root / name) == 0
+        train(*arguments, "--out", root / name)
     return {name: root / name for name in (*trained, "wavs")}
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +11,8 @@ from torch import Tensor
 from torch.distributions import Normal
 
 import laws
+import several
+from forked import Forked
 from simulacra import registry
 from simulacra.autoregressive import Autoregressive
 from simulacra.compiling import compiled
@@ -109,10 +110,10 @@ def build(name: str, keywords: dict[str, Any], spec: DataSpec, scale: float = 0.
 def cases(kind: type[Model], *specs: str) -> list[Any]:
     """Each model of a capability, with each of its keywords, on each form of data it takes."""
     found = []
-    for name, several in TINY.items():
+    for name, configurations in TINY.items():
         if not issubclass(registry.find(name), kind):
             continue
-        for number, keywords in enumerate(several):
+        for number, keywords in enumerate(configurations):
             for spec in specs:
                 try:
                     build(name, keywords, SPECS[spec])
@@ -371,31 +372,17 @@ def test_docstrings_are_complete(name: str) -> None:
     assert all(meaning for _, _, meaning in about.keywords.values())
 
 
-LOADED = """
-import sys, torch
-from pathlib import Path
-from simulacra import registry
-from simulacra.randomness import seeded
-for folder in sorted(Path(sys.argv[1]).iterdir()):
-    model = registry.load(folder)
-    for seed in (0, 1):
-        with seeded(seed), torch.no_grad():
-            print(folder.name, seed, model.sample(5).flatten().tolist())
-"""
-
-
-def test_a_saved_model_draws_the_same_in_a_fresh_process(tmp_path: Any) -> None:
-    expected = []
+def test_a_saved_model_draws_the_same_in_a_fresh_process(tmp_path: Path) -> None:
+    expected, folder = [], tmp_path / "saved"
     for name in sorted(TINY):
         model = build(name, TINY[name][0], PICTURE)
-        registry.save(model, tmp_path / name, name)
+        registry.save(model, folder / name, name)
         for seed in (0, 1):
             with seeded(seed), torch.no_grad():
                 expected.append(f"{name} {seed} {model.sample(5).flatten().tolist()}")
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED, str(tmp_path)], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines() == expected
+    process = Forked(several.draw_saved, folder, log=tmp_path / "log")
+    assert process.wait() == 0, process.said()
+    assert process.said().splitlines() == expected
     assert all(
         a.split(" ", 2)[2] != b.split(" ", 2)[2]
         for a, b in zip(expected[::2], expected[1::2], strict=True)

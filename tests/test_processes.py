@@ -10,13 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import several
+from forked import Forked
 from simulacra import registry
 from simulacra.checkpoint import read_folder
 from simulacra.cli.app import main
@@ -30,7 +32,12 @@ TOLERANCE = 1e-3
 class Group:
     """Processes with the environment that torchrun gives, so that each one's end is seen."""
 
-    def __init__(self, folder: Path, *arguments: str, count: int = 2) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        start: Callable[[Path, dict[str, str]], Forked | subprocess.Popen[bytes]],
+        count: int = 2,
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -42,16 +49,9 @@ class Group:
                 "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": 0,
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1,
             }  # fmt: skip
-            environment = os.environ | {name: str(value) for name, value in told.items()}
-            with log.open("wb") as output:
-                self.members.append(
-                    subprocess.Popen(
-                        [sys.executable, *arguments],
-                        env=environment, stdout=output, stderr=subprocess.STDOUT,
-                    )
-                )  # fmt: skip
+            self.members.append(start(log, {name: str(value) for name, value in told.items()}))
 
-    def wait(self, seconds: float = 120) -> list[int]:
+    def wait(self, seconds: float = 600) -> list[int]:
         return [member.wait(seconds) for member in self.members]
 
     def said(self, rank: int) -> str:
@@ -63,16 +63,30 @@ class Group:
             member.wait()
 
 
+def started_anew(
+    log: Path, environment: dict[str, str], *arguments: str
+) -> subprocess.Popen[bytes]:
+    """A command as a user starts it, to see how a whole process ends."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "simulacra", *arguments],
+            env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
+def forked(log: Path, environment: dict[str, str], *arguments: str) -> Forked:
+    return Forked(main, arguments, log=log, environment=environment)
+
+
 @pytest.fixture
-def group(tmp_path: Path) -> Iterator[type[Group]]:
+def group(tmp_path: Path) -> Iterator[Callable[..., Group]]:
     made: list[Group] = []
 
-    class Kept(Group):
-        def __init__(self, *arguments: str, count: int = 2) -> None:
-            super().__init__(tmp_path, *arguments, count=count)
-            made.append(self)
+    def start(*arguments: str, how: Callable[..., Any] = forked) -> Group:
+        made.append(Group(tmp_path, lambda log, told: how(log, told, *arguments)))
+        return made[-1]
 
-    yield Kept
+    yield start
     for each in made:
         each.kill()
 
@@ -89,7 +103,9 @@ def gap(one: torch.nn.Module, other: torch.nn.Module) -> float:
 def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes learnt together."""
     folder = tmp_path_factory.mktemp("both")
-    started = Group(folder, str(Path(several.__file__)), str(folder))
+    started = Group(
+        folder, lambda log, told: Forked(several.train_all, folder, log=log, environment=told)
+    )
     assert started.wait() == [0, 0], started.said(0) + started.said(1)
     return folder
 
@@ -138,13 +154,13 @@ def test_what_one_process_cannot_count_with_all_skip(both: Path) -> None:
 
 def train(run: Path, steps: int) -> list[str]:
     return [
-        "-m", "simulacra", "train", "nice", "digits", "--budget", f"{steps}steps",
-        "--batch", "8", "--set", "hidden=16", "--out", str(run),
+        "train", "nice", "digits", "--budget", f"{steps}steps", "--batch", "8",
+        "--set", "hidden=16", "--out", str(run),
     ]  # fmt: skip
 
 
 def wait_for_step(run: Path, step: int, started: Group) -> None:
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 600
     while not any(int(p.name) >= step for p in run.glob("checkpoints/[0-9]*") if p.name.isdigit()):
         codes = [member.poll() for member in started.members]
         assert codes == [None, None], started.said(0) + started.said(1)
@@ -156,10 +172,10 @@ STEPS = 200
 
 
 def test_a_killed_process_ends_the_other_and_the_run_goes_on(
-    group: type[Group], tmp_path: Path
+    group: Callable[..., Group], tmp_path: Path
 ) -> None:
     run, peace = tmp_path / "killed", tmp_path / "peace"
-    started = group(*train(run, STEPS))
+    started = group(*train(run, STEPS), how=started_anew)
     wait_for_step(run, 10, started)
     started.members[1].kill()
     # the promise is a minute
@@ -167,12 +183,13 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(
     (error,) = [line for line in started.said(0).splitlines() if line.startswith("error")]
     assert "another of the 2 processes of this training ended" in error
     assert "Traceback" not in started.said(0)
-    again = group("-m", "simulacra", "resume", str(run))
+    # anew too: whether a process speaks is settled when it imports the command line
+    again = group("resume", str(run), how=started_anew)
     assert again.wait() == [0, 0], again.said(0) + again.said(1)
     assert again.said(1) == ""
     # what one process learns that is left in peace
     with pytest.raises(SystemExit) as ended:
-        main([*train(peace, STEPS)[2:], "--accumulate", "2"])
+        main([*train(peace, STEPS), "--accumulate", "2"])
     assert ended.value.code == 0
     one, other = Run.open(run), Run.open(peace)
     assert one.plan == other.plan
@@ -188,7 +205,7 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(
 
 
 def test_asked_to_stop_all_stop_and_one_process_can_go_on(
-    group: type[Group], tmp_path: Path
+    group: Callable[..., Group], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     started = group(*train(run, 100_000))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
+import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from forked import Forked
 from simulacra import registry
 from simulacra.checkpoint import read_folder
 from simulacra.cli.flags import new_folder
@@ -21,6 +23,7 @@ from simulacra.errors import CheckpointError, DataError, UsageError
 from simulacra.options import Budget, Options
 from simulacra.progress import Record
 from simulacra.run import Run
+from simulacra.train import Training
 
 TINY: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4, "tolerance": 0.0},
@@ -103,36 +106,31 @@ def test_a_finished_run_is_left_as_it_is(digits: Dataset, tmp_path: Path) -> Non
     assert all(torch.equal(before[name], value) for name, value in weights(again).items())
 
 
-KILLED = """
-import os, random, signal, sys, time
-from pathlib import Path
-import torch
-from simulacra.run import Run
-
-# one thread, as a process that is forked from one with several may not start its own
-torch.set_num_threads(1)
-folder, moments, kills = Path(sys.argv[1]), random.Random(0), 0
-data = Run.open(folder).dataset()
-for attempt in range(60):
-    child = os.fork()
-    if not child:
-        Run.open(folder).train(data)
-        os._exit(0)
-    end = time.monotonic() + moments.uniform(0.02, 0.4)
-    status = None
-    while time.monotonic() < end and status is None:
-        done, code = os.waitpid(child, os.WNOHANG)
-        status = code if done else None
-        time.sleep(0.001)
-    if status is None:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        kills += 1
-        continue
-    assert status == 0, status
-    break
-print(kills)
-"""
+def train_and_kill(folder: Path) -> None:
+    """Train a run to its end in processes that are killed; say how many were."""
+    # one thread, as a process that is forked from one with several may not start its own
+    torch.set_num_threads(1)
+    moments, kills = random.Random(0), 0
+    data = Run.open(folder).dataset()
+    for _ in range(60):
+        child = os.fork()
+        if not child:
+            Run.open(folder).train(data)
+            os._exit(0)
+        end = time.monotonic() + moments.uniform(0.02, 0.4)
+        status = None
+        while time.monotonic() < end and status is None:
+            done, code = os.waitpid(child, os.WNOHANG)
+            status = code if done else None
+            time.sleep(0.001)
+        if status is None:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            kills += 1
+            continue
+        assert status == 0, status
+        break
+    print(kills)
 
 
 @pytest.mark.parametrize("name", ["nice", "gan"])
@@ -144,11 +142,9 @@ def test_kill_9_at_random_moments(name: str, digits: Dataset, tmp_path: Path) ->
         whole = create(tmp_path / "whole", digits, name, budget="100steps")
         whole.train(digits)
         killed = create(tmp_path / "killed", digits, name, budget="100steps")
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, str(killed.folder)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert int(done.stdout) >= 2, "it was hardly ever killed, so nothing was tested"
+        process = Forked(train_and_kill, killed.folder, log=tmp_path / "log")
+        assert process.wait() == 0, process.said()
+        assert int(process.said()) >= 2, "it was hardly ever killed, so nothing was tested"
         killed = Run.open(killed.folder)
         killed.train(killed.dataset())
     finally:
@@ -242,11 +238,34 @@ def test_the_record_says_what_was_run(digits: Dataset, tmp_path: Path) -> None:
     assert opened.spec == digits.spec
 
 
-def test_seconds_are_frozen_as_steps(digits: Dataset, tmp_path: Path) -> None:
-    run = create(tmp_path / "run", digits, budget="0.4s")
-    begun = time.perf_counter()
-    outcome = run.train(digits)
-    assert time.perf_counter() - begun > 0.1
+class Clock:
+    """Time that passes with steps alone: the first ones take half as long as the others."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.steps = 0.0, 0
+        step = Training._step
+
+        def timed(training: Training) -> dict[str, float]:
+            self.steps += 1
+            self.now += 0.01 if self.steps <= 6 else 0.02
+            return step(training)
+
+        monkeypatch.setattr(Training, "_step", timed)
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+
+
+def test_seconds_are_frozen_as_steps(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    run = create(tmp_path / "run", digits, budget="0.8s")
+    first: list[Any] = []
+    outcome = run.train(digits, on_start=lambda training, _: first.append(training.plan))
+    # what was measured is undone; after a quarter the steps are counted once more
+    assert first[0].seconds == 0.8
+    assert 0.7 <= clock.now <= 0.9
+    assert outcome.steps < 0.8 * first[0].steps
+    assert clock.steps > outcome.steps
     plan = json.loads((run.folder / "run.json").read_text())["plan"]
     assert outcome.steps == plan["steps"]
     assert plan["seconds"] is None

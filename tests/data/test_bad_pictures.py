@@ -160,6 +160,7 @@ def test_names_are_shown_on_one_line(folder: Path, name: bytes) -> None:
     assert "0.png (it holds text)" in message
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1))
 @example(b"a\nb\x00\x1b")
 def test_any_name_can_be_shown(name: bytes) -> None:

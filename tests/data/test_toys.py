@@ -26,16 +26,24 @@ def density_of(name: str) -> Toy:
     return density
 
 
+CELLS = 288
+
+
 @cache
-def mass_of_cells(density: Toy, cells: int = 24) -> Tensor:
-    """Mass of each cell of a regular grid over [−6, 6]^D, by the midpoint rule within it."""
-    points = 288 // cells
+def mass_of_points(density: Toy) -> Tensor:
+    """Mass of each cell of a fine regular grid over [−6, 6]^D, by the density in its middle."""
     dims = density.event_shape[0]
-    step = 2 * REACH / (cells * points)
-    middles = -REACH + step * (torch.arange(cells * points).double() + 0.5)
+    step = 2 * REACH / CELLS
+    middles = -REACH + step * (torch.arange(CELLS).double() + 0.5)
     at = torch.cartesian_prod(*[middles] * dims).reshape(-1, dims)
-    mass = density.log_prob(at).exp() * step**dims
-    return mass.reshape((cells, points) * dims).sum(tuple(range(1, 2 * dims, 2))).flatten()
+    return density.log_prob(at).exp() * step**dims
+
+
+def mass_of_cells(density: Toy, cells: int = 24) -> Tensor:
+    """Mass of each cell of a coarser grid."""
+    dims = density.event_shape[0]
+    mass = mass_of_points(density).reshape((cells, CELLS // cells) * dims)
+    return mass.sum(tuple(range(1, 2 * dims, 2))).flatten()
 
 
 def places_of(x: Tensor, cells: int) -> Tensor:
