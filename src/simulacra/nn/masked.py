@@ -202,18 +202,34 @@ class MaskedConvStream:
         weight = (conv.weight * conv.mask).detach()
         self.conv = conv
         self.reach, self.inputs = conv.reach, weight.shape[1]
+        self.outputs = [colour_slice(weight.shape[0], conv.colours, c) for c in range(conv.colours)]
         bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
         self.bias = bias.detach()
         self.above = weight[:, :, :-1].contiguous()
         taps = weight[:, :, -1, : self.reach + 1]
         # a matrix per colour, (taps × inputs, outputs of the colour)
         self.taps = [
-            taps[colour_slice(weight.shape[0], conv.colours, c)].permute(2, 1, 0).flatten(0, 1)
-            for c in range(conv.colours)
+            taps[part].permute(2, 1, 0).flatten(0, 1).contiguous() for part in self.outputs
         ]
         self.rows = weight.new_zeros(n, self.inputs, self.reach, width)
         self.row = weight.new_zeros(n, (self.reach + width) * self.inputs)
-        self.from_above = self.bias.expand(width, n, -1)
+        # what is written and read of the row, sliced beforehand: it takes as long as a product
+        starts = range(self.reach * self.inputs, self.row.shape[1], self.inputs)
+        parts = [colour_slice(self.inputs, conv.colours, c) for c in range(conv.colours)]
+        self.slots = [
+            [self.row[:, start + part.start : start + part.stop] for part in parts]
+            for start in starts
+        ]
+        self.seen = [
+            self.row[:, start - self.reach * self.inputs : start + self.inputs] for start in starts
+        ]
+        self._split(self.bias.expand(width, n, -1))
+
+    def _split(self, from_above: Tensor) -> None:
+        """What is added at each pixel, `(width, N, outputs)`, by pixel and colour."""
+        self.from_above = [
+            [pixel[:, part] for part in self.outputs] for pixel in from_above.unbind(0)
+        ]
 
     def start_row(self) -> None:
         """Finish the row written last and prepare an empty one."""
@@ -223,17 +239,13 @@ class MaskedConvStream:
             y = torch.nn.functional.conv2d(
                 self.rows, self.above, self.bias, padding=(0, self.reach)
             )
-            self.from_above = y[:, :, 0].permute(2, 0, 1).contiguous()
+            self._split(y[:, :, 0].permute(2, 0, 1).contiguous())
         self.row.zero_()
 
     def write(self, x: Tensor, pixel: int, colour: int) -> None:
         """Set the input features of a colour at a pixel of the current row, `(N, features)`."""
-        part = colour_slice(self.inputs, self.conv.colours, colour)
-        start = (self.reach + pixel) * self.inputs
-        self.row[:, start + part.start : start + part.stop] = x
+        self.slots[pixel][colour].copy_(x)
 
     def read(self, pixel: int, colour: int) -> Tensor:
         """The output features of a colour at a pixel, `(N, features)`."""
-        seen = self.row[:, pixel * self.inputs : (pixel + self.reach + 1) * self.inputs]
-        part = colour_slice(self.bias.shape[0], self.conv.colours, colour)
-        return torch.addmm(self.from_above[pixel, :, part], seen, self.taps[colour])
+        return torch.addmm(self.from_above[pixel][colour], self.seen[pixel], self.taps[colour])

@@ -142,7 +142,7 @@ class PixelCNN(Autoregressive):
         after = [block.masked.spread for block in blocks]
         return blind_pixels(self.spec.event_shape, self.first, after)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def in_turn(self, canvas: Tensor, context: Tensor | None = None) -> Iterator[Tensor]:
         """The predictions from cached features: each layer runs once per value.
 
