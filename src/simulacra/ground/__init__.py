@@ -1,0 +1,1 @@
+"""What everything stands on: errors, the form of data, randomness, files whole or absent."""

@@ -1,0 +1,1 @@
+"""All figures of a model, or of anyone's samples."""

@@ -1,0 +1,1 @@
+"""A model learning under a plan; no files, no screen."""
