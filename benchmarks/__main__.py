@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from simulacra.errors import ResourceError, SimulacraError, UsageError, nearest
-from simulacra.registry import MODELS
+from simulacra.ground.errors import ResourceError, SimulacraError, UsageError, nearest
+from simulacra.models.registry import MODELS
 
 USUAL = ("gmm", "vae", "pixelcnn", "gan", "nice")
 """One model of each family; `benchmarks.sampling` has the whole autoregressive one."""
@@ -54,8 +54,8 @@ def _run(given: argparse.Namespace) -> None:
     sides = {*_whole(given.sides), *([32] if given.full else [])}
     # a second or two to import, which help and mistakes need not wait for
     from benchmarks import bench, table
-    from simulacra.engine import make_fabric
-    from simulacra.options import Options
+    from simulacra.training.engine import make_fabric
+    from simulacra.training.options import Options
 
     device = make_fabric(Options(device=given.device)).device
     settings = bench.Settings(

@@ -17,8 +17,8 @@ from benchmarks.compare import compare
 from benchmarks.machine import describe
 from benchmarks.measure import exponent, measure, ratio
 from benchmarks.work import LEVELS, Work
-from simulacra.errors import UsageError
-from simulacra.evaluate import flops
+from simulacra.ground.errors import UsageError
+from simulacra.judging.figures import flops
 
 GROWING = ("step", "sample 64")
 """The jobs that are measured at several sides."""

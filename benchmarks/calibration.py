@@ -22,18 +22,18 @@ from benchmarks.machine import describe
 from benchmarks.table import table
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
-from simulacra.errors import MissingCapability
-from simulacra.evaluate.likelihood import likelihood
-from simulacra.evaluate.measures import FIDELITY, MEASURES, NOVELTY, WHOLE
-from simulacra.evaluate.samples import SampleJudge, fair_count
-from simulacra.extractors import views
-from simulacra.fitting import fit
-from simulacra.judge import divergence, draw
-from simulacra.model import Likelihood
-from simulacra.options import Options
-from simulacra.randomness import seeded
-from simulacra.registry import MODELS, build, preset
+from simulacra.ground.errors import MissingCapability
+from simulacra.ground.randomness import seeded
+from simulacra.judging.features.views import views
+from simulacra.judging.figures.likelihood import likelihood
+from simulacra.judging.figures.measures import FIDELITY, MEASURES, NOVELTY, WHOLE
+from simulacra.judging.figures.sample_judge import SampleJudge, fair_count
+from simulacra.judging.judge import divergence, draw
+from simulacra.models.model import Likelihood
+from simulacra.models.registry import MODELS, build, preset
 from simulacra.report.copying import copies
+from simulacra.training.fit import fit
+from simulacra.training.options import Options
 
 DATA = ("mixture-8x8", "table-8x8", "ring-8")
 RIGHT, ROUGH = 0.9, 0.5

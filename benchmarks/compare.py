@@ -9,11 +9,11 @@ from typing import Any
 from benchmarks.measure import measure, ratio
 from benchmarks.peers import PEERS
 from benchmarks.work import pictures, step
-from simulacra.evaluate import flops
-from simulacra.model import Model
-from simulacra.randomness import seeded
-from simulacra.registry import build
-from simulacra.spec import DataSpec
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures import flops
+from simulacra.models.model import Model
+from simulacra.models.registry import build
 
 
 def compare(

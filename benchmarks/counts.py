@@ -18,7 +18,7 @@ from torch import Tensor
 
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Observations
-from simulacra.errors import SimulacraError, UsageError
+from simulacra.ground.errors import SimulacraError, UsageError
 
 NEIGHBOURS = ((0, -1), (0, -2), (-1, 0), (-2, 0), (-1, -1), (-1, 1))
 """Rows and columns from a pixel to those that predict it."""

@@ -24,11 +24,11 @@ from benchmarks.measure import measure, ratio
 from benchmarks.work import step
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
-from simulacra.fitting import fit
-from simulacra.model import Likelihood
-from simulacra.options import Options
-from simulacra.randomness import seeded
-from simulacra.registry import build
+from simulacra.ground.randomness import seeded
+from simulacra.models.model import Likelihood
+from simulacra.models.registry import build
+from simulacra.training.fit import fit
+from simulacra.training.options import Options
 
 ORDER = ("diagonal-bilstm", "gated-pixelcnn", "row-lstm", "pixelcnn")
 """From the best to the worst in the papers."""

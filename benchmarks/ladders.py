@@ -17,8 +17,8 @@ from torch.distributions import (
 )
 
 from simulacra.data.dataset import Dataset
-from simulacra.data.known import PixelMixture, mixture, table
-from simulacra.randomness import seeded
+from simulacra.data.sets.known_pictures import PixelMixture, mixture, table
+from simulacra.ground.randomness import seeded
 
 TEMPERATURES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3)
 DROPPED = range(10)

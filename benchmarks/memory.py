@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.work import Work
-from simulacra.memory import PeakMemory
+from simulacra.training.memory import PeakMemory
 
 
 def peak(name: str, job: str, *, side: int, batch: int, device: str, threads: int) -> int | None:

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from benchmarks.work import LEVELS
-from simulacra.model import Model
+from simulacra.ground.spec import DataSpec
+from simulacra.models.model import Model
 from simulacra.nn.mlp import mlp
-from simulacra.spec import DataSpec
 
 
 class Wrapped(Model):

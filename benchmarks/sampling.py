@@ -24,11 +24,11 @@ from benchmarks.bench import threads, to_stderr
 from benchmarks.machine import describe
 from benchmarks.measure import exponent, measure, ratio
 from benchmarks.work import pictures
-from simulacra.autoregressive import Autoregressive
-from simulacra.compiling import compiled as compiled_form
-from simulacra.randomness import seeded
-from simulacra.registry import build
-from simulacra.spec import DataSpec
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.registry import build
+from simulacra.training.compiling import compiled as compiled_form
 
 LIMITED: dict[str, dict[str, Any]] = {
     "gated-pixelcnn 10 × 128": {"model": "gated-pixelcnn", "layers": 10, "channels": 128},

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from simulacra.errors import ResourceError
+from simulacra.ground.errors import ResourceError
 
 NONE = "—"
 ROWS = (

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from simulacra.data.dataset import Observations
-from simulacra.model import Model, Sampling, Swept
-from simulacra.options import Budget, Options
-from simulacra.randomness import seeded
-from simulacra.registry import build
-from simulacra.spec import DataSpec
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models.model import Model, Sampling, Swept
+from simulacra.models.registry import build
+from simulacra.training.options import Budget, Options
 
 LEVELS = 256
 SAMPLES = (64, 1)
@@ -81,7 +81,7 @@ def sample(model: Sampling, n: int) -> Job:
 
 def loop(model: Model, x: Tensor, options: Options) -> Job:
     """A step of `Training`: batch drawn, seeded, clipped, checked and averaged, beside `step`."""
-    from simulacra.train import Training  # half a second to import
+    from simulacra.training.loop import Training  # half a second to import
 
     split = Observations(x.cpu())
     training = Training(model, split, split, options)

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 import simulacra as sim
-from simulacra import plot
 from simulacra.data.dataset import Observations
+from simulacra.drawing import charts as plot
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.models.flow.nice import NICE

@@ -17,12 +17,12 @@ from typing import Any, cast
 
 from cyclopts import App, Group
 
-from simulacra import registry
 from simulacra.cli.app import COMMANDS, app
 from simulacra.data.catalogue import NAMES
 from simulacra.data.form import KINDS, Form
-from simulacra.evaluate.measures import FIDELITY, LABELS, LIKELIHOOD, NOVELTY, WHOLE
-from simulacra.model import CAPABILITIES, Swept
+from simulacra.judging.figures.measures import FIDELITY, LABELS, LIKELIHOOD, NOVELTY, WHOLE
+from simulacra.models import registry
+from simulacra.models.model import CAPABILITIES, Swept
 
 DOCS = Path(__file__).parent
 if str(DOCS.parent) not in sys.path:

@@ -8,7 +8,7 @@ import argparse
 import torch
 
 import simulacra as sim
-from simulacra import plot
+from simulacra.drawing import charts as plot
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="60s", help="90s, 2000steps or 10epochs")

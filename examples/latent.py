@@ -8,7 +8,7 @@ import argparse
 import torch
 
 import simulacra as sim
-from simulacra import plot
+from simulacra.drawing import charts as plot
 from simulacra.tasks.interpolate import between
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])

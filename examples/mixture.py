@@ -8,7 +8,7 @@ import argparse
 import torch
 
 import simulacra as sim
-from simulacra import plot
+from simulacra.drawing import charts as plot
 from simulacra.tasks.complete import complete, mask
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])

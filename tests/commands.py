@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simulacra.cli import app
-from simulacra.journal import Journal
+from simulacra.runs.journal import Journal
 
 
 def run_main(*arguments: object) -> int:

@@ -13,10 +13,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from simulacra.autoregressive import Autoregressive, level_logits
-from simulacra.flow import Flow
-from simulacra.model import Completion, Likelihood, Model, Sampling
-from simulacra.randomness import seeded
+from simulacra.ground.randomness import seeded
+from simulacra.models.autoregressive.base import Autoregressive, level_logits
+from simulacra.models.flow.base import Flow
+from simulacra.models.model import Completion, Likelihood, Model, Sampling
 
 
 def randomise(model: Model, scale: float = 0.3, seed: int = 0) -> Model:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from sklearn.datasets import load_digits
 
-from simulacra import plot
+from simulacra.drawing import charts as plot
 
 Results = dict[str, Any]
 

@@ -10,16 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simulacra import processes, registry
 from simulacra.data.catalogue import load
-from simulacra.engine import make_fabric, sum_over_processes
-from simulacra.model import Model
+from simulacra.ground import processes
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models import registry
 from simulacra.models.flow.nice import NICE
-from simulacra.options import Options
-from simulacra.progress import Plan
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
-from simulacra.train import Training
+from simulacra.models.model import Model
+from simulacra.training.engine import make_fabric, sum_over_processes
+from simulacra.training.loop import Training
+from simulacra.training.options import Options
+from simulacra.training.plan import Plan
 
 KINDS: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4, "tolerance": 0.0},

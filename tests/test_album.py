@@ -10,14 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from simulacra import album, plot
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.model import Sampling
+from simulacra.drawing import charts as plot
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.judging import pictures as album
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.gmm import GMM
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.models.model import Sampling
 
 PICTURE = DataSpec((1, 4, 4), 17)
 VECTOR = DataSpec((3,), None)

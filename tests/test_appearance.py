@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn.functional import conv2d
 
-from simulacra.errors import DataError, UsageError
-from simulacra.evaluate.appearance import appearance, without_ratio
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures.appearance import appearance, without_ratio
 
 GREY = DataSpec((1, 16, 16), 256)
 COLOUR = DataSpec((3, 12, 12), 256)

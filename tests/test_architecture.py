@@ -100,7 +100,7 @@ def test_inner_packages_import_nothing(path: Path) -> None:
 
 
 def test_the_rule_sees_a_model_that_imports_its_trainer() -> None:
-    assert faults_of("models.flow.nice", "from simulacra.train import Training") == [
+    assert faults_of("models.flow.nice", "from simulacra.training.loop import Training") == [
         "models.flow.nice imports train"
     ]
     assert faults_of("models.flow.nice", "from simulacra.models.latent.vae import VAE") == [

@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from forked import Forked
-from simulacra.checkpoint import MANIFEST, read_folder, read_json, write_folder
 from simulacra.cli import app
 from simulacra.cli.terminal import printable
-from simulacra.errors import ResourceError
-from simulacra.run import Run
+from simulacra.ground.errors import ResourceError
+from simulacra.ground.storage import MANIFEST, read_folder, read_json, write_folder
+from simulacra.runs.run import Run
 
 TINY = ("--set", "hidden=4", "--set", "latent=2")
 Cli = Callable[..., tuple[int, str]]
@@ -510,7 +510,7 @@ def test_a_disk_that_is_full_from_the_start_may_be_tried_again(cli: Cli, small_d
 
 
 def test_files_written_to_a_full_disk_leave_the_old_ones(small_disk: Path) -> None:
-    from simulacra.checkpoint import write_bytes, write_json
+    from simulacra.ground.storage import write_bytes, write_json
 
     write_json(small_disk / "run.json", {"a": 1})
     write_folder(small_disk / "checkpoints" / "1", {"v": {"w": torch.ones(3)}})

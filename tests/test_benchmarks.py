@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from simulacra.errors import MissingCapability, ResourceError
-from simulacra.evaluate import flops
-from simulacra.memory import STATUS
-from simulacra.model import Model
-from simulacra.registry import MODELS, build
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import MissingCapability, ResourceError
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures import flops
+from simulacra.models.model import Model
+from simulacra.models.registry import MODELS, build
+from simulacra.training.memory import STATUS
 
 ROOT = Path(__file__).parents[1]
 if str(ROOT) not in sys.path:

@@ -12,7 +12,7 @@ from benchmarks import counts, family, sampling
 
 import simulacra as sim
 from simulacra.data.dataset import Observations
-from simulacra.randomness import seeded
+from simulacra.ground.randomness import seeded
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from benchmarks.ladders import Blend, Ladder, Stored, gaussians, jensen_shannon
 
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.known import PixelMixture, mixture
-from simulacra.evaluate import samples
-from simulacra.evaluate.figure import Figure
-from simulacra.evaluate.measures import FIDELITY, MEASURES, NOVELTY, WHOLE
-from simulacra.randomness import seeded
+from simulacra.data.sets.known_pictures import PixelMixture, mixture
+from simulacra.ground.randomness import seeded
+from simulacra.judging.figures import sample_judge as samples
+from simulacra.judging.figures.figure import Figure
+from simulacra.judging.figures.measures import FIDELITY, MEASURES, NOVELTY, WHOLE
 
 # all pictures of 1 × 3 pixels with two levels
 SPACE = torch.cartesian_prod(*[torch.arange(2)] * 3).view(8, 1, 1, 3)

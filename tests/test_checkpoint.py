@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 
 from forked import Forked
-from simulacra import checkpoint
-from simulacra.checkpoint import (
+from simulacra.ground import storage as checkpoint
+from simulacra.ground.errors import CheckpointError, ResourceError
+from simulacra.ground.storage import (
     MANIFEST,
     detached_copy,
     read_folder,
@@ -31,8 +32,7 @@ from simulacra.checkpoint import (
     write_folder,
     write_json,
 )
-from simulacra.errors import CheckpointError, ResourceError
-from simulacra.run import Run
+from simulacra.runs.run import Run
 
 STATE: dict[str, Any] = {
     "model": {"model": "vae", "keywords": {"latent": 3, "hidden": [4, 5], "context": None}},

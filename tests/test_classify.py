@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from commands import train
-from simulacra import registry
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.errors import DataError, MissingCapability, UsageError
-from simulacra.model import Likelihood
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, MissingCapability, UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.models import registry
+from simulacra.models.model import Likelihood
 from simulacra.tasks.classify import classify, read_observations
 
 

@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 from commands import run_main
-from simulacra import plot
 from simulacra.cli import app, stopping, terminal
 from simulacra.cli.training_display import TrainingDisplay
 from simulacra.data.catalogue import load
+from simulacra.drawing import charts as plot
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = ["--budget", "3steps", "--set", "channels=4", "--set", "layers=1"]
@@ -38,7 +38,7 @@ COMMANDS = (
 )
 OWN = """
 import torch
-from simulacra.model import Likelihood, Sampling
+from simulacra.models.model import Likelihood, Sampling
 
 
 class Own(Likelihood, Sampling):
@@ -281,7 +281,7 @@ def test_the_exit_code_says_what_kind_of_error_it_was(error, code, words, cli, m
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("simulacra.registry.describe", fail)
+    monkeypatch.setattr("simulacra.models.registry.describe", fail)
     came, _, err = cli("models")
     assert came == code
     assert err.count("\n") == 1
@@ -405,7 +405,7 @@ def test_a_table_loses_nothing_in_a_narrow_terminal(width, capsys, monkeypatch):
 
 @pytest.mark.parametrize("names", [[], ["letters-made", "letters-vae"]])
 def test_models_of_the_zoo_are_named_if_there_are_any(names, ok, monkeypatch):
-    monkeypatch.setattr("simulacra.zoo.names", lambda: names)
+    monkeypatch.setattr("simulacra.runs.zoo.names", lambda: names)
     _, err = ok("models")
     words = "in the zoo: letters-made, letters-vae; as in simulacra sample letters-made\n"
     assert err.endswith(words) if names else not err

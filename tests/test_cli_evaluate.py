@@ -20,8 +20,8 @@ from commands import run_main, train
 from simulacra.cli import terminal
 from simulacra.data.catalogue import load
 from simulacra.data.splits import halves
-from simulacra.evaluate.measures import MEASURES
-from simulacra.evaluate.samples import MOST
+from simulacra.judging.figures.measures import MEASURES
+from simulacra.judging.figures.sample_judge import MOST
 from simulacra.models.mixture.gmm import GMM
 
 FIDELITY = {"frechet", "kernel", "precision", "recall", "density", "coverage"}

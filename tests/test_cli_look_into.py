@@ -10,17 +10,17 @@ import torch
 from PIL import Image, ImageSequence
 
 from commands import train
-from simulacra import plot
-from simulacra.autoregressive import Autoregressive
 from simulacra.data.catalogue import load
-from simulacra.evaluate.likelihood import likelihood
-from simulacra.run import Run
+from simulacra.drawing import charts as plot
+from simulacra.judging.figures.likelihood import likelihood
+from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.runs.run import Run
 
 TINY = ["--budget", "3steps", "--set", "channels=4", "--set", "layers=1"]
 OWN = """
 import torch
 from torch.distributions import Categorical
-from simulacra.autoregressive import Autoregressive
+from simulacra.models.autoregressive.base import Autoregressive
 
 
 class Walk(Autoregressive):
@@ -356,7 +356,7 @@ def test_without_files_validation_pictures_surprise_with_their_labels(ok, places
         drawn.update(pictures=pictures, bits=bits, titles=titles)
         return Image.new("L", (1, 1))
 
-    monkeypatch.setattr("simulacra.maps.surprises", keep)
+    monkeypatch.setattr("simulacra.drawing.maps.surprises", keep)
     out, _ = ok("surprise", places["labelled"], "-n", "3")
     data, model = load("digits"), Run.open(places["labelled"]).model()
     x, labels = data.validation.batch(torch.arange(3))
@@ -380,7 +380,7 @@ def test_one_file_and_one_of_a_name_that_the_font_lacks(ok, places, monkeypatch)
         drawn.update(titles=titles)
         return Image.new("L", (1, 1))
 
-    monkeypatch.setattr("simulacra.maps.surprises", keep)
+    monkeypatch.setattr("simulacra.drawing.maps.surprises", keep)
     for name in ("é $x$.png", "日本.png"):
         Path(name).write_bytes(places["digit0"].read_bytes())
     out, err = ok("surprise", places["ar"], "é $x$.png", "日本.png", "--out", "a.png")
@@ -400,7 +400,7 @@ def test_colours_of_a_pixel_are_added_up(ok, places, monkeypatch):
         drawn.update(bits=bits)
         return Image.new("L", (1, 1))
 
-    monkeypatch.setattr("simulacra.maps.surprises", keep)
+    monkeypatch.setattr("simulacra.drawing.maps.surprises", keep)
     out, _ = ok("surprise", places["rgb"], "-n", "2", "--out", "a.png")
     assert drawn["bits"].shape == (2, 5, 4)
     mean = float(drawn["bits"][0].sum()) / 60

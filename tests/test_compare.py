@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from commands import undrawn
-from simulacra.compare import compare, recorded
+from simulacra.comparing.compare import compare, recorded
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
-from simulacra.errors import CheckpointError, UsageError
-from simulacra.judge import Judge
-from simulacra.options import Budget
-from simulacra.progress import Record
+from simulacra.ground.errors import CheckpointError, UsageError
+from simulacra.judging.judge import Judge
 from simulacra.report.tables import table
-from simulacra.run import Run
+from simulacra.runs.run import Run
+from simulacra.training.options import Budget
+from simulacra.training.plan import Record
 
 KEYWORDS: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4},

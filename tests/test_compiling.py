@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.distributions import Distribution, Normal
 
-from simulacra.compiling import compiled, distributions_unchecked
+from simulacra.training.compiling import compiled, distributions_unchecked
 
 IN_A_NEW_PROCESS = """
 import torch
 from torch.distributions import Distribution
-from simulacra.compiling import compiled
+from simulacra.training.compiling import compiled
 double = compiled(lambda x: 2 * x, backend="eager")
 assert Distribution._validate_args, "after compiling"
 assert double(torch.ones(2)).tolist() == [2, 2]

@@ -13,15 +13,15 @@ from torch.distributions import Normal
 import laws
 import several
 from forked import Forked
-from simulacra import registry
-from simulacra.autoregressive import Autoregressive
-from simulacra.compiling import compiled
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.flow import Flow
-from simulacra.model import Completion, Decoding, Encoding, Likelihood, Model, Sampling
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models import registry
+from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.flow.base import Flow
 from simulacra.models.latent.vae import VAE
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.models.model import Completion, Decoding, Encoding, Likelihood, Model, Sampling
+from simulacra.training.compiling import compiled
 
 GREY = DataSpec((1, 2, 2), 3, classes=3, context_width=2)
 WIDE = DataSpec((2,), 16, classes=3, context_width=2)

@@ -11,18 +11,18 @@ import torch
 from torch import nn
 from torch.distributions import Categorical
 
-from simulacra import registry
-from simulacra.autoregressive import Autoregressive
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.evaluate.cost import cost, rows_for, sampled_once
-from simulacra.memory import STATUS
-from simulacra.model import Latent, Sampling
-from simulacra.options import Budget, Options
-from simulacra.progress import Outcome, Plan, Progress
-from simulacra.randomness import seeded
-from simulacra.run import Run
-from simulacra.spec import DataSpec
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures.cost import cost, rows_for, sampled_once
+from simulacra.models import registry
+from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.model import Latent, Sampling
+from simulacra.runs.run import Run
+from simulacra.training.memory import STATUS
+from simulacra.training.options import Budget, Options
+from simulacra.training.plan import Outcome, Plan, Progress
 
 TINY = {
     "gmm": {"components": 4},
@@ -258,7 +258,7 @@ def create(folder, data, name, **options):
 
 def test_a_run_keeps_its_peak_and_its_outcome(digits, tmp_path, monkeypatch):
     grown = iter([50, 40, 30, *[20] * 20])
-    monkeypatch.setattr("simulacra.memory.PeakMemory.growth", lambda _: next(grown))
+    monkeypatch.setattr("simulacra.training.memory.PeakMemory.growth", lambda _: next(grown))
     run = create(tmp_path / "run", digits, "gan")
     seen = []
     stopped = run.train(digits, on_record=seen.append, should_stop=lambda: len(seen) >= 2)

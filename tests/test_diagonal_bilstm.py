@@ -3,12 +3,12 @@ import torch
 from torch.nn.functional import pad
 
 import laws
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.diagonal_bilstm import DiagonalBiLSTM, _DiagonalStream
-from simulacra.nn.diagonals import Diagonals
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.models.autoregressive.diagonal_bilstm_skew import Diagonals
 
 PICTURE = DataSpec((1, 5, 6), 4)
 COLOUR_PICTURE = DataSpec((3, 3, 4), 4)

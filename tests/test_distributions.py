@@ -12,7 +12,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from simulacra.distributions import (
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.nn.distributions import (
     Discretised,
     DiscretisedLogistic,
     DiscretisedNormal,
@@ -22,8 +24,6 @@ from simulacra.distributions import (
     log1m_exp,
     log_mean_exp,
 )
-from simulacra.errors import UsageError
-from simulacra.randomness import seeded
 
 KINDS = [DiscretisedLogistic, DiscretisedNormal]
 DTYPES = [torch.float32, torch.float64]

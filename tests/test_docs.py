@@ -22,11 +22,12 @@ import torch
 from PIL import Image
 
 import laws
-from simulacra import registry, zoo
 from simulacra.cli.app import app, main
-from simulacra.model import Model
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models import registry
+from simulacra.models.model import Model
+from simulacra.runs import zoo
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simulacra import registry
-from simulacra.randomness import seeded
+from simulacra.ground.randomness import seeded
+from simulacra.models import registry
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # rows and columns of digits in each picture

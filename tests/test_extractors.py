@@ -9,15 +9,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from simulacra import extractors, pinned
-from simulacra.checkpoint import read_folder, write_folder
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.errors import CheckpointError, UsageError
-from simulacra.extractors import views
-from simulacra.nn.inception import Inception
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import CheckpointError, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.ground.storage import read_folder, write_folder
+from simulacra.judging.features import pinned_classifier as pinned
+from simulacra.judging.features import views as extractors
+from simulacra.judging.features.inception import Inception
+from simulacra.judging.features.views import views
 
 
 @pytest.fixture(autouse=True)

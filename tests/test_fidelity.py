@@ -6,9 +6,9 @@ from prdc import compute_prdc
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
-from simulacra.errors import UsageError
-from simulacra.evaluate import fidelity as module
-from simulacra.evaluate.fidelity import (
+from simulacra.ground.errors import UsageError
+from simulacra.judging.figures import fidelity as module
+from simulacra.judging.figures.fidelity import (
     NEIGHBOURS,
     coverage,
     density,

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 import laws
-from simulacra import maps, registry
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.drawing import maps
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models import registry
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
 from simulacra.tasks.field import field, measured
 
 GREY = DataSpec((1, 7, 7), 3, classes=2, context_width=2)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from simulacra.evaluate import flops
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures import flops
 from simulacra.models.autoregressive.gated_pixelcnn import GatedPixelCNN
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
-from simulacra.nn.masked import MaskedConv2d, MaskedConvStream
-from simulacra.spec import DataSpec
+from simulacra.nn.masked_convolution import MaskedConv2d, MaskedConvStream
 
 
 def forward_and_backward(model, x):

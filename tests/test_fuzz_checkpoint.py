@@ -13,9 +13,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simulacra.checkpoint import MANIFEST, read_folder, read_json, write_folder
-from simulacra.errors import CheckpointError
-from simulacra.run import Run
+from simulacra.ground.errors import CheckpointError
+from simulacra.ground.storage import MANIFEST, read_folder, read_json, write_folder
+from simulacra.runs.run import Run
 
 FLIPS = 10_000
 STATE: dict[str, Any] = {

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simulacra import registry
 from simulacra.cli.terminal import printable
 from simulacra.data.arrays import load_arrays
-from simulacra.data.cifar import read_batch
-from simulacra.data.idx import read_idx
-from simulacra.data.npy import NpzFile, read_npy
-from simulacra.errors import DataError, ResourceError, UsageError
-from simulacra.options import Budget
+from simulacra.data.formats.idx import read_idx
+from simulacra.data.formats.npy import NpzFile, read_npy
+from simulacra.data.sets.cifar10 import read_batch
+from simulacra.ground.errors import DataError, ResourceError, UsageError
+from simulacra.models import registry
+from simulacra.training.options import Budget
 
 FUZZED = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 import laws
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive import gated_pixelcnn
 from simulacra.models.autoregressive.gated_pixelcnn import GatedLayer, GatedPixelCNN
+from simulacra.models.autoregressive.gated_pixelcnn_rows import Row, VerticalRows
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
-from simulacra.nn.gated_rows import Row, VerticalRows
-from simulacra.nn.masked import ConvAbove
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.nn.masked_convolution import ConvAbove
 
 PICTURE = DataSpec((1, 6, 5), 4, classes=3, context_width=2)
 TINY = {"channels": 9, "layers": 6, "first_kernel_size": 3}

@@ -11,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from simulacra import plot, registry
-from simulacra.errors import DataError, UsageError
-from simulacra.evaluate.labels import (
+from simulacra.drawing import charts as plot
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures.labels import (
     BINS,
     class_accuracy,
     class_distance,
@@ -23,8 +25,7 @@ from simulacra.evaluate.labels import (
     log_posterior,
     share,
 )
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.models import registry
 
 
 def sure_of(labels, classes=3, confidence=0.9):

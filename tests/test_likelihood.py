@@ -13,23 +13,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from simulacra import registry
 from simulacra.data.dataset import Observations
 from simulacra.data.splits import permutation
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.evaluate import likelihood as module
-from simulacra.evaluate.cost import parameters, sampling_seconds
-from simulacra.evaluate.intervals import degrees_of_freedom, standard_error
-from simulacra.evaluate.likelihood import (
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures import likelihood as module
+from simulacra.judging.figures.cost import parameters, sampling_seconds
+from simulacra.judging.figures.intervals import degrees_of_freedom, standard_error
+from simulacra.judging.figures.likelihood import (
     Score,
     bits_per_dim,
     class_frequencies,
     likelihood,
     valid_dims,
 )
-from simulacra.model import Likelihood, Model, Sampling
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.models import registry
+from simulacra.models.model import Likelihood, Model, Sampling
 
 GREY = DataSpec((1, 2, 2), 3, classes=3, context_width=2)
 VECTORS = DataSpec((3,), None, classes=3)

@@ -11,16 +11,16 @@ import pytest
 import torch
 from scipy.stats import t as student
 
-from simulacra import registry
 from simulacra.data.augment import Augmented
 from simulacra.data.dataset import DynamicallyBinarised, Observations
 from simulacra.data.splits import permutation
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.evaluate.diagnostics import generalisation, per_class, shuffled
-from simulacra.evaluate.likelihood import Score, Scores, likelihood
-from simulacra.model import Likelihood
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures.diagnostics import generalisation, per_class, shuffled
+from simulacra.judging.figures.likelihood import Score, Scores, likelihood
+from simulacra.models import registry
+from simulacra.models.model import Likelihood
 
 BITS = DataSpec((1, 2, 2), 2, classes=3, context_width=2)
 VECTORS = DataSpec((3,), None, classes=3, context_width=2)

@@ -9,14 +9,14 @@ import torch
 from scipy import stats
 
 import laws
-from simulacra.autoregressive import Autoregressive
-from simulacra.distributions import Narrowing
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.evaluate import flops
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures import flops
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.made import MADE, deal_degrees
+from simulacra.nn.distributions import Narrowing
 from simulacra.nn.masked_linear import MaskedLinear, MaskedLinearStream
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
 
 BINARY = DataSpec((1, 3, 4), 2, classes=3)
 RGB = DataSpec((3, 2, 3), 4, classes=3, context_width=2)

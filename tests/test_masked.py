@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from simulacra.errors import UsageError
-from simulacra.nn.masked import ConvAbove, MaskedConv2d, MaskedConvStream, colour_slice
-from simulacra.randomness import seeded
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.nn.masked_convolution import ConvAbove, MaskedConv2d, MaskedConvStream, colour_slice
 
 Mask = Literal["A", "B"]
 

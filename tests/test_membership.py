@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from simulacra.errors import UsageError
-from simulacra.evaluate.membership import membership
-from simulacra.evaluate.novelty import novelty
+from simulacra.ground.errors import UsageError
+from simulacra.judging.figures.membership import membership
+from simulacra.judging.figures.novelty import novelty
 
 
 def normal(seed, n, width=4, scale=1.0):

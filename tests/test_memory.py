@@ -7,8 +7,8 @@ import gc
 import pytest
 import torch
 
-from simulacra import memory
-from simulacra.memory import STATUS, PeakMemory
+from simulacra.training import memory
+from simulacra.training.memory import STATUS, PeakMemory
 
 CPU = torch.device("cpu")
 MB = 2**20

@@ -7,9 +7,9 @@ import torch
 from scipy import stats
 from torch.distributions import Categorical, MixtureSameFamily
 
-from simulacra.distributions import DiscretisedLogistic
-from simulacra.mixtures import DiscretisedLogisticMixture
-from simulacra.randomness import seeded
+from simulacra.ground.randomness import seeded
+from simulacra.nn.distributions import DiscretisedLogistic
+from simulacra.nn.logistic_mixture import DiscretisedLogisticMixture
 
 DTYPES = [torch.float32, torch.float64]
 

@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from laws import randomise
-from simulacra import registry
-from simulacra.errors import MissingCapability
-from simulacra.model import Likelihood, Swept
+from simulacra.ground.errors import MissingCapability
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models import registry
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.gmm import GMM
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.models.model import Likelihood, Swept
 
 PICTURE = DataSpec((1, 4, 4), 8)
 PAIR = DataSpec((2,), None)

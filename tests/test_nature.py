@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from simulacra import registry
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.evaluate.nature import nature
-from simulacra.model import Completion, Decoding, Encoding
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures.nature import nature
+from simulacra.models import registry
 from simulacra.models.flow.nice import NICE
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.models.model import Completion, Decoding, Encoding
 
 TINY = {
     "gmm": {"components": 4},

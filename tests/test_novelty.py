@@ -10,9 +10,9 @@ import torch
 from scipy.stats import mannwhitneyu, norm
 from sklearn.datasets import load_digits
 
-from simulacra.errors import DataError, UsageError
-from simulacra.evaluate import novelty as module
-from simulacra.evaluate.novelty import duplicates, novelty, suspicious
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.judging.figures import novelty as module
+from simulacra.judging.figures.novelty import duplicates, novelty, suspicious
 
 
 def generator(seed=0):

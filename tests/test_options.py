@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from simulacra.errors import UsageError
-from simulacra.options import Budget, Options
-from simulacra.registry import MODELS, preset
+from simulacra.ground.errors import UsageError
+from simulacra.models.registry import MODELS, preset
+from simulacra.training.options import Budget, Options
 
 
 @pytest.mark.parametrize(

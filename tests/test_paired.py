@@ -10,9 +10,9 @@ import pytest
 import torch
 from scipy.stats import t as student
 
-from simulacra.errors import UsageError
-from simulacra.evaluate.likelihood import Score
-from simulacra.evaluate.paired import paired
+from simulacra.ground.errors import UsageError
+from simulacra.judging.figures.likelihood import Score
+from simulacra.judging.figures.paired import paired
 
 LOG2 = math.log(2)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import laws
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.pixel_rnn import PixelRNN
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
 
 COLOURS = DataSpec((3, 2, 2), 4, classes=3, context_width=2)
 PALETTE = DataSpec((1, 2, 3), 3, ordered=False, classes=3, context_width=2)

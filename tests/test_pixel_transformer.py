@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import laws
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.pixel_transformer import PixelTransformer
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
 
 GREY = DataSpec((1, 3, 2), 3, classes=3, context_width=2)
 COLOURS = DataSpec((3, 2, 2), 4, classes=3, context_width=2)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 import laws
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
 
 
 @pytest.mark.parametrize("colours", [1, 2, 3])

@@ -7,20 +7,20 @@ import torch
 from torch import nn
 
 import laws
-from simulacra.autoregressive import Autoregressive
-from simulacra.distributions import DiscretisedLogistic
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.pixelcnnpp import PixelCNNpp
-from simulacra.nn.shifted import (
+from simulacra.models.autoregressive.pixelcnnpp_blocks import concat_elu
+from simulacra.models.autoregressive.pixelcnnpp_convolutions import (
     PixelStream,
     RowStream,
     ShiftedConv2d,
     ShiftedConvTranspose2d,
     shifted_conv,
 )
-from simulacra.nn.shifted_resnet import concat_elu
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.nn.distributions import DiscretisedLogistic
 
 SIDES = [(1, 1), (1, 4), (5, 1), (2, 2), (4, 6), (5, 7)]
 CONVS = {

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 import laws
-from simulacra.autoregressive import Autoregressive
-from simulacra.model import Completion, Model
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
 from simulacra.models.adversarial.gan import GAN
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.gmm import GMM
-from simulacra.nn.masked import MaskedConv2d
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.models.model import Completion, Model
+from simulacra.nn.masked_convolution import MaskedConv2d
 
 GREY = DataSpec((1, 2, 2), 3, classes=3)
 WIDE = DataSpec((2,), 16, classes=3)
@@ -137,7 +137,7 @@ def test_causality_catches_a_layer_that_sees_less_than_it_says() -> None:
 
 
 def test_incremental_sampling_catches_a_stale_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    from simulacra.nn.masked import MaskedConvStream
+    from simulacra.nn.masked_convolution import MaskedConvStream
 
     model = small_pixelcnn()
     laws.samples_incrementally(model)

@@ -16,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from simulacra import plot
-from simulacra.curves import curves
-from simulacra.errors import UsageError
+from simulacra.drawing import charts as plot
+from simulacra.drawing.curves import curves
+from simulacra.ground.errors import UsageError
 
 SVG = "{http://www.w3.org/2000/svg}"
 

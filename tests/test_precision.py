@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import simulacra as sim
-from simulacra import engine, players
-from simulacra.model import Likelihood
-from simulacra.options import Budget, Options
-from simulacra.players import settled
-from simulacra.randomness import seeded
-from simulacra.run import Run
-from simulacra.train import Training
+from simulacra.ground.randomness import seeded
+from simulacra.models.model import Likelihood
+from simulacra.runs.run import Run
+from simulacra.training import engine, players
+from simulacra.training.loop import Training
+from simulacra.training.options import Budget, Options
+from simulacra.training.players import settled
 
 CPU = torch.device("cpu")
 TINY = {"channels": 8, "layers": 2, "first_kernel_size": 3}

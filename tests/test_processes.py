@@ -19,11 +19,11 @@ import torch
 
 import several
 from forked import Forked
-from simulacra import registry
-from simulacra.checkpoint import read_folder
 from simulacra.cli.app import main
-from simulacra.errors import ResourceError, UsageError
-from simulacra.run import Run
+from simulacra.ground.errors import ResourceError, UsageError
+from simulacra.ground.storage import read_folder
+from simulacra.models import registry
+from simulacra.runs.run import Run
 
 TOLERANCE = 1e-3
 """Of every weight, relative to the largest of its tensor: floats are added in another order."""
@@ -236,7 +236,7 @@ def test_batches_that_processes_cannot_share_out_are_refused(
     class Three:
         world_size = 3
 
-    monkeypatch.setattr("simulacra.train.make_fabric", lambda *_, **__: Three())
+    monkeypatch.setattr("simulacra.training.loop.make_fabric", lambda *_, **__: Three())
     with pytest.raises(UsageError, match="4 batches are not for 3"):
         several.trained(several.made("nice"))
 

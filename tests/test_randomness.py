@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from simulacra import randomness
-from simulacra.randomness import keyed_normal, keyed_uniform, keys_from, keys_of, seeded
+from simulacra.ground import randomness
+from simulacra.ground.randomness import keyed_normal, keyed_uniform, keys_from, keys_of, seeded
 
 TOP = 2**63 - 1
 

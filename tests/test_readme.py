@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from simulacra import registry
 from simulacra.cli.app import COMMANDS
 from simulacra.data.catalogue import NAMES
+from simulacra.models import registry
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")

@@ -9,19 +9,19 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from simulacra import registry
-from simulacra.checkpoint import read_folder, write_folder
-from simulacra.errors import CheckpointError, MissingCapability, UsageError, nearest
-from simulacra.model import Model
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import CheckpointError, MissingCapability, UsageError, nearest
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.ground.storage import read_folder, write_folder
+from simulacra.models import registry
+from simulacra.models.model import Model
 
 GREY = DataSpec((1, 4, 4), 3, classes=3)
 
 OWN = '''
 from typing import Literal
 import torch
-from simulacra.model import Model
+from simulacra.models.model import Model
 
 class Own(Model):
     """Has a keyword of every kind.
@@ -95,9 +95,15 @@ def test_nearest() -> None:
     ("name", "message"),
     [
         ("simulacra.models.latent.vae:Vae", "simulacra.models.latent.vae has no class Vae"),
-        ("simulacra.spec:DataSpec", "simulacra.spec:DataSpec is no simulacra.model.Model"),
-        ("simulacra.spec:Coding", "simulacra.spec:Coding is no simulacra.model.Model"),
-        ("simulacra.model:Model", "simulacra.model:Model lacks loss"),
+        (
+            "simulacra.ground.spec:DataSpec",
+            "simulacra.ground.spec:DataSpec is no simulacra.Model",
+        ),
+        (
+            "simulacra.ground.spec:Coding",
+            "simulacra.ground.spec:Coding is no simulacra.Model",
+        ),
+        ("simulacra.models.model:Model", "simulacra.models.model:Model lacks loss"),
         ("no.such:Thing", "no.such cannot be imported: ModuleNotFoundError: No module named 'no'"),
         ("json.x:Thing", "json.x cannot be imported: ModuleNotFoundError"),
         ("..x:Thing", "..x cannot be imported: TypeError"),
@@ -132,8 +138,8 @@ def test_a_file_is_as_good_as_a_name(own: str) -> None:
     ("text", "message"),
     [
         ("x = 1", "has no class Own"),
-        ("Own = 3", "is no simulacra.model.Model"),
-        ("class Own: pass", "is no simulacra.model.Model"),
+        ("Own = 3", "is no simulacra.Model"),
+        ("class Own: pass", "is no simulacra.Model"),
         ("def f(:", "SyntaxError: invalid syntax (my.py, line 1)"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import torch\ntorch.nonsense", "AttributeError: module 'torch' has no"),

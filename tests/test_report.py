@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from reported import digits_pictures, five, likelihood, rows_of, words
-from simulacra import plot
-from simulacra.errors import UsageError
+from simulacra.drawing import charts as plot
+from simulacra.ground.errors import UsageError
 from simulacra.report.page import render
 from simulacra.report.tables import table
 from simulacra.report.verdict import verdict

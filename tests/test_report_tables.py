@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from reported import digits_pictures, fig, five, full, likelihood, pair, words
-from simulacra import plot
-from simulacra.evaluate.measures import MEASURES
+from simulacra.drawing import charts as plot
+from simulacra.judging.figures.measures import MEASURES
 from simulacra.report import sample_tables, short, tables
 from simulacra.report.page import render
 from simulacra.report.sections import measures_shown

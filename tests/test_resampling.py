@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import laws
-from simulacra import registry
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models import registry
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
 from simulacra.tasks.complete import complete, mask, resample
 
 GREY = DataSpec((1, 2, 2), 3, classes=3)
@@ -86,7 +86,7 @@ def test_a_mask_that_is_exact_needs_no_candidates(monkeypatch):
 @pytest.mark.parametrize("at_once", [1, 28, 1000])
 def test_weights_are_those_of_the_observed(monkeypatch, at_once):
     """Each row's effective number, from its own candidates, whatever is computed together."""
-    monkeypatch.setattr("simulacra.autoregressive._AT_ONCE", at_once)
+    monkeypatch.setattr("simulacra.models.autoregressive.base._AT_ONCE", at_once)
     model, x, labels = small(context="label"), torch.randint(3, (6, 1, 2, 2)), torch.arange(6) % 3
     drawn = []
     inner = PixelCNN.sample_steps

@@ -3,13 +3,13 @@ import torch
 from torch.nn.functional import pad
 
 import laws
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.autoregressive.convolutional_lstm import ConvLSTM
+from simulacra.models.autoregressive.diagonal_bilstm_skew import Diagonals
 from simulacra.models.autoregressive.row_lstm import RowLSTM
-from simulacra.nn.diagonals import Diagonals
-from simulacra.nn.recurrent import ConvLSTM
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
 
 PICTURE = DataSpec((1, 6, 6), 4, classes=3)
 COLOUR_PICTURE = DataSpec((3, 3, 4), 4)

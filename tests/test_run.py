@@ -14,16 +14,16 @@ import pytest
 import torch
 
 from forked import Forked
-from simulacra import registry
-from simulacra.checkpoint import read_folder
 from simulacra.cli.flags import new_folder
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
-from simulacra.errors import CheckpointError, DataError, UsageError
-from simulacra.options import Budget, Options
-from simulacra.progress import Record
-from simulacra.run import Run
-from simulacra.train import Training
+from simulacra.ground.errors import CheckpointError, DataError, UsageError
+from simulacra.ground.storage import read_folder
+from simulacra.models import registry
+from simulacra.runs.run import Run
+from simulacra.training.loop import Training
+from simulacra.training.options import Budget, Options
+from simulacra.training.plan import Record
 
 TINY: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4, "tolerance": 0.0},
@@ -326,7 +326,7 @@ def test_pictures_are_drawn_at_the_quarters(digits: Dataset, tmp_path: Path) -> 
 MY_MODEL = """
 import torch
 from torch.distributions import Categorical
-from simulacra.autoregressive import Autoregressive
+from simulacra.models.autoregressive.base import Autoregressive
 
 class Mine(Autoregressive):
     \"\"\"Independent levels.

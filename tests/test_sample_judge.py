@@ -11,9 +11,9 @@ from torch import Tensor
 from simulacra.data.augment import augmented
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.errors import UsageError
-from simulacra.evaluate.samples import SampleJudge, fair_count
-from simulacra.randomness import seeded
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.judging.figures.sample_judge import SampleJudge, fair_count
 
 
 class Random:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from simulacra.errors import UsageError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
 
 COLOURS = ((0, 0, 0), (255, 0, 0), (51, 102, 204))
 PALETTE = DataSpec((1, 1, 3), 3, ordered=False, coding="palette", palette=COLOURS)

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 import laws
-from simulacra import maps, plot, registry
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.drawing import charts as plot
+from simulacra.drawing import maps
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models import registry
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
 from simulacra.tasks.surprise import surprise
 
 RGB = DataSpec((3, 4, 5), 4, classes=3, context_width=2)

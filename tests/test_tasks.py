@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from simulacra import registry
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import Completion, Latent, Model
-from simulacra.plot import HIDDEN
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.drawing.charts import HIDDEN
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models import registry
+from simulacra.models.model import Completion, Latent, Model
 from simulacra.tasks.complete import Hidden, complete, mask, strips
 from simulacra.tasks.interpolate import between, interpolate
 

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from simulacra import registry
-from simulacra.autoregressive import Autoregressive
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
-from simulacra.errors import DivergedError, UsageError
-from simulacra.fitting import fit
+from simulacra.ground.errors import DivergedError, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models import registry
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.mixture.gmm import GMM
-from simulacra.options import Budget, Options
-from simulacra.players import finite
-from simulacra.progress import Plan
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
-from simulacra.train import Training
+from simulacra.training.fit import fit
+from simulacra.training.loop import Training
+from simulacra.training.options import Budget, Options
+from simulacra.training.plan import Plan
+from simulacra.training.players import finite
 
 TINY: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4, "tolerance": 0.0},

@@ -15,8 +15,8 @@ import torch
 
 import simulacra as sim
 from simulacra.cli.app import main
-from simulacra.errors import CheckpointError, MissingCapability, ResourceError, UsageError
-from simulacra.run import Run
+from simulacra.ground.errors import CheckpointError, MissingCapability, ResourceError, UsageError
+from simulacra.runs.run import Run
 
 
 def need(module: str) -> pytest.MarkDecorator:

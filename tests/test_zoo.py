@@ -8,14 +8,15 @@ import pytest
 import torch
 
 import simulacra as sim
-from simulacra import registry, zoo
 from simulacra.cli import flags
 from simulacra.cli.app import main
 from simulacra.cli.flags import open_run, run_folder
-from simulacra.errors import CheckpointError, UsageError
-from simulacra.options import Budget, Options
-from simulacra.randomness import seeded
-from simulacra.run import Run
+from simulacra.ground.errors import CheckpointError, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.models import registry
+from simulacra.runs import zoo
+from simulacra.runs.run import Run
+from simulacra.training.options import Budget, Options
 
 
 @pytest.fixture(scope="module")

@@ -11,34 +11,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulacra.data.catalogue import load as load_data
-    from simulacra.evaluate.likelihood import likelihood
-    from simulacra.export import export_onnx
-    from simulacra.fitting import fit
-    from simulacra.hub import from_pretrained, push_to_hub
-    from simulacra.judge import Judge
-    from simulacra.options import Budget, Options
-    from simulacra.registry import build, find
-    from simulacra.run import Run
-    from simulacra.spec import DataSpec
-    from simulacra.train import Training
-    from simulacra.zoo import from_zoo
+    from simulacra.ground.spec import DataSpec
+    from simulacra.judging.figures.likelihood import likelihood
+    from simulacra.judging.judge import Judge
+    from simulacra.models.registry import build, find
+    from simulacra.runs.hub import from_pretrained, push_to_hub
+    from simulacra.runs.run import Run
+    from simulacra.runs.zoo import from_zoo
+    from simulacra.tasks.onnx import export_onnx
+    from simulacra.training.fit import fit
+    from simulacra.training.loop import Training
+    from simulacra.training.options import Budget, Options
 
 _PLACES = {
-    "Budget": ("simulacra.options", "Budget"),
-    "DataSpec": ("simulacra.spec", "DataSpec"),
-    "Judge": ("simulacra.judge", "Judge"),
-    "Options": ("simulacra.options", "Options"),
-    "Run": ("simulacra.run", "Run"),
-    "Training": ("simulacra.train", "Training"),
-    "build": ("simulacra.registry", "build"),
-    "fit": ("simulacra.fitting", "fit"),
-    "export_onnx": ("simulacra.export", "export_onnx"),
-    "find": ("simulacra.registry", "find"),
-    "from_zoo": ("simulacra.zoo", "from_zoo"),
-    "from_pretrained": ("simulacra.hub", "from_pretrained"),
-    "likelihood": ("simulacra.evaluate.likelihood", "likelihood"),
+    "Budget": ("simulacra.training.options", "Budget"),
+    "DataSpec": ("simulacra.ground.spec", "DataSpec"),
+    "Judge": ("simulacra.judging.judge", "Judge"),
+    "Options": ("simulacra.training.options", "Options"),
+    "Run": ("simulacra.runs.run", "Run"),
+    "Training": ("simulacra.training.loop", "Training"),
+    "build": ("simulacra.models.registry", "build"),
+    "fit": ("simulacra.training.fit", "fit"),
+    "export_onnx": ("simulacra.tasks.onnx", "export_onnx"),
+    "find": ("simulacra.models.registry", "find"),
+    "from_zoo": ("simulacra.runs.zoo", "from_zoo"),
+    "from_pretrained": ("simulacra.runs.hub", "from_pretrained"),
+    "likelihood": ("simulacra.judging.figures.likelihood", "likelihood"),
     "load_data": ("simulacra.data.catalogue", "load"),
-    "push_to_hub": ("simulacra.hub", "push_to_hub"),
+    "push_to_hub": ("simulacra.runs.hub", "push_to_hub"),
 }
 
 __all__ = [

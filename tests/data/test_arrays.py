@@ -9,7 +9,7 @@ import torch
 
 from simulacra.data.arrays import load_arrays
 from simulacra.data.dataset import Dataset
-from simulacra.errors import DataError, UsageError
+from simulacra.ground.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from simulacra.data.augment import Augmented, augmented
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import DynamicallyBinarised, Observations
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
 
 N = 500
 

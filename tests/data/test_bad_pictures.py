@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from simulacra.data import folder as folder_module
-from simulacra.data import images as images_module
 from simulacra.data.folder import load_folder
 from simulacra.data.form import Form
-from simulacra.data.images import FAULTS, read_picture
-from simulacra.data.listing import counted, list_files, shown
-from simulacra.errors import DataError, ResourceError
+from simulacra.data.formats import images as images_module
+from simulacra.data.formats.images import FAULTS, read_picture
+from simulacra.data.formats.listing import counted, list_files, shown
+from simulacra.ground.errors import DataError, ResourceError
 
 SEVERAL = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from simulacra.data.catalogue import NAMES, catalogue, load
-from simulacra.errors import DataError, UsageError
+from simulacra.ground.errors import DataError, UsageError
 
 DIGITS_FINGERPRINT = "c5b2c85666bbc480ccb09567ba266d4925e723a5a4c7163b98d54b89a34cf638"
 

@@ -14,8 +14,8 @@ from simulacra.data.catalogue import load
 from simulacra.data.contexts import with_contexts
 from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
 from simulacra.data.splits import hold_out, split_all
-from simulacra.errors import DataError, UsageError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.spec import DataSpec
 
 
 def vectors(rows: int, width: int = 3) -> np.ndarray[Any, np.dtype[np.float32]]:

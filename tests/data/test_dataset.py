@@ -7,8 +7,8 @@ import torch
 
 from simulacra.data.augment import Augmented
 from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
-from simulacra.errors import UsageError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
 
 
 def grey(n: int = 40, side: int = 6) -> torch.Tensor:

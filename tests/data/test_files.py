@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from simulacra.data import files
-from simulacra.data.files import ensure_room, open_packed, unpack_xz
-from simulacra.data.listing import open_regular
-from simulacra.errors import DataError, ResourceError
+from simulacra.data.formats import safe_reading as files
+from simulacra.data.formats.listing import open_regular
+from simulacra.data.formats.safe_reading import ensure_room, open_packed, unpack_xz
+from simulacra.ground.errors import DataError, ResourceError
 
 
 def test_a_file_is_opened_through_a_link_too(tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_the_limit_of_a_container_is_kept(
 REFUSED = """
 import resource, sys, tracemalloc
 from pathlib import Path
-from simulacra.data.npy import read_npy
-from simulacra.errors import ResourceError
+from simulacra.data.formats.npy import read_npy
+from simulacra.ground.errors import ResourceError
 
 tracemalloc.start()
 try:

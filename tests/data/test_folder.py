@@ -13,10 +13,10 @@ from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.data.folder import load_folder
 from simulacra.data.form import Form
-from simulacra.data.images import SUFFIXES
-from simulacra.data.listing import list_files
-from simulacra.errors import DataError, ResourceError, UsageError
-from simulacra.spec import DataSpec
+from simulacra.data.formats.images import SUFFIXES
+from simulacra.data.formats.listing import list_files
+from simulacra.ground.errors import DataError, ResourceError, UsageError
+from simulacra.ground.spec import DataSpec
 
 
 def save(path: Path, shape: tuple[int, ...] = (8, 8), value: int | None = None) -> None:

@@ -14,9 +14,9 @@ from PIL import Image
 
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.foreign import read_samples
-from simulacra.errors import DataError
-from simulacra.spec import DataSpec
+from simulacra.data.foreign.samples import read_samples
+from simulacra.ground.errors import DataError
+from simulacra.ground.spec import DataSpec
 
 RNG = np.random.default_rng(0)
 PALETTE = ((0, 0, 0), (255, 0, 0), (0, 128, 255), (0, 0, 0), (250, 250, 250))

@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 from simulacra.data.catalogue import NAMES, load
-from simulacra.errors import DataError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError
+from simulacra.ground.spec import DataSpec
 
 SPEAKERS = ("anna", "bob")
 

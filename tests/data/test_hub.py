@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from simulacra.data.catalogue import load
-from simulacra.errors import DataError, UsageError
+from simulacra.ground.errors import DataError, UsageError
 
 try:
     import datasets

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simulacra.data.idx import read_idx
-from simulacra.errors import DataError
+from simulacra.data.formats.idx import read_idx
+from simulacra.ground.errors import DataError
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from simulacra.data.images import FAULTS, SUFFIXES, read_image, read_picture
-from simulacra.errors import DataError
+from simulacra.data.formats.images import FAULTS, SUFFIXES, read_image, read_picture
+from simulacra.ground.errors import DataError
 
 RAMP = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
 COLOUR = np.stack([RAMP, RAMP[::-1], 255 - RAMP], axis=-1)

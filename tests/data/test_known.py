@@ -9,7 +9,7 @@ from scipy import stats
 from torch import Tensor
 
 from simulacra.data.catalogue import load
-from simulacra.data.known import (
+from simulacra.data.sets.known_pictures import (
     KNOWN,
     SHAPES,
     KnownPictures,
@@ -18,8 +18,8 @@ from simulacra.data.known import (
     mixture,
     table,
 )
-from simulacra.errors import UsageError
-from simulacra.randomness import seeded
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
 
 NAMES = [named.name for named in KNOWN]
 TEMPERATURES = (0.7, 1.0, 1.3)

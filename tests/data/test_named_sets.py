@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from simulacra.data.catalogue import NAMES, load
-from simulacra.data.cifar import read_batch
 from simulacra.data.dataset import DynamicallyBinarised
-from simulacra.errors import DataError
+from simulacra.data.sets.cifar10 import read_batch
+from simulacra.ground.errors import DataError
 
 
 def ones(dataset_part: torch.Tensor) -> int:

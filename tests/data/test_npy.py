@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simulacra.data import files, npy
-from simulacra.data.npy import NpzFile, read_npy
-from simulacra.errors import DataError, ResourceError
+from simulacra.data.formats import npy
+from simulacra.data.formats import safe_reading as files
+from simulacra.data.formats.npy import NpzFile, read_npy
+from simulacra.ground.errors import DataError, ResourceError
 
 
 def npy_bytes(array: np.ndarray) -> bytes:

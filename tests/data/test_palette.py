@@ -15,8 +15,8 @@ from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.palette import to_palette, to_rgb
 from simulacra.data.reform import centre_square, reform
-from simulacra.errors import DataError, UsageError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.spec import DataSpec
 
 
 def dataset(x: np.ndarray, levels: int = 256) -> Dataset:

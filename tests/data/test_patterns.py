@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulacra.data.patterns import label_of
-from simulacra.errors import DataError, UsageError
+from simulacra.data.label_patterns import label_of
+from simulacra.ground.errors import DataError, UsageError
 
 WORDS = st.text(st.characters(exclude_characters="_"), min_size=1, max_size=8)
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.reform import centre_square, reform, to_grey
-from simulacra.errors import UsageError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
 
 
 def dataset(shape: tuple[int, ...], levels: int | None = 256, n: int = 6) -> Dataset:

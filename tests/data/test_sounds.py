@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.data.form import Form
-from simulacra.data.soundfiles import SoundFiles, decode, holds_sounds, wav
+from simulacra.data.formats.soundfiles import SoundFiles, decode, holds_sounds, wav
 from simulacra.data.sounds import load_sounds
 from simulacra.data.windows import mu_law, windows
-from simulacra.errors import DataError, ResourceError, UsageError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, ResourceError, UsageError
+from simulacra.ground.spec import DataSpec
 
 RATE = 1000
 

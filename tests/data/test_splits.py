@@ -8,7 +8,7 @@ import torch
 
 from simulacra.data.dataset import Observations
 from simulacra.data.splits import arrange, halves, hold_out, permutation, split_all
-from simulacra.errors import DataError
+from simulacra.ground.errors import DataError
 
 PERMUTATION = [6, 8, 1, 3, 5, 4, 7, 0, 2, 9]
 

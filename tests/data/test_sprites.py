@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from simulacra.data.catalogue import NAMES, load
 from simulacra.data.dataset import Dataset
-from simulacra.data.sprites import read_numbers
-from simulacra.errors import DataError
+from simulacra.data.sets.sprites import read_numbers
+from simulacra.ground.errors import DataError
 
 
 def lines(table: np.ndarray) -> bytes:

@@ -19,13 +19,13 @@ from simulacra.data.catalogue import load
 from simulacra.data.form import Form
 from simulacra.data.splits import permutation
 from simulacra.data.tables import load_table
-from simulacra.errors import DataError, SimulacraError, UsageError
+from simulacra.ground.errors import DataError, SimulacraError, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent import vae
 from simulacra.models.mixture.gmm import GMM
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
 
 ROWS = 40
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from simulacra.data.catalogue import load
-from simulacra.data.toys import TOYS, Sawtooth, Smeared, Tiles, Toy
-from simulacra.errors import UsageError
-from simulacra.randomness import seeded
+from simulacra.data.sets.toy_densities import TOYS, Sawtooth, Smeared, Tiles, Toy
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
 
 NAMES = [toy.name for toy in TOYS]
 REACH = 6.0

@@ -21,9 +21,9 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from simulacra import processes
 from simulacra.cli import classify, complete, evaluate, learn, look_into, show, terminal, use
-from simulacra.errors import ResourceError, SimulacraError, UsageError, nearest
+from simulacra.ground import processes
+from simulacra.ground.errors import ResourceError, SimulacraError, UsageError, nearest
 
 
 def _version() -> str:

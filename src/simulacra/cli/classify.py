@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from simulacra.cli import terminal
 from simulacra.cli.flags import Code, Device, Json, Whole, check_device, check_positive, open_run
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from simulacra.data.dataset import Dataset
-    from simulacra.evaluate.likelihood import Score
-    from simulacra.model import Model
+    from simulacra.judging.figures.likelihood import Score
+    from simulacra.models.model import Model
 
 
 def classify(
@@ -47,7 +47,7 @@ def classify(
     """
     import torch
 
-    from simulacra.evaluate.likelihood import class_frequencies, likelihood
+    from simulacra.judging.figures.likelihood import class_frequencies, likelihood
     from simulacra.tasks.classify import classifier, read_observations
     from simulacra.tasks.classify import classify as posterior
 

@@ -21,7 +21,7 @@ from simulacra.cli.flags import (
 )
 from simulacra.cli.inputs import observations, opened, read_mask
 from simulacra.cli.samples import write_sounds
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
 
 
 def complete(
@@ -70,8 +70,8 @@ def complete(
     """
     import torch
 
-    from simulacra import plot
-    from simulacra.checkpoint import write_bytes
+    from simulacra.drawing import charts as plot
+    from simulacra.ground.storage import write_bytes
     from simulacra.tasks.complete import mask as part
     from simulacra.tasks.complete import resample, strips
 

@@ -20,12 +20,12 @@ from simulacra.cli.flags import (
     open_run,
     results_folder,
 )
-from simulacra.errors import DataError, ResourceError, UsageError
+from simulacra.ground.errors import DataError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
-    from simulacra.judge import Judge, Judgement
-    from simulacra.run import Run
+    from simulacra.judging.judge import Judge, Judgement
+    from simulacra.runs.run import Run
 
 EVALUATIONS = Path("evaluations")
 """Where the reports of samples go, unless --out says otherwise."""
@@ -73,7 +73,7 @@ def evaluate(
     if run is not None:
         runs = _runs(run, against, data, flags)
         check_device(device)
-        from simulacra.judge import Judge
+        from simulacra.judging.judge import Judge
 
         judge = Judge(
             _data_of(runs, flags), draws=draws, limit=test_limit, inception=inception, told=_told
@@ -93,9 +93,9 @@ def evaluate(
         if not samples.exists():
             raise DataError(f"{samples} does not exist: check the path")
         check_device(device)
-        from simulacra.data.foreign import read_samples
-        from simulacra.evaluate.samples import MOST
-        from simulacra.judge import Judge
+        from simulacra.data.foreign.samples import read_samples
+        from simulacra.judging.figures.sample_judge import MOST
+        from simulacra.judging.judge import Judge
 
         found = load(data, flags)
         x, labels, notes = read_samples(samples, found)
@@ -160,7 +160,7 @@ def _data_of(runs: list[Run], flags: Any) -> Dataset:  # noqa: ANN401 (a class m
 
 
 def _judged(judge: Judge, runs: list[Run], device: str, code: str | None) -> list[Judgement]:
-    from simulacra.run import Run
+    from simulacra.runs.run import Run
 
     judged = []
     for run in runs:
@@ -189,8 +189,8 @@ def _report(
     *,
     json: bool,
 ) -> None:
-    from simulacra.compare import REPORT, assemble, write_report
-    from simulacra.options import Options
+    from simulacra.comparing.compare import REPORT, assemble, write_report
+    from simulacra.training.options import Options
 
     results = assemble(
         judge.data, judged, judge.results(judged), options=Options(**options), budget=budget

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from cyclopts import Parameter
 
 from simulacra.data.form import Form
-from simulacra.errors import ResourceError, UsageError
-from simulacra.options import Options
+from simulacra.ground.errors import ResourceError, UsageError
+from simulacra.training.options import Options
 
 if TYPE_CHECKING:
     import torch
 
     from simulacra.data.dataset import Dataset
-    from simulacra.run import Run
+    from simulacra.runs.run import Run
 
 RUNS = Path("runs")
 """Where runs are, unless --out says otherwise."""
@@ -121,7 +121,7 @@ def given(flags: Any) -> dict[str, Any]:  # noqa: ANN401 (a class made above)
 
 def _zoo() -> Path:
     # as zoo.PLACE, which imports torch: a wrong name should be told without waiting for that
-    return Path(str(resources.files("simulacra"))) / "zoo"
+    return Path(str(resources.files("simulacra.runs"))) / "trained"
 
 
 def results_folder(run: Run) -> Path:
@@ -145,8 +145,8 @@ def open_run(run: Path) -> Run:
         CheckpointError: If there is none.
         UsageError: If it is a comparison, which holds several.
     """
-    from simulacra.compare import RECORD
-    from simulacra.run import Run
+    from simulacra.comparing.compare import RECORD
+    from simulacra.runs.run import Run
 
     folder = run_folder(run)
     if (folder / RECORD).is_file():
@@ -161,7 +161,7 @@ def check_device(name: str) -> torch.device:
     Raises:
         UsageError: If the machine lacks it.
     """
-    from simulacra.engine import make_fabric
+    from simulacra.training.engine import make_fabric
 
     return make_fabric(Options(device=name)).device
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from simulacra.cli import terminal
 from simulacra.cli.flags import open_run
-from simulacra.errors import DataError, MissingCapability, UsageError
+from simulacra.ground.errors import DataError, MissingCapability, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from simulacra.data.dataset import Dataset
-    from simulacra.model import Model
-    from simulacra.run import Run
-    from simulacra.spec import DataSpec
+    from simulacra.ground.spec import DataSpec
+    from simulacra.models.model import Model
+    from simulacra.runs.run import Run
 
 
 def opened(run: Path) -> Run:
@@ -114,8 +114,8 @@ def read_mask(path: Path, spec: DataSpec) -> Tensor:
 
 def _hidden(path: Path, spec: DataSpec) -> NDArray[np.bool_]:
     """What a file hides, `(H, W)` of pictures or `event_shape`."""
-    from simulacra.data.images import FAULTS, SUFFIXES, read_image
-    from simulacra.data.npy import read_npy
+    from simulacra.data.formats.images import FAULTS, SUFFIXES, read_image
+    from simulacra.data.formats.npy import read_npy
 
     if path.is_dir():
         raise UsageError(f"{path} is a folder: --mask is a file")

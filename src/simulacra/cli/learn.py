@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from simulacra import processes, registry
 from simulacra.cli import terminal
 from simulacra.cli.flags import (
     RUNS,
@@ -31,12 +30,14 @@ from simulacra.cli.flags import (
 )
 from simulacra.cli.stopping import stopping
 from simulacra.cli.training_display import TrainingDisplay
-from simulacra.errors import UsageError
-from simulacra.options import Budget, Options
+from simulacra.ground import processes
+from simulacra.ground.errors import UsageError
+from simulacra.models import registry
+from simulacra.training.options import Budget, Options
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
-    from simulacra.run import Run
+    from simulacra.runs.run import Run
 
 COMPARED = ("gmm", "vae", "pixelcnn", "gan", "nice")
 """One model of each family."""
@@ -69,8 +70,8 @@ def train(
         flags: How the data are read.
         training: How to train.
     """
-    from simulacra.engine import check_shared, make_fabric, together
-    from simulacra.run import Run
+    from simulacra.runs.run import Run
+    from simulacra.training.engine import check_shared, make_fabric, together
 
     keywords, length = registry.parse_assignments(set_), Budget.parse(budget)
     found_model = registry.find(model)
@@ -110,7 +111,7 @@ def resume(
         tensorboard: Write files for TensorBoard too, into RUN/tensorboard.
         json: Print JSON, of a comparison.
     """
-    from simulacra.compare import RECORD, recorded
+    from simulacra.comparing.compare import RECORD, recorded
     from simulacra.data.catalogue import load
 
     folder = run_folder(run)
@@ -190,7 +191,7 @@ def compare(
         training: How to train.
         json: Print JSON.
     """
-    from simulacra.engine import make_fabric
+    from simulacra.training.engine import make_fabric
 
     names = [name.strip() for name in models.split(",") if name.strip()]
     keywords: dict[str, dict[str, str]] = {}
@@ -216,7 +217,7 @@ def compare(
 
 def _nats_per_bit(found: Dataset) -> float:
     """What turns nats per observation into bits per value; 0 for vectors, whose nats stay nats."""
-    from simulacra.evaluate.likelihood import valid_dims
+    from simulacra.judging.figures.likelihood import valid_dims
 
     return valid_dims(found.validation) * math.log(2) if found.spec.levels else 0.0
 
@@ -244,8 +245,8 @@ def _compare(
     *,
     json: bool = False,
 ) -> None:
-    from simulacra.compare import REPORT
-    from simulacra.compare import compare as run_comparison
+    from simulacra.comparing.compare import REPORT
+    from simulacra.comparing.compare import compare as run_comparison
 
     scale = _nats_per_bit(found)
     own = [f" --code {shlex.quote(name)}" for name in models if name not in registry.MODELS]

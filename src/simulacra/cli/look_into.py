@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from simulacra import registry
 from simulacra.cli import terminal
 from simulacra.cli.flags import (
     Code,
@@ -23,14 +22,15 @@ from simulacra.cli.flags import (
     whole,
 )
 from simulacra.cli.inputs import observations, opened
-from simulacra.errors import MissingCapability, SimulacraError, UsageError, nearest
+from simulacra.ground.errors import MissingCapability, SimulacraError, UsageError, nearest
+from simulacra.models import registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from simulacra.data.dataset import Dataset
-    from simulacra.model import Model
-    from simulacra.run import Run
+    from simulacra.models.model import Model
+    from simulacra.runs.run import Run
     from simulacra.tasks.field import Field
 
 
@@ -62,8 +62,9 @@ def surprise(
         device: Where it is computed.
         code: file.py:Class of a model of your own.
     """
-    from simulacra import maps, plot
-    from simulacra.checkpoint import write_bytes
+    from simulacra.drawing import charts as plot
+    from simulacra.drawing import maps
+    from simulacra.ground.storage import write_bytes
     from simulacra.tasks.surprise import surprise as surprise_of
 
     check_positive(number=number)
@@ -182,8 +183,9 @@ def field(
         out: The PNG file; RUN/field.png or field-MODEL.png by default.
         code: file.py:Class of a model of your own, for its runs.
     """
-    from simulacra import maps, plot
-    from simulacra.checkpoint import write_bytes
+    from simulacra.drawing import charts as plot
+    from simulacra.drawing import maps
+    from simulacra.ground.storage import write_bytes
     from simulacra.tasks.field import field as field_of
 
     check_positive(side=side, colours=colours)
@@ -240,8 +242,8 @@ def _random(name: str, side: int, colours: int, assignments: list[str]) -> Model
     """A model by name with random weights, none of which is 0 because training begins so."""
     import torch
 
-    from simulacra.randomness import seeded
-    from simulacra.spec import DataSpec
+    from simulacra.ground.randomness import seeded
+    from simulacra.ground.spec import DataSpec
 
     if colours not in (1, 3):
         raise UsageError(f"--colours is 1 or 3, got {colours}")

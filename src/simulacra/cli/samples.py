@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulacra.errors import DataError, UsageError
+from simulacra.ground.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from simulacra.autoregressive import Autoregressive
-    from simulacra.spec import DataSpec
+    from simulacra.ground.spec import DataSpec
+    from simulacra.models.autoregressive.base import Autoregressive
 
 
 def write_samples(spec: DataSpec, target: Path, x: Tensor, columns: int | None) -> str:
@@ -27,8 +27,8 @@ def write_samples(spec: DataSpec, target: Path, x: Tensor, columns: int | None) 
     Returns:
         What was written, in words.
     """
-    from simulacra.checkpoint import write_bytes
-    from simulacra.look import MOST_SOUNDS, look
+    from simulacra.drawing.observations import MOST_SOUNDS, look
+    from simulacra.ground.storage import write_bytes
 
     raw = target.with_suffix(".npy")
     _write_values(spec, raw, x)
@@ -66,7 +66,7 @@ def watched(model: Autoregressive, steps: Iterator[Tensor], frames: list[Tensor]
     """
     import torch
 
-    from simulacra.plot import HIDDEN
+    from simulacra.drawing.charts import HIDDEN
 
     spec = model.spec
     blank = torch.tensor(HIDDEN)[:, None, None]
@@ -97,9 +97,9 @@ def write_sounds(
         columns: Of the picture.
         shaded: Which samples have a shade in which column: see `plot.waves`.
     """
-    from simulacra import plot
-    from simulacra.checkpoint import write_bytes
-    from simulacra.data.soundfiles import wav
+    from simulacra.data.formats.soundfiles import wav
+    from simulacra.drawing import charts as plot
+    from simulacra.ground.storage import write_bytes
 
     write_bytes(target.with_suffix(".wav"), wav(sounds, rate))
     write_bytes(target, plot.png(plot.waves(sounds, rate, columns=columns, shaded=shaded)))
@@ -120,7 +120,7 @@ def read_vectors(path: Path, width: int) -> Tensor:
         DataError: If it holds anything else, or cannot be read.
     """
     from simulacra.data.contexts import continuous
-    from simulacra.data.npy import NpzFile, read_npy, some
+    from simulacra.data.formats.npy import NpzFile, read_npy, some
 
     if path.suffix.lower() == ".npz":
         with NpzFile(path) as file:
@@ -152,7 +152,7 @@ def _write_values(spec: DataSpec, path: Path, x: Tensor) -> None:
 
     import numpy as np
 
-    from simulacra.checkpoint import write_bytes
+    from simulacra.ground.storage import write_bytes
 
     values = x.numpy()
     if spec.levels is not None:

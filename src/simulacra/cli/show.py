@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulacra import registry
 from simulacra.cli import terminal
 from simulacra.cli.flags import DataFlags, Json, file_target, load
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
+from simulacra.models import registry
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
@@ -38,7 +38,7 @@ def models(name: str | None = None, /, *, json: Json = False) -> None:
             ],
             words=("can", "what it is"),
         )
-        from simulacra import zoo
+        from simulacra.runs import zoo
 
         if names := zoo.names():
             terminal.note(
@@ -160,7 +160,7 @@ def data(
             words=(" ",),
         )
     if target is not None:
-        from simulacra.checkpoint import write_bytes
+        from simulacra.ground.storage import write_bytes
 
         picture, shown = _picture(found)
         write_bytes(target, picture)
@@ -171,7 +171,7 @@ def _picture(dataset: Dataset) -> tuple[bytes, str]:
     """Some training observations as a PNG file, and what they are in words."""
     import torch
 
-    from simulacra.look import look
+    from simulacra.drawing.observations import look
 
     spec, train = dataset.spec, dataset.train
     drawn = spec.is_image or spec.rate is not None

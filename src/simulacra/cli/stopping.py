@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from simulacra import processes
+from simulacra.ground import processes
 
 
 @dataclass

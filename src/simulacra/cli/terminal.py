@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from simulacra import processes
+from simulacra.ground import processes
 
 if TYPE_CHECKING:
     pass

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from simulacra.cli.terminal import errors, note
 
 if TYPE_CHECKING:
-    from simulacra.progress import Record
-    from simulacra.train import Training
+    from simulacra.training.loop import Training
+    from simulacra.training.plan import Record
 
 
 class TrainingDisplay:

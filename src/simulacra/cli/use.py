@@ -22,15 +22,15 @@ from simulacra.cli.flags import (
 )
 from simulacra.cli.inputs import opened
 from simulacra.cli.samples import WATCHED, read_vectors, watched, write_samples
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-    from simulacra.distributions import Narrowing
-    from simulacra.model import Model
+    from simulacra.models.model import Model
+    from simulacra.nn.distributions import Narrowing
 
 
 def sample(
@@ -69,12 +69,12 @@ def sample(
     """
     import torch
 
-    from simulacra import plot
-    from simulacra.autoregressive import Autoregressive
-    from simulacra.checkpoint import write_bytes
-    from simulacra.distributions import Narrowing
-    from simulacra.model import Sampling
-    from simulacra.randomness import seeded
+    from simulacra.drawing import charts as plot
+    from simulacra.ground.randomness import seeded
+    from simulacra.ground.storage import write_bytes
+    from simulacra.models.autoregressive.base import Autoregressive
+    from simulacra.models.model import Sampling
+    from simulacra.nn.distributions import Narrowing
 
     check_positive(number=number, temperature=temperature, top_k=top_k, top_p=top_p)
     if top_p > 1:

@@ -16,26 +16,26 @@ from typing import Any, Protocol
 
 import torch
 
-from simulacra import registry
-from simulacra.album import real_pictures
-from simulacra.checkpoint import read_json, write_bytes, write_json
 from simulacra.data.dataset import Dataset
-from simulacra.engine import make_fabric
-from simulacra.entry import described
-from simulacra.errors import (
+from simulacra.ground.errors import (
     CheckpointError,
     DivergedError,
     MissingCapability,
     UsageError,
 )
-from simulacra.evaluate.likelihood import valid_dims
-from simulacra.judge import Judge, Judgement
-from simulacra.options import Budget, Options
-from simulacra.progress import Record
+from simulacra.ground.storage import read_json, write_bytes, write_json
+from simulacra.judging.figures.likelihood import valid_dims
+from simulacra.judging.judge import Judge, Judgement
+from simulacra.judging.pictures import real_pictures
+from simulacra.judging.results import described
+from simulacra.models import registry
 from simulacra.report.page import render
-from simulacra.run import Run
-from simulacra.run_record import versions
-from simulacra.train import Training
+from simulacra.runs.record import versions
+from simulacra.runs.run import Run
+from simulacra.training.engine import make_fabric
+from simulacra.training.loop import Training
+from simulacra.training.options import Budget, Options
+from simulacra.training.plan import Record
 
 RECORD = "compare.json"
 RESULTS = "results.json"

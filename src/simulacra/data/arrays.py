@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from simulacra.data.contexts import check_varies, continuous, read_contexts
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.form import MOST_LEVELS
-from simulacra.data.npy import NpzFile, read_npy, some
+from simulacra.data.formats.npy import NpzFile, read_npy, some
 from simulacra.data.reform import smallest_dtype
 from simulacra.data.splits import ALIASES, FEWEST, arrange
-from simulacra.errors import DataError, UsageError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.spec import DataSpec
 
 _WHOLE = ("x", "images", "data", "X")
 _LABELS = ("y", "labels")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.errors import UsageError
-from simulacra.randomness import keyed_uniform, keys_from
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import keyed_uniform, keys_from
 
 _CHANGES = 1
 """In the key of every change, so that it is no function of the bits drawn for the same picture."""

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from simulacra.data.arrays import load_arrays
-from simulacra.data.cifar import CIFAR10
 from simulacra.data.dataset import Dataset
-from simulacra.data.digits import DIGITS
 from simulacra.data.folder import load_folder
 from simulacra.data.form import Form, Kind
-from simulacra.data.fsdd import FSDD
-from simulacra.data.known import KNOWN
-from simulacra.data.mnist import BINARIZED_MNIST, BINARIZED_MNIST_DYNAMIC, FASHION_MNIST, MNIST
-from simulacra.data.named import NamedSet
-from simulacra.data.olivetti import OLIVETTI_FACES
 from simulacra.data.reform import reform
-from simulacra.data.sprites import POKEMON_SPRITES
-from simulacra.data.toys import TOYS
-from simulacra.errors import DataError, UsageError, nearest
+from simulacra.data.sets.cifar10 import CIFAR10
+from simulacra.data.sets.digits import DIGITS
+from simulacra.data.sets.fsdd import FSDD
+from simulacra.data.sets.known_pictures import KNOWN
+from simulacra.data.sets.mnist import BINARIZED_MNIST, BINARIZED_MNIST_DYNAMIC, FASHION_MNIST, MNIST
+from simulacra.data.sets.named import NamedSet
+from simulacra.data.sets.olivetti import OLIVETTI_FACES
+from simulacra.data.sets.sprites import POKEMON_SPRITES
+from simulacra.data.sets.toy_densities import TOYS
+from simulacra.ground.errors import DataError, UsageError, nearest
 
 NAMES: dict[str, NamedSet] = {
     named.name: named

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.npy import NpzFile, read_npy, some
+from simulacra.data.formats.npy import NpzFile, read_npy, some
 from simulacra.data.splits import ALIASES, permutation
-from simulacra.errors import DataError, UsageError
+from simulacra.ground.errors import DataError, UsageError
 
 _MOST_SPARSE = 1000
 """Labels may leave gaps in their numbers up to here; beyond, they are not numbers of classes."""

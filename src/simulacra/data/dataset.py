@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from simulacra.errors import UsageError
-from simulacra.randomness import keyed_uniform, keys_from
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import keyed_uniform, keys_from
+from simulacra.ground.spec import DataSpec
 
 
 @dataclass(frozen=True, eq=False)

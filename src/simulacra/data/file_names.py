@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from simulacra.data.listing import counted, shown
-from simulacra.data.patterns import label_of
+from simulacra.data.formats.listing import counted, shown
+from simulacra.data.label_patterns import label_of
 from simulacra.data.splits import ALIASES
-from simulacra.errors import DataError, UsageError
+from simulacra.ground.errors import DataError, UsageError
 
 _TOLERATED = 0.01
 """The share of files that may be unreadable before all are refused."""

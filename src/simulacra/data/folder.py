@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simulacra.data.arranged import Arranged, arranged, check_broken
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.files import ensure_room
+from simulacra.data.file_names import Arranged, arranged, check_broken
 from simulacra.data.form import Form
-from simulacra.data.images import FAULTS, SUFFIXES, Picture, look_up, read_picture
-from simulacra.data.listing import Listing, counted, list_files, shown
+from simulacra.data.formats.images import FAULTS, SUFFIXES, Picture, look_up, read_picture
+from simulacra.data.formats.listing import Listing, counted, list_files, shown
+from simulacra.data.formats.safe_reading import ensure_room
 from simulacra.data.splits import FEWEST, arrange
-from simulacra.errors import DataError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError
+from simulacra.ground.spec import DataSpec
 
 
 @dataclass(frozen=True)

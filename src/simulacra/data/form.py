@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
 
 Colour = Literal["grey", "rgb", "palette"]
 Kind = Literal["pictures", "sounds", "tables"]

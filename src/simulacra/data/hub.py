@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.files import ensure_room
 from simulacra.data.form import Form, Kind
-from simulacra.data.images import FAULTS, read_image
-from simulacra.data.listing import shown
+from simulacra.data.formats.images import FAULTS, read_image
+from simulacra.data.formats.listing import shown
+from simulacra.data.formats.safe_reading import ensure_room
 from simulacra.data.splits import ALIASES, arrange
 from simulacra.data.tables import Table, classes_of, dataset_of, vectors
-from simulacra.errors import DataError, ResourceError, UsageError, nearest
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, ResourceError, UsageError, nearest
+from simulacra.ground.spec import DataSpec
 
 _UNREACHED = ("OfflineModeIsEnabled", "ConnectionError", "ConnectTimeout", "ConnectError")
 """Names of what is raised without a connection, by whichever library meets it first."""

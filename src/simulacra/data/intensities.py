@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
-from simulacra.errors import DataError
+from simulacra.ground.errors import DataError
 
 
 def recoloured(x: NDArray[Any], data: Dataset, place: str) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from simulacra.errors import DataError, UsageError
+from simulacra.ground.errors import DataError, UsageError
 
 _LABEL = "{label}"
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
-from simulacra.data.files import ensure_room
+from simulacra.data.formats.safe_reading import ensure_room
 from simulacra.data.reform import smallest_dtype
-from simulacra.errors import DataError, UsageError
-from simulacra.randomness import keys_from
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.randomness import keys_from
+from simulacra.ground.spec import DataSpec
 
 COLOURS = 256
 """As many colours as an indexed picture can have, if no number is asked for."""

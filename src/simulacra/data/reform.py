@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
-from simulacra.data.files import ensure_room
 from simulacra.data.form import Colour
-from simulacra.errors import UsageError
+from simulacra.data.formats.safe_reading import ensure_room
+from simulacra.ground.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,16 +11,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simulacra.data.arranged import arranged, check_broken
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.files import ensure_room
+from simulacra.data.file_names import arranged, check_broken
 from simulacra.data.form import Form
-from simulacra.data.listing import counted, shown
-from simulacra.data.soundfiles import RATES, SUFFIXES, UNREADABLE, SoundFiles, decode, holds_sounds
+from simulacra.data.formats.listing import counted, shown
+from simulacra.data.formats.safe_reading import ensure_room
+from simulacra.data.formats.soundfiles import (
+    RATES,
+    SUFFIXES,
+    UNREADABLE,
+    SoundFiles,
+    decode,
+    holds_sounds,
+)
 from simulacra.data.splits import FEWEST, Splits, arrange
 from simulacra.data.windows import mu_law, windows
-from simulacra.errors import DataError, UsageError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.spec import DataSpec
 
 __all__ = ["Recordings", "cut", "holds_sounds", "load_sounds", "read_recordings"]
 

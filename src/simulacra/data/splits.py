@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Observations
-from simulacra.errors import DataError
-from simulacra.randomness import keys_from
+from simulacra.ground.errors import DataError
+from simulacra.ground.randomness import keys_from
 
 ALIASES = {
     "train": ("train",),

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from simulacra.data.contexts import check_varies
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.files import FAULTS, ensure_room
 from simulacra.data.form import Form
-from simulacra.data.listing import open_regular, shown
+from simulacra.data.formats.listing import open_regular, shown
+from simulacra.data.formats.safe_reading import FAULTS, ensure_room
 from simulacra.data.splits import FEWEST, Splits, split_all
-from simulacra.errors import DataError, UsageError, nearest
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, UsageError, nearest
+from simulacra.ground.spec import DataSpec
 
 FEW = 20
 """A column with no more distinct values than these, and a twentieth of the rows, is discrete."""
@@ -66,7 +66,7 @@ def load_table(path: Path, form: Form) -> Dataset:
     if path.suffix.lower() == ".parquet":
         table = read_parquet(path, form.labels)
     else:
-        from simulacra.data.delimited import read_text
+        from simulacra.data.formats.delimited import read_text
 
         table = read_text(path, form.labels)
     if len(table.numbers) < FEWEST:

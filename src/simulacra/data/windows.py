@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simulacra.data.dataset import Observations
-from simulacra.data.files import ensure_room
+from simulacra.data.formats.safe_reading import ensure_room
 from simulacra.data.reform import smallest_dtype
 
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from simulacra.errors import UsageError
-from simulacra.plot import FONTS, INK, PALETTE, QUIET, RULE
+from simulacra.drawing.charts import FONTS, INK, PALETTE, QUIET, RULE
+from simulacra.ground.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

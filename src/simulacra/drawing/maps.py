@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from simulacra.errors import UsageError
-from simulacra.plot import INK, PALETTE, QUIET
+from simulacra.drawing.charts import INK, PALETTE, QUIET
+from simulacra.ground.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from simulacra import plot
-from simulacra.spec import DataSpec
+from simulacra.drawing import charts as plot
+from simulacra.ground.spec import DataSpec
 
 MOST_SOUNDS = 64
 """Only so many are drawn: what is more, nobody looks at."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
 
 Coding = Literal["plain", "palette", "mu-law"]
 

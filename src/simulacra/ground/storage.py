@@ -25,7 +25,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from simulacra.errors import CheckpointError, ResourceError
+from simulacra.ground.errors import CheckpointError, ResourceError
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1

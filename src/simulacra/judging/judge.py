@@ -14,28 +14,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simulacra import album, plot, registry
 from simulacra.data.dataset import Dataset
-from simulacra.engine import make_fabric
-from simulacra.entry import BLANK, can, described, learning_curves, skipped_steps
-from simulacra.errors import CheckpointError, DataError, UsageError
-from simulacra.evaluate.cost import cost
-from simulacra.evaluate.diagnostics import generalisation, mean_figure, per_class, shuffled
-from simulacra.evaluate.figure import Figure
-from simulacra.evaluate.labels import Classification, classification, generative_classifier
-from simulacra.evaluate.likelihood import (
+from simulacra.drawing import charts as plot
+from simulacra.ground.errors import CheckpointError, DataError, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.judging import pictures as album
+from simulacra.judging.features.views import View, views
+from simulacra.judging.figures.cost import cost
+from simulacra.judging.figures.diagnostics import generalisation, mean_figure, per_class, shuffled
+from simulacra.judging.figures.figure import Figure
+from simulacra.judging.figures.labels import Classification, classification, generative_classifier
+from simulacra.judging.figures.likelihood import (
     Score,
     Scores,
     class_frequencies,
     likelihood,
 )
-from simulacra.evaluate.nature import nature
-from simulacra.evaluate.paired import paired
-from simulacra.evaluate.samples import FEWEST, MOST, SampleJudge, fair_count
-from simulacra.extractors import View, views
-from simulacra.model import Likelihood, Model, Sampling
-from simulacra.randomness import seeded
-from simulacra.run import Outcome, Run
+from simulacra.judging.figures.nature import nature
+from simulacra.judging.figures.paired import paired
+from simulacra.judging.figures.sample_judge import FEWEST, MOST, SampleJudge, fair_count
+from simulacra.judging.results import BLANK, can, described, learning_curves, skipped_steps
+from simulacra.models import registry
+from simulacra.models.model import Likelihood, Model, Sampling
+from simulacra.runs.run import Outcome, Run
+from simulacra.training.engine import make_fabric
 
 
 def cache() -> Path:

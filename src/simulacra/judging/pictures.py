@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from simulacra import plot
 from simulacra.data.dataset import Dataset
-from simulacra.look import look
-from simulacra.model import Completion, Latent, Model, Sampling
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.drawing import charts as plot
+from simulacra.drawing.observations import look
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models.model import Completion, Latent, Model, Sampling
 from simulacra.tasks.complete import complete, mask, strips
 from simulacra.tasks.interpolate import interpolate
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from simulacra import registry
 from simulacra.data.dataset import Dataset
-from simulacra.evaluate.likelihood import bits_per_dim, valid_dims
-from simulacra.model import Latent, Model, capabilities
-from simulacra.progress import Outcome
+from simulacra.judging.figures.likelihood import bits_per_dim, valid_dims
+from simulacra.models import registry
+from simulacra.models.model import Latent, Model, capabilities
+from simulacra.training.plan import Outcome
 
 BLANK: dict[str, Any] = {
     "class": None, "family": None, "summary": None, "paper": None, "departs": None,

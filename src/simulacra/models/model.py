@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
 from simulacra.nn.context import ContextKind
-from simulacra.spec import DataSpec
 
 
 class Model(nn.Module, ABC):

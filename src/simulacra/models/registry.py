@@ -16,11 +16,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from simulacra.errors import CheckpointError, UsageError, nearest
+from simulacra.ground.errors import CheckpointError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from simulacra.model import Model
-    from simulacra.spec import DataSpec
+    from simulacra.ground.spec import DataSpec
+    from simulacra.models.model import Model
 
 MODELS = {
     "gmm": "simulacra.models.mixture.gmm:GMM",
@@ -81,7 +81,7 @@ def find(name: str) -> type[Model]:
     Raises:
         UsageError: If there is no such model.
     """
-    from simulacra.model import Model
+    from simulacra.models.model import Model
 
     where, _, class_name = MODELS.get(name, name).rpartition(":")
     if not where:
@@ -92,7 +92,7 @@ def find(name: str) -> type[Model]:
     if found is None:
         raise UsageError(f"{where} has no class {class_name}")
     if not (isinstance(found, type) and issubclass(found, Model)):
-        raise UsageError(f"{name} is no simulacra.model.Model")
+        raise UsageError(f"{name} is no simulacra.Model")
     if found.__abstractmethods__:
         raise UsageError(f"{name} lacks {', '.join(sorted(found.__abstractmethods__))}")
     try:
@@ -139,7 +139,7 @@ def _import_file(where: str) -> types.ModuleType:
 
 def describe(name: str) -> Description:
     """What a model says of itself, from its class and docstring."""
-    from simulacra.model import capabilities
+    from simulacra.models.model import capabilities
 
     found = find(name)
     doc = inspect.getdoc(found) or ""
@@ -215,7 +215,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, str]:
 
 def preset(name: str) -> dict[str, Any]:
     """The training options that suit a model, where they are not the usual ones."""
-    text = resources.files("simulacra").joinpath("presets.toml").read_text("utf-8")
+    text = resources.files("simulacra.models").joinpath("presets.toml").read_text("utf-8")
     options = tomllib.loads(text).get(name, {})
     return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
 
@@ -228,7 +228,7 @@ def saved_form(model: Model, name: str) -> dict[str, Any]:
 
 def save(model: Model, folder: Path, name: str) -> None:
     """Write a model alone into a new folder, to be loaded by `load`."""
-    from simulacra.checkpoint import write_folder
+    from simulacra.ground.storage import write_folder
 
     write_folder(folder, saved_form(model, name))
 
@@ -244,8 +244,8 @@ def load(folder: Path, *, code: str | None = None) -> Model:
     Raises:
         CheckpointError: If the folder is broken or does not fit the class.
     """
-    from simulacra.checkpoint import read_folder
-    from simulacra.spec import DataSpec
+    from simulacra.ground.spec import DataSpec
+    from simulacra.ground.storage import read_folder
 
     state = read_folder(folder, "model", "weights")
     what = state["model"]

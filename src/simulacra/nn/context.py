@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from simulacra.errors import UsageError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
 
 ContextKind = Literal["none", "label", "vector"]
 

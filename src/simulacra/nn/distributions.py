@@ -18,7 +18,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.utils import broadcast_all
 from torch.nn.functional import logsigmoid
 
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
 
 
 class Logistic(Distribution):

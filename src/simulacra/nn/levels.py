@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
+from simulacra.ground.spec import DataSpec
 from simulacra.nn.precision import at_least_float32
-from simulacra.spec import DataSpec
 
 
 def input_channels(spec: DataSpec) -> int:

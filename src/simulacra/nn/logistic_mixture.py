@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import logsigmoid
 
-from simulacra.distributions import DiscretisedLogistic, log1m_exp
+from simulacra.nn.distributions import DiscretisedLogistic, log1m_exp
 
 
 class DiscretisedLogisticMixture(Distribution):

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
 
 
 def colour_slice(features: int, colours: int, colour: int) -> slice:

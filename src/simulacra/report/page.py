@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from simulacra.curves import curves
-from simulacra.errors import UsageError
-from simulacra.evaluate.measures import ARROWS
+from simulacra.drawing.curves import curves
+from simulacra.ground.errors import UsageError
+from simulacra.judging.figures.measures import ARROWS
 from simulacra.report import sections, warned
 from simulacra.report.ranking import (
     WORDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simulacra.evaluate.measures import ARROWS, FIDELITY, MEASURES, NOVELTY
+from simulacra.judging.figures.measures import ARROWS, FIDELITY, MEASURES, NOVELTY
 from simulacra.report.ranking import Record, absent, ordered, unit_of
 from simulacra.report.tables import Rows, distances, figure_of, without_empty
 from simulacra.report.text import NONE, fixed, interval_column

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulacra.evaluate.measures import LABELS, MEASURES, Measure
+from simulacra.judging.figures.measures import LABELS, MEASURES, Measure
 from simulacra.report import sample_tables, tables, warned
 from simulacra.report.copying import copies, further
 from simulacra.report.ranking import (

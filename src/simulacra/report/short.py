@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from simulacra.evaluate.measures import MEASURES
+from simulacra.judging.figures.measures import MEASURES
 from simulacra.report.ranking import Record, absent, ordered, told, unit_of
 from simulacra.report.sample_tables import INDEPENDENT, REAL, titled
 from simulacra.report.tables import Rows, figure_of, first_view, without_empty

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simulacra.evaluate.measures import ARROWS, MEASURES
+from simulacra.judging.figures.measures import ARROWS, MEASURES
 from simulacra.report.ranking import (
     Record,
     absent,

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulacra import registry
-from simulacra.errors import CheckpointError, ResourceError, UsageError
-from simulacra.model import Model
+from simulacra.ground.errors import CheckpointError, ResourceError, UsageError
+from simulacra.models import registry
+from simulacra.models.model import Model
 
 if TYPE_CHECKING:
-    from simulacra.run import Run
+    from simulacra.runs.run import Run
 
 CARD = "README.md"
 

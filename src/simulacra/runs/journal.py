@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from simulacra.checkpoint import write_bytes
-from simulacra.errors import UsageError
-from simulacra.look import look
-from simulacra.metrics import METRICS, Metrics
-from simulacra.model import Sampling
-from simulacra.progress import Record
-from simulacra.randomness import seeded
-from simulacra.train import Training
+from simulacra.drawing.observations import look
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.storage import write_bytes
+from simulacra.models.model import Sampling
+from simulacra.runs.metrics import METRICS, Metrics
+from simulacra.training.loop import Training
+from simulacra.training.plan import Record
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

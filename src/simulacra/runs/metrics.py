@@ -7,9 +7,9 @@ import io
 from pathlib import Path
 from typing import Any
 
-from simulacra.checkpoint import write_bytes
-from simulacra.errors import CheckpointError
-from simulacra.progress import Record
+from simulacra.ground.errors import CheckpointError
+from simulacra.ground.storage import write_bytes
+from simulacra.training.plan import Record
 
 METRICS = "metrics.csv"
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from simulacra.checkpoint import read_json
-from simulacra.errors import CheckpointError, UsageError
-from simulacra.options import Budget, Options
-from simulacra.progress import Plan
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import CheckpointError, UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.ground.storage import read_json
+from simulacra.training.options import Budget, Options
+from simulacra.training.plan import Plan
 
 RECORD = "run.json"
 FORMAT = 1

@@ -14,25 +14,26 @@ from typing import Any
 
 import torch
 
-from simulacra import processes, registry
-from simulacra.checkpoint import PARTIAL, read_folder, write_folder, write_json
 from simulacra.data.catalogue import HUB, NAMES
 from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
-from simulacra.engine import make_fabric, together
-from simulacra.errors import CheckpointError, DataError, ResourceError, UsageError, nearest
-from simulacra.journal import Journal, check_tensorboard
-from simulacra.memory import PeakMemory
-from simulacra.metrics import METRICS, read_metrics
-from simulacra.model import Model
-from simulacra.options import Budget, Options
-from simulacra.players import finite
-from simulacra.progress import Outcome as Outcome
-from simulacra.progress import Plan, Progress, Record
-from simulacra.randomness import seeded
-from simulacra.run_record import FORMAT, RECORD, options_of, read_record, versions
-from simulacra.spec import DataSpec
-from simulacra.train import Training
+from simulacra.ground import processes
+from simulacra.ground.errors import CheckpointError, DataError, ResourceError, UsageError, nearest
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.ground.storage import PARTIAL, read_folder, write_folder, write_json
+from simulacra.models import registry
+from simulacra.models.model import Model
+from simulacra.runs.journal import Journal, check_tensorboard
+from simulacra.runs.metrics import METRICS, read_metrics
+from simulacra.runs.record import FORMAT, RECORD, options_of, read_record, versions
+from simulacra.training.engine import make_fabric, together
+from simulacra.training.loop import Training
+from simulacra.training.memory import PeakMemory
+from simulacra.training.options import Budget, Options
+from simulacra.training.plan import Outcome as Outcome
+from simulacra.training.plan import Plan, Progress, Record
+from simulacra.training.players import finite
 
 _BUILD = -3  # key of a random stream, beside those of `train`
 

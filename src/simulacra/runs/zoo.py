@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simulacra.checkpoint import read_folder, write_folder, write_json
-from simulacra.errors import CheckpointError, UsageError, nearest
-from simulacra.run import Run
-from simulacra.run_record import RECORD
+from simulacra.ground.errors import CheckpointError, UsageError, nearest
+from simulacra.ground.storage import read_folder, write_folder, write_json
+from simulacra.runs.record import RECORD
+from simulacra.runs.run import Run
 
-PLACE = Path(__file__).with_suffix("")
+PLACE = Path(__file__).with_name("trained")
 LIMIT = 4_000_000
 """Bytes that a model may take here."""
 

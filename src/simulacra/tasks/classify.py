@@ -13,15 +13,15 @@ from torch import Tensor
 from simulacra.data.contexts import continuous
 from simulacra.data.dataset import Dataset
 from simulacra.data.form import Colour
-from simulacra.data.images import FAULTS, SUFFIXES, read_picture
+from simulacra.data.formats.images import FAULTS, SUFFIXES, read_picture
+from simulacra.data.formats.listing import shown
+from simulacra.data.formats.npy import read_npy
 from simulacra.data.intensities import levels_of
-from simulacra.data.listing import shown
-from simulacra.data.npy import read_npy
-from simulacra.errors import DataError, MissingCapability, UsageError
-from simulacra.evaluate.labels import log_posterior
-from simulacra.evaluate.likelihood import BATCH, given_each_label
-from simulacra.model import Likelihood, Model
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, MissingCapability, UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures.labels import log_posterior
+from simulacra.judging.figures.likelihood import BATCH, given_each_label
+from simulacra.models.model import Likelihood, Model
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import Completion, Model
-from simulacra.plot import HIDDEN
-from simulacra.randomness import seeded
+from simulacra.drawing.charts import HIDDEN
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.model import Completion, Model
 
 Hidden = Literal["bottom", "top", "left", "right", "centre", "random"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simulacra.autoregressive import Autoregressive, level_logits
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import Model
-from simulacra.randomness import seeded
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.models.autoregressive.base import Autoregressive, level_logits
+from simulacra.models.model import Model
 
 _AT_ONCE = 4_000_000
 """Probabilities that are computed together, one for each level of each value."""

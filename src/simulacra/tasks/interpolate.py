@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import Latent, Model
-from simulacra.randomness import seeded
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.models.model import Latent, Model
 
 _DECODE = 1
 

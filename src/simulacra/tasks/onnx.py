@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent
 
-from simulacra.checkpoint import write_bytes
-from simulacra.distributions import DiscretisedLogistic
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import Latent, Model
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.storage import write_bytes
+from simulacra.models.model import Latent, Model
+from simulacra.nn.distributions import DiscretisedLogistic
 
 Part = Literal["decoder", "discriminator"]
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from simulacra.autoregressive import Autoregressive
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import Model
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.model import Model
 
 _AT_ONCE = 100_000
 """Values that are predicted together; each has a probability a level."""

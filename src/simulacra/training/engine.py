@@ -14,9 +14,9 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
-from simulacra import processes
-from simulacra.errors import ResourceError, UsageError
-from simulacra.options import Options
+from simulacra.ground import processes
+from simulacra.ground.errors import ResourceError, UsageError
+from simulacra.training.options import Options
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for the others: the first one may be drawing pictures meanwhile."""

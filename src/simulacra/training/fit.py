@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from simulacra.checkpoint import detached_copy
 from simulacra.data.dataset import Dataset
-from simulacra.model import Model
-from simulacra.options import Budget, Options
-from simulacra.train import Training
+from simulacra.ground.storage import detached_copy
+from simulacra.models.model import Model
+from simulacra.training.loop import Training
+from simulacra.training.options import Budget, Options
 
 
 def fit(

@@ -18,16 +18,16 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from simulacra.checkpoint import detached_copy
 from simulacra.data.dataset import Observations
 from simulacra.data.splits import permutation
-from simulacra.engine import check_shared, follow_first, make_fabric, sum_over_processes
-from simulacra.errors import DivergedError
-from simulacra.model import Likelihood, Model, Swept
-from simulacra.options import Budget, Options
-from simulacra.players import Batch, Players, finite, settled
-from simulacra.progress import FEW, VALIDATION_SIZE, VALIDATIONS, Plan, Progress, Record
-from simulacra.randomness import seeded
+from simulacra.ground.errors import DivergedError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.storage import detached_copy
+from simulacra.models.model import Likelihood, Model, Swept
+from simulacra.training.engine import check_shared, follow_first, make_fabric, sum_over_processes
+from simulacra.training.options import Budget, Options
+from simulacra.training.plan import FEW, VALIDATION_SIZE, VALIDATIONS, Plan, Progress, Record
+from simulacra.training.players import Batch, Players, finite, settled
 
 _T = TypeVar("_T")
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
 
 
 @dataclass(frozen=True)

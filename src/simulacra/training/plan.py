@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
 
 VALIDATIONS = 20
 """How often a training validates, at most."""

@@ -14,11 +14,11 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from simulacra.compiling import compiled
-from simulacra.engine import has_matrix_units, sum_over_processes
-from simulacra.model import Likelihood, Model
-from simulacra.options import Options
-from simulacra.randomness import seeded
+from simulacra.ground.randomness import seeded
+from simulacra.models.model import Likelihood, Model
+from simulacra.training.compiling import compiled
+from simulacra.training.engine import has_matrix_units, sum_over_processes
+from simulacra.training.options import Options
 
 Batch = tuple[Tensor, Tensor | None]
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from simulacra.data.contexts import continuous
 from simulacra.data.dataset import Dataset
-from simulacra.data.files import ensure_room
+from simulacra.data.formats.listing import counted, shown
+from simulacra.data.formats.npy import NpzFile, read_npy, some
+from simulacra.data.formats.safe_reading import ensure_room
 from simulacra.data.intensities import levels_of, recoloured
-from simulacra.data.listing import counted, shown
-from simulacra.data.npy import NpzFile, read_npy, some
 from simulacra.data.windows import mu_law
-from simulacra.errors import DataError, UsageError
+from simulacra.ground.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from simulacra.data.tables import Table
@@ -126,7 +126,7 @@ def from_table(path: Path, data: Dataset) -> Read:
     Raises:
         DataError: If the table is broken, or has other columns or another number of them.
     """
-    from simulacra.data.delimited import read_text
+    from simulacra.data.formats.delimited import read_text
     from simulacra.data.tables import read_parquet, vectors
 
     place, read = shown(str(path)), read_text

@@ -15,20 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simulacra.data.arranged import check_broken
 from simulacra.data.dataset import Dataset
-from simulacra.data.files import ensure_room
-from simulacra.data.foreign_arrays import Read, from_arrays, from_table
-from simulacra.data.images import FAULTS, read_picture
-from simulacra.data.images import SUFFIXES as PICTURES
+from simulacra.data.file_names import check_broken
+from simulacra.data.foreign.sample_arrays import Read, from_arrays, from_table
+from simulacra.data.formats.images import FAULTS, read_picture
+from simulacra.data.formats.images import SUFFIXES as PICTURES
+from simulacra.data.formats.listing import counted, list_files, shown
+from simulacra.data.formats.npy import some
+from simulacra.data.formats.safe_reading import ensure_room
+from simulacra.data.formats.soundfiles import SUFFIXES as SOUNDS
+from simulacra.data.formats.soundfiles import UNREADABLE, SoundFiles, decode
 from simulacra.data.intensities import levels_of
-from simulacra.data.listing import counted, list_files, shown
-from simulacra.data.npy import some
-from simulacra.data.soundfiles import SUFFIXES as SOUNDS
-from simulacra.data.soundfiles import UNREADABLE, SoundFiles, decode
 from simulacra.data.windows import mu_law
-from simulacra.errors import DataError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError
+from simulacra.ground.spec import DataSpec
 
 FEWEST_SAMPLES = 20
 """Fewer samples than this say nothing about a model."""

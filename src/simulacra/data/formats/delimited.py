@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from simulacra.data.files import FAULTS, ensure_room, read_at_most
-from simulacra.data.listing import open_regular, shown
+from simulacra.data.formats.listing import open_regular, shown
+from simulacra.data.formats.safe_reading import FAULTS, ensure_room, read_at_most
 from simulacra.data.tables import LARGEST, Table, column_of, numbered, wrong
-from simulacra.errors import DataError
+from simulacra.ground.errors import DataError
 
 _LONGEST = 40
 """Characters of a cell that an error shows."""

@@ -14,8 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulacra.data.files import DEFLATE_RATIO, FAULTS, ensure_room, open_packed, read_at_most
-from simulacra.errors import DataError
+from simulacra.data.formats.safe_reading import (
+    DEFLATE_RATIO,
+    FAULTS,
+    ensure_room,
+    open_packed,
+    read_at_most,
+)
+from simulacra.ground.errors import DataError
 
 _UNSIGNED_BYTE = 8
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from simulacra.data.files import ensure_room
 from simulacra.data.form import Colour
-from simulacra.data.listing import open_regular, shown
+from simulacra.data.formats.listing import open_regular, shown
+from simulacra.data.formats.safe_reading import ensure_room
 from simulacra.data.reform import centre_square
-from simulacra.errors import DataError
+from simulacra.ground.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from simulacra.errors import DataError
+from simulacra.ground.errors import DataError
 
 
 @dataclass(frozen=True)

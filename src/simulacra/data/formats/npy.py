@@ -16,9 +16,9 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from simulacra.data.files import DEFLATE_RATIO, FAULTS, ensure_room, read_at_most
-from simulacra.data.listing import open_regular
-from simulacra.errors import DataError
+from simulacra.data.formats.listing import open_regular
+from simulacra.data.formats.safe_reading import DEFLATE_RATIO, FAULTS, ensure_room, read_at_most
+from simulacra.ground.errors import DataError
 
 # the others: what NumPy's header parser and zipfile let through on garbage
 _FAULTS = (

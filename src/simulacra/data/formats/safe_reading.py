@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from simulacra.data.listing import open_regular
-from simulacra.errors import DataError, ResourceError
+from simulacra.data.formats.listing import open_regular
+from simulacra.ground.errors import DataError, ResourceError
 
 VARIABLE = "SIMULACRA_DATA"
 """The environment variable that names the folder of data files."""

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simulacra.data.files import DEFLATE_RATIO, FAULTS, ensure_room, read_at_most
-from simulacra.data.images import SUFFIXES as PICTURES
-from simulacra.data.listing import list_files, open_regular, shown
-from simulacra.errors import DataError
+from simulacra.data.formats.images import SUFFIXES as PICTURES
+from simulacra.data.formats.listing import list_files, open_regular, shown
+from simulacra.data.formats.safe_reading import DEFLATE_RATIO, FAULTS, ensure_room, read_at_most
+from simulacra.ground.errors import DataError
 
 SUFFIXES = frozenset((".wav", ".flac", ".ogg"))
 """Endings of the files that are taken for sounds, in lower case."""

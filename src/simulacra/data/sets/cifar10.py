@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.files import FAULTS, read_at_most, unpack_xz
 from simulacra.data.form import Form
-from simulacra.data.listing import open_regular
-from simulacra.data.named import NamedSet, labels_of
+from simulacra.data.formats.listing import open_regular
+from simulacra.data.formats.safe_reading import FAULTS, read_at_most, unpack_xz
+from simulacra.data.sets.named import NamedSet, labels_of
 from simulacra.data.splits import hold_out
-from simulacra.errors import DataError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError
+from simulacra.ground.spec import DataSpec
 
 _SHAPE = (3, 32, 32)
 _RECORD = 1 + 3 * 32 * 32

@@ -8,9 +8,9 @@ import torch
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.form import Form
-from simulacra.data.named import NamedSet
+from simulacra.data.sets.named import NamedSet
 from simulacra.data.splits import split_all
-from simulacra.spec import DataSpec
+from simulacra.ground.spec import DataSpec
 
 
 def _read(this: NamedSet, _: list[Path], _form: Form) -> Dataset:

@@ -9,11 +9,11 @@ import torch
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.form import Form
-from simulacra.data.named import NamedSet
-from simulacra.data.patterns import label_of
+from simulacra.data.label_patterns import label_of
+from simulacra.data.sets.named import NamedSet
 from simulacra.data.sounds import cut, read_recordings
 from simulacra.data.splits import hold_out
-from simulacra.errors import DataError
+from simulacra.ground.errors import DataError
 
 _NAME = re.compile(r"\d_[a-z]+_(\d+)\.wav")
 

@@ -12,10 +12,10 @@ from torch.distributions import Distribution, constraints
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.form import Form
-from simulacra.data.named import NamedSet
-from simulacra.errors import UsageError
-from simulacra.randomness import keyed_uniform, keys_from
-from simulacra.spec import DataSpec
+from simulacra.data.sets.named import NamedSet
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import keyed_uniform, keys_from
+from simulacra.ground.spec import DataSpec
 
 _COUNTS = (10_000, 1_000, 2_000)
 _SEED = 0

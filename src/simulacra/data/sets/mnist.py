@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
 from simulacra.data.form import Form
-from simulacra.data.idx import read_idx
-from simulacra.data.named import NamedSet, labels_of
-from simulacra.data.npy import NpzFile
+from simulacra.data.formats.idx import read_idx
+from simulacra.data.formats.npy import NpzFile
+from simulacra.data.sets.named import NamedSet, labels_of
 from simulacra.data.splits import hold_out, permutation
-from simulacra.errors import DataError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError
+from simulacra.ground.spec import DataSpec
 
 _SHAPE = (1, 28, 28)
 _DIGITS = tuple("0123456789")

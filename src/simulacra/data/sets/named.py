@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
-from simulacra.data.files import data_folder, locate
 from simulacra.data.form import Form, Kind
-from simulacra.errors import DataError
+from simulacra.data.formats.safe_reading import data_folder, locate
+from simulacra.ground.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import torch
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.form import Form
-from simulacra.data.named import NamedSet, labels_of
-from simulacra.data.npy import NpzFile
+from simulacra.data.formats.npy import NpzFile
+from simulacra.data.sets.named import NamedSet, labels_of
 from simulacra.data.splits import split_all
-from simulacra.errors import DataError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError
+from simulacra.ground.spec import DataSpec
 
 
 def _read(this: NamedSet, paths: list[Path], _form: Form) -> Dataset:

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.files import read_at_most
 from simulacra.data.form import Form
-from simulacra.data.named import NamedSet
+from simulacra.data.formats.safe_reading import read_at_most
+from simulacra.data.sets.named import NamedSet
 from simulacra.data.splits import split_all
-from simulacra.errors import DataError
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError
+from simulacra.ground.spec import DataSpec
 
 _SHAPE = (1, 20, 20)
 _SPRITES = 792

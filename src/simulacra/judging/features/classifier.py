@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simulacra.errors import UsageError
-from simulacra.model import Encoding
+from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.models.model import Encoding
 from simulacra.nn.context import ContextKind
 from simulacra.nn.precision import moments
-from simulacra.spec import DataSpec
 
 
 class Classifier(Encoding):

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simulacra.errors import CheckpointError
-from simulacra.randomness import seeded
+from simulacra.ground.errors import CheckpointError
+from simulacra.ground.randomness import seeded
 
 SIDE = 299
 """Pictures are brought to this height and width."""

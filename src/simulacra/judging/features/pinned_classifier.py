@@ -7,13 +7,13 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from simulacra.checkpoint import read_folder, write_folder
-from simulacra.classifier import Classifier
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.errors import CheckpointError, ResourceError
-from simulacra.options import Budget, Options
-from simulacra.randomness import seeded
-from simulacra.train import Training
+from simulacra.ground.errors import CheckpointError, ResourceError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.storage import read_folder, write_folder
+from simulacra.judging.features.classifier import Classifier
+from simulacra.training.loop import Training
+from simulacra.training.options import Budget, Options
 
 RECIPE = "classifier-64, 1"
 """One that is trained otherwise has another name."""

@@ -17,17 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simulacra.classifier import Classifier, is_sound, seen_shape
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.splits import permutation
-from simulacra.errors import UsageError
-from simulacra.evaluate.labels import share
-from simulacra.nn.inception import Inception
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.features.classifier import Classifier, is_sound, seen_shape
+from simulacra.judging.features.inception import Inception
+from simulacra.judging.features.pinned_classifier import RECIPE, pinned_classifier
+from simulacra.judging.features.random_convolutions import RandomConvolutions
+from simulacra.judging.figures.labels import share
 from simulacra.nn.precision import moments
-from simulacra.nn.random_convolutions import RandomConvolutions
-from simulacra.pinned import RECIPE, pinned_classifier
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
 
 WIDEST = 64
 """Features of a view, at most; Inception alone may have more."""

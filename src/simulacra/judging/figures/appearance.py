@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from simulacra.errors import DataError, UsageError
-from simulacra.evaluate.figure import Figure
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures.figure import Figure
 
 _ROWS = 64
 _DRAWS = 1000

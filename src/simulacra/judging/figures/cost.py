@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from simulacra.autoregressive import Autoregressive
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.evaluate import flops
-from simulacra.model import Likelihood, Model, Sampling, Swept
-from simulacra.progress import Outcome
-from simulacra.randomness import seeded
+from simulacra.ground.randomness import seeded
+from simulacra.judging.figures import flops
+from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.model import Likelihood, Model, Sampling, Swept
+from simulacra.training.plan import Outcome
 
 _T = TypeVar("_T")
 _MANY = 64

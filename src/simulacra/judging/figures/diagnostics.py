@@ -13,11 +13,11 @@ from torch import Tensor
 from simulacra.data.augment import Augmented
 from simulacra.data.dataset import DynamicallyBinarised, Observations
 from simulacra.data.splits import permutation
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.evaluate.figure import Figure
-from simulacra.evaluate.intervals import degrees_of_freedom, half_width, standard_error
-from simulacra.evaluate.likelihood import BATCH, Score, Scores, likelihood
-from simulacra.model import Likelihood, Model
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.judging.figures.figure import Figure
+from simulacra.judging.figures.intervals import degrees_of_freedom, half_width, standard_error
+from simulacra.judging.figures.likelihood import BATCH, Score, Scores, likelihood
+from simulacra.models.model import Likelihood, Model
 
 MOST_TRAINED_ON = 2000
 """Training observations that are scored."""

@@ -26,9 +26,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simulacra.errors import UsageError
-from simulacra.evaluate.figure import Figure
-from simulacra.randomness import seeded
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.judging.figures.figure import Figure
 
 NEIGHBOURS = 5
 """k of the figures of neighbours: Naeem et al. choose 5, Kynkäänniemi et al. 3 for sets of 50,000;

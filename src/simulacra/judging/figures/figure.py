@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, colour_slice
+from simulacra.nn.masked_convolution import MaskedConv2d, MaskedConvStream, colour_slice
 
 
 def count(model: nn.Module, run: Callable[[], object]) -> int:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simulacra.errors import DataError, UsageError
-from simulacra.evaluate.figure import Figure
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.judging.figures.figure import Figure
 
 BINS = 15
 """Bins of confidence, as Guo et al. have them."""

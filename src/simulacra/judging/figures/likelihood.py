@@ -11,10 +11,10 @@ from torch import Tensor
 
 from simulacra.data.dataset import Observations
 from simulacra.data.splits import permutation
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.evaluate.intervals import degrees_of_freedom, standard_error
-from simulacra.model import Likelihood, Model
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures.intervals import degrees_of_freedom, standard_error
+from simulacra.models.model import Likelihood, Model
 
 BATCH = 128
 

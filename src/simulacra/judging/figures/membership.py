@@ -7,8 +7,8 @@ import math
 import numpy as np
 from torch import Tensor
 
-from simulacra.evaluate.figure import Figure
-from simulacra.evaluate.novelty import Floats, neighbours, prepared
+from simulacra.judging.figures.figure import Figure
+from simulacra.judging.figures.novelty import Floats, neighbours, prepared
 
 ENOUGH = 5
 """Rows, of those with fewer, that samples must be spread over: fewer have no normal sum."""

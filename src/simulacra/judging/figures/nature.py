@@ -9,10 +9,18 @@ import torch
 
 from simulacra.data.dataset import Dataset
 from simulacra.data.splits import permutation
-from simulacra.evaluate.cost import rows_for, unless_broken
-from simulacra.flow import Flow
-from simulacra.model import Completion, Decoding, Encoding, Latent, Likelihood, Model, Sampling
-from simulacra.randomness import seeded
+from simulacra.ground.randomness import seeded
+from simulacra.judging.figures.cost import rows_for, unless_broken
+from simulacra.models.flow.base import Flow
+from simulacra.models.model import (
+    Completion,
+    Decoding,
+    Encoding,
+    Latent,
+    Likelihood,
+    Model,
+    Sampling,
+)
 
 _MOST = 256
 """Validation observations that are encoded and decoded, at most."""

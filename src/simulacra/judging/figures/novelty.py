@@ -21,9 +21,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from simulacra.errors import DataError, UsageError
-from simulacra.evaluate.figure import Figure
-from simulacra.randomness import keys_of
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.randomness import keys_of
+from simulacra.judging.figures.figure import Figure
 
 FEWEST = 20
 """Rows that each of the three sets needs, and held-out rows and samples that a cell needs."""

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from simulacra.errors import UsageError
-from simulacra.evaluate.intervals import half_width, standard_error
-from simulacra.evaluate.likelihood import Score, Unit
+from simulacra.ground.errors import UsageError
+from simulacra.judging.figures.intervals import half_width, standard_error
+from simulacra.judging.figures.likelihood import Score, Unit
 
 
 @dataclass(frozen=True)

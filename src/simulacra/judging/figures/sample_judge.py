@@ -18,14 +18,14 @@ from torch import Tensor
 from simulacra.data.augment import Augmented
 from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
 from simulacra.data.splits import halves, permutation
-from simulacra.errors import UsageError
-from simulacra.evaluate.appearance import appearance, without_ratio
-from simulacra.evaluate.fidelity import fidelity
-from simulacra.evaluate.figure import Figure
-from simulacra.evaluate.labels import class_accuracy, class_distance, class_shares
-from simulacra.evaluate.membership import membership
-from simulacra.evaluate.novelty import Suspect, duplicates, novelty, suspicious
-from simulacra.randomness import seeded
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.judging.figures.appearance import appearance, without_ratio
+from simulacra.judging.figures.fidelity import fidelity
+from simulacra.judging.figures.figure import Figure
+from simulacra.judging.figures.labels import class_accuracy, class_distance, class_shares
+from simulacra.judging.figures.membership import membership
+from simulacra.judging.figures.novelty import Suspect, duplicates, novelty, suspicious
 
 MOST = 1000
 """Samples that are judged, at most: as many as half the test split otherwise."""

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import Latent
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.models.model import Latent
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.mlp import mlp
 from simulacra.nn.precision import at_least_float32, moments
-from simulacra.spec import DataSpec
 
 
 class GAN(Latent):

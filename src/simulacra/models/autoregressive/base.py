@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
-from simulacra.distributions import Narrowing, draw_levels
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.mixtures import DiscretisedLogisticMixture
-from simulacra.model import Completion, Likelihood, Sampling
-from simulacra.spec import DataSpec
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.models.model import Completion, Likelihood, Sampling
+from simulacra.nn.distributions import Narrowing, draw_levels
+from simulacra.nn.logistic_mixture import DiscretisedLogisticMixture
 
 
 class Autoregressive(Sampling, Likelihood, Completion):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simulacra.nn.masked import MaskedConv2d
+from simulacra.nn.masked_convolution import MaskedConv2d
 
 Front = tuple[int, int]
 """The first place along the front that a step computes, and one past the last."""

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from simulacra.autoregressive import Autoregressive, needed_levels
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.autoregressive.gated_pixelcnn_rows import Row, VerticalRows
 from simulacra.nn.context import ContextEmbedding, ContextKind
-from simulacra.nn.gated_rows import Row, VerticalRows
 from simulacra.nn.levels import as_input, categorical, input_channels
-from simulacra.nn.masked import ConvAbove, MaskedConv2d
-from simulacra.spec import DataSpec
+from simulacra.nn.masked_convolution import ConvAbove, MaskedConv2d
 
 
 def gate(features: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simulacra.nn.masked import ConvAbove, MaskedConv2d, colour_slice, gates_by_colour
+from simulacra.nn.masked_convolution import ConvAbove, MaskedConv2d, colour_slice, gates_by_colour
 
 
 class GatedLayer(Protocol):

@@ -18,15 +18,15 @@ from torch.distributions import (
 )
 from torch.nn import functional as F
 
-from simulacra.autoregressive import Autoregressive
-from simulacra.distributions import Narrowing
-from simulacra.errors import MissingCapability, UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import keyed_uniform, keys_from
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.distributions import Narrowing
 from simulacra.nn.levels import as_input, categorical
 from simulacra.nn.masked_linear import MaskedLinear, MaskedLinearStream
 from simulacra.nn.precision import at_least_float32, moments
-from simulacra.randomness import keyed_uniform, keys_from
-from simulacra.spec import DataSpec
 
 _NARROWEST = 1e-3
 """Least standard deviation of a Gaussian, in those of the data: a density has no top."""

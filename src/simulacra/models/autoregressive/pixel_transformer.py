@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
-from simulacra.autoregressive import Autoregressive, needed_levels
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive, needed_levels
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import categorical
-from simulacra.spec import DataSpec
 
 Attend = Callable[[Tensor], Tensor]
 

@@ -10,12 +10,17 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn.functional import relu
 
-from simulacra.autoregressive import Autoregressive, needed_levels
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive, needed_levels
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, categorical, input_channels
-from simulacra.nn.masked import MaskedConv2d, MaskedConvStream, blind_pixels, colour_slice
-from simulacra.spec import DataSpec
+from simulacra.nn.masked_convolution import (
+    MaskedConv2d,
+    MaskedConvStream,
+    blind_pixels,
+    colour_slice,
+)
 
 Apply = Callable[[MaskedConv2d, Tensor], Tensor]
 

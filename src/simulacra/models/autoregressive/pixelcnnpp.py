@@ -12,17 +12,26 @@ from torch.distributions import Distribution
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from simulacra.autoregressive import Autoregressive, needed_levels
-from simulacra.distributions import DiscretisedLogistic
-from simulacra.errors import UsageError
-from simulacra.mixtures import DiscretisedLogisticMixture
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.autoregressive.pixelcnnpp_blocks import (
+    CachedResolution,
+    GatedResNet,
+    Resolution,
+    features,
+)
+from simulacra.models.autoregressive.pixelcnnpp_convolutions import (
+    PixelStream,
+    RowStream,
+    ShiftedConv2d,
+)
 from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.distributions import DiscretisedLogistic
 from simulacra.nn.levels import as_input
+from simulacra.nn.logistic_mixture import DiscretisedLogisticMixture
 from simulacra.nn.precision import at_least_float32, full_precision
-from simulacra.nn.shifted import PixelStream, RowStream, ShiftedConv2d
-from simulacra.nn.shifted_resnet import CachedResolution, GatedResNet, Resolution, features
-from simulacra.randomness import seeded
-from simulacra.spec import DataSpec
 
 
 class PixelCNNpp(Autoregressive):

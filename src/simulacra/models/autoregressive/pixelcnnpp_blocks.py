@@ -2,7 +2,7 @@
 
 Salimans et al. 2017 (arXiv 1701.05517), figure 2. The parallel form computes all positions at once.
 In the cached form the stream u, which sees the rows above, runs a row at a time, and the stream ul,
-which also sees what is to the left, a pixel at a time; see `simulacra.nn.shifted`.
+which also sees what is to the left, a pixel at a time; see `pixelcnnpp_convolutions`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from simulacra.nn.shifted import (
+from simulacra.models.autoregressive.pixelcnnpp_convolutions import (
     PixelStream,
     RowStream,
     ShiftedConv2d,

@@ -11,19 +11,25 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn.functional import max_pool1d, pad
 
-from simulacra.autoregressive import Autoregressive, needed_levels
-from simulacra.errors import UsageError
+from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.autoregressive.convolutional_lstm import (
+    ConvLSTM,
+    Gates,
+    Step,
+    row_matrix,
+    start_remembering,
+)
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, categorical, input_channels
-from simulacra.nn.masked import (
+from simulacra.nn.masked_convolution import (
     MaskedConv2d,
     MaskedConvStream,
     blind_pixels,
     colour_slice,
     gates_by_colour,
 )
-from simulacra.nn.recurrent import ConvLSTM, Gates, Step, row_matrix, start_remembering
-from simulacra.spec import DataSpec
 
 
 class RowLSTMLayer(nn.Module):

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from simulacra.distributions import log_mean_exp
-from simulacra.model import Encoding, Latent, Likelihood
+from simulacra.ground.randomness import keyed_uniform, keys_of
+from simulacra.ground.spec import DataSpec
+from simulacra.models.model import Encoding, Latent, Likelihood
+from simulacra.nn.distributions import log_mean_exp
 from simulacra.nn.precision import double
-from simulacra.randomness import keyed_uniform, keys_of
-from simulacra.spec import DataSpec
 
 
 class Flow(Likelihood, Encoding, Latent):

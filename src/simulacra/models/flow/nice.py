@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from simulacra.distributions import Logistic
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.flow import Flow
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.models.flow.base import Flow
 from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.distributions import Logistic
 from simulacra.nn.mlp import mlp
-from simulacra.spec import DataSpec
 
 
 class NICE(Flow):

@@ -15,15 +15,15 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from simulacra.distributions import DiscretisedLogistic, log_mean_exp
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import Encoding, Latent, Likelihood
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import keyed_normal, keys_of
+from simulacra.ground.spec import DataSpec
+from simulacra.models.model import Encoding, Latent, Likelihood
 from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.distributions import DiscretisedLogistic, log_mean_exp
 from simulacra.nn.levels import as_input, input_channels
 from simulacra.nn.mlp import mlp
 from simulacra.nn.precision import at_least_float32, moments
-from simulacra.randomness import keyed_normal, keys_of
-from simulacra.spec import DataSpec
 
 Observation = Literal["auto", "bernoulli", "categorical", "discretised-logistic", "gaussian"]
 

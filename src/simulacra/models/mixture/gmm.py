@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.distributions import Categorical
 from torch.nn.functional import one_hot
 
-from simulacra.distributions import DiscretisedNormal, log_mean_exp
-from simulacra.errors import MissingCapability, UsageError
-from simulacra.model import Completion, Likelihood, Sampling, Swept
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import keyed_uniform, keys_of
+from simulacra.ground.spec import DataSpec
+from simulacra.models.model import Completion, Likelihood, Sampling, Swept
 from simulacra.nn.context import ContextEmbedding
+from simulacra.nn.distributions import DiscretisedNormal, log_mean_exp
 from simulacra.nn.precision import double, moments
-from simulacra.randomness import keyed_uniform, keys_of
-from simulacra.spec import DataSpec
 
 
 class GMM(Swept, Sampling, Likelihood, Completion):
