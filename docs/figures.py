@@ -23,7 +23,7 @@ from torch.distributions import Categorical
 
 import simulacra as sim
 from simulacra.data.dataset import Observations
-from simulacra.drawing import charts as plot
+from simulacra.drawing import files, grids
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.models.flow.nice import NICE
@@ -109,7 +109,7 @@ def vae() -> None:
     axis.set_aspect("equal", adjustable="datalim")
     write(figure, "vae-codes")
     mean = (levels.probs * torch.arange(17.0)).sum(-1) / 16
-    plot.save(plot.grid(mean.clamp(0, 1), columns=11, scale=4, gap=2), HERE / "vae-plane.png")
+    files.save(grids.grid(mean.clamp(0, 1), columns=11, scale=4, gap=2), HERE / "vae-plane.png")
 
 
 def pixelcnn() -> None:

@@ -8,7 +8,7 @@ import argparse
 import torch
 
 import simulacra as sim
-from simulacra.drawing import charts as plot
+from simulacra.drawing import files, grids
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="60s", help="90s, 2000steps or 10epochs")
@@ -42,5 +42,5 @@ with torch.no_grad():
     codes = model.prior(5).repeat_interleave(10, dim=0)
     drawn = model.decode(codes, labels.repeat(5))
 rows = data.spec.to_float(torch.cat([real.long(), drawn]))
-plot.save(plot.grid(rows, columns=10, scale=6, gap=3), arguments.out)
+files.save(grids.grid(rows, columns=10, scale=6, gap=3), arguments.out)
 print(f"rows: real digits, then five codes with each label: {arguments.out}")

@@ -8,7 +8,7 @@ import argparse
 import torch
 
 import simulacra as sim
-from simulacra.drawing import charts as plot
+from simulacra.drawing import files, grids
 from simulacra.tasks.complete import complete, mask, strips
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -42,5 +42,5 @@ observed = mask(data.spec.event_shape, "bottom")
 drawn = complete(model, truth, observed, times=4)
 completions = data.spec.to_float(drawn.flatten(0, 1)).unflatten(0, (8, 4))
 rows = strips(data.spec.to_float(truth), observed, completions)
-plot.save(plot.grid(rows, columns=6, scale=6, gap=3), arguments.out)
+files.save(grids.grid(rows, columns=6, scale=6, gap=3), arguments.out)
 print(f"rows: given, four completions, truth: {arguments.out}")

@@ -8,7 +8,7 @@ import argparse
 import torch
 
 import simulacra as sim
-from simulacra.drawing import charts as plot
+from simulacra.drawing import files, grids
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="60s", help="90s, 2000steps or 10epochs")
@@ -44,5 +44,5 @@ print(f"{int((again != truth).sum())} of {truth.numel()} pixels differ after the
 pictures = [truth, again, model.sample(20)]
 real, back, drawn = (data.spec.to_float(x) for x in pictures)
 rows = torch.cat([real, codes.sigmoid(), back, drawn])
-plot.save(plot.grid(rows, columns=10, scale=6, gap=3), arguments.out)
+files.save(grids.grid(rows, columns=10, scale=6, gap=3), arguments.out)
 print(f"rows: digits, codes, decoded again, samples (2): {arguments.out}")

@@ -8,7 +8,7 @@ import argparse
 import torch
 
 import simulacra as sim
-from simulacra.drawing import charts as plot
+from simulacra.drawing import files, grids
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="10s", help="of the one honest model's training")
@@ -54,5 +54,5 @@ for name, x in samples.items():
     interval = f"{frechet['value']:.2f} [{frechet['low']:.2f}, {frechet['high']:.2f}]"
     print(f"{name:12}{interval:>24}{c_t['value']:8.1f}{member['value']:12.1f}")
 shown = torch.cat([x[:8] for x in samples.values()])
-plot.save(plot.grid(data.spec.to_float(shown), columns=8, scale=6, gap=3), arguments.out)
+files.save(grids.grid(data.spec.to_float(shown), columns=8, scale=6, gap=3), arguments.out)
 print(f"rows: {', '.join(samples)}: {arguments.out}")

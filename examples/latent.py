@@ -8,7 +8,7 @@ import argparse
 import torch
 
 import simulacra as sim
-from simulacra.drawing import charts as plot
+from simulacra.drawing import files, grids
 from simulacra.tasks.interpolate import between
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -45,5 +45,5 @@ with torch.no_grad():
     frames = (decoded.probs * levels).sum(-1).unflatten(0, (6, 8)) / (data.spec.levels - 1)
 ends = [data.spec.to_float(x)[:, None] for x in (first, second)]
 rows = torch.cat([ends[0], frames, ends[1]], 1).flatten(0, 1)
-plot.save(plot.grid(rows.clamp(0, 1), columns=10, scale=6, gap=3), arguments.out)
+files.save(grids.grid(rows.clamp(0, 1), columns=10, scale=6, gap=3), arguments.out)
 print(f"rows: a digit, the way between their codes, another digit: {arguments.out}")

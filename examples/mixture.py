@@ -8,7 +8,7 @@ import argparse
 import torch
 
 import simulacra as sim
-from simulacra.drawing import charts as plot
+from simulacra.drawing import files, grids
 from simulacra.tasks.complete import complete, mask
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -45,5 +45,5 @@ samples = data.spec.to_float(model.sample(8))
 truth, _ = data.validation.batch(torch.arange(8))
 completed = complete(model, truth, mask(data.spec.event_shape, "bottom"))[:, 0]
 rows = [means, samples, data.spec.to_float(completed), data.spec.to_float(truth)]
-plot.save(plot.grid(torch.cat(rows), columns=8, scale=6, gap=3), arguments.out)
+files.save(grids.grid(torch.cat(rows), columns=8, scale=6, gap=3), arguments.out)
 print(f"rows: means, samples, completions, truth: {arguments.out}")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from sklearn.datasets import load_digits
 
-from simulacra.drawing import charts as plot
+from simulacra.drawing import files, grids
 
 Results = dict[str, Any]
 
@@ -202,14 +202,14 @@ def full() -> Results:
 def digits_pictures() -> dict[str, bytes]:
     """Grids of digits in the place of every kind of picture."""
     x = torch.tensor(load_digits().images, dtype=torch.float32)[:, None] / 16
-    pictures = {"real": plot.png(plot.grid(x[:64], columns=8))}
+    pictures = {"real": files.png(grids.grid(x[:64], columns=8))}
     for i, name in enumerate(("gmm", "vae", "pixelcnn", "gan", "nice")):
         some = (x[64 * i + 64 : 64 * i + 128] + 0.03 * i * torch.rand(64, 1, 8, 8)).clamp(0, 1)
-        pictures[f"{name}/samples"] = plot.png(plot.grid(some, columns=8))
+        pictures[f"{name}/samples"] = files.png(grids.grid(some, columns=8))
     for name in ("gmm", "pixelcnn"):
-        pictures[f"{name}/completions"] = plot.png(plot.grid(x[:28], columns=7))
+        pictures[f"{name}/completions"] = files.png(grids.grid(x[:28], columns=7))
     for name in ("vae", "gan", "nice"):
-        pictures[f"{name}/interpolation"] = plot.png(plot.grid(x[:36], columns=9))
+        pictures[f"{name}/interpolation"] = files.png(grids.grid(x[:36], columns=9))
     return pictures
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.drawing import charts as plot
+from simulacra.drawing import charts, files, grids, style
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.judging import pictures as album
@@ -71,7 +71,7 @@ def test_each_suspect_stands_left_of_what_it_looks_like():
     assert levels == [level for both in zip(samples, near, strict=True) for level in both]
     # four pairs in a row, and nothing in the places left over
     assert pixels(png).shape == (2 * TILE + GAP, 8 * TILE + 7 * GAP)
-    assert (tile(png, 1, 2) == plot.GAP).all()
+    assert (tile(png, 1, 2) == style.GAP).all()
 
 
 def test_a_pair_may_have_a_sample_of_another_type():
@@ -96,7 +96,7 @@ def test_without_a_suspect_there_is_no_picture():
 def test_samples_of_pictures_are_a_grid_of_eight_in_a_row():
     x = some(PICTURE, 100)
     found = album.sample_pictures(made(PICTURE), x)
-    expected = plot.png(plot.grid(PICTURE.to_float(x[:64]), columns=8, gap=GAP))
+    expected = files.png(grids.grid(PICTURE.to_float(x[:64]), columns=8, gap=GAP))
     assert found == {"samples": expected}
     assert pixels(found["samples"]).shape == (8 * TILE + 7 * GAP,) * 2
 
@@ -104,16 +104,16 @@ def test_samples_of_pictures_are_a_grid_of_eight_in_a_row():
 def test_samples_of_sounds_are_sixteen_waves():
     x = some(SOUND)
     found = album.sample_pictures(made(SOUND), x)
-    assert found == {"samples": plot.png(plot.waves(SOUND.to_float(x[:16]), 800))}
+    assert found == {"samples": files.png(charts.waves(SOUND.to_float(x[:16]), 800))}
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_samples_of_vectors_are_points_or_histograms_of_as_many_as_the_real_ones(width):
     spec = DataSpec((width,), None)
     data, x = made(spec, 30), some(spec, 50)
-    draw = plot.scatter if width == 2 else plot.histograms
-    assert album.sample_pictures(data, x) == {"samples": plot.png(draw(x[:30]))}
-    assert album.real_pictures(data)["real"] == plot.png(draw(data.validation.x))
+    draw = charts.scatter if width == 2 else charts.histograms
+    assert album.sample_pictures(data, x) == {"samples": files.png(draw(x[:30]))}
+    assert album.real_pictures(data)["real"] == files.png(draw(data.validation.x))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

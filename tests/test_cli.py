@@ -19,7 +19,7 @@ from commands import run_main
 from simulacra.cli import app, stopping, terminal
 from simulacra.cli.training_display import TrainingDisplay
 from simulacra.data.catalogue import load
-from simulacra.drawing import charts as plot
+from simulacra.drawing import charts, files, grids, style
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = ["--budget", "3steps", "--set", "channels=4", "--set", "layers=1"]
@@ -499,7 +499,7 @@ def test_a_look_shows_what_a_model_sees(ok, places):
     assert "64 training pictures" in err
     dataset = load("digits", flip=True, shift=2)
     x, _ = dataset.train.batch(torch.arange(64))
-    expected = np.asarray(plot.grid(dataset.spec.to_float(x)))
+    expected = np.asarray(grids.grid(dataset.spec.to_float(x)))
     assert np.array_equal(np.asarray(Image.open("new/folder/grid.png")), expected)
     ok("data", "digits", "--look", "plain.png")
     assert not np.array_equal(np.asarray(Image.open("plain.png")), expected)
@@ -511,10 +511,10 @@ def test_a_look_shows_what_a_model_sees(ok, places):
 @pytest.mark.parametrize(
     ("name", "draw", "told"),
     [
-        ("moons", plot.scatter, "5000 training vectors"),
-        ("two-peaks", plot.histograms, "5000 training vectors, column by column"),
-        ("wide.csv", plot.histograms, "21 training vectors, column by column"),
-        ("fsdd", lambda x: plot.waves(x, 8000), "64 training sounds"),
+        ("moons", charts.scatter, "5000 training vectors"),
+        ("two-peaks", charts.histograms, "5000 training vectors, column by column"),
+        ("wide.csv", charts.histograms, "21 training vectors, column by column"),
+        ("fsdd", lambda x: charts.waves(x, 8000), "64 training sounds"),
     ],
 )
 def test_a_look_at_vectors_and_sounds_is_a_drawing(ok, name, draw, told):
@@ -529,7 +529,7 @@ def test_a_look_at_vectors_and_sounds_is_a_drawing(ok, name, draw, told):
     assert err == f"look.png: {told}\n"
     dataset = load(name, **asked)
     x, _ = dataset.train.batch(torch.arange(int(told.split()[0])))
-    assert Path("look.png").read_bytes() == plot.png(draw(dataset.spec.to_float(x)))
+    assert Path("look.png").read_bytes() == files.png(draw(dataset.spec.to_float(x)))
     if name == "fsdd":
         assert re.search(r"samples a second +8000", out)
         shortest = min(int(split.lengths.min()) for split in dataset.splits.values())
@@ -864,7 +864,7 @@ def test_completions_are_a_row_for_each_picture(ok, places):
     assert width > height  # 4 pictures beside each other, 3 rows
     side = height // 3
     # what is hidden of *given*
-    np.testing.assert_allclose(shown[2, 2 : side // 2] - plot.HIDDEN, 0, atol=1 / 255)
+    np.testing.assert_allclose(shown[2, 2 : side // 2] - style.HIDDEN, 0, atol=1 / 255)
     _, err = ok("complete", places["pixelcnn"], "-n", "1", "--times", "1")
     assert "1 row of given | a completion, drawn from the model's own conditional" in err
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 
 from commands import train
 from simulacra.data.catalogue import load
-from simulacra.drawing import charts as plot
+from simulacra.drawing import style
 from simulacra.judging.figures.likelihood import likelihood
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.runs.run import Run
@@ -87,7 +87,7 @@ def places(tmp_path_factory):
     return found
 
 
-HIDDEN = np.array(plot.HIDDEN) * 255
+HIDDEN = np.array(style.HIDDEN) * 255
 
 
 def pixels(path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from simulacra.drawing import charts as plot
+from simulacra.drawing import charts, files
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
@@ -331,7 +331,7 @@ def test_the_picture_of_reliability_shows_one_classifier_or_two():
     one = generative_classifier(each, HALF, labels).bins
     two = generative_classifier(each * 3, HALF, labels).bins
     for shown in ({"vae": one}, {"vae": one, "a $x$ baseline": two}):
-        figure = plot.reliability(shown)
+        figure = charts.reliability(shown)
         above, below = figure.axes
         names = [text.get_text() for text in above.get_legend().get_texts()]
         assert names == list(shown)
@@ -339,7 +339,7 @@ def test_the_picture_of_reliability_shows_one_classifier_or_two():
         filled = [(b.confidence, b.accuracy) for b in one if b.observations]
         assert above.collections[0].get_offsets().tolist() == [list(pair) for pair in filled]
         assert above.get_xlim() == below.get_xlim() == (0, 1)
-        picture = Image.open(io.BytesIO(plot.png(figure)))
+        picture = Image.open(io.BytesIO(files.png(figure)))
         assert picture.size == (520, 640)
 
 
@@ -348,4 +348,4 @@ def test_the_picture_of_reliability_shows_one_classifier_or_two():
 )
 def test_a_picture_of_nothing_is_refused(bins):
     with pytest.raises(UsageError, match="reliability needs"):
-        plot.reliability(bins)
+        charts.reliability(bins)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from simulacra.drawing import charts as plot
+from simulacra.drawing import charts, files, grids, style
 from simulacra.drawing.curves import curves
 from simulacra.ground.errors import UsageError
 
@@ -36,9 +36,9 @@ def falling(last: float, n: int = 20) -> dict[str, list[float | None]]:
 
 def test_a_grid_places_every_pixel_and_leaves_gaps() -> None:
     pictures = torch.arange(12).reshape(3, 1, 2, 2) / 255
-    image = np.asarray(plot.grid(pictures, columns=2, scale=3, gap=2))
+    image = np.asarray(grids.grid(pictures, columns=2, scale=3, gap=2))
     assert image.shape == (2 * 6 + 2, 2 * 6 + 2)
-    expected = np.full((14, 14), plot.GAP)
+    expected = np.full((14, 14), style.GAP)
     for i, (top, left) in enumerate([(0, 0), (0, 8), (8, 0)]):
         for row in range(2):
             for column in range(2):
@@ -51,15 +51,15 @@ def test_a_grid_places_every_pixel_and_leaves_gaps() -> None:
 
 
 def test_no_grey_is_like_what_is_hidden_and_gaps_are_told_apart_from_it() -> None:
-    assert max(plot.HIDDEN) - min(plot.HIDDEN) > 0.3
-    light = sum(plot.HIDDEN) / 3 * 255
-    assert plot.GAP - light > 40, "beside it"
-    assert 255 - plot.GAP > 20, "beside white"
+    assert max(style.HIDDEN) - min(style.HIDDEN) > 0.3
+    light = sum(style.HIDDEN) / 3 * 255
+    assert style.GAP - light > 40, "beside it"
+    assert 255 - style.GAP > 20, "beside white"
 
 
 def test_a_shade_lies_where_it_is_asked_for() -> None:
     shaded = torch.tensor([[False, True, True, False, True], [False] * 5])
-    figure = plot.waves(torch.zeros(4, 5), 10, columns=2, shaded=shaded)
+    figure = charts.waves(torch.zeros(4, 5), 10, columns=2, shaded=shaded)
     left, right = figure.axes
     spans = [path.get_extents() for path in left.collections[0].get_paths()]
     # in milliseconds, around samples 1 and 2 and around 4
@@ -70,7 +70,7 @@ def test_a_shade_lies_where_it_is_asked_for() -> None:
 
 def test_a_grid_keeps_colours_and_rounds_to_the_nearest() -> None:
     colour = torch.tensor([0.0, 0.5, 1.0]).reshape(1, 3, 1, 1).expand(1, 3, 2, 4)
-    image = plot.grid(colour, scale=1)
+    image = grids.grid(colour, scale=1)
     assert (image.mode, image.size) == ("RGB", (4, 2))
     assert {image.getpixel((x, y)) for x in range(4) for y in range(2)} == {(0, 128, 255)}
 
@@ -79,7 +79,7 @@ def test_a_grid_keeps_colours_and_rounds_to_the_nearest() -> None:
     ("side", "tile"), [(8, 48), (16, 48), (28, 56), (32, 64), (64, 64), (4, 48)]
 )
 def test_the_default_scale_makes_tiles_of_about_fifty_pixels(side: int, tile: int) -> None:
-    assert plot.grid(torch.zeros(9, 1, side, side), gap=0).size == (3 * tile, 3 * tile)
+    assert grids.grid(torch.zeros(9, 1, side, side), gap=0).size == (3 * tile, 3 * tile)
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_what_is_no_picture_is_refused(
     pictures: torch.Tensor, options: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
-        plot.grid(pictures, **options)
+        grids.grid(pictures, **options)
 
 
 def test_png_and_save_keep_the_pixels(tmp_path: Path) -> None:
-    image = plot.grid(torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)))
-    (tmp_path / "bytes.png").write_bytes(plot.png(image))
-    plot.save(image, tmp_path / "saved.png")
+    image = grids.grid(torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)))
+    (tmp_path / "bytes.png").write_bytes(files.png(image))
+    files.save(image, tmp_path / "saved.png")
     for name in ("bytes.png", "saved.png"):
         with Image.open(tmp_path / name) as again:
             assert again.format == "PNG"
@@ -126,7 +126,7 @@ def test_a_save_that_fails_leaves_what_was_there(
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="disk full"):
-        plot.save(plot.grid(torch.zeros(1, 1, 2, 2)), path)
+        files.save(grids.grid(torch.zeros(1, 1, 2, 2)), path)
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -186,7 +186,7 @@ def lines(figure: Any) -> list[list[np.ndarray[Any, Any]]]:
 
 def test_waves_keep_every_sample_and_its_time() -> None:
     sounds = torch.rand(5, 400, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    drawn = lines(plot.waves(sounds, 8000, columns=2))
+    drawn = lines(charts.waves(sounds, 8000, columns=2))
     assert [len(column) for column in drawn] == [3, 2]
     for i, sound in enumerate(sounds):
         time, height = drawn[i % 2][i // 2]
@@ -198,36 +198,36 @@ def test_waves_keep_every_sample_and_its_time() -> None:
     ("samples", "words", "end"), [(4000, "time, ms", 500), (8000, "time, s", 1)]
 )
 def test_the_axis_of_time_has_its_unit(samples: int, words: str, end: float) -> None:
-    (axes,) = plot.waves(torch.zeros(1, samples), 8000).axes
+    (axes,) = charts.waves(torch.zeros(1, samples), 8000).axes
     assert axes.get_xlabel() == words
     assert axes.get_xlim() == (0, end)
 
 
 def test_waves_of_one_figure_share_one_scale() -> None:
-    loud, quiet = plot.waves(torch.tensor([[1.0, -1.0], [0.01, 0.0]]), 2, columns=2).axes
+    loud, quiet = charts.waves(torch.tensor([[1.0, -1.0], [0.01, 0.0]]), 2, columns=2).axes
     assert loud.get_ylim() == quiet.get_ylim() == (-1, 1)
 
 
 @pytest.mark.parametrize(("n", "columns"), [(1, 1), (8, 1), (9, 2), (20, 3), (64, 4), (100, 4)])
 def test_many_waves_have_several_columns(n: int, columns: int) -> None:
-    drawn = lines(plot.waves(torch.zeros(n, 3), 3))
+    drawn = lines(charts.waves(torch.zeros(n, 3), 3))
     assert len(drawn) == columns
     assert sum(map(len, drawn)) == n
 
 
 def test_points_are_drawn_where_they_are_on_one_scale() -> None:
     points = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([5, 1])
-    figure = plot.scatter(points, ("a $", "b"))
+    figure = charts.scatter(points, ("a $", "b"))
     (axes,) = figure.axes
     assert lines(figure)[0][0] == pytest.approx(points.T.numpy())
     assert axes.get_aspect() == 1
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("a $", "b")
-    assert plot.scatter(points).axes[0].get_xlabel() == ""
+    assert charts.scatter(points).axes[0].get_xlabel() == ""
 
 
 def test_histograms_count_every_value_of_each_column() -> None:
     values = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
-    axes = plot.histograms(values, ["height", "weight"]).axes
+    axes = charts.histograms(values, ["height", "weight"]).axes
     assert [each.get_title(loc="left") for each in axes] == ["height", "weight", "column 2"]
     for column, each in enumerate(axes):
         bars = each.patches
@@ -239,30 +239,30 @@ def test_histograms_count_every_value_of_each_column() -> None:
 
 
 def test_of_many_columns_some_are_drawn_and_it_says_so() -> None:
-    figure = plot.histograms(torch.zeros(3, 30))
+    figure = charts.histograms(torch.zeros(3, 30))
     assert len(figure.axes) == 24
     assert figure.get_suptitle() == "the first 24 of 30 columns"
-    assert plot.histograms(torch.zeros(3, 24)).get_suptitle() == ""
+    assert charts.histograms(torch.zeros(3, 24)).get_suptitle() == ""
 
 
 @pytest.mark.parametrize(
     ("draw", "says"),
     [
-        (lambda: plot.waves(torch.zeros(3), 8), r"sounds \(N, T\)"),
-        (lambda: plot.waves(torch.zeros(0, 3), 8), "at least one"),
-        (lambda: plot.waves(torch.zeros(2, 3, dtype=torch.uint8), 8), "uint8"),
-        (lambda: plot.waves(torch.full((2, 3), math.nan), 8), "6 values that are not"),
-        (lambda: plot.waves(torch.full((2, 3), 1.1), 8), "1.1"),
-        (lambda: plot.waves(torch.full((2, 3), -1.1), 8), "-1.1"),
-        (lambda: plot.waves(torch.zeros(2, 3), 0), "rate"),
-        (lambda: plot.waves(torch.zeros(2, 3), 8, shaded=torch.ones(3).bool()), r"\(1, 3\)"),
-        (lambda: plot.waves(torch.zeros(2, 3), 8, columns=0), "columns"),
-        (lambda: plot.waves(torch.zeros(801, 3), 8, columns=1), "at most 400 rows"),
-        (lambda: plot.scatter(torch.zeros(5, 3)), r"\(N, 2\)"),
-        (lambda: plot.scatter(torch.zeros(2)), r"\(N, 2\)"),
-        (lambda: plot.scatter(torch.tensor([[0, math.inf]])), "finite"),
-        (lambda: plot.histograms(torch.zeros(5)), r"\(N, D\)"),
-        (lambda: plot.histograms(torch.tensor([[math.nan]])), "finite"),
+        (lambda: charts.waves(torch.zeros(3), 8), r"sounds \(N, T\)"),
+        (lambda: charts.waves(torch.zeros(0, 3), 8), "at least one"),
+        (lambda: charts.waves(torch.zeros(2, 3, dtype=torch.uint8), 8), "uint8"),
+        (lambda: charts.waves(torch.full((2, 3), math.nan), 8), "6 values that are not"),
+        (lambda: charts.waves(torch.full((2, 3), 1.1), 8), "1.1"),
+        (lambda: charts.waves(torch.full((2, 3), -1.1), 8), "-1.1"),
+        (lambda: charts.waves(torch.zeros(2, 3), 0), "rate"),
+        (lambda: charts.waves(torch.zeros(2, 3), 8, shaded=torch.ones(3).bool()), r"\(1, 3\)"),
+        (lambda: charts.waves(torch.zeros(2, 3), 8, columns=0), "columns"),
+        (lambda: charts.waves(torch.zeros(801, 3), 8, columns=1), "at most 400 rows"),
+        (lambda: charts.scatter(torch.zeros(5, 3)), r"\(N, 2\)"),
+        (lambda: charts.scatter(torch.zeros(2)), r"\(N, 2\)"),
+        (lambda: charts.scatter(torch.tensor([[0, math.inf]])), "finite"),
+        (lambda: charts.histograms(torch.zeros(5)), r"\(N, D\)"),
+        (lambda: charts.histograms(torch.tensor([[math.nan]])), "finite"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(draw: Any, says: str) -> None:
@@ -272,14 +272,14 @@ def test_what_cannot_be_drawn_is_refused(draw: Any, says: str) -> None:
 
 def test_figures_become_png_whatever_the_script_of_the_names() -> None:
     draws: list[Callable[[], Any]] = [
-        lambda: plot.waves(torch.zeros(9, 30), 8),
-        lambda: plot.scatter(torch.arange(8.0).reshape(4, 2), ("模型", "b")),
-        lambda: plot.histograms(torch.arange(40.0).reshape(8, 5), ["模型"]),
-        lambda: plot.histograms(torch.zeros(1, 1)),
+        lambda: charts.waves(torch.zeros(9, 30), 8),
+        lambda: charts.scatter(torch.arange(8.0).reshape(4, 2), ("模型", "b")),
+        lambda: charts.histograms(torch.arange(40.0).reshape(8, 5), ["模型"]),
+        lambda: charts.histograms(torch.zeros(1, 1)),
     ]
     for draw in draws:
-        content = plot.png(draw())
-        assert content == plot.png(draw())
+        content = files.png(draw())
+        assert content == files.png(draw())
         with Image.open(io.BytesIO(content)) as image:
             assert image.format == "PNG"
             assert min(image.size) > 100

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from reported import digits_pictures, five, likelihood, rows_of, words
-from simulacra.drawing import charts as plot
+from simulacra.drawing import files, grids
 from simulacra.ground.errors import UsageError
 from simulacra.report.page import render
 from simulacra.report.tables import table
@@ -177,7 +177,7 @@ def test_hostile_words_stay_words(hostile: str) -> None:
     results["models"][2] |= {"model": hostile, "class": hostile, "departs": hostile}
     results["models"][2] |= {"warnings": [hostile], "capabilities": [hostile]}
     results["models"][1]["failed"] = hostile
-    page = render(results, {f"{hostile}/samples": plot.png(plot.grid(torch.ones(1, 1, 2, 2)))})
+    page = render(results, {f"{hostile}/samples": files.png(grids.grid(torch.ones(1, 1, 2, 2)))})
     assert "<script" not in page
     assert page.count("<img") == 1
     assert "onerror=y>" not in page

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reported import digits_pictures, fig, five, full, likelihood, pair, words
-from simulacra.drawing import charts as plot
+from simulacra.drawing import files, grids
 from simulacra.judging.figures.measures import MEASURES
 from simulacra.report import sample_tables, short, tables
 from simulacra.report.page import render
@@ -157,7 +157,7 @@ def test_distances_have_two_digits_of_the_floor(key, floor, half, text):
 
 
 def test_pictures_of_suspects_and_of_reliability_belong_to_their_sections():
-    png = plot.png(plot.grid(torch.ones(2, 1, 2, 2)))
+    png = files.png(grids.grid(torch.ones(2, 1, 2, 2)))
     page = render(quick(full()), {"gan/suspects": png, "vae/reliability": png})
     novelty, labels = (page.split(f'<h2 id="{key}"')[1].split("</section>")[0]
                        for key in ("novelty", "labels"))  # fmt: skip

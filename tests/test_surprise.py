@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import laws
-from simulacra.drawing import charts as plot
-from simulacra.drawing import maps
+from simulacra.drawing import files, maps
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
@@ -77,7 +76,7 @@ def test_each_picture_is_beside_its_map(n, channels):
         assert torch.equal(torch.tensor(right.get_array().filled()), bits[i])
         assert right.get_clim() == (0, float(bits.max())), "one scale for all"
     assert figure.axes[-1].get_ylabel() == "surprise, bits"
-    assert plot.png(figure)[:4] == b"\x89PNG"
+    assert files.png(figure)[:4] == b"\x89PNG"
 
 
 def test_what_is_impossible_is_the_brightest():
@@ -86,7 +85,7 @@ def test_what_is_impossible_is_the_brightest():
     shown = figure.axes[1].get_images()[0].get_array().filled()
     assert shown.tolist() == [[1, 3], [3, 3]]
     nothing = maps.surprises(torch.rand(1, 1, 2, 2), bits * math.inf, ["one"])
-    assert plot.png(nothing)[:4] == b"\x89PNG"
+    assert files.png(nothing)[:4] == b"\x89PNG"
 
 
 def test_a_sound_is_above_its_curve():
@@ -99,7 +98,7 @@ def test_a_sound_is_above_its_curve():
     assert figure.axes[-1].get_xlabel() == "time, ms"
     line = torch.tensor(figure.axes[2].get_lines()[0].get_ydata())
     assert torch.equal(line, sounds[1])
-    assert plot.png(figure)[:4] == b"\x89PNG"
+    assert files.png(figure)[:4] == b"\x89PNG"
 
 
 def test_maps_that_do_not_belong_together_are_refused():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from simulacra.drawing.charts import HIDDEN
+from simulacra.drawing.style import HIDDEN
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec

@@ -70,7 +70,7 @@ def complete(
     """
     import torch
 
-    from simulacra.drawing import charts as plot
+    from simulacra.drawing import files, grids
     from simulacra.ground.storage import write_bytes
     from simulacra.tasks.complete import mask as part
     from simulacra.tasks.complete import resample, strips
@@ -104,7 +104,7 @@ def complete(
     written = str(target)
     if spec.rate is None:
         rows = strips(truth, observed, drawn)
-        write_bytes(target, plot.png(plot.grid(rows, columns=times + 2, gap=_GAP)))
+        write_bytes(target, files.png(grids.grid(rows, columns=times + 2, gap=_GAP)))
     else:
         rows = torch.cat([(truth * observed)[:, None], drawn, truth[:, None]], 1).flatten(0, 1)
         shaded = (~observed).expand(times + 2, -1).clone()

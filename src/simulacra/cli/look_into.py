@@ -62,8 +62,7 @@ def surprise(
         device: Where it is computed.
         code: file.py:Class of a model of your own.
     """
-    from simulacra.drawing import charts as plot
-    from simulacra.drawing import maps
+    from simulacra.drawing import files, maps
     from simulacra.ground.storage import write_bytes
     from simulacra.tasks.surprise import surprise as surprise_of
 
@@ -106,7 +105,7 @@ def surprise(
         if spec.rate is None
         else maps.surprise_curves(values, bits[shown], spec.rate, titles[shown])
     )
-    write_bytes(target, plot.png(figure))
+    write_bytes(target, files.png(figure))
     terminal.print_table(rows, right=("bits/dim", _THAN), words=(kind,))
     terminal.print_line(f"as held against {len(usual)} validation {kind}s")
     part = f"the first {_MOST} {kind}s" if len(x) > _MOST else f"{kind}s"
@@ -183,8 +182,7 @@ def field(
         out: The PNG file; RUN/field.png or field-MODEL.png by default.
         code: file.py:Class of a model of your own, for its runs.
     """
-    from simulacra.drawing import charts as plot
-    from simulacra.drawing import maps
+    from simulacra.drawing import files, maps
     from simulacra.ground.storage import write_bytes
     from simulacra.tasks.field import field as field_of
 
@@ -213,7 +211,7 @@ def field(
     _, height, width = built.spec.event_shape
     title = f"{name}, {height}×{width}: what pixel ({row}, {column}) sees"
     leaks = found.leaks.view(*built.spec.event_shape, -1).any(3).any(0)
-    write_bytes(target, plot.png(maps.field(*_pixels(found, built), leaks, found.at, title)))
+    write_bytes(target, files.png(maps.field(*_pixels(found, built), leaks, found.at, title)))
     terminal.print_line(f"{name}, {height}×{width}: {_said(found, built)}")
     red = ", seen too early in red" if bool(leaks.any()) else ""
     terminal.note(f"{target}: influence in blue, none in orange, later pixels in grey{red}")

@@ -66,7 +66,7 @@ def watched(model: Autoregressive, steps: Iterator[Tensor], frames: list[Tensor]
     """
     import torch
 
-    from simulacra.drawing.charts import HIDDEN
+    from simulacra.drawing.style import HIDDEN
 
     spec = model.spec
     blank = torch.tensor(HIDDEN)[:, None, None]
@@ -95,14 +95,14 @@ def write_sounds(
         sounds: Amplitudes in [−1, 1], `(N, T)`.
         rate: Samples a second.
         columns: Of the picture.
-        shaded: Which samples have a shade in which column: see `plot.waves`.
+        shaded: Which samples have a shade in which column: see `charts.waves`.
     """
     from simulacra.data.formats.soundfiles import wav
-    from simulacra.drawing import charts as plot
+    from simulacra.drawing import charts, files
     from simulacra.ground.storage import write_bytes
 
     write_bytes(target.with_suffix(".wav"), wav(sounds, rate))
-    write_bytes(target, plot.png(plot.waves(sounds, rate, columns=columns, shaded=shaded)))
+    write_bytes(target, files.png(charts.waves(sounds, rate, columns=columns, shaded=shaded)))
 
 
 def read_vectors(path: Path, width: int) -> Tensor:

@@ -69,7 +69,7 @@ def sample(
     """
     import torch
 
-    from simulacra.drawing import charts as plot
+    from simulacra.drawing import animation
     from simulacra.ground.randomness import seeded
     from simulacra.ground.storage import write_bytes
     from simulacra.models.autoregressive.base import Autoregressive
@@ -112,7 +112,7 @@ def sample(
     drawn_in_columns = in_turn and (model.spec.is_image or model.spec.rate is not None)
     terminal.note(f"{written}, a column for each class" if drawn_in_columns else written)
     if film is not None:
-        write_bytes(film, plot.gif(frames))
+        write_bytes(film, animation.gif(frames))
         first = f"the first {WATCHED}" if number > WATCHED else f"{number}"
         terminal.note(f"{film}: {first} as they grow, {len(frames)} frames")
     if _narrows(narrowing, model):

@@ -1,131 +1,20 @@
-"""Pictures for people: grids, waves, points and histograms, never on a screen."""
+"""Charts for people: waves, points, histograms and reliability, never on a screen."""
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from simulacra.drawing.style import HIDDEN, INK, PALETTE, QUIET
 from simulacra.ground.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-TILE = 48  # pixels that a tile's longer side comes near to; whole scales give about 35 to 71
-FRAME = 420  # pixels that an animation comes near to, in height and in width
-GAP = 228  # light grey, between pictures: told apart from white ones, black ones and HIDDEN
-HIDDEN = (0.53, 0.71, 0.87)  # light blue, of what is hidden or not there yet: no grey is like it
-INK, QUIET, RULE = "#1f2328", "#5b626b", "#e3e6ea"
-# Okabe and Ito's palette without its yellow, which vanishes on a white page.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Noto Sans CJK SC', sans-serif"
-
-
-def grid(
-    pictures: Tensor, *, columns: int | None = None, scale: int | None = None, gap: int = 1
-) -> Image.Image:
-    """One picture of many, row by row, each enlarged by a whole number without smoothing.
-
-    Args:
-        pictures: Floats in [0, 1], `(N, C, H, W)` with one channel or three.
-        columns: Tiles in a row; by default the square root of N, rounded up.
-        scale: Pixels for each side of a pixel; by default a tile comes near to 48 pixels.
-        gap: Light grey pixels between tiles, not enlarged. Empty places at the end are so too.
-
-    Raises:
-        UsageError: If shape, kind of number, range or an option is not as above.
-    """
-    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3) or pictures.numel() == 0:
-        raise UsageError(
-            "a grid needs pictures (N, C, H, W), at least one, with 1 or 3 channels, "
-            f"got {tuple(pictures.shape)}"
-        )
-    if not pictures.is_floating_point():
-        raise UsageError(f"a grid needs floats, got {pictures.dtype}: pass levels to spec.to_float")
-    pictures = pictures.detach().to("cpu", torch.float32)
-    if not bool(pictures.isfinite().all()):
-        count = int((~pictures.isfinite()).sum())
-        raise UsageError(f"a grid needs finite numbers, got {count} values that are not")
-    low, high = float(pictures.min()), float(pictures.max())
-    if low < -1e-4 or high > 1 + 1e-4:  # rounding in float16 may pass one by that much
-        raise UsageError(f"a grid needs values in [0, 1], got {low:g} … {high:g}")
-    n, channels, height, width = pictures.shape
-    columns = math.ceil(math.sqrt(n)) if columns is None else columns
-    scale = max(1, round(TILE / max(height, width))) if scale is None else scale
-    if columns < 1 or scale < 1 or gap < 0:
-        raise UsageError(
-            f"a grid needs columns ≥ 1, scale ≥ 1, gap ≥ 0, got {columns}, {scale}, {gap}"
-        )
-    columns = min(columns, n)
-    rows = math.ceil(n / columns)
-    tiles = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
-    tiles = tiles.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3).movedim(1, -1)
-    high_tile, wide_tile = height * scale, width * scale
-    canvas = torch.full(
-        (rows * (high_tile + gap) - gap, columns * (wide_tile + gap) - gap, channels),
-        GAP,
-        dtype=torch.uint8,
-    )
-    for i, tile in enumerate(tiles):
-        top, left = (i // columns) * (high_tile + gap), (i % columns) * (wide_tile + gap)
-        canvas[top : top + high_tile, left : left + wide_tile] = tile
-    return Image.fromarray((canvas[..., 0] if channels == 1 else canvas).numpy())
-
-
-def png(picture: Image.Image | Figure) -> bytes:
-    """The picture, of pixels or drawn, as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    if isinstance(picture, Image.Image):
-        picture.save(buffer, "PNG", optimize=True)
-        return buffer.getvalue()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box is drawn for it
-        picture.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def gif(frames: Sequence[Tensor], *, seconds: float = 0.08, last: float = 2.5) -> bytes:
-    """Grids of pictures one after another, again and again, as the bytes of a GIF file.
-
-    Args:
-        frames: Each as for `grid`, all of one shape; at least one.
-        seconds: How long each is shown.
-        last: How long the last one is.
-    """
-    n, _, height, width = frames[0].shape
-    columns = math.ceil(math.sqrt(n))
-    scale = max(1, FRAME // (columns * max(height, width)))
-    first, *others = (
-        grid(frame, columns=columns, scale=scale, gap=max(2, scale // 2)) for frame in frames
-    )
-    shown = [round(1000 * seconds)] * len(others) + [round(1000 * last)]
-    buffer = io.BytesIO()
-    first.save(buffer, "GIF", save_all=True, append_images=others, duration=shown, loop=0)
-    return buffer.getvalue()
-
-
-def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """A PNG file that is there as a whole or not at all: whoever reads `path` sees no half of it.
-
-    Raises:
-        OSError: If the folder is missing or full; what was at `path` before is then untouched.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(png(image))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def waves(

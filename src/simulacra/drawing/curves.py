@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from simulacra.drawing.charts import FONTS, INK, PALETTE, QUIET, RULE
+from simulacra.drawing.style import FONTS, INK, PALETTE, QUIET, RULE
 from simulacra.ground.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from simulacra.drawing.charts import INK, PALETTE, QUIET
+from simulacra.drawing.style import INK, PALETTE, QUIET
 from simulacra.ground.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from simulacra.drawing import charts as plot
+from simulacra.drawing import charts, files, grids
 from simulacra.ground.spec import DataSpec
 
 MOST_SOUNDS = 64
@@ -32,10 +32,10 @@ def look(
     """
     values = spec.to_float(x.cpu())
     if spec.is_image:
-        return plot.png(plot.grid(values, columns=columns, gap=gap))
+        return files.png(grids.grid(values, columns=columns, gap=gap))
     if spec.rate is not None:
-        return plot.png(plot.waves(values[:MOST_SOUNDS], spec.rate, columns=columns))
+        return files.png(charts.waves(values[:MOST_SOUNDS], spec.rate, columns=columns))
     flat = values.flatten(1)
-    return plot.png(
-        plot.scatter(flat, names) if flat.shape[1] == 2 else plot.histograms(flat, names)
+    return files.png(
+        charts.scatter(flat, names) if flat.shape[1] == 2 else charts.histograms(flat, names)
     )

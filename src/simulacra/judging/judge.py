@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
-from simulacra.drawing import charts as plot
+from simulacra.drawing import charts, files
 from simulacra.ground.errors import CheckpointError, DataError, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.judging import pictures as album
@@ -249,7 +249,7 @@ class Judge:
         if self.baseline is not None:
             compared["discriminative classifier"] = self.baseline
         bins = {name: each.bins for name, each in compared.items()}
-        pictures["reliability"] = plot.png(plot.reliability(bins))
+        pictures["reliability"] = files.png(charts.reliability(bins))
 
     def _per_class(self, score: Score) -> list[dict[str, Any]] | None:
         labels, classes = self.data.test.context, self.data.spec.classes

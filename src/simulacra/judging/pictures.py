@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
-from simulacra.drawing import charts as plot
+from simulacra.drawing import files, grids
 from simulacra.drawing.observations import look
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
@@ -51,7 +51,7 @@ def suspect_pictures(spec: DataSpec, samples: Tensor, near: Tensor) -> dict[str,
     if not spec.is_image or not len(samples):
         return {}
     pairs = torch.stack([spec.to_float(samples), spec.to_float(near)], 1).flatten(0, 1)
-    return {"suspects": plot.png(plot.grid(pairs, columns=8, gap=GAP))}
+    return {"suspects": files.png(grids.grid(pairs, columns=8, gap=GAP))}
 
 
 @torch.no_grad()
@@ -74,11 +74,11 @@ def model_pictures(model: Model, data: Dataset) -> dict[str, bytes]:
         rows = strips(
             spec.to_float(x), observed, spec.to_float(many.flatten(0, 1)).unflatten(0, (len(x), 4))
         )
-        drawn["completions"] = plot.png(plot.grid(rows, columns=6, gap=GAP))
+        drawn["completions"] = files.png(grids.grid(rows, columns=6, gap=GAP))
     if isinstance(model, Latent):
         frames = interpolate(model, rows=6, steps=10, context=example_context(model, data, 6)).cpu()
-        drawn["interpolation"] = plot.png(
-            plot.grid(spec.to_float(frames.flatten(0, 1)), columns=10, gap=GAP)
+        drawn["interpolation"] = files.png(
+            grids.grid(spec.to_float(frames.flatten(0, 1)), columns=10, gap=GAP)
         )
     return drawn
 

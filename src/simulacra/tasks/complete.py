@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from simulacra.drawing.charts import HIDDEN
+from simulacra.drawing.style import HIDDEN
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.autoregressive.base import Autoregressive
