@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -142,6 +142,27 @@ class Sampling(Model):
         """
 
 
+class Stepwise(Sampling):
+    """Draws an observation in steps, each of which needs the one before."""
+
+    @abstractmethod
+    def sample_steps(self, n: int, context: Tensor | None = None) -> Iterator[Tensor]:
+        """The observations as they grow, one step after another.
+
+        Args:
+            n: How many at once.
+            context: One row for each.
+
+        Yields:
+            `(n, *event_shape)`, which may be the same tensor after every step: clone it to keep it.
+        """
+
+    def sample(self, n: int, context: Tensor | None = None) -> Tensor:
+        """The last of `sample_steps`; see `Sampling.sample`."""
+        *_, last = self.sample_steps(n, context)
+        return last
+
+
 class Likelihood(Model):
     """Says how probable an observation is."""
 
@@ -181,6 +202,10 @@ class Decoding(Model):
     @abstractmethod
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Observations `(N, *event_shape)` from codes, drawn where the decoder is random."""
+
+
+class Invertible(Encoding, Decoding):
+    """Decoding undoes encoding, by construction and not by training."""
 
 
 class Latent(Sampling, Decoding):

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures import flops
-from simulacra.models.autoregressive.base import Autoregressive
-from simulacra.models.model import Likelihood, Model, Sampling, Swept
+from simulacra.models.model import Likelihood, Model, Sampling, Stepwise, Swept
 from simulacra.training.plan import Outcome
 
 _T = TypeVar("_T")
@@ -97,7 +96,7 @@ def sampling_seconds(
 def sampled_once(model: Sampling, data: Dataset) -> tuple[int, int] | None:
     """FLOPs of one sample, and how many network calls it takes, one after another.
 
-    An autoregressive model takes as many calls as its `sample_steps` has steps. Of any other the
+    A model that samples in steps takes as many calls as its `sample_steps` has. Of any other the
     calls are counted: the largest number of times that the model itself calls one and the same of
     its parts that have parameters; what parts call inside of themselves is one call. It is 1 where
     no part is called.
@@ -112,7 +111,7 @@ def sampled_once(model: Sampling, data: Dataset) -> tuple[int, int] | None:
     _, context = rows_for(model, data.validation, 1)
 
     def draw() -> int:
-        if isinstance(model, Autoregressive):
+        if isinstance(model, Stepwise):
             return sum(1 for _ in model.sample_steps(1, context))
         return _calls(model, lambda: model.sample(1, context))
 

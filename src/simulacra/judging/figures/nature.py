@@ -11,11 +11,11 @@ from simulacra.data.dataset import Dataset
 from simulacra.data.splits import permutation
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures.cost import rows_for, unless_broken
-from simulacra.models.flow.base import Flow
 from simulacra.models.model import (
     Completion,
     Decoding,
     Encoding,
+    Invertible,
     Latent,
     Likelihood,
     Model,
@@ -40,13 +40,13 @@ def nature(model: Model, data: Dataset, *, calls: int | None) -> dict[str, Any]:
         As `results.json` has it:
 
         - `likelihood`: `exact`, `bound` or `none`.
-        - `invertible`: whether it is a flow, an invertible map by construction.
+        - `invertible`: whether decoding undoes encoding by construction, as in a flow.
         - `reconstruction_error`: root of the mean square of what encoding and decoding an
           observation changes, in the units of `DataSpec.to_float`: 0 … 1 for pictures, −1 … 1 for
           sounds. A decoder that draws is drawn from, and its noise is in it. `None` for models
           that do not do both, or where the result is not finite.
         - `reconstruction_worst`: the largest change of a single value.
-        - `recovered`: of a flow on levels, the share of values that come back exactly.
+        - `recovered`: of an invertible model on levels, the share of values that come back exactly.
         - `sampling`: `parallel` in one call, else `sequential`; `None` where `calls` is.
         - `latent`: how many values a code has; `None` without codes.
         - `completes`: with the lower half of a picture hidden, or the later half of anything
@@ -54,7 +54,7 @@ def nature(model: Model, data: Dataset, *, calls: int | None) -> dict[str, Any]:
     """
     return {
         "likelihood": _likelihood(model),
-        "invertible": isinstance(model, Flow),
+        "invertible": isinstance(model, Invertible),
         **(unless_broken(partial(_reconstruction, model, data)) or dict.fromkeys(_MEASURED)),
         "sampling": _sampling(model, calls),
         "latent": unless_broken(partial(_latent, model, data)),
@@ -98,7 +98,7 @@ def _completes(model: Model) -> str:
 def _reconstruction(model: Model, data: Dataset) -> dict[str, float | None]:
     """How far observations are from what their codes decode to."""
     found: dict[str, float | None] = dict.fromkeys(_MEASURED)
-    exactly = isinstance(model, Flow) and model.spec.levels is not None
+    exactly = isinstance(model, Invertible) and model.spec.levels is not None
     if not (isinstance(model, Encoding) and isinstance(model, Decoding)):
         return found
     # their order may be by class

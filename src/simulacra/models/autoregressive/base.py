@@ -11,12 +11,12 @@ from torch.distributions import Categorical, Distribution
 
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.models.model import Completion, Likelihood, Sampling
+from simulacra.models.model import Completion, Likelihood, Stepwise
 from simulacra.nn.distributions import Narrowing, draw_levels
 from simulacra.nn.logistic_mixture import DiscretisedLogisticMixture
 
 
-class Autoregressive(Sampling, Likelihood, Completion):
+class Autoregressive(Stepwise, Likelihood, Completion):
     """Predicts each level from those before it: p(x) = Π p(x_i | x_<i).
 
     `conditionals` alone makes a model: sampling then runs the whole network once per value. A
@@ -139,10 +139,6 @@ class Autoregressive(Sampling, Likelihood, Completion):
         dtype = given.dtype if given.is_floating_point() else dtype
         return torch.where(observed, given, 0).to(dtype).contiguous(), uniform
 
-    def sample(self, n: int, context: Tensor | None = None) -> Tensor:
-        """The last of `sample_steps`."""
-        return _last(self.sample_steps(n, context))
-
     def complete(
         self,
         x: Tensor,
@@ -166,9 +162,9 @@ class Autoregressive(Sampling, Likelihood, Completion):
         if candidates < 1 or (candidates > 1 and not self.completes_exactly(observed)):
             return self.resample(x, observed, context, candidates=candidates)[0]
         self.spec.check(x)
-        return _last(
-            self.sample_steps(x.shape[0], context, given=x, observed=observed.expand_as(x))
-        )
+        steps = self.sample_steps(len(x), context, given=x, observed=observed.expand_as(x))
+        *_, last = steps
+        return last
 
     @torch.no_grad()
     def resample(
@@ -269,8 +265,3 @@ def level_logits(conditionals: Distribution, x: Tensor, levels: int | None) -> T
         return conditionals.level_log_probs()
     each = [conditionals.log_prob(torch.full_like(x, level)) for level in range(levels or 0)]
     return torch.stack(each, -1)
-
-
-def _last(steps: Iterator[Tensor]) -> Tensor:
-    *_, last = steps
-    return last

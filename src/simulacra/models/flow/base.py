@@ -10,12 +10,12 @@ from torch.distributions import Distribution
 
 from simulacra.ground.randomness import keyed_uniform, keys_of
 from simulacra.ground.spec import DataSpec
-from simulacra.models.model import Encoding, Latent, Likelihood
+from simulacra.models.model import Invertible, Latent, Likelihood
 from simulacra.nn.distributions import log_mean_exp
 from simulacra.nn.precision import double
 
 
-class Flow(Likelihood, Encoding, Latent):
+class Flow(Likelihood, Invertible, Latent):
     """An invertible map from data to a simple density.
 
     Continuous vectors are mapped as they are. Discrete levels are dequantised: y = x + u with
