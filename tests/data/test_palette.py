@@ -13,8 +13,9 @@ from PIL import Image
 from simulacra.data import palette as palette_module
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.palette import to_palette, to_rgb
-from simulacra.data.reform import centre_square, reform
+from simulacra.data.palette import from_palette, to_palette
+from simulacra.data.reform import reform
+from simulacra.data.resize import centre_square
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.spec import DataSpec
 
@@ -152,7 +153,7 @@ def test_a_palette_of_its_own_stays_and_can_be_joined() -> None:
 def test_a_palette_becomes_rgb_and_grey() -> None:
     base = dataset(few_colours(30))
     indexed = to_palette(base)
-    assert torch.equal(to_rgb(indexed).test.x, base.test.x)
+    assert torch.equal(from_palette(indexed).test.x, base.test.x)
     assert reform(indexed, colour="rgb").fingerprint == base.fingerprint
     grey = reform(indexed, colour="grey")
     assert grey.fingerprint == reform(base, colour="grey").fingerprint
@@ -171,7 +172,7 @@ def test_resizing_takes_the_nearest_pixel_or_leaves_the_palette(side: int) -> No
     mixed = reform(indexed, side=side)
     assert mixed.spec.coding == "plain"
     assert mixed.notes[-1].startswith("colours were mixed")
-    assert torch.equal(mixed.test.x, reform(to_rgb(indexed), side=side).test.x)
+    assert torch.equal(mixed.test.x, reform(from_palette(indexed), side=side).test.x)
 
 
 def test_what_meets_the_form_already_stays() -> None:

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.reform import centre_square, reform, to_grey
+from simulacra.data.reform import reform, to_grey
+from simulacra.data.resize import centre_square
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 

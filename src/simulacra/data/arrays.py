@@ -15,10 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from simulacra.data.contexts import check_varies, continuous, read_contexts
-from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.dataset import Dataset, Observations, smallest_dtype
 from simulacra.data.form import MOST_LEVELS
 from simulacra.data.formats.npy import NpzFile, read_npy, some
-from simulacra.data.reform import smallest_dtype
 from simulacra.data.splits import ALIASES, FEWEST, arrange
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.spec import DataSpec

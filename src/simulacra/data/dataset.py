@@ -18,6 +18,13 @@ from simulacra.ground.randomness import keyed_uniform, keys_from
 from simulacra.ground.spec import DataSpec
 
 
+def smallest_dtype(levels: int) -> torch.dtype:
+    """The type that levels are stored in."""
+    if levels <= 256:
+        return torch.uint8
+    return torch.int16 if levels <= 1 << 15 else torch.int32
+
+
 @dataclass(frozen=True, eq=False)
 class Observations:
     """One split: the observations and, row for row, their context.

@@ -20,8 +20,9 @@ from simulacra.data.form import Form, Kind
 from simulacra.data.formats.images import FAULTS, read_image
 from simulacra.data.formats.listing import shown
 from simulacra.data.formats.safe_reading import ensure_room
+from simulacra.data.formats.table import Table
 from simulacra.data.splits import ALIASES, arrange
-from simulacra.data.tables import Table, classes_of, dataset_of, vectors
+from simulacra.data.tables import classes_of, dataset_of, vectors
 from simulacra.ground.errors import DataError, ResourceError, UsageError, nearest
 from simulacra.ground.spec import DataSpec
 

@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simulacra.data.dataset import Dataset
+from simulacra.data.dataset import Dataset, smallest_dtype
 from simulacra.data.formats.safe_reading import ensure_room
-from simulacra.data.reform import smallest_dtype
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.randomness import keys_from
 from simulacra.ground.spec import DataSpec
@@ -103,7 +102,7 @@ def to_palette(dataset: Dataset, colours: int | None = None) -> Dataset:
     )
 
 
-def to_rgb(dataset: Dataset) -> Dataset:
+def from_palette(dataset: Dataset) -> Dataset:
     """Pictures of a palette as plain RGB `(N, 3, H, W)` of 256 levels; nothing is lost."""
     spec = dataset.spec
     ensure_room(3 * spec.dims * sum(dataset.counts.values()), f"{dataset.name} as RGB")

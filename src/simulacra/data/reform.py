@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from simulacra.data.dataset import Dataset
+from simulacra.data.dataset import Dataset, smallest_dtype
 from simulacra.data.form import Colour
 from simulacra.data.formats.safe_reading import ensure_room
+from simulacra.data.palette import from_palette, to_palette
+from simulacra.data.resize import resize_indices, resize_levels
 from simulacra.ground.errors import UsageError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_PORTION = 1 << 22
-"""Pixels that are resized at once."""
 
 
 def reform(
@@ -60,7 +53,7 @@ def reform(
     if resize and side is not None:
         ensure_room(sum(dataset.counts.values()) * dataset.spec.event_shape[0] * side**2, "resized")
         old = dataset.spec.levels or 0
-        dataset = _each(dataset, lambda x: torch.from_numpy(_resize(x.numpy(), side, old)))
+        dataset = _each(dataset, lambda x: torch.from_numpy(resize_levels(x.numpy(), side, old)))
     if recolour and colour == "rgb":
         dataset = _each(dataset, to_rgb)
     if requantise and levels is not None:
@@ -79,8 +72,6 @@ def _of_palette(
     dataset: Dataset, side: int | None, colour: Colour | None, levels: int | None, *, fixed: bool
 ) -> Dataset:
     """`reform` where pictures come with a palette, or one is asked for."""
-    from simulacra.data.palette import to_palette, to_rgb
-
     if dataset.spec.palette is None:
         if fixed:
             raise _defined(dataset)
@@ -88,29 +79,14 @@ def _of_palette(
     resize = side is not None and dataset.spec.event_shape[1:] != (side, side)
     if colour in ("grey", "rgb") or (resize and colour is None):
         # between two colours of a palette there is no other: only RGB can be smoothed
-        plain = reform(to_rgb(dataset), side=side, colour=colour, levels=levels)
+        plain = reform(from_palette(dataset), side=side, colour=colour, levels=levels)
         if colour is not None:
             return plain
         note = "colours were mixed to resize: --colour palette takes the nearest pixel instead"
         return replace(plain, notes=(*plain.notes, note))
     if resize and side is not None:
-        dataset = _each(dataset, lambda x: _nearest(x, side))
+        dataset = _each(dataset, lambda x: resize_indices(x, side))
     return to_palette(dataset, levels)
-
-
-def centre_square(image: Image, side: int) -> Image:
-    """The central square of a Pillow image, resized to `side × side` with a Lanczos filter.
-
-    Of indices of a palette, between which nothing lies, Pillow takes the nearest pixel.
-    """
-    from PIL import Image
-
-    width, height = image.size
-    edge = min(width, height)
-    left, top = (width - edge) // 2, (height - edge) // 2
-    if (width, height) != (edge, edge):
-        image = image.crop((left, top, left + edge, top + edge))
-    return image.resize((side, side), Image.Resampling.LANCZOS)
 
 
 def to_grey(x: Tensor) -> Tensor:
@@ -124,13 +100,6 @@ def to_grey(x: Tensor) -> Tensor:
 def to_rgb(x: Tensor) -> Tensor:
     """RGB `(N, 3, H, W)` of grey `(N, 1, H, W)`."""
     return x.repeat(1, 3, 1, 1)
-
-
-def smallest_dtype(levels: int) -> torch.dtype:
-    """The type that levels are stored in."""
-    if levels <= 256:
-        return torch.uint8
-    return torch.int16 if levels <= 1 << 15 else torch.int32
 
 
 def _quantised(dataset: Dataset, levels: int) -> Dataset:
@@ -149,46 +118,3 @@ def _each(dataset: Dataset, change: Callable[[Tensor], Tensor]) -> Dataset:
     splits = {name: replace(part, x=change(part.x)) for name, part in dataset.splits.items()}
     shape = tuple(splits["train"].x.shape[1:])
     return replace(dataset, spec=replace(dataset.spec, event_shape=shape), **splits)  # type: ignore[arg-type]
-
-
-def _nearest(x: Tensor, side: int) -> Tensor:
-    """Images `(N, C, H, W)` resized as `centre_square` does indices of a palette."""
-    height, width = x.shape[2:]
-    edge = min(height, width)
-    # the pixel in which the middle of the new one lies
-    places = (2 * torch.arange(side) + 1) * edge // (2 * side)
-    rows, columns = places + (height - edge) // 2, places + (width - edge) // 2
-    return x[:, :, rows[:, None], columns]
-
-
-def _resize(x: NDArray[Any], side: int, levels: int) -> NDArray[Any]:
-    """Images `(N, C, H, W)` resized as `centre_square` does, many at once.
-
-    Pillow resamples along rows, then along columns; so the images of a portion are laid one above
-    the other for the first pass and side by side for the second, and no two of them mix.
-    """
-    from PIL import Image
-
-    def stretch(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
-        image = Image.fromarray(np.ascontiguousarray(pixels))
-        return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
-
-    height, width = x.shape[2:]
-    edge = min(height, width)
-    left, top = (width - edge) // 2, (height - edge) // 2
-    planes = x[:, :, top : top + edge, left : left + edge].reshape(-1, edge, edge)
-    resized = np.empty((len(planes), side, side), x.dtype)
-    portion = max(1, _PORTION // max(edge, side) ** 2)
-    for start in range(0, len(planes), portion):
-        # Pillow's 8-bit arithmetic where it can be, the same as for image files
-        some = planes[start : start + portion].astype(np.uint8 if levels == 256 else np.float32)
-        count = len(some)
-        rows = stretch(some.reshape(count * edge, edge), side, count * edge)
-        rows = rows.reshape(count, edge, side).transpose(1, 0, 2)
-        both = stretch(rows.reshape(edge, count * side), count * side, side)
-        squares = both.reshape(side, count, side).transpose(1, 0, 2)
-        if squares.dtype != np.uint8:
-            # Lanczos overshoots at edges
-            squares = np.clip(np.rint(squares), 0, levels - 1)
-        resized[start : start + count] = squares
-    return resized.reshape(*x.shape[:2], side, side)

@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from simulacra.data.contexts import check_varies
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.form import Form
-from simulacra.data.formats.listing import open_regular, shown
-from simulacra.data.formats.safe_reading import FAULTS, ensure_room
+from simulacra.data.formats.delimited import read_text
+from simulacra.data.formats.listing import shown
+from simulacra.data.formats.parquet import read_parquet
+from simulacra.data.formats.table import LARGEST, Table, wrong
 from simulacra.data.splits import FEWEST, Splits, split_all
-from simulacra.ground.errors import DataError, UsageError, nearest
+from simulacra.ground.errors import DataError
 from simulacra.ground.spec import DataSpec
 
 FEW = 20
 """A column with no more distinct values than these, and a twentieth of the rows, is discrete."""
 
 _MOST_CLASSES = 1000
-LARGEST = float(np.finfo(np.float32).max)
-"""The largest number that float32 holds."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns of numbers, and one of labels.
-
-    Args:
-        names: Of the columns of numbers.
-        numbers: `(N, D)` float64, all finite.
-        labels: A number or word for each row, if a column was named as labels.
-        notes: What a reader of results has to know.
-        header: Whether the names are the file's own, and not made of the columns' numbers.
-    """
-
-    names: tuple[str, ...]
-    numbers: NDArray[np.float64]
-    labels: list[str] | None = None
-    notes: tuple[str, ...] = ()
-    header: bool = True
 
 
 def load_table(path: Path, form: Form) -> Dataset:
@@ -63,17 +40,18 @@ def load_table(path: Path, form: Form) -> Dataset:
         ResourceError: If it would not fit into memory.
     """
     place = shown(str(path))
-    if path.suffix.lower() == ".parquet":
-        table = read_parquet(path, form.labels)
-    else:
-        from simulacra.data.formats.delimited import read_text
-
-        table = read_text(path, form.labels)
+    table = read_table(path, form.labels)
     if len(table.numbers) < FEWEST:
         raise DataError(f"{place} holds {len(table.numbers)} rows, expected at least {FEWEST}")
     labels, class_names = classes_of(table.labels, place)
     splits = split_all(Observations(vectors(table, place), labels))
     return dataset_of(table, splits, class_names, shown(path.name), f"Table {place}")
+
+
+def read_table(path: Path, labels: str | None) -> Table:
+    """The table of a file, by its suffix; see `load_table`."""
+    read = read_parquet if path.suffix.lower() == ".parquet" else read_text
+    return read(path, labels)
 
 
 def dataset_of(
@@ -164,112 +142,3 @@ def _warnings(table: Table) -> Iterator[str]:
             )
         if (np.diff(column) == 1).all():
             yield f"column {name!r} counts the rows: drop it if it is no measurement"
-
-
-def wrong(value: float) -> str:
-    """What is wrong with a number that float32 cannot hold."""
-    if math.isnan(value):
-        return "a missing value (NaN): fill it or drop the row"
-    if math.isinf(value):
-        return "an infinite value: repair it or drop the row"
-    return f"{value:g} is too large for float32: divide the column by a power of ten"
-
-
-# ---- labels ------------------------------------------------------------------------------------
-
-
-def column_of(names: Sequence[str], labels: str | None, place: str, *, named: bool) -> int | None:
-    """The place of the column of labels.
-
-    Raises:
-        DataError: If two columns have one name.
-        UsageError: If none is called so, or no other column is left.
-    """
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise DataError(f"{place} has two columns called {twice!r}: rename one")
-    if labels is None:
-        return None
-    if named and labels in names:
-        at = names.index(labels)
-    elif (number := numbered(labels)) is not None and 0 <= number < len(names):
-        at = number
-    else:
-        hint = nearest(labels, names) if named else f"name it by its number, 1 to {len(names)}"
-        raise UsageError(f"{place} has no column {labels!r} for labels: {hint}")
-    if len(names) == 1:
-        raise UsageError(f"{place} has one column only, which cannot be its labels")
-    return at
-
-
-def numbered(labels: str | None) -> int | None:
-    """The place of a column that is named by its number, from 0."""
-    # no table has a billion columns, and Python refuses to read thousands of digits
-    return int(labels) - 1 if labels and labels.isdecimal() and len(labels) < 10 else None
-
-
-# ---- parquet -----------------------------------------------------------------------------------
-
-
-def read_parquet(path: Path, labels: str | None) -> Table:
-    """A .parquet file, by the extra `parquet`; see `load_table` for what is refused."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as fault:
-        raise UsageError(
-            f"{shown(path.name)} needs pyarrow: pip install 'simulacra[parquet]'"
-        ) from fault
-    place = shown(str(path))
-    try:
-        with open_regular(path) as file, parquet.ParquetFile(file) as opened:
-            held = opened.metadata
-            ensure_room(16 * held.num_rows * max(1, held.num_columns), place)
-            table = opened.read()
-    except (pyarrow.ArrowException, *FAULTS, ValueError) as fault:
-        why = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-        raise DataError(f"{place} cannot be read as .parquet ({why}): save it again") from fault
-    names = [shown(str(name)) for name in table.column_names]
-    if not names:
-        raise DataError(f"{place} has no columns: expected numbers")
-    at = column_of(names, labels, place, named=True)
-    columns = {name: table.column(i) for i, name in enumerate(names)}
-    return table_of(columns, None if at is None else names[at], place)
-
-
-def table_of(columns: dict[str, Any], labels: str | None, place: str) -> Table:
-    """A table of Arrow's columns.
-
-    Args:
-        columns: By name.
-        labels: The name of the column of labels, if there is one.
-        place: Where they come from.
-
-    Raises:
-        DataError: If a column holds no numbers, or a value is missing.
-    """
-    import pyarrow
-
-    kinds = pyarrow.types
-    numbers, words = [], None
-    for name, column in columns.items():
-        if column.null_count:
-            row = column.is_null().to_pylist().index(True)
-            raise DataError(f"{place}, row {row + 1}, column {name!r}: missing: fill or drop it")
-        if kinds.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        kind = column.type
-        if name == labels:
-            if kinds.is_nested(kind) or kinds.is_binary(kind):
-                raise DataError(f"{place}, column {name!r}: labels are integers or words")
-            words = [str(value) for value in column.to_pylist()]
-            continue
-        if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind)
-                or kinds.is_decimal(kind)):  # fmt: skip
-            raise DataError(
-                f"{place}, column {name!r}: {kind} is no number: drop the column, or pass "
-                f"--labels {name!r} if it is a class"
-            )
-        numbers.append(np.asarray(column.to_pylist() if kinds.is_decimal(kind)
-                                  else column.to_numpy(), np.float64))  # fmt: skip
-    return Table(tuple(name for name in columns if name != labels), np.stack(numbers, 1), words)

@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simulacra.data.dataset import Observations
+from simulacra.data.dataset import Observations, smallest_dtype
 from simulacra.data.formats.safe_reading import ensure_room
-from simulacra.data.reform import smallest_dtype
 
 
 def mu_law(amplitudes: NDArray[np.floating], levels: int) -> NDArray[np.integer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +16,11 @@ from simulacra.data.dataset import Dataset
 from simulacra.data.formats.listing import counted, shown
 from simulacra.data.formats.npy import NpzFile, read_npy, some
 from simulacra.data.formats.safe_reading import ensure_room
+from simulacra.data.formats.table import Table
 from simulacra.data.intensities import levels_of, recoloured
+from simulacra.data.tables import read_table, vectors
 from simulacra.data.windows import mu_law
 from simulacra.ground.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from simulacra.data.tables import Table
 
 _VALUES = ("x", "samples", "images", "data", "X", "arr_0")
 _LABELS = ("y", "labels", "arr_1")
@@ -126,22 +125,17 @@ def from_table(path: Path, data: Dataset) -> Read:
     Raises:
         DataError: If the table is broken, or has other columns or another number of them.
     """
-    from simulacra.data.formats.delimited import read_text
-    from simulacra.data.tables import read_parquet, vectors
-
-    place, read = shown(str(path)), read_text
-    if path.suffix.lower() == ".parquet":
-        read = read_parquet
+    place = shown(str(path))
     asked = data.options.get("labels")
     try:
-        table = read(path, asked)
+        table = read_table(path, asked)
     except UsageError:
         if asked is None:
             raise
         # samples need no labels
-        table = read(path, None)
+        table = read_table(path, None)
     if len(table.names) == data.spec.dims - 1 and asked is not None:
-        table = read(path, None)
+        table = read_table(path, None)
     table, told = _in_order(table, data, place)
     words = None if table.labels is None else np.array(table.labels)
     labels, notes = _labels_of(words, len(table.numbers), data, place)

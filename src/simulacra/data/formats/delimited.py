@@ -14,7 +14,7 @@ import numpy as np
 
 from simulacra.data.formats.listing import open_regular, shown
 from simulacra.data.formats.safe_reading import FAULTS, ensure_room, read_at_most
-from simulacra.data.tables import LARGEST, Table, column_of, numbered, wrong
+from simulacra.data.formats.table import LARGEST, Table, column_of, numbered, wrong
 from simulacra.ground.errors import DataError
 
 _LONGEST = 40

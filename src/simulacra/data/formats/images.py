@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from simulacra.data.form import Colour
 from simulacra.data.formats.listing import open_regular, shown
 from simulacra.data.formats.safe_reading import ensure_room
-from simulacra.data.reform import centre_square
+from simulacra.data.resize import centre_square
 from simulacra.ground.errors import DataError
 
 if TYPE_CHECKING:

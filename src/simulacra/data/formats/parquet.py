@@ -1,0 +1,87 @@
+"""Tables of .parquet files, by the extra `parquet`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simulacra.data.formats.listing import open_regular, shown
+from simulacra.data.formats.safe_reading import FAULTS, ensure_room
+from simulacra.data.formats.table import Table, column_of
+from simulacra.ground.errors import DataError, UsageError
+
+
+def read_parquet(path: Path, labels: str | None) -> Table:
+    """The table of a .parquet file.
+
+    Args:
+        path: The file.
+        labels: The name of the column of labels, or its number from 1.
+
+    Raises:
+        DataError: If the file is broken, or a column holds no numbers or misses one.
+        UsageError: If no column is called so, or pyarrow is missing.
+        ResourceError: If it would not fit into memory.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as fault:
+        raise UsageError(
+            f"{shown(path.name)} needs pyarrow: pip install 'simulacra[parquet]'"
+        ) from fault
+    place = shown(str(path))
+    try:
+        with open_regular(path) as file, parquet.ParquetFile(file) as opened:
+            held = opened.metadata
+            ensure_room(16 * held.num_rows * max(1, held.num_columns), place)
+            table = opened.read()
+    except (pyarrow.ArrowException, *FAULTS, ValueError) as fault:
+        why = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise DataError(f"{place} cannot be read as .parquet ({why}): save it again") from fault
+    names = [shown(str(name)) for name in table.column_names]
+    if not names:
+        raise DataError(f"{place} has no columns: expected numbers")
+    at = column_of(names, labels, place, named=True)
+    columns = {name: table.column(i) for i, name in enumerate(names)}
+    return _table_of(columns, None if at is None else names[at], place)
+
+
+def _table_of(columns: dict[str, Any], labels: str | None, place: str) -> Table:
+    """A table of Arrow's columns.
+
+    Args:
+        columns: By name.
+        labels: The name of the column of labels, if there is one.
+        place: Where they come from.
+
+    Raises:
+        DataError: If a column holds no numbers, or a value is missing.
+    """
+    import pyarrow
+
+    kinds = pyarrow.types
+    numbers, words = [], None
+    for name, column in columns.items():
+        if column.null_count:
+            row = column.is_null().to_pylist().index(True)
+            raise DataError(f"{place}, row {row + 1}, column {name!r}: missing: fill or drop it")
+        if kinds.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        kind = column.type
+        if name == labels:
+            if kinds.is_nested(kind) or kinds.is_binary(kind):
+                raise DataError(f"{place}, column {name!r}: labels are integers or words")
+            words = [str(value) for value in column.to_pylist()]
+            continue
+        if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind)
+                or kinds.is_decimal(kind)):  # fmt: skip
+            raise DataError(
+                f"{place}, column {name!r}: {kind} is no number: drop the column, or pass "
+                f"--labels {name!r} if it is a class"
+            )
+        numbers.append(np.asarray(column.to_pylist() if kinds.is_decimal(kind)
+                                  else column.to_numpy(), np.float64))  # fmt: skip
+    return Table(tuple(name for name in columns if name != labels), np.stack(numbers, 1), words)
