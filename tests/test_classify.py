@@ -11,13 +11,11 @@ import torch
 from PIL import Image
 
 from commands import train
-from simulacra.data.catalogue import load
-from simulacra.data.dataset import Dataset, Observations
-from simulacra.ground.errors import DataError, MissingCapability, UsageError
+from simulacra.ground.errors import DataError, MissingCapability
 from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
 from simulacra.models.model import Likelihood
-from simulacra.tasks.classify import classify, read_observations
+from simulacra.tasks.classify import classify
 
 
 def picture(bright, seed, side=6):
@@ -217,60 +215,3 @@ def test_models_that_cannot_say_what_they_lack():
         classify(registry.build("gmm", spec, {"components": 1}), x, p)
     with pytest.raises(DataError, match="at least two classes"):
         classify(Told(lambda x, _: x[:, 0]), torch.zeros(1, 2), torch.tensor([0.0, 1.0, 0.0]))
-
-
-# ---- files ----------------------------------------------------------------------------------
-
-
-def data_of(spec, **options):
-    some = Observations(torch.zeros(2, *spec.event_shape))
-    return Dataset("toy", spec, some, some, some, options=options)
-
-
-@pytest.mark.parametrize("options", [{}, {"levels": 16}, {"side": 5}, {"colour": "rgb"}])
-def test_a_training_file_is_read_as_it_was_for_training(runs, options):
-    data = load(str(runs / "pictures"), **options)
-    seen = torch.cat([split.x for split in data.splits.values()]).long()
-    for file in ("dark/000.png", "bright/111.png"):
-        read = read_observations(runs / "pictures" / file, data)
-        assert int((seen == read).flatten(1).all(1).sum()) == 1
-    if options == {"side": 5}:
-        assert read_observations(runs / "new/large.png", data).shape == (1, 1, 5, 5)
-
-
-def test_indexed_pictures_keep_their_indices(tmp_path):
-    """Even where two of them have one colour."""
-    palette = [0, 0, 0, 9, 9, 200, 0, 0, 0, 250, 20, 20]
-    for i in range(12):
-        image = Image.fromarray(((np.arange(16).reshape(4, 4) + i) % 4).astype(np.uint8), "P")
-        image.putpalette(palette)
-        image.save(tmp_path / f"{i:02}.png")
-    data = load(str(tmp_path))
-    assert data.spec.levels == 4
-    read = read_observations(tmp_path / "01.png", data)
-    assert read[0, 0].tolist() == ((np.arange(16).reshape(4, 4) + 1) % 4).tolist()
-    # another program's file of the same colours takes the nearest
-    Image.open(tmp_path / "01.png").convert("RGB").save(tmp_path / "rgb.png")
-    read = read_observations(tmp_path / "rgb.png", data)
-    assert set(read.unique().tolist()) == {0, 1, 3}
-
-
-def test_arrays_hold_levels_of_the_datas_own(tmp_path):
-    data = data_of(DataSpec((1, 2, 2), 4))
-    np.save(tmp_path / "one.npy", np.array([[[0, 1], [2, 3]]], np.uint8))
-    assert read_observations(tmp_path / "one.npy", data).tolist() == [[[[0, 1], [2, 3]]]]
-    np.save(tmp_path / "high.npy", np.full((5, 1, 2, 2), 4))
-    with pytest.raises(DataError, match=r"levels 0 … 3, got 4 … 4"):
-        read_observations(tmp_path / "high.npy", data)
-    np.save(tmp_path / "empty.npy", np.zeros((0, 1, 2, 2), int))
-    np.save(tmp_path / "floats.npy", np.zeros((3, 1, 2, 2)))
-    np.save(tmp_path / "shape.npy", np.zeros((3, 2, 2), int))
-    for name in ("empty", "floats", "shape"):
-        with pytest.raises(DataError, match="should hold levels"):
-            read_observations(tmp_path / f"{name}.npy", data)
-    np.save(tmp_path / "nan.npy", np.array([1.0, math.nan]))
-    with pytest.raises(DataError, match="NaN"):
-        read_observations(tmp_path / "nan.npy", data_of(DataSpec((2,), None)))
-    (tmp_path / "x.png").touch()
-    with pytest.raises(UsageError, match="holds levels 0 … 3"):
-        read_observations(tmp_path / "x.png", data_of(DataSpec((4,), 4)))

@@ -47,8 +47,9 @@ def classify(
     """
     import torch
 
+    from simulacra.data.foreign.observations import read_observations
     from simulacra.judging.figures.likelihood import class_frequencies, likelihood
-    from simulacra.tasks.classify import classifier, read_observations
+    from simulacra.tasks.classify import classifier
     from simulacra.tasks.classify import classify as posterior
 
     check_positive(draws=draws)

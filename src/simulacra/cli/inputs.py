@@ -51,7 +51,7 @@ def observations(
     """
     import torch
 
-    from simulacra.tasks.classify import read_observations
+    from simulacra.data.foreign.observations import read_observations
 
     name, classes = type(model).__name__, model.spec.classes
     if label is not None and model.context != "label":

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from simulacra.data.dataset import Dataset
 from simulacra.data.form import Form, Kind
-from simulacra.data.formats.safe_reading import data_folder, locate
+from simulacra.data.sets.files import data_folder, locate
 from simulacra.ground.errors import DataError
 
 
