@@ -198,7 +198,7 @@ def _trained(data: Dataset, judge: SampleJudge, budget: str, seed: int) -> dict[
             score = likelihood(model, data.test, draws=64).marginal
             gap = score and divergence(score, data)
             kl, exact = gap and gap.to_json(), model.exact
-        x, _ = draw(model, data, judge.count)  # type: ignore[arg-type]
+        x = draw(model, data, judge.count).x
         figures = judge.judge(x)["views"]["features"]
         found[name] = {
             "kl": kl,

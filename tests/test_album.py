@@ -19,6 +19,7 @@ from simulacra.judging import pictures as album
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.gmm import GMM
 from simulacra.models.model import Sampling
+from simulacra.tasks.sample import example_context
 
 PICTURE = DataSpec((1, 4, 4), 17)
 VECTOR = DataSpec((3,), None)
@@ -181,10 +182,10 @@ def test_a_model_of_vectors_and_one_that_fails_show_no_more_than_samples():
 def test_context_for_samples_is_the_classes_in_turn_or_vectors_of_the_validation_split():
     digits = load("digits")
     labelled = VAE(digits.spec, hidden=(4,), context="label")
-    assert album.example_context(labelled, digits, 12).tolist() == [*range(10), 0, 1]
-    assert album.example_context(VAE(digits.spec, hidden=(4,)), digits, 12) is None
+    assert example_context(labelled, digits, 12).tolist() == [*range(10), 0, 1]
+    assert example_context(VAE(digits.spec, hidden=(4,)), digits, 12) is None
     vectors = torch.arange(6.0).view(3, 2)
     spec = DataSpec((1, 4, 4), 17, context_width=2)
     told = VAE(spec, hidden=(4,), context="vector")
-    found = album.example_context(told, made(spec, 3, vectors), 5)
+    found = example_context(told, made(spec, 3, vectors), 5)
     assert torch.equal(found, vectors[torch.tensor([0, 1, 2, 0, 1])])

@@ -17,7 +17,6 @@ from torch import Tensor
 from simulacra.data.dataset import Dataset
 from simulacra.drawing import charts, files
 from simulacra.ground.errors import CheckpointError, DataError, UsageError
-from simulacra.ground.randomness import seeded
 from simulacra.judging import pictures as album
 from simulacra.judging.features.views import View, views
 from simulacra.judging.figures.cost import cost
@@ -37,6 +36,8 @@ from simulacra.judging.results import BLANK, can, described, learning_curves, sk
 from simulacra.models import registry
 from simulacra.models.model import Likelihood, Model, Sampling
 from simulacra.runs.run import Outcome, Run
+from simulacra.tasks import sample as tasks
+from simulacra.tasks.sample import Samples, frequent_context
 from simulacra.training.engine import make_fabric
 
 
@@ -131,7 +132,7 @@ class Judge:
         Args:
             run: Its run.
             outcome: How its training ended; read from its checkpoints otherwise.
-            code: See `registry.load`.
+            code: See `saved.load`.
         """
         if outcome is None:
             with contextlib.suppress(CheckpointError):
@@ -157,8 +158,8 @@ class Judge:
         if isinstance(model, Sampling):
             count = fair_count(self.data, self.most)
             self.told(f"{name}: {count} samples")
-            x, labels = draw(model, self.data, count)
-            self._samples(x, labels, entry, pictures)
+            drawn = draw(model, self.data, count)
+            self._samples(drawn.x, drawn.labels, entry, pictures)
         return Judgement(entry, pictures, score)
 
     def foreign(
@@ -278,36 +279,16 @@ class Judge:
         }
 
 
-@torch.no_grad()
-def draw(model: Sampling, data: Dataset, n: int) -> tuple[Tensor, Tensor | None]:
-    """Samples to be judged: a fixed draw, with contexts as often as they are in the data.
+def draw(model: Model, data: Dataset, n: int) -> Samples:
+    """Samples to be judged: a fixed draw, with contexts as frequent as they are in the data.
 
     Args:
-        model: In eval mode.
-        data: Gives a conditional model its labels, by their frequency in training, or vectors, of
-            the validation split.
+        model: One that samples.
+        data: See `frequent_context`.
         n: How many.
-
-    Returns:
-        `(n, *event_shape)` on the CPU, and the labels asked for, if there are any.
     """
-    device = next(iter(model.state_dict().values())).device
-    context = _contexts(model, data, n)
-    drawn = []
-    for number, rows in enumerate(torch.arange(n).split(_AT_ONCE)):
-        told = None if context is None else context[rows].to(device)
-        with seeded(_DRAWN, number):
-            drawn.append(model.sample(len(rows), told).cpu())
-    return torch.cat(drawn), context if model.context == "label" else None
-
-
-def _contexts(model: Model, data: Dataset, n: int) -> Tensor | None:
-    if model.context == "none":
-        return None
-    split = data.train if model.context == "label" else data.validation
-    assert split.context is not None  # it was trained with one
-    with seeded(_TOLD):
-        return split.context[torch.randint(len(split), (n,))]
+    context = frequent_context(model, data, n, seed=_TOLD)
+    return tasks.draw(model, n, context, seed=(_DRAWN,), at_once=_AT_ONCE)
 
 
 def divergence(score: Score, data: Dataset) -> Figure | None:

@@ -8,28 +8,17 @@ from torch import Tensor
 from simulacra.data.dataset import Dataset
 from simulacra.drawing import files, grids
 from simulacra.drawing.observations import look
-from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Completion, Latent, Model, Sampling
 from simulacra.tasks.complete import complete, mask, strips
 from simulacra.tasks.interpolate import interpolate
+from simulacra.tasks.sample import device_of, draw, example_context
 
 PICTURES = 64
 """Samples in each model's grid."""
 GAP = 3
 """Pixels between pictures, so that small ones do not run into one another."""
 _WAVES, _POINTS = 16, 1000
-
-
-def example_context(model: Model, data: Dataset, n: int) -> Tensor | None:
-    """Context for n samples of a conditional model: the classes in turn, or vectors of the data."""
-    if model.context == "none":
-        return None
-    device = next(iter(model.state_dict().values())).device
-    if model.context == "label":
-        return (torch.arange(n) % data.spec.classes).to(device)
-    assert data.validation.context is not None
-    return data.validation.context[torch.arange(n) % len(data.validation)].to(device)
 
 
 def real_pictures(data: Dataset, n: int = PICTURES) -> dict[str, bytes]:
@@ -58,11 +47,10 @@ def suspect_pictures(spec: DataSpec, samples: Tensor, near: Tensor) -> dict[str,
 def model_pictures(model: Model, data: Dataset) -> dict[str, bytes]:
     """Grids of what a model draws, completes and interpolates."""
     spec, drawn = data.spec, dict[str, bytes]()
-    device = next(iter(model.state_dict().values())).device
+    device = device_of(model)
     if isinstance(model, Sampling):
         count = _shown(data, PICTURES)
-        with seeded(0):
-            x = model.sample(count, example_context(model, data, count))
+        x = draw(model, count, example_context(model, data, count)).x
         drawn |= sample_pictures(data, x)
     if not spec.is_image:
         return drawn
@@ -76,7 +64,9 @@ def model_pictures(model: Model, data: Dataset) -> dict[str, bytes]:
         )
         drawn["completions"] = files.png(grids.grid(rows, columns=6, gap=GAP))
     if isinstance(model, Latent):
-        frames = interpolate(model, rows=6, steps=10, context=example_context(model, data, 6)).cpu()
+        told = example_context(model, data, 6)
+        told = None if told is None else told.to(device)
+        frames = interpolate(model, rows=6, steps=10, context=told).cpu()
         drawn["interpolation"] = files.png(
             grids.grid(spec.to_float(frames.flatten(0, 1)), columns=10, gap=GAP)
         )

@@ -6,14 +6,12 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from simulacra.drawing.observations import look
 from simulacra.ground.errors import UsageError
-from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import write_bytes
 from simulacra.models.model import Sampling
 from simulacra.runs.metrics import METRICS, Metrics
+from simulacra.tasks.sample import draw
 from simulacra.training.loop import Training
 from simulacra.training.plan import Record
 
@@ -74,10 +72,7 @@ class Journal:
         model, spec = training.averaged, training.model.spec
         if not isinstance(model, Sampling) or model.context != "none":
             return
-        training_mode = model.training
-        with seeded(training.options.seed, _SAMPLES), torch.no_grad():
-            x = model.eval().sample(16 if spec.levels else 1000).cpu()
-        model.train(training_mode)
+        x = draw(model, 16 if spec.levels else 1000, seed=(training.options.seed, _SAMPLES)).x
         if not bool(x.isfinite().all()):
             return
         folder = self.folder / "samples"

@@ -17,6 +17,7 @@ from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures import flops
 from simulacra.models.model import Likelihood, Model, Sampling, Stepwise, Swept
+from simulacra.tasks.sample import context_of_rows, device_of
 from simulacra.training.plan import Outcome
 
 _T = TypeVar("_T")
@@ -80,7 +81,7 @@ def sampling_seconds(
         context: One row for each.
         repeats: Timed draws; fewer if they are slow.
     """
-    device = next(iter(model.state_dict().values())).device
+    device = device_of(model)
     times: list[float] = []
     with seeded(0), torch.no_grad():
         model.sample(n, context)
@@ -108,7 +109,7 @@ def sampled_once(model: Sampling, data: Dataset) -> tuple[int, int] | None:
     Returns:
         Both numbers; `None` if sampling fails, as with weights that are no numbers.
     """
-    _, context = rows_for(model, data.validation, 1)
+    context = _told(model, data.validation, 1)
 
     def draw() -> int:
         if isinstance(model, Stepwise):
@@ -130,10 +131,14 @@ def rows_for(model: Model, split: Observations, n: int) -> tuple[Tensor, Tensor 
     Returns:
         Observations, and their context if the model takes any.
     """
-    device = next(iter(model.state_dict().values())).device
-    x, context = split.batch(torch.arange(n) % len(split))
-    told = None if context is None or model.context == "none" else context.to(device)
-    return x.to(device), told
+    device = device_of(model)
+    x, _ = split.batch(torch.arange(n) % len(split))
+    return x.to(device), _told(model, split, n)
+
+
+def _told(model: Model, split: Observations, n: int) -> Tensor | None:
+    context = context_of_rows(model, split, n)
+    return None if context is None else context.to(device_of(model))
 
 
 def unless_broken(measure: Callable[[], _T]) -> _T | None:
@@ -146,7 +151,7 @@ def unless_broken(measure: Callable[[], _T]) -> _T | None:
 
 
 def _seconds(model: Sampling, data: Dataset, n: int) -> float:
-    _, context = rows_for(model, data.validation, n)
+    context = _told(model, data.validation, n)
     return sampling_seconds(model, n, context, repeats=3)
 
 

@@ -1,0 +1,281 @@
+"""Drawing samples, each with what its model was told, for all who draw any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simulacra.data.dataset import Dataset, Observations
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.model import Model, Sampling, Stepwise
+from simulacra.nn.distributions import Narrowing
+
+USUAL = 64
+"""Samples to draw."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Draws of a model, on the CPU.
+
+    Args:
+        x: `(n, *event_shape)`, int64 levels or floats.
+        context: What each was drawn for: labels `(n,)` or vectors `(n, D)`; nothing of a model
+            that takes none.
+    """
+
+    x: Tensor
+    context: Tensor | None = None
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.x)
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The classes that they were drawn for, `(n,)` int64, if it was for classes."""
+        told = self.context
+        return None if told is None or told.is_floating_point() else told
+
+
+def sample(
+    model: Model,
+    n: int | None = None,
+    *,
+    label: int | None = None,
+    context: Tensor | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    seed: int = 0,
+) -> Samples:
+    """Samples of a model, as `simulacra sample` draws them.
+
+    Args:
+        model: Any that samples.
+        n: How many; 64 by default, or as many as there are rows of `context`.
+        label: The class of all, for a model with `context="label"`; the classes in turn by
+            default.
+        context: Labels `(N,)` or vectors `(N, D)`, row *i* for sample *i*.
+        temperature: Below 1 for likelier samples, of autoregressive models; 1 samples the model.
+        top_k: Draw each value from its so many likeliest levels only, of autoregressive models.
+        top_p: Draw each value from its likeliest levels that together have this probability only,
+            of autoregressive models.
+        seed: The same seed gives the same samples on the same kind of device.
+
+    Returns:
+        The samples, `x`, and the `labels` or the `context` that they were drawn for.
+
+    Raises:
+        MissingCapability: If the model does not sample, takes no such context, or cannot narrow
+            what it draws from.
+        UsageError: If an option is out of its range, or context vectors are missing.
+    """
+    number, told = asked_context(model, n, label=label, context=context)
+    return draw(model, number, told, narrowing=Narrowing(temperature, top_k, top_p), seed=(seed,))
+
+
+def draw(
+    model: Model,
+    n: int,
+    context: Tensor | None = None,
+    *,
+    narrowing: Narrowing | None = None,
+    seed: tuple[int, ...] = (0,),
+    at_once: int | None = None,
+    on_step: Callable[[Tensor], None] = lambda _: None,
+) -> Samples:
+    """Samples for contexts that are settled, drawn on the model's device.
+
+    Args:
+        model: Any that samples; put in eval mode meanwhile.
+        n: How many, at least 1.
+        context: One row for each, on any device.
+        narrowing: Of the distribution of each value, of autoregressive models.
+        seed: One or more integers that together are the seed: see `seeded`.
+        at_once: Draw so many together, each lot by a seed of its own, `(*seed, number)`; by
+            default all are drawn together.
+        on_step: Told the samples as they grow, of a model that draws in steps.
+
+    Raises:
+        MissingCapability: If the model does not sample, or cannot narrow what it draws from.
+        UsageError: If there is nothing to draw, or not a row of context for each.
+    """
+    narrowing = narrowing or Narrowing()
+    sampling = samples_with(model, narrowing)
+    if n < 1:
+        raise UsageError(f"n is at least 1, got {n}")
+    if context is not None and len(context) != n:
+        raise UsageError(f"{n} samples need as many rows of context, got {len(context)}")
+    device = device_of(model)
+    lots = [torch.arange(n)] if at_once is None else torch.arange(n).split(at_once)
+    drawn = []
+    with torch.no_grad(), _evaluated(model):
+        for number, rows in enumerate(lots):
+            told = None if context is None else context[rows.to(context.device)].to(device)
+            with seeded(*seed, *([] if at_once is None else [number])):
+                if not isinstance(sampling, Stepwise):
+                    x = sampling.sample(len(rows), told)
+                else:
+                    # one way for all, so that nothing but the numbers drawn decides what is drawn
+                    for x in _steps(sampling, len(rows), told, narrowing):
+                        on_step(x)
+            drawn.append(x.cpu())
+    return Samples(torch.cat(drawn), None if context is None else context.cpu())
+
+
+def samples_with(model: Model, narrowing: Narrowing) -> Sampling:
+    """The model, if it samples, and from distributions so narrowed.
+
+    Raises:
+        MissingCapability: If it does not.
+    """
+    name = type(model).__name__
+    if not isinstance(model, Sampling):
+        raise MissingCapability(f"{name} draws no samples")
+    if not isinstance(model, Autoregressive) and narrowing != Narrowing():
+        if narrowing.temperature != 1:
+            raise MissingCapability(f"{name} has no temperature: leave it at 1")
+        option = "top_p" if narrowing.top_k is None else "top_k"
+        raise MissingCapability(
+            f"{name} does not draw one value after another, as {option} needs: use pixelcnn"
+        )
+    return model
+
+
+def _steps(
+    model: Stepwise, n: int, context: Tensor | None, narrowing: Narrowing
+) -> Iterator[Tensor]:
+    if isinstance(model, Autoregressive):
+        return model.sample_steps(n, context, **vars(narrowing))
+    return model.sample_steps(n, context)
+
+
+@contextmanager
+def _evaluated(model: Model) -> Iterator[None]:
+    """Eval mode within the block, and the mode from before outside."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
+
+
+def device_of(model: Model) -> torch.device:
+    """Where a model is; one without weights is on the CPU."""
+    weights = next(iter(model.state_dict().values()), None)
+    return torch.device("cpu") if weights is None else weights.device
+
+
+# ---- what n samples are drawn for; nothing of a model that takes no context ----------------------
+
+
+def asked_context(
+    model: Model, n: int | None = None, *, label: int | None = None, context: Tensor | None = None
+) -> tuple[int, Tensor | None]:
+    """How many samples a user gets, and for what: what was asked, else the classes in turn.
+
+    Args:
+        model: That they are drawn from.
+        n: How many; 64 by default, or as many as there are rows of `context`.
+        label: One class for all.
+        context: Labels or vectors, of which the first n are taken.
+
+    Raises:
+        MissingCapability: If the model takes no such context.
+        UsageError: If a label or the number of rows is out of range, or vectors are missing.
+    """
+    check_takes(model, label=label is not None, context=context)
+    if label is not None and context is not None:
+        raise UsageError("a label is one class for all, and context has a row for each: give one")
+    if context is not None:
+        n = len(context) if n is None else n
+        if n > len(context):
+            raise UsageError(f"context has {len(context)} rows: n is at most that, got {n}")
+        return n, context[:n]
+    n = USUAL if n is None else n
+    if model.context == "vector":
+        raise UsageError(
+            f"this {type(model).__name__} needs context vectors: pass context, floats "
+            f"(N, {model.spec.context_width})"
+        )
+    if label is None:
+        return n, classes_in_turn(model, n)
+    check_label(model, label)
+    return n, torch.full((n,), label)
+
+
+def check_takes(model: Model, *, label: bool = False, context: object = None) -> None:
+    """Refuse context that a model does not take.
+
+    Args:
+        model: That is to take it.
+        label: Whether there is a label for all.
+        context: Whatever gives each a context of its own, if something does.
+
+    Raises:
+        MissingCapability: Saying how to train one that does.
+    """
+    name = type(model).__name__
+    if label and model.context != "label":
+        raise MissingCapability(f"this {name} takes no label: train one with --set context=label")
+    labels = isinstance(context, Tensor) and not context.is_floating_point()
+    if context is not None and model.context != ("label" if labels else "vector"):
+        what, kind = ("labels", "label") if labels else ("context vectors", "vector")
+        raise MissingCapability(f"this {name} takes no {what}: train one with --set context={kind}")
+
+
+def check_label(model: Model, label: int, called: str = "label") -> None:
+    """Refuse a class that the data do not have.
+
+    Raises:
+        UsageError: Naming what the user called it.
+    """
+    if not 0 <= label < model.spec.classes:
+        raise UsageError(f"{called} goes from 0 to {model.spec.classes - 1}, got {label}")
+
+
+def classes_in_turn(model: Model, n: int) -> Tensor | None:
+    """One class after another, again from the first; nothing of a model that takes no labels."""
+    return torch.arange(n) % model.spec.classes if model.context == "label" else None
+
+
+def context_of_rows(model: Model, split: Observations, n: int) -> Tensor | None:
+    """What the first n observations of a split have, again from the first when it ends."""
+    if model.context == "none" or split.context is None:
+        return None
+    return split.context[torch.arange(n) % len(split)]
+
+
+def example_context(model: Model, data: Dataset, n: int) -> Tensor | None:
+    """For samples to look at: the classes in turn, or vectors of the validation split in order."""
+    if model.context == "label":
+        return classes_in_turn(model, n)
+    return context_of_rows(model, data.validation, n)
+
+
+def frequent_context(model: Model, data: Dataset, n: int, *, seed: int) -> Tensor | None:
+    """For samples that stand for the model: context drawn as frequently as the data have it.
+
+    Args:
+        model: That they are drawn from.
+        data: Labels are those of its training split; vectors those of its validation split, which
+            the model has not learned from.
+        n: How many.
+        seed: Of the draw.
+    """
+    if model.context == "none":
+        return None
+    split = data.train if model.context == "label" else data.validation
+    assert split.context is not None  # it was trained with one
+    with seeded(seed):
+        return split.context[torch.randint(len(split), (n,))]
