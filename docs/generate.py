@@ -21,7 +21,7 @@ from simulacra.cli.app import COMMANDS, app
 from simulacra.data.catalogue import NAMES
 from simulacra.data.form import KINDS, Form
 from simulacra.judging.figures.measures import FIDELITY, LABELS, LIKELIHOOD, NOVELTY, WHOLE
-from simulacra.models import registry
+from simulacra.models import description, registry
 from simulacra.models.model import CAPABILITIES, Swept
 
 DOCS = Path(__file__).parent
@@ -40,7 +40,7 @@ _PLAIN = {
 
 def model(name: str) -> str:
     """What a model's class and docstring say of it."""
-    about, found = registry.describe(name), registry.find(name)
+    about, found = description.describe(name), registry.find(name)
     preset = registry.preset(name)
     doc = inspect.getdoc(found) or ""
     takes = re.search(r"^    spec: (.*(?:\n {8}.*)*)", doc, re.M)

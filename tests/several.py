@@ -14,7 +14,7 @@ from simulacra.data.catalogue import load
 from simulacra.ground import processes
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.models import registry
+from simulacra.models import registry, saved
 from simulacra.models.flow.nice import NICE
 from simulacra.models.model import Model
 from simulacra.training.engine import make_fabric, sum_over_processes
@@ -74,14 +74,14 @@ def train_all(folder: Path) -> None:
     (folder / f"sum-{processes.rank()}.json").write_text(json.dumps([float(mine), float(total)]))
     for kind in (*KINDS, "troubled"):
         result, history = trained(made(kind))
-        registry.save(result, folder / f"{kind}-{processes.rank()}", kind)
+        saved.save(result, folder / f"{kind}-{processes.rank()}", kind)
         (folder / f"{kind}-{processes.rank()}.json").write_text(json.dumps(history))
 
 
 def draw_saved(folder: Path) -> None:
     """Say what every model of a folder draws."""
     for place in sorted(folder.iterdir()):
-        model = registry.load(place)
+        model = saved.load(place)
         for seed in (0, 1):
             with seeded(seed), torch.no_grad():
                 print(place.name, seed, model.sample(5).flatten().tolist())

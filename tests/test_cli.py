@@ -281,7 +281,7 @@ def test_the_exit_code_says_what_kind_of_error_it_was(error, code, words, cli, m
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("simulacra.models.registry.describe", fail)
+    monkeypatch.setattr("simulacra.models.description.describe", fail)
     came, _, err = cli("models")
     assert came == code
     assert err.count("\n") == 1

@@ -16,7 +16,7 @@ from forked import Forked
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.models import registry
+from simulacra.models import description, registry, saved
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.flow.base import Flow
 from simulacra.models.latent.vae import VAE
@@ -365,7 +365,7 @@ def test_capabilities_are_the_methods(name: str) -> None:
 
 @pytest.mark.parametrize("name", registry.MODELS)
 def test_docstrings_are_complete(name: str) -> None:
-    about = registry.describe(name)
+    about = description.describe(name)
     assert about.summary.endswith(".")
     assert any(character.isdigit() for character in about.paper)
     assert about.departs
@@ -376,7 +376,7 @@ def test_a_saved_model_draws_the_same_in_a_fresh_process(tmp_path: Path) -> None
     expected, folder = [], tmp_path / "saved"
     for name in sorted(TINY):
         model = build(name, TINY[name][0], PICTURE)
-        registry.save(model, folder / name, name)
+        saved.save(model, folder / name, name)
         for seed in (0, 1):
             with seeded(seed), torch.no_grad():
                 expected.append(f"{name} {seed} {model.sample(5).flatten().tolist()}")

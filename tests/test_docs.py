@@ -25,7 +25,7 @@ import laws
 from simulacra.cli.app import app, main
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.models import registry
+from simulacra.models import description, registry
 from simulacra.models.model import Model
 from simulacra.runs import zoo
 
@@ -86,7 +86,7 @@ def test_every_model_has_its_page() -> None:
         assert f"<!-- generated: model {name} -->" in text
         for part in ("## Equations", "## How it works", "**Cite.**"):
             assert part in text, (name, part)
-        for keyword in registry.describe(name).keywords:
+        for keyword in description.describe(name).keywords:
             assert f"| `{keyword}` |" in text, (name, keyword)
     rows = read("capabilities.md")
     assert re.findall(r"^\| \[`([\w-]+)`\]", rows, re.M) == list(registry.MODELS)

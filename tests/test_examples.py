@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from simulacra.ground.randomness import seeded
-from simulacra.models import registry
+from simulacra.models import description, registry
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # rows and columns of digits in each picture
@@ -46,7 +46,7 @@ def tiles(picture: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def test_there_is_an_example_for_every_family() -> None:
-    families = {registry.describe(name).family for name in registry.MODELS}
+    families = {description.describe(name).family for name in registry.MODELS}
     scripts = {path.stem for path in EXAMPLES.glob("*.py")}
     assert {*PICTURES} == scripts
     assert families <= scripts

@@ -22,6 +22,7 @@ from simulacra.data.formats.npy import NpzFile, read_npy
 from simulacra.data.sets.cifar10 import read_batch
 from simulacra.ground.errors import DataError, ResourceError, UsageError
 from simulacra.models import registry
+from simulacra.models.keywords import convert, parse_assignments
 from simulacra.training.options import Budget
 
 FUZZED = settings(
@@ -178,7 +179,7 @@ NEARLY = st.tuples(st.sampled_from(["latent", "hidden", "odd"]), NUMBERS).map("=
 @given(texts=st.lists(st.text(max_size=20) | NEARLY, max_size=3))
 def test_any_assignments_are_keywords_or_refused(texts: list[str]) -> None:
     try:
-        keywords = registry.parse_assignments(texts)
+        keywords = parse_assignments(texts)
     except UsageError:
         return
     assert len(keywords) == len(texts)
@@ -190,7 +191,7 @@ def test_any_assignments_are_keywords_or_refused(texts: list[str]) -> None:
 def test_any_value_is_of_its_type_or_refused(key: str, text: str) -> None:
     annotation = registry.find("vae").signature()[key].annotation
     try:
-        value = registry._convert(text, annotation, key)
+        value = convert(text, annotation, key)
     except UsageError as error:
         assert key in str(error)  # noqa: PT017
         return

@@ -22,7 +22,7 @@ from forked import Forked
 from simulacra.cli.app import main
 from simulacra.ground.errors import ResourceError, UsageError
 from simulacra.ground.storage import read_folder
-from simulacra.models import registry
+from simulacra.models import saved
 from simulacra.runs.run import Run
 
 TOLERANCE = 1e-3
@@ -112,7 +112,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", several.KINDS)
 def test_two_processes_learn_what_one_learns(both: Path, kind: str) -> None:
-    first, second = (registry.load(both / f"{kind}-{rank}") for rank in (0, 1))
+    first, second = (saved.load(both / f"{kind}-{rank}") for rank in (0, 1))
     assert gap(first, second) == 0
     alone, told = several.trained(several.made(kind))
     assert gap(alone, first) < TOLERANCE

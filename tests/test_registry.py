@@ -13,7 +13,8 @@ from simulacra.ground.errors import CheckpointError, MissingCapability, UsageErr
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.ground.storage import read_folder, write_folder
-from simulacra.models import registry
+from simulacra.models import description, registry, saved
+from simulacra.models.keywords import parse_assignments, type_name
 from simulacra.models.model import Model
 
 GREY = DataSpec((1, 4, 4), 3, classes=3)
@@ -125,7 +126,7 @@ def test_a_file_is_as_good_as_a_name(own: str) -> None:
     model = registry.build(own, GREY, {"number": "5"})
     assert type(model).__name__ == "Own"
     assert model.layer.weight.shape == (2, 5)
-    about = registry.describe(own)
+    about = description.describe(own)
     assert (about.family, about.class_name) == ("yours", "Own")
     assert about.summary == "Has a keyword of every kind."
     assert (about.paper, about.departs) == ("None, 2026.", "in all.")
@@ -255,9 +256,9 @@ def test_a_keywords_value_may_still_be_refused_by_the_model() -> None:
 
 
 def test_assignments_are_read() -> None:
-    read = registry.parse_assignments(["latent=3", " first-kernel-size = 5 ", "word=a=b", "empty="])
+    read = parse_assignments(["latent=3", " first-kernel-size = 5 ", "word=a=b", "empty="])
     assert read == {"latent": "3", "first_kernel_size": "5", "word": "a=b", "empty": ""}
-    assert registry.parse_assignments([]) == {}
+    assert parse_assignments([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -265,7 +266,7 @@ def test_assignments_are_read() -> None:
 )
 def test_other_assignments_are_refused(texts: list[str]) -> None:
     with pytest.raises(UsageError, match=r"takes key=value|is given twice"):
-        registry.parse_assignments(texts)
+        parse_assignments(texts)
 
 
 # ---- saved and loaded ---------------------------------------------------------------------------
@@ -274,13 +275,13 @@ def test_other_assignments_are_refused(texts: list[str]) -> None:
 def small_vae(folder: Path, **keywords: Any) -> Model:
     with seeded(0):
         model = registry.build("vae", GREY, {"latent": 2, "hidden": (6, 5), **keywords})
-    registry.save(model, folder, "vae")
+    saved.save(model, folder, "vae")
     return model
 
 
 def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     model = small_vae(tmp_path / "m", context="label")
-    again = registry.load(tmp_path / "m")
+    again = saved.load(tmp_path / "m")
     assert type(again) is type(model)
     assert again.keywords == model.keywords
     assert again.keywords["hidden"] == (6, 5)
@@ -296,21 +297,21 @@ def test_every_kind_of_keyword_comes_back(own: str, tmp_path: Path) -> None:
         "number": 4, "rate": 0.1, "deep": True, "word": "5", "mode": "two", "size": 2,
         "widths": (1, 2, 3), "rates": (), "limit": None, "either": "x",
     }  # fmt: skip
-    registry.save(registry.build(own, GREY, given), tmp_path / "m", own)
-    again = registry.load(tmp_path / "m", code=own).keywords
+    saved.save(registry.build(own, GREY, given), tmp_path / "m", own)
+    again = saved.load(tmp_path / "m", code=own).keywords
     assert again == given
     assert {k: type(v) for k, v in again.items()} == {k: type(v) for k, v in given.items()}
 
 
 def test_foreign_code_runs_only_when_named(own: str, tmp_path: Path) -> None:
-    registry.save(registry.build(own, GREY), tmp_path / "m", own)
+    saved.save(registry.build(own, GREY), tmp_path / "m", own)
     marker = tmp_path / "ran"
     source = Path(own.rpartition(":")[0])
     source.write_text(OWN + f"\nopen({str(marker)!r}, 'w').close()\n")
     with pytest.raises(CheckpointError, match=re.escape(f"{own!r}: pass --code file.py:Class")):
-        registry.load(tmp_path / "m")
+        saved.load(tmp_path / "m")
     assert not marker.exists()
-    assert type(registry.load(tmp_path / "m", code=own)).__name__ == "Own"
+    assert type(saved.load(tmp_path / "m", code=own)).__name__ == "Own"
     assert marker.exists()
     # a place inside this package is not in the registry either
     assert registry.allowed_name("vae", None) == "vae"
@@ -329,7 +330,7 @@ def test_weights_of_another_shape_do_not_fit(tmp_path: Path) -> None:
     write_folder(tmp_path / "fewer", state)
     for name in ("wider", "fewer"):
         with pytest.raises(CheckpointError, match=f"{name} does not fit vae: ") as caught:
-            registry.load(tmp_path / name)
+            saved.load(tmp_path / name)
         assert "\n" not in str(caught.value)
         assert "decoder.0.weight" in str(caught.value)
 
@@ -338,11 +339,11 @@ def test_weights_of_another_shape_do_not_fit(tmp_path: Path) -> None:
 def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path, value: float) -> None:
     model = small_vae(tmp_path / "m")
     model.state_dict()["decoder.0.weight"][0, 1] = value
-    registry.save(model, tmp_path / "broken", "vae")
+    saved.save(model, tmp_path / "broken", "vae")
     with pytest.raises(
         CheckpointError, match=r"broken does not fit vae: .*decoder\.0\.weight has NaN or infinite"
     ):
-        registry.load(tmp_path / "broken")
+        saved.load(tmp_path / "broken")
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64, torch.complex64])
@@ -352,7 +353,7 @@ def test_weights_of_another_kind_are_refused_by_name(tmp_path: Path, dtype: torc
     state["weights"]["decoder.0.bias"] = state["weights"]["decoder.0.bias"].to(dtype)
     write_folder(tmp_path / "other", state)
     with pytest.raises(CheckpointError, match=rf"decoder\.0\.bias is of {dtype}, expected"):
-        registry.load(tmp_path / "other")
+        saved.load(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -376,16 +377,16 @@ def test_a_forged_model_is_refused(tmp_path: Path, place: str, value: Any) -> No
     (state["model"] if place in ("spec", "keywords") else state)[place] = value
     write_folder(tmp_path / "forged", state)
     with pytest.raises(CheckpointError, match="forged") as caught:
-        registry.load(tmp_path / "forged")
+        saved.load(tmp_path / "forged")
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no MANIFEST\.json"):
-        registry.load(tmp_path)
+        saved.load(tmp_path)
     write_folder(tmp_path / "other", {"something": 1})
     with pytest.raises(CheckpointError, match=r"holds no model\.json"):
-        registry.load(tmp_path / "other")
+        saved.load(tmp_path / "other")
 
 
 def test_type_names() -> None:
@@ -394,4 +395,4 @@ def test_type_names() -> None:
         "int | None": int | None, "true or false": bool,
         "whole numbers with commas, as 512,256": tuple[int, ...],
     }  # fmt: skip
-    assert {registry._type_name(kind): kind for kind in names.values()} == names
+    assert {type_name(kind): kind for kind in names.values()} == names

@@ -19,7 +19,7 @@ from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import CheckpointError, DataError, UsageError
 from simulacra.ground.storage import read_folder
-from simulacra.models import registry
+from simulacra.models import description, saved
 from simulacra.runs.run import Run
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
@@ -361,13 +361,13 @@ def test_a_model_of_ones_own_trains_and_is_only_run_when_named(
     model = run.model(code=name)
     assert model.keywords == {"start": 0.5}
     assert model.sample(3).shape == (3, 1, 8, 8)  # type: ignore[operator]
-    assert registry.describe(name).family == "yours"
+    assert description.describe(name).family == "yours"
 
 
 def test_a_checkpoint_is_a_saved_model(digits: Dataset, tmp_path: Path) -> None:
     run = create(tmp_path / "run", digits, "vae")
     run.train(digits)
-    alone = registry.load(run.checkpoints()[0])
+    alone = saved.load(run.checkpoints()[0])
     stored = read_folder(run.checkpoints()[0], "weights")["weights"]
     assert all(torch.equal(stored[name], value) for name, value in alone.state_dict().items())
 
@@ -408,5 +408,5 @@ def test_a_broken_best_checkpoint_leaves_the_newest(digits: Dataset, tmp_path: P
     newest = run.checkpoints()[0]
     assert int(newest.name) != best
     (newest.with_name(str(best)) / "weights.safetensors").write_bytes(b"")
-    expected = registry.load(newest).state_dict()
+    expected = saved.load(newest).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in weights(run).items())

@@ -33,6 +33,7 @@ from simulacra.cli.training_display import TrainingDisplay
 from simulacra.ground import processes
 from simulacra.ground.errors import UsageError
 from simulacra.models import registry
+from simulacra.models.keywords import parse_assignments
 from simulacra.training.options import Budget, Options
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def train(
     from simulacra.runs.run import Run
     from simulacra.training.engine import check_shared, make_fabric, together
 
-    keywords, length = registry.parse_assignments(set_), Budget.parse(budget)
+    keywords, length = parse_assignments(set_), Budget.parse(budget)
     found_model = registry.find(model)
     found = load(source, flags)
     chosen = Options(**{**registry.preset(model), **given(training)})
@@ -199,7 +200,7 @@ def compare(
         model, dot, rest = assignment.partition(".")
         if not dot or "=" in model:
             raise UsageError(f"compare takes --set MODEL.KEY=VALUE, got {assignment!r}")
-        keywords.setdefault(model, {}).update(registry.parse_assignments([rest]))
+        keywords.setdefault(model, {}).update(parse_assignments([rest]))
     length = Budget.parse(budget)
     _alone()
     check_positive(draws=draws)

@@ -24,6 +24,7 @@ from simulacra.cli.flags import (
 from simulacra.cli.inputs import observations, opened
 from simulacra.ground.errors import MissingCapability, SimulacraError, UsageError, nearest
 from simulacra.models import registry
+from simulacra.models.keywords import parse_assignments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -247,7 +248,7 @@ def _random(name: str, side: int, colours: int, assignments: list[str]) -> Model
         raise UsageError(f"--colours is 1 or 3, got {colours}")
     spec = DataSpec((colours, side, side), _LEVELS, classes=2, context_width=2)
     with seeded(0), torch.no_grad():
-        built = registry.build(name, spec, registry.parse_assignments(assignments))
+        built = registry.build(name, spec, parse_assignments(assignments))
         for parameter in built.parameters():
             if not bool(parameter.any()):
                 inputs = parameter[0].numel() if parameter.ndim > 1 else 10

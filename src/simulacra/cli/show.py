@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from simulacra.cli import terminal
 from simulacra.cli.flags import DataFlags, Json, file_target, load
 from simulacra.ground.errors import UsageError
-from simulacra.models import registry
+from simulacra.models import description, registry
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
@@ -22,7 +22,7 @@ def models(name: str | None = None, /, *, json: Json = False) -> None:
         json: Print JSON.
     """
     if name is None:
-        found = [registry.describe(each) for each in registry.MODELS]
+        found = [description.describe(each) for each in registry.MODELS]
         if json:
             terminal.print_json([_model_json(about) for about in found])
             return
@@ -46,7 +46,7 @@ def models(name: str | None = None, /, *, json: Json = False) -> None:
                 f"{names[0]}"
             )
         return
-    about = registry.describe(name)
+    about = description.describe(name)
     if json:
         terminal.print_json(_model_json(about))
         return
@@ -68,7 +68,7 @@ def models(name: str | None = None, /, *, json: Json = False) -> None:
     )
 
 
-def _model_json(about: registry.Description) -> dict[str, Any]:
+def _model_json(about: description.Description) -> dict[str, Any]:
     keywords = {
         key: {"type": kind, "default": default, "meaning": meaning}
         for key, (kind, default, meaning) in about.keywords.items()

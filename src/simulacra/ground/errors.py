@@ -57,3 +57,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {by_small[close[0]]!r}?"
     return f"known: {', '.join(names)}" if names else "none are known here"
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line, whoever wrote it."""
+    return " ".join(str(error).split())

@@ -1,22 +1,18 @@
-"""Models by name: found, described, built, saved and loaded; imported only when chosen."""
+"""Models by name: found and built; imported only when chosen."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
-import json
-import math
-import re
 import sys
 import tomllib
 import types
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
-from simulacra.ground.errors import CheckpointError, UsageError, nearest
+from simulacra.ground.errors import CheckpointError, UsageError, nearest, one_line
+from simulacra.models.keywords import convert
 
 if TYPE_CHECKING:
     from simulacra.ground.spec import DataSpec
@@ -38,41 +34,10 @@ MODELS = {
 }
 """Name of a model → where it is."""
 
-_WORDS: dict[Any, Any] = {bool: {"true": True, "false": False}, type(None): {"none": None}}
-"""Kinds of values that are written in a word."""
 
-_WRITTEN = {
-    bool: "true or false",
-    type(None): "None",
-    tuple[int, ...]: "whole numbers with commas, as 512,256",
-    tuple[float, ...]: "numbers with commas, as 0.5,0.25",
-}
-"""How values are written whose type does not say so."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a model's class and docstring say of it.
-
-    Args:
-        name: As asked for.
-        class_name: Its class.
-        family: Folder of the family it is in; `yours` for a model of the user's own.
-        summary: First line of the docstring.
-        paper: The paper it cites.
-        departs: What it does otherwise than the paper.
-        capabilities: What it can do.
-        keywords: Each keyword's type, default and meaning.
-    """
-
-    name: str
-    class_name: str
-    family: str
-    summary: str
-    paper: str
-    departs: str
-    capabilities: tuple[str, ...]
-    keywords: dict[str, tuple[str, Any, str]]
+def list_models() -> list[str]:
+    """The names of all models of this package; one of your own is `my.py:MyModel`."""
+    return list(MODELS)
 
 
 def find(name: str) -> type[Model]:
@@ -109,12 +74,8 @@ def _import_own(where: str) -> types.ModuleType:
         return load(where)
     except Exception as error:
         raise UsageError(
-            f"{where} cannot be imported: {type(error).__name__}: {_one_line(error)}"
+            f"{where} cannot be imported: {type(error).__name__}: {one_line(error)}"
         ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _import_file(where: str) -> types.ModuleType:
@@ -135,39 +96,6 @@ def _import_file(where: str) -> types.ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-def describe(name: str) -> Description:
-    """What a model says of itself, from its class and docstring."""
-    from simulacra.models.model import capabilities
-
-    found = find(name)
-    doc = inspect.getdoc(found) or ""
-    meanings = {
-        key: " ".join(text.split())
-        for key, text in re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", _section(doc, "Args"), re.M)
-    }
-    keywords = {
-        key: (_type_name(p.annotation), p.default, meanings.get(key, ""))
-        for key, p in found.signature().items()
-    }
-    family = re.match(r"simulacra\.models\.(\w+)\.", found.__module__)
-    return Description(
-        name=name,
-        class_name=found.__name__,
-        family=family[1] if family else "yours",
-        summary=doc.partition("\n")[0],
-        paper=" ".join(_section(doc, "Paper").split()),
-        departs=" ".join(_section(doc, "Departs from the paper").split()),
-        capabilities=tuple(capabilities(found)),
-        keywords=keywords,
-    )
-
-
-def _section(doc: str, title: str) -> str:
-    """The text below a docstring's `title:`, up to the next line that is not indented."""
-    match = re.search(rf"^{title}:(.*(?:\n(?:[ \t].*)?)*)", doc, re.M)
-    return match[1] if match else ""
 
 
 def build(name: str, spec: DataSpec, keywords: dict[str, Any] | None = None) -> Model:
@@ -195,22 +123,8 @@ def build(name: str, spec: DataSpec, keywords: dict[str, Any] | None = None) -> 
             raise UsageError(f"{name} needs a value for its keyword {key}")
         if parameter.annotation is parameter.empty:
             raise UsageError(f"{name}'s {key} needs a type annotation")
-        values[key] = _convert(value, parameter.annotation, f"{name}'s {key}")
+        values[key] = convert(value, parameter.annotation, f"{name}'s {key}")
     return found(spec, **values)
-
-
-def parse_assignments(assignments: list[str]) -> dict[str, str]:
-    """The keywords in `--set key=value` options, still as text."""
-    keywords: dict[str, str] = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        key = key.strip().replace("-", "_")
-        if not equals or not key:
-            raise UsageError(f"--set takes key=value, got {assignment!r}")
-        if key in keywords:
-            raise UsageError(f"--set {key} is given twice")
-        keywords[key] = value.strip()
-    return keywords
 
 
 def preset(name: str) -> dict[str, Any]:
@@ -218,66 +132,6 @@ def preset(name: str) -> dict[str, Any]:
     text = resources.files("simulacra.models").joinpath("presets.toml").read_text("utf-8")
     options = tomllib.loads(text).get(name, {})
     return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
-
-
-def saved_form(model: Model, name: str) -> dict[str, Any]:
-    """A model as values for `checkpoint.write_folder`: what it is, and its weights."""
-    what = {"model": name, "keywords": model.keywords, "spec": model.spec.to_json()}
-    return {"model": what, "weights": dict(model.state_dict())}
-
-
-def save(model: Model, folder: Path, name: str) -> None:
-    """Write a model alone into a new folder, to be loaded by `load`."""
-    from simulacra.ground.storage import write_folder
-
-    write_folder(folder, saved_form(model, name))
-
-
-def load(folder: Path, *, code: str | None = None) -> Model:
-    """The model in a folder written by `save`, or in a checkpoint of a run; in eval mode.
-
-    Args:
-        folder: Where it is.
-        code: For a model that is not in the registry, where its class is: a checkpoint never
-            chooses which code is run.
-
-    Raises:
-        CheckpointError: If the folder is broken or does not fit the class.
-    """
-    from simulacra.ground.spec import DataSpec
-    from simulacra.ground.storage import read_folder
-
-    state = read_folder(folder, "model", "weights")
-    what = state["model"]
-    if not isinstance(what, dict) or not isinstance(what.get("model"), str):
-        raise CheckpointError(f"{folder} does not say of which model it is")
-    name = allowed_name(what["model"], code)
-    try:
-        model = build(name, DataSpec.from_json(what["spec"]), what["keywords"])
-        _fill(model, state["weights"])
-    except (RuntimeError, UsageError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if "allocate memory" in str(error):
-            raise
-        raise CheckpointError(f"{folder} does not fit {name}: {_one_line(error)}") from error
-    return model.eval()
-
-
-def _fill(model: Model, weights: dict[str, Any]) -> None:
-    """Put weights that were read into a model.
-
-    Raises:
-        ValueError: If one is of another kind of number than the model's, or is none.
-        RuntimeError: If they are not those of the model.
-    """
-    for name, own in model.state_dict().items():
-        weight = weights.get(name)
-        if weight is None:
-            continue  # which torch says better
-        if weight.dtype != own.dtype:
-            raise ValueError(f"its weight {name} is of {weight.dtype}, expected {own.dtype}")
-        if weight.is_floating_point() and not weight.isfinite().all():
-            raise ValueError(f"its weight {name} has NaN or infinite values")
-    model.load_state_dict(weights)
 
 
 def allowed_name(recorded: str, code: str | None) -> str:
@@ -294,56 +148,3 @@ def allowed_name(recorded: str, code: str | None) -> str:
             "to say which code may run"
         )
     return code
-
-
-def _type_name(annotation: Any) -> str:  # noqa: ANN401 (any annotation)
-    if get_origin(annotation) is Literal:
-        return " | ".join(map(str, get_args(annotation)))
-    if get_origin(annotation) in (Union, types.UnionType):
-        return " | ".join(map(_type_name, get_args(annotation)))
-    plain = isinstance(annotation, type) and not get_args(annotation)
-    name: str = annotation.__name__ if plain else str(annotation).replace("typing.", "")
-    return _WRITTEN.get(annotation, name)
-
-
-def _convert(value: Any, annotation: Any, what: str) -> Any:  # noqa: ANN401 (any keyword's value)
-    """A keyword's value of its type, from a value, JSON, or text."""
-    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else None
-    for kind in options or (annotation,):
-        try:
-            return _as_kind(value, kind)
-        except (TypeError, ValueError, LookupError, OverflowError, RecursionError):
-            continue
-    if get_origin(annotation) is Literal:
-        choices = ", ".join(map(str, get_args(annotation)))
-        raise UsageError(f"{what} is one of {choices}, got {value!r}")
-    of_type = "" if annotation in _WRITTEN else "of type "
-    raise UsageError(f"{what} is {of_type}{_type_name(annotation)}, got {value!r}")
-
-
-def _as_kind(value: Any, kind: Any) -> Any:  # noqa: ANN401 (one return a type)
-    text = isinstance(value, str)
-    if kind in _WORDS:
-        return _WORDS[kind][str(value).lower()]
-    if get_origin(kind) is Literal:
-        return {str(choice): choice for choice in get_args(kind)}[str(value)]
-    if get_origin(kind) is tuple:
-        item = get_args(kind)[0]
-        if text:
-            value = value.strip()
-            bare = value[1:-1] if value[:1] + value[-1:] in ("()", "[]") else value
-            value = json.loads(f"[{bare.strip().removesuffix(',')}]")
-        elif isinstance(value, (int, float)):
-            value = [value]
-        return tuple(_as_kind(part, item) for part in value)
-    if kind in (int, float):
-        if isinstance(value, bool) or (isinstance(value, float) and value != kind(value)):
-            raise ValueError
-        number = kind(value)
-        # beyond, torch has no integers, and JSON no floats
-        if not (abs(number) < 2**63 if kind is int else math.isfinite(number)):
-            raise ValueError
-        return number
-    if kind is str and text:
-        return value
-    raise TypeError

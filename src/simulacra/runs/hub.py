@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulacra.ground.errors import CheckpointError, ResourceError, UsageError
-from simulacra.models import registry
+from simulacra.models import description, saved
 from simulacra.models.model import Model
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def push_to_hub(run: Run, repository: str, *, private: bool = False) -> str:
     model = run.model()
     with _hub(repository) as hub, tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
-        registry.save(model, folder, run.record["model"])
+        saved.save(model, folder, run.record["model"])
         (folder / CARD).write_text(_card(run), encoding="utf-8")
         hub.create_repo(repository, private=private, exist_ok=True)
         commit = hub.upload_folder(
@@ -49,12 +49,12 @@ def push_to_hub(run: Run, repository: str, *, private: bool = False) -> str:
 def from_pretrained(
     repository: str, *, revision: str | None = None, code: str | None = None
 ) -> Model:
-    """A model from the hub, or from a folder that `registry.save` wrote; in eval mode.
+    """A model from the hub, or from a folder that `saved.save` wrote; in eval mode.
 
     Args:
         repository: `owner/name`, or the folder.
         revision: A branch, tag or commit of the repository.
-        code: See `registry.load`: what is downloaded never chooses which code is run.
+        code: See `saved.load`: what is downloaded never chooses which code is run.
 
     Raises:
         CheckpointError: If it holds no model, or an altered one.
@@ -62,7 +62,7 @@ def from_pretrained(
         ResourceError: If the hub cannot be reached and nothing was downloaded before.
     """
     if Path(repository).is_dir():
-        return registry.load(Path(repository), code=code)
+        return saved.load(Path(repository), code=code)
     with _hub(repository) as hub:
         folder = hub.snapshot_download(
             repository, revision=revision, allow_patterns=["*.json", "*.safetensors"]
@@ -75,7 +75,7 @@ def from_pretrained(
             if file.is_file():
                 (copy / file.name).write_bytes(file.read_bytes())
         try:
-            return registry.load(copy, code=code)
+            return saved.load(copy, code=code)
         except CheckpointError as error:
             text = str(error).replace(str(copy), repository)
             raise CheckpointError(f"{text} (is it a model of simulacra?)") from error
@@ -113,7 +113,7 @@ def _hub(repository: str) -> Iterator[Any]:
 
 def _card(run: Run) -> str:
     """What a reader has to know: the model, its data, and how to load it."""
-    about, record = registry.describe(run.record["model"]), run.record
+    about, record = description.describe(run.record["model"]), run.record
     lines = [
         "---",
         "library_name: simulacra",

@@ -22,7 +22,7 @@ from simulacra.ground.errors import CheckpointError, DataError, ResourceError, U
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.ground.storage import PARTIAL, read_folder, write_folder, write_json
-from simulacra.models import registry
+from simulacra.models import registry, saved
 from simulacra.models.model import Model
 from simulacra.runs.journal import Journal, check_tensorboard
 from simulacra.runs.metrics import METRICS, read_metrics
@@ -195,7 +195,7 @@ class Run:
         """The model to use: of the best validation, or of the last step if nothing validates.
 
         Args:
-            code: See `registry.load`.
+            code: See `saved.load`.
 
         Raises:
             CheckpointError: If no checkpoint is sound, or it holds another model than the record.
@@ -210,7 +210,7 @@ class Run:
         said = {name: self.record[name] for name in ("model", "keywords", "spec")}
         if json.dumps(state["model"], sort_keys=True) != json.dumps(said, sort_keys=True):
             raise CheckpointError(f"{folder} holds another model than {self.folder / RECORD} says")
-        return registry.load(folder, code=code)
+        return saved.load(folder, code=code)
 
     def _save(self, training: Training) -> None:
         if not processes.first():
@@ -223,7 +223,7 @@ class Run:
         if folder.exists():
             # one that was found broken, or the same one
             shutil.rmtree(folder)
-        form = registry.saved_form(training.averaged, self.record["model"])
+        form = saved.saved_form(training.averaged, self.record["model"])
         write_folder(folder, {**form, "training": training.state_dict()})
         kept = {str(training.progress.best_step), *(p.name for p in self.checkpoints()[:2])}
         for old in self.checkpoints():
@@ -244,7 +244,7 @@ class Run:
 
         Args:
             data: What `dataset` gives.
-            code: See `registry.load`.
+            code: See `saved.load`.
             on_start: Told the training, its plan made, and what is wrong with newer checkpoints.
             on_record: Told every step.
             should_stop: Asked after every step; when true, the step is saved and this returns.

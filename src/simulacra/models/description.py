@@ -1,0 +1,76 @@
+"""What a model says of itself: its class, its docstring and its signature, in words."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import docstring_parser
+
+from simulacra.models.keywords import type_name
+from simulacra.models.model import capabilities
+from simulacra.models.registry import find
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model's class and docstring say of it.
+
+    Args:
+        name: As asked for.
+        class_name: Its class.
+        family: Folder of the family it is in; `yours` for a model of the user's own.
+        summary: First line of the docstring.
+        paper: The paper it cites.
+        departs: What it does otherwise than the paper.
+        capabilities: What it can do.
+        keywords: Each keyword's type, default and meaning.
+    """
+
+    name: str
+    class_name: str
+    family: str
+    summary: str
+    paper: str
+    departs: str
+    capabilities: tuple[str, ...]
+    keywords: dict[str, tuple[str, Any, str]]
+
+
+def describe(name: str) -> Description:
+    """What a model says of itself, from its class and docstring."""
+    found = find(name)
+    doc = inspect.getdoc(found) or ""
+    parsed = docstring_parser.parse(doc, docstring_parser.DocstringStyle.GOOGLE)
+    meanings = {each.arg_name: _in_a_line(each.description) for each in parsed.params}
+    keywords = {
+        key: (type_name(p.annotation), p.default, meanings.get(key, ""))
+        for key, p in found.signature().items()
+    }
+    _, ours, place = found.__module__.partition("simulacra.models.")
+    return Description(
+        name=name,
+        class_name=found.__name__,
+        family=place.partition(".")[0] if ours else "yours",
+        summary=parsed.short_description or "",
+        paper=_section(doc, "Paper"),
+        departs=_section(doc, "Departs from the paper"),
+        capabilities=tuple(capabilities(found)),
+        keywords=keywords,
+    )
+
+
+def _section(doc: str, title: str) -> str:
+    """The text of a docstring's `title:`, up to the next line that is not indented, in one line.
+
+    The parser knows only sections whose title stands alone on its line.
+    """
+    _, _, rest = f"\n{doc}".partition(f"\n{title}:")
+    first, *more = rest.split("\n")
+    return _in_a_line("\n".join([first, *takewhile(lambda line: line[:1] in ("", " "), more)]))
+
+
+def _in_a_line(text: str | None) -> str:
+    return " ".join((text or "").split())

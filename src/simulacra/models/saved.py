@@ -1,0 +1,67 @@
+"""A model alone in a folder: what it is, and its weights; saved and loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from simulacra.ground.errors import CheckpointError, UsageError, one_line
+from simulacra.ground.spec import DataSpec
+from simulacra.ground.storage import read_folder, write_folder
+from simulacra.models.model import Model
+from simulacra.models.registry import allowed_name, build
+
+
+def saved_form(model: Model, name: str) -> dict[str, Any]:
+    """A model as values for `storage.write_folder`: what it is, and its weights."""
+    what = {"model": name, "keywords": model.keywords, "spec": model.spec.to_json()}
+    return {"model": what, "weights": dict(model.state_dict())}
+
+
+def save(model: Model, folder: Path, name: str) -> None:
+    """Write a model alone into a new folder, to be loaded by `load`."""
+    write_folder(folder, saved_form(model, name))
+
+
+def load(folder: Path, *, code: str | None = None) -> Model:
+    """The model in a folder written by `save`, or in a checkpoint of a run; in eval mode.
+
+    Args:
+        folder: Where it is.
+        code: For a model that is not in the registry, where its class is: a checkpoint never
+            chooses which code is run.
+
+    Raises:
+        CheckpointError: If the folder is broken or does not fit the class.
+    """
+    state = read_folder(folder, "model", "weights")
+    what = state["model"]
+    if not isinstance(what, dict) or not isinstance(what.get("model"), str):
+        raise CheckpointError(f"{folder} does not say of which model it is")
+    name = allowed_name(what["model"], code)
+    try:
+        model = build(name, DataSpec.from_json(what["spec"]), what["keywords"])
+        fill(model, state["weights"])
+    except (RuntimeError, UsageError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if "allocate memory" in str(error):
+            raise
+        raise CheckpointError(f"{folder} does not fit {name}: {one_line(error)}") from error
+    return model.eval()
+
+
+def fill(model: Model, weights: dict[str, Any]) -> None:
+    """Put weights that were read into a model.
+
+    Raises:
+        ValueError: If one is of another kind of number than the model's, or is none.
+        RuntimeError: If they are not those of the model.
+    """
+    for name, own in model.state_dict().items():
+        weight = weights.get(name)
+        if weight is None:
+            continue  # which torch says better
+        if weight.dtype != own.dtype:
+            raise ValueError(f"its weight {name} is of {weight.dtype}, expected {own.dtype}")
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise ValueError(f"its weight {name} has NaN or infinite values")
+    model.load_state_dict(weights)
