@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from simulacra.drawing import charts, files
-from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.judging.figures.labels import (
@@ -22,10 +22,10 @@ from simulacra.judging.figures.labels import (
     class_shares,
     classification,
     generative_classifier,
-    log_posterior,
     share,
 )
 from simulacra.models import registry
+from simulacra.tasks.bayes import log_posterior
 
 
 def sure_of(labels, classes=3, confidence=0.9):
@@ -182,15 +182,6 @@ def test_bayes_classifier_is_as_good_as_theory_says():
     assert found.brier == pytest.approx(brier, abs=0.01)
 
 
-def test_frequencies_are_part_of_bayes_rule():
-    each = torch.tensor([[0.0, 1.0]])
-    prior = torch.tensor([0.9, 0.1])
-    by_hand = 0.9 / (0.9 + 0.1 * math.e)
-    assert log_posterior(each, prior).exp()[0].tolist() == pytest.approx([by_hand, 1 - by_hand])
-    far = log_posterior(torch.tensor([[-1e6, -1e6 - 3]]), HALF)
-    assert far[0, 0] - far[0, 1] == pytest.approx(3)
-
-
 @pytest.mark.parametrize("temperature", [0.25, 0.5, 2.0])
 def test_the_error_of_a_wrong_temperature_is_the_known_one(temperature):
     """Bin by bin over the densities, by integration."""
@@ -253,13 +244,6 @@ def test_what_is_not_finite_counts_as_surely_wrong():
     each = torch.zeros(4, 3)
     each[:, 2] = -math.inf
     assert generative_classifier(each, torch.full((3,), 1 / 3), labels).non_finite == 0
-
-
-def test_two_classes_at_least():
-    with pytest.raises(DataError, match="at least two classes in the training data"):
-        log_posterior(torch.zeros(4, 3), torch.tensor([0.0, 1.0, 0.0]))
-    with pytest.raises(UsageError, match=r"log-likelihoods \(N, 2\)"):
-        log_posterior(torch.zeros(4, 3), HALF)
 
 
 def test_every_observation_lies_in_one_bin_by_its_confidence():

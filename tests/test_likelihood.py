@@ -24,7 +24,6 @@ from simulacra.judging.figures.intervals import degrees_of_freedom, standard_err
 from simulacra.judging.figures.likelihood import (
     Score,
     bits_per_dim,
-    class_frequencies,
     likelihood,
     valid_dims,
 )
@@ -432,16 +431,6 @@ def test_a_model_that_takes_no_labels_has_one_score() -> None:
     assert scores.given_label is None
     assert scores.marginal is not None
     assert [call["context"] for call in model.asked] == [None]
-
-
-def test_frequencies_are_those_of_the_labels() -> None:
-    x = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
-    frequencies = class_frequencies(Observations(x, torch.tensor([0, 2, 2, 2])), 4)
-    assert frequencies is not None
-    assert frequencies.tolist() == [0.25, 0, 0.75, 0]
-    assert class_frequencies(Observations(x), 4) is None
-    assert class_frequencies(Observations(x, torch.randn(4, 2)), 4) is None
-    assert class_frequencies(Observations(x, torch.tensor([0, 1, 1, 0])), 0) is None
 
 
 # ---- as it is written ---------------------------------------------------------------------------

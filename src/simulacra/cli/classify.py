@@ -48,7 +48,8 @@ def classify(
     import torch
 
     from simulacra.data.foreign.observations import read_observations
-    from simulacra.judging.figures.likelihood import class_frequencies, likelihood
+    from simulacra.judging.figures.likelihood import likelihood
+    from simulacra.tasks.bayes import class_frequencies
     from simulacra.tasks.classify import classifier
     from simulacra.tasks.classify import classify as posterior
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from simulacra.ground.errors import MissingCapability
-from simulacra.judging.figures.labels import log_posterior
-from simulacra.judging.figures.likelihood import BATCH, given_each_label
 from simulacra.models.model import Likelihood, Model
+from simulacra.tasks.bayes import BATCH, given_each_label, log_marginal, log_posterior
 
 
 @dataclass(frozen=True)
@@ -70,5 +69,4 @@ def classify(
             for some in x.split(BATCH)
         ]
     )
-    joint = each.double() + frequencies.cpu().double().log()
-    return Classified(log_posterior(each, frequencies).exp(), joint.logsumexp(1))
+    return Classified(log_posterior(each, frequencies).exp(), log_marginal(each, frequencies))

@@ -1,0 +1,82 @@
+"""Bayes' rule over the classes that a conditional model takes: p(x), and p(y | x)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from simulacra.data.dataset import Observations
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.models.model import Likelihood
+
+BATCH = 128
+"""Observations whose likelihood is computed at once."""
+
+
+def class_frequencies(observations: Observations, classes: int) -> Tensor | None:
+    """How often each class is among labelled observations, `(classes,)`; `None` without labels."""
+    labels = observations.context
+    if labels is None or labels.is_floating_point() or not classes:
+        return None
+    return torch.bincount(labels, minlength=classes) / len(labels)
+
+
+@torch.no_grad()
+def given_each_label(
+    model: Likelihood, x: Tensor, frequencies: Tensor, *, draws: int = 1, seed: int = 0
+) -> Tensor:
+    """Log p(x | y) of every class y, `(N, classes)` float64 on the model's device, in nats.
+
+    Args:
+        model: One that takes labels.
+        x: Observations on the model's device.
+        frequencies: p(y) in the training data; a class of which it has seen nothing gets −∞.
+        draws: Importance draws of a bound.
+        seed: Of a bound's noise.
+    """
+    kind = torch.float64 if x.device.type != "mps" else torch.float32
+    terms = torch.full((len(x), len(frequencies)), -math.inf, dtype=kind, device=x.device)
+    for label, frequency in enumerate(frequencies.tolist()):
+        if frequency > 0:
+            labels = torch.full((len(x),), label, device=x.device)
+            terms[:, label] = model.log_likelihood(x, labels, draws=draws, seed=seed).to(kind)
+    return terms
+
+
+def log_marginal(log_p_x_given_y: Tensor, frequencies: Tensor) -> Tensor:
+    """Log Σ_y p(y) p(x | y) in nats, `(N,)` float64 on the CPU.
+
+    Args:
+        log_p_x_given_y: `(N, classes)` in nats, or bounds; see `given_each_label`.
+        frequencies: p(y) in the training data, `(classes,)`.
+    """
+    joint = log_p_x_given_y.detach().cpu().double() + frequencies.detach().cpu().double().log()
+    return joint.logsumexp(1)
+
+
+def log_posterior(log_p_x_given_y: Tensor, frequencies: Tensor) -> Tensor:
+    """Log p(y | x) by Bayes' rule, `(N, classes)` float64 on the CPU.
+
+    A class absent from training has −∞. A row is NaN if a likelihood of it is NaN or +∞, or if no
+    class makes it possible.
+
+    Args:
+        log_p_x_given_y: `(N, classes)` in nats, or bounds; see `given_each_label`.
+        frequencies: p(y) in the training data, `(classes,)`.
+
+    Raises:
+        DataError: If the training data have one class only.
+        UsageError: If the arguments are not as above.
+    """
+    p, each = frequencies.detach().cpu().double(), log_p_x_given_y.detach().cpu().double()
+    if p.ndim != 1 or each.shape[1:] != p.shape or bool((p < 0).any()):
+        raise UsageError(
+            f"Bayes' rule needs log-likelihoods (N, {len(p)}) and the frequencies of these "
+            f"{len(p)} classes, got {tuple(each.shape)}"
+        )
+    if int((p > 0).sum()) < 2:
+        raise DataError("a classifier needs at least two classes in the training data, got one")
+    joint = torch.where(p > 0, each + p.log(), -math.inf)
+    return joint.log_softmax(1)

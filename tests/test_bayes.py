@@ -1,0 +1,50 @@
+"""Bayes' rule over the classes of a conditional model."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from simulacra.data.dataset import Observations
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.tasks.bayes import class_frequencies, log_marginal, log_posterior
+
+HALF = torch.tensor([0.5, 0.5])
+
+
+def test_frequencies_are_those_of_the_labels() -> None:
+    x = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    frequencies = class_frequencies(Observations(x, torch.tensor([0, 2, 2, 2])), 4)
+    assert frequencies is not None
+    assert frequencies.tolist() == [0.25, 0, 0.75, 0]
+    assert class_frequencies(Observations(x), 4) is None
+    assert class_frequencies(Observations(x, torch.randn(4, 2)), 4) is None
+    assert class_frequencies(Observations(x, torch.tensor([0, 1, 1, 0])), 0) is None
+
+
+def test_frequencies_are_part_of_bayes_rule():
+    each = torch.tensor([[0.0, 1.0]])
+    prior = torch.tensor([0.9, 0.1])
+    by_hand = 0.9 / (0.9 + 0.1 * math.e)
+    assert log_posterior(each, prior).exp()[0].tolist() == pytest.approx([by_hand, 1 - by_hand])
+    far = log_posterior(torch.tensor([[-1e6, -1e6 - 3]]), HALF)
+    assert far[0, 0] - far[0, 1] == pytest.approx(3)
+
+
+def test_a_marginal_is_the_sum_over_the_classes():
+    each = torch.tensor([[0.0, 1.0], [-1e6, -1e6], [-math.inf, 0.0]])
+    found = log_marginal(each, torch.tensor([0.9, 0.1]))
+    by_hand = [math.log(0.9 + 0.1 * math.e), -1e6, math.log(0.1)]
+    assert found.tolist() == pytest.approx(by_hand, rel=1e-6)
+    assert found.dtype == torch.float64
+    absent = log_marginal(torch.tensor([[-2.0, -math.inf]]), torch.tensor([1.0, 0.0]))
+    assert absent.tolist() == [-2.0]
+
+
+def test_two_classes_at_least():
+    with pytest.raises(DataError, match="at least two classes in the training data"):
+        log_posterior(torch.zeros(4, 3), torch.tensor([0.0, 1.0, 0.0]))
+    with pytest.raises(UsageError, match=r"log-likelihoods \(N, 2\)"):
+        log_posterior(torch.zeros(4, 3), HALF)
