@@ -234,7 +234,7 @@ def test_a_device_that_is_not_there_is_refused(cli, places, command, monkeypatch
 def test_models_and_context_go_to_the_device_asked_for(cli, places, monkeypatch, seen):
     """On torch's device without data, where what stayed on the CPU cannot be told to meet it."""
     np.save("v.npy", np.zeros((3, 2), np.float32))
-    monkeypatch.setattr("simulacra.cli.use.check_device", lambda name: torch.device(name))
+    monkeypatch.setattr("simulacra.cli.sample.check_device", lambda name: torch.device(name))
     asked: list[str] = []
 
     def sample(model, n, context=None):

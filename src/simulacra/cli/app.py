@@ -21,7 +21,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from simulacra.cli import classify, complete, evaluate, learn, look_into, show, terminal, use
+from simulacra.cli import classify, complete, data, evaluate, field, sample, terminal, train
 from simulacra.ground import processes
 from simulacra.ground.errors import ResourceError, SimulacraError, UsageError, nearest
 
@@ -47,9 +47,9 @@ app = App(
 COMMANDS = {
     command.__name__: command
     for command in (
-        show.models, show.data, learn.train, learn.resume, learn.compare,
-        evaluate.evaluate, use.sample, complete.complete, classify.classify,
-        look_into.surprise, look_into.field,
+        data.models, data.data, train.train, train.resume, train.compare,
+        evaluate.evaluate, sample.sample, complete.complete, classify.classify,
+        field.surprise, field.field,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")

@@ -20,7 +20,7 @@ from simulacra.cli.flags import (
     whole,
 )
 from simulacra.cli.inputs import observations, opened, read_mask
-from simulacra.cli.samples import write_sounds
+from simulacra.cli.output import write_sounds
 from simulacra.ground.errors import MissingCapability, UsageError
 
 

@@ -21,7 +21,7 @@ from simulacra.cli.flags import (
     whole,
 )
 from simulacra.cli.inputs import opened
-from simulacra.cli.samples import WATCHED, read_vectors, watched, write_samples
+from simulacra.cli.output import WATCHED, read_vectors, watched, write_samples
 from simulacra.ground.errors import MissingCapability, UsageError
 
 if TYPE_CHECKING:
