@@ -157,7 +157,7 @@ def test_every_figure_says_how_it_was_drawn() -> None:
         assert len(scripts) + len(trained) == 1, name
         assert "## Samples" in read(f"models/{name}.md")
         assert all((ROOT / script).is_file() for script in scripts)
-        assert all(zoo.from_zoo(run).record["model"] == name for run in trained)
+        assert all(zoo.run_of(run).record["model"] == name for run in trained)
 
 
 def test_the_receptive_field_is_measured(tmp_path: Path) -> None:

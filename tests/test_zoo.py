@@ -37,7 +37,7 @@ def run(digits, tmp_path):
 def test_a_run_can_be_put_there_and_used(run, digits, tmp_path):
     folder = zoo.add(run, "small", tmp_path / "zoo")
     assert zoo.names(tmp_path / "zoo") == ["small"]
-    found = zoo.from_zoo("small", tmp_path / "zoo")
+    found = zoo.run_of("small", tmp_path / "zoo")
     for seed in range(2):
         with seeded(seed), torch.no_grad():
             expected = run.model().sample(3)
@@ -53,7 +53,7 @@ def test_a_run_can_be_put_there_and_used(run, digits, tmp_path):
 def test_it_cannot_go_on(run, digits, tmp_path):
     zoo.add(run, "small", tmp_path / "zoo")
     with pytest.raises(CheckpointError):
-        zoo.from_zoo("small", tmp_path / "zoo").train(digits)
+        zoo.run_of("small", tmp_path / "zoo").train(digits)
 
 
 def test_what_does_not_belong_there_is_refused(run, digits, tmp_path, monkeypatch):
@@ -61,7 +61,7 @@ def test_what_does_not_belong_there_is_refused(run, digits, tmp_path, monkeypatc
     with pytest.raises(CheckpointError, match="exists already"):
         zoo.add(run, "small", tmp_path / "taken")
     with pytest.raises(UsageError, match="no model of the zoo is called 'none'"):
-        zoo.from_zoo("none", tmp_path)
+        zoo.run_of("none", tmp_path)
     monkeypatch.setattr(zoo, "LIMIT", 1000)
     with pytest.raises(UsageError, match=r"at most 0 MB, got"):
         zoo.add(run, "large", tmp_path / "zoo")
@@ -82,11 +82,14 @@ def test_every_model_there_is_whole_small_and_found_by_name(name):
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert size < zoo.LIMIT
     model = open_run(zoo.PLACE.__class__(name)).model()
-    assert sim.from_zoo(name).record["model"] in registry.MODELS
+    found = sim.from_zoo(name)
+    assert not found.training
+    assert all(map(torch.equal, found.state_dict().values(), model.state_dict().values()))
+    assert zoo.run_of(name).record["model"] in registry.MODELS
     with seeded(0), torch.no_grad():
         x = model.sample(2)
         assert bool(model.log_likelihood(x).isfinite().all())
-    record = json.dumps(sim.from_zoo(name).record)
+    record = json.dumps(zoo.run_of(name).record)
     assert "/" not in record.replace("https://", "")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from simulacra.ground.errors import CheckpointError, UsageError, nearest
 from simulacra.ground.storage import read_folder, write_folder, write_json
+from simulacra.models.model import Model
 from simulacra.runs.record import RECORD
 from simulacra.runs.run import Run
 
@@ -19,8 +20,26 @@ def names(place: Path = PLACE) -> list[str]:
     return sorted(record.parent.name for record in place.glob(f"*/{RECORD}"))
 
 
-def from_zoo(name: str, place: Path = PLACE) -> Run:
-    """The run of a model that comes with the package; its `model()` is the model to use.
+def from_zoo(name: str) -> Model:
+    """A trained model that comes with the package, in eval mode.
+
+    Args:
+        name: One of those that `simulacra models` lists as trained.
+
+    Raises:
+        UsageError: If there is none of that name.
+
+    Example:
+        >>> import simulacra as sim
+        >>> model = sim.from_zoo("pixelcnnpp-binarized-mnist")
+        >>> model.spec.event_shape
+        (1, 28, 28)
+    """
+    return run_of(name).model()
+
+
+def run_of(name: str, place: Path = PLACE) -> Run:
+    """The run of a model that comes with the package, without what a training goes on with.
 
     Args:
         name: One of `names()`.
