@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
-from torch.distributions import Distribution
 
-from commands import run_main
+# what takes seconds to import is imported below where it is used: the process that only hands
+# tests to workers, which start when it has read this, does without
+if TYPE_CHECKING:
+    from kept import Kept
 
 
 def pytest_collection_finish() -> None:
@@ -24,15 +27,24 @@ def cached_extractors(tmp_path_factory) -> None:
 
     They are pinned to their data, so that no test can notice who trained them.
     """
-    own = tmp_path_factory.getbasetemp()
-    # one folder for all workers of pytest-xdist
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    os.environ["SIMULACRA_CACHE"] = str(shared / "cache")
+    from kept import shared
+
+    os.environ["SIMULACRA_CACHE"] = str(shared(tmp_path_factory.getbasetemp()) / "cache")
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory) -> Kept:
+    """What takes long to make and many tests read: `kept.run("gmm", "digits", ...)` for one."""
+    from kept import Kept, shared
+
+    return Kept(shared(tmp_path_factory.getbasetemp()) / "kept")
 
 
 @pytest.fixture(autouse=True)
 def distributions_still_checked():
     """What a test compiled leaves the rest of the process as it was."""
+    from torch.distributions import Distribution
+
     yield
     still = Distribution._validate_args
     Distribution.set_default_validate_args(True)
@@ -42,6 +54,8 @@ def distributions_still_checked():
 @pytest.fixture
 def cli(capsys, tmp_path, monkeypatch) -> Callable[..., tuple[int, str, str]]:
     """Run a command in an empty folder: its exit code, standard output and standard error."""
+    from commands import run_main
+
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> tuple[int, str, str]:
