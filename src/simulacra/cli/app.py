@@ -21,7 +21,18 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from simulacra.cli import classify, complete, data, evaluate, field, sample, terminal, train
+from simulacra.cli import terminal
+from simulacra.cli.classify import classify
+from simulacra.cli.compare import compare
+from simulacra.cli.complete import complete
+from simulacra.cli.data import data
+from simulacra.cli.evaluate import evaluate
+from simulacra.cli.field import field
+from simulacra.cli.models import models
+from simulacra.cli.resume import resume
+from simulacra.cli.sample import sample
+from simulacra.cli.surprise import surprise
+from simulacra.cli.train import train
 from simulacra.ground import processes
 from simulacra.ground.errors import ResourceError, SimulacraError, UsageError, nearest
 
@@ -47,9 +58,7 @@ app = App(
 COMMANDS = {
     command.__name__: command
     for command in (
-        data.models, data.data, train.train, train.resume, train.compare,
-        evaluate.evaluate, sample.sample, complete.complete, classify.classify,
-        field.surprise, field.field,
+        models, data, train, resume, compare, evaluate, sample, complete, classify, surprise, field,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")

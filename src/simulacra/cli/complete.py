@@ -11,6 +11,7 @@ from simulacra.cli import terminal
 from simulacra.cli.flags import (
     Code,
     Device,
+    Out,
     Whole,
     check_device,
     check_positive,
@@ -36,7 +37,7 @@ def complete(
     times: Whole = 4,
     candidates: Whole = 1,
     seed: Whole = 0,
-    out: Path | None = None,
+    out: Out = None,
     data_dir: Path | None = None,
     device: Device = "auto",
     code: Code = None,

@@ -107,6 +107,7 @@ Set = Annotated[
     Parameter(name="--set", metavar="KEY=VALUE", show_default=False),
 ]
 Json = Annotated[bool, Parameter(help="Print JSON instead of a table.", show_default=False)]
+Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 Length = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Device = Annotated[
     str, Parameter(help="auto, cpu, cuda or mps; auto takes a CUDA GPU where there is one.")
@@ -161,9 +162,9 @@ def check_device(name: str) -> torch.device:
     Raises:
         UsageError: If the machine lacks it.
     """
-    from simulacra.training.engine import make_fabric
+    from simulacra.training.engine import device_of
 
-    return make_fabric(Options(device=name)).device
+    return device_of(Options(device=name))
 
 
 def check_positive(**values: float | None) -> None:

@@ -1,4 +1,4 @@
-"""What commands that use a trained model are given: a run, observations, a mask."""
+"""What commands that use a trained model are given: a run, observations, a mask, vectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from simulacra.cli import terminal
 from simulacra.cli.flags import open_run
-from simulacra.ground.errors import DataError, MissingCapability, UsageError
+from simulacra.ground.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,12 +52,12 @@ def observations(
     import torch
 
     from simulacra.data.foreign.observations import read_observations
+    from simulacra.tasks.sample import check_label, check_takes
 
     name, classes = type(model).__name__, model.spec.classes
-    if label is not None and model.context != "label":
-        raise MissingCapability(f"this {name} takes no label: train one with --set context=label")
-    if label is not None and not 0 <= label < classes:
-        raise UsageError(f"--label goes from 0 to {classes - 1}, got {label}")
+    if label is not None:
+        check_takes(model, label=True)
+        check_label(model, label, "--label")
     if files and model.context == "vector":
         raise UsageError(
             f"this {name} needs a context vector for each observation, which a file does not "
@@ -146,3 +146,44 @@ def _hidden(path: Path, spec: DataSpec) -> NDArray[np.bool_]:
             f"{size[1]}×{size[0]}: draw a mask of their size"
         )
     return pixels > 127
+
+
+def read_vectors(path: Path, width: int) -> Tensor:
+    """Context vectors of samples.
+
+    Args:
+        path: An .npy file, or an .npz with one array.
+        width: Numbers in a vector.
+
+    Returns:
+        Floats `(N, width)`.
+
+    Raises:
+        UsageError: If the name is that of another kind of file.
+        DataError: If it holds anything else, or cannot be read.
+    """
+    from simulacra.data.contexts import continuous
+    from simulacra.data.formats.npy import NpzFile, read_npy, some
+
+    if path.suffix.lower() == ".npz":
+        with NpzFile(path) as file:
+            # words that tell where vectors come from are no vectors
+            names = tuple(name for name in file.names if name not in ("run", "hash"))
+            if len(names) != 1:
+                raise DataError(f"{path} should hold one array of vectors, got {some(names)}")
+            values = file.read(names[0])
+    elif path.suffix.lower() == ".npy":
+        values = read_npy(path)
+    else:
+        raise UsageError(f"--context is an .npy or .npz file, got {str(path)!r}")
+    if (
+        values.dtype.kind != "f"
+        or values.ndim != 2
+        or values.shape[1:] != (width,)
+        or not len(values)
+    ):
+        raise DataError(
+            f"{path} should hold floats (N, {width}), a row for each sample, "
+            f"got {values.dtype} {values.shape}"
+        )
+    return continuous(values, path)

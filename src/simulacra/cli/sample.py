@@ -12,6 +12,7 @@ from simulacra.cli import terminal
 from simulacra.cli.flags import (
     Code,
     Device,
+    Out,
     Whole,
     check_device,
     check_positive,
@@ -20,13 +21,11 @@ from simulacra.cli.flags import (
     results_folder,
     whole,
 )
-from simulacra.cli.inputs import opened
-from simulacra.cli.output import WATCHED, read_vectors, watched, write_samples
+from simulacra.cli.inputs import opened, read_vectors
+from simulacra.cli.output import write_samples
 from simulacra.ground.errors import MissingCapability, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import Tensor
 
     from simulacra.models.model import Model
@@ -45,7 +44,7 @@ def sample(
     top_p: float = 1.0,
     watch: Path | None = None,
     seed: Whole = 0,
-    out: Path | None = None,
+    out: Out = None,
     device: Device = "auto",
     code: Code = None,
 ) -> None:
@@ -67,14 +66,10 @@ def sample(
         device: Where it is computed.
         code: file.py:Class of a model of your own.
     """
-    import torch
-
-    from simulacra.drawing import animation
-    from simulacra.ground.randomness import seeded
-    from simulacra.ground.storage import write_bytes
-    from simulacra.models.autoregressive.base import Autoregressive
-    from simulacra.models.model import Sampling
+    from simulacra.models.model import Sampling, Stepwise
     from simulacra.nn.distributions import Narrowing
+    from simulacra.tasks.growing import WATCHED, Growing
+    from simulacra.tasks.sample import draw
 
     check_positive(number=number, temperature=temperature, top_k=top_k, top_p=top_p)
     if top_p > 1:
@@ -86,35 +81,26 @@ def sample(
     if not isinstance(model, Sampling):
         raise MissingCapability(f"{type(model).__name__} draws no samples")
     narrowing = Narrowing(temperature, top_k, top_p)
-    if not isinstance(model, Autoregressive):
+    if not isinstance(model, Stepwise):
         _refuse_steps(model, narrowing, watch)
-    elif watch is not None and not model.spec.is_image:
-        kind = "vectors" if model.spec.rate is None else "sounds"
-        raise MissingCapability(
-            f"--watch shows pictures, not {kind} {model.spec.event_shape}: leave it out"
-        )
+    growing = None if watch is None else Growing(model)
     number, told = _context(model, number, label, context)
-    told = None if told is None else told.to(place)
     target = file_target(out or results_folder(found) / f"samples-{seed}.png", "--out")
     film = None if watch is None else file_target(watch, "--watch", ".gif")
-    model = model.to(place)
-    frames: list[Tensor] = []
-    with seeded(seed), torch.no_grad():
-        if isinstance(model, Autoregressive):
-            steps = model.sample_steps(number, told, **vars(narrowing))
-            # one way for all, so that nothing but the numbers drawn decides what is drawn
-            x = _last(steps) if film is None else watched(model, steps, frames)
-        else:
-            x = model.sample(number, told)
+    on_step = growing.add if growing else lambda _: None
+    x = draw(model.to(place), number, told, narrowing=narrowing, seed=(seed,), on_step=on_step).x
     in_turn = model.context == "label" and label is None and model.spec.classes <= _MOST_COLUMNS
     columns = model.spec.classes if in_turn else None
-    written = write_samples(found.spec, target, x.cpu(), columns)
+    written = write_samples(found.spec, target, x, columns)
     drawn_in_columns = in_turn and (model.spec.is_image or model.spec.rate is not None)
     terminal.note(f"{written}, a column for each class" if drawn_in_columns else written)
-    if film is not None:
-        write_bytes(film, animation.gif(frames))
+    if film is not None and growing is not None:
+        from simulacra.drawing import animation
+        from simulacra.ground.storage import write_bytes
+
+        write_bytes(film, animation.gif(growing.frames))
         first = f"the first {WATCHED}" if number > WATCHED else f"{number}"
-        terminal.note(f"{film}: {first} as they grow, {len(frames)} frames")
+        terminal.note(f"{film}: {first} as they grow, {len(growing.frames)} frames")
     if _narrows(narrowing, model):
         terminal.note(
             "these are not drawn from the model itself: the figures of evaluate are those of "
@@ -124,9 +110,6 @@ def sample(
 
 _MOST_COLUMNS = 16
 """With no more classes than these, each has a column of the samples."""
-
-_USUAL = 64
-"""Samples to draw."""
 
 
 def _narrows(narrowing: Narrowing, model: Model) -> bool:
@@ -156,48 +139,31 @@ def _refuse_steps(model: Model, narrowing: Narrowing, watch: Path | None) -> Non
         )
 
 
-def _last(steps: Iterator[Tensor]) -> Tensor:
-    *_, last = steps
-    return last
-
-
 def _context(
     model: Model, number: int | None, label: int | None, vectors: Path | None
 ) -> tuple[int, Tensor | None]:
-    """How many samples to draw, and the context of each.
+    """How many samples to draw, and the context of each, in the words of the options.
 
     Raises:
         MissingCapability: If the model takes no such context.
         UsageError: If a label or the number of vectors is out of range, or vectors are missing.
         DataError: If the vectors cannot be read.
     """
-    import torch
+    from simulacra.tasks.sample import asked_context, check_label, check_takes
 
-    name, spec = type(model).__name__, model.spec
-    if label is not None and model.context != "label":
-        raise MissingCapability(f"this {name} takes no label: train one with --set context=label")
-    if vectors is not None and model.context != "vector":
-        raise MissingCapability(
-            f"this {name} takes no context vectors: train one with --set context=vector"
-        )
-    if model.context == "vector":
-        if vectors is None:
-            raise UsageError(
-                f"this {name} needs context vectors: pass --context FILE, an .npy of floats "
-                f"(N, {spec.context_width})"
-            )
-        rows = read_vectors(vectors, spec.context_width)
-        number = len(rows) if number is None else number
-        if number > len(rows):
+    check_takes(model, label=label is not None, context=vectors)
+    rows, width = None, model.spec.context_width
+    if vectors is not None:
+        rows = read_vectors(vectors, width)
+        if number is not None and number > len(rows):
             raise UsageError(
                 f"{vectors} has {len(rows)} rows: --number is at most that, got {number}"
             )
-        return number, rows[:number]
-    number = _USUAL if number is None else number
-    if model.context == "none":
-        return number, None
-    if label is None:
-        return number, torch.arange(number) % spec.classes
-    if not 0 <= label < spec.classes:
-        raise UsageError(f"--label goes from 0 to {spec.classes - 1}, got {label}")
-    return number, torch.full((number,), label)
+    elif model.context == "vector":
+        raise UsageError(
+            f"this {type(model).__name__} needs context vectors: pass --context FILE, an .npy of "
+            f"floats (N, {width})"
+        )
+    if label is not None:
+        check_label(model, label, "--label")
+    return asked_context(model, number, label=label, context=rows)

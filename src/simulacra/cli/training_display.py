@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -12,6 +13,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from simulacra.cli.terminal import errors, note
 
 if TYPE_CHECKING:
+    from simulacra.data.dataset import Dataset
+    from simulacra.judging.results import Entry
+    from simulacra.judging.results import Entry
     from simulacra.training.loop import Training
     from simulacra.training.plan import Record
 
@@ -21,12 +25,11 @@ class TrainingDisplay:
 
     Args:
         names: The models, in order.
-        nats_per_bit: Dimensions times log 2, for validation in bits per dimension; 0 shows nats.
-        unit: What those bits are of.
+        data: That they learn from, which say in what unit validation is shown.
     """
 
-    def __init__(self, names: Sequence[str], nats_per_bit: float, unit: str = "bits/dim") -> None:
-        self.nats_per_bit, self.unit = nats_per_bit, unit
+    def __init__(self, names: Sequence[str], data: Dataset) -> None:
+        self.nats_per_bit, self.unit = _nats_per_bit(data), _unit(data)
         self.progress = Progress(
             TextColumn("{task.fields[name]}"),
             BarColumn(bar_width=24),
@@ -103,11 +106,11 @@ class TrainingDisplay:
         task = self.progress.tasks[self.tasks[model]]
         self.progress.update(self.tasks[model], state=f"{task.fields['state']}  measuring")
 
-    def on_done(self, model: str, entry: Mapping[str, Any]) -> None:
+    def on_done(self, model: str, entry: Entry) -> None:
         """See `compare.Watcher`."""
         task = self.progress.tasks[self.tasks[model]]
         state = str(task.fields["state"]).removesuffix("  measuring")
-        if entry.get("failed"):
+        if entry.failed:
             state = "failed"
         self.progress.update(
             self.tasks[model], completed=task.completed, total=task.completed or 1, state=state
@@ -115,3 +118,14 @@ class TrainingDisplay:
         self.progress.stop_task(self.tasks[model])
         if not self.shown:
             note(f"{model}: {state}")
+
+
+def _nats_per_bit(found: Dataset) -> float:
+    """What turns nats per observation into bits per value; 0 for vectors, whose nats stay nats."""
+    from simulacra.judging.figures.likelihood import valid_dims
+
+    return valid_dims(found.validation) * math.log(2) if found.spec.levels else 0.0
+
+
+def _unit(found: Dataset) -> str:
+    return "bits/dim" if found.spec.rate is None else "bits/valid sample"

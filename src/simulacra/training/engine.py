@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from simulacra.ground import processes
 from simulacra.ground.errors import ResourceError, UsageError
+from simulacra.models.model import Likelihood, Model
 from simulacra.training.options import Options
 
 PATIENCE = timedelta(minutes=10)
@@ -33,21 +35,8 @@ def make_fabric(options: Options) -> Fabric:
             train together.
         ResourceError: If another process of the training is not there.
     """
-    known = ("auto", "cpu", "cuda", "mps")
-    if options.device not in known:
-        raise UsageError(f"device is one of {', '.join(known)}, got {options.device!r}")
-    available = {
-        "auto": True,
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not available[options.device]:
-        raise UsageError(f"this machine or this build of torch has no {options.device}: use cpu")
-    accelerator = options.device
-    if accelerator == "auto":
-        accelerator = "cuda" if available["cuda"] else "cpu"
-    # what auto means is settled with the model at hand, see `players.settled`
+    accelerator = device_of(options).type
+    # what auto means is settled with the model at hand, see `settled`
     precision = {"auto": "32-true", "32": "32-true", "bf16": "bf16-mixed"}[options.precision]
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if processes.count() == 1:
@@ -86,11 +75,73 @@ def make_fabric(options: Options) -> Fabric:
     return fabric
 
 
+def device_of(options: Options) -> torch.device:
+    """The device that options name, or that `auto` means; nothing is started.
+
+    Raises:
+        UsageError: If the machine lacks it.
+    """
+    known = ("auto", "cpu", "cuda", "mps")
+    if options.device not in known:
+        raise UsageError(f"device is one of {', '.join(known)}, got {options.device!r}")
+    available = {
+        "auto": True,
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not available[options.device]:
+        raise UsageError(f"this machine or this build of torch has no {options.device}: use cpu")
+    kind = options.device
+    if kind == "auto":
+        kind = "cuda" if available["cuda"] else "cpu"
+    if kind == "cpu":
+        return torch.device(kind)
+    # a GPU each for the processes of a machine, in order
+    return torch.device(kind, int(os.environ["LOCAL_RANK"]) if processes.count() > 1 else 0)
+
+
 def has_matrix_units(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 matrices by units made for that."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+@torch.no_grad()
+def settled(options: Options, model: Model, batch: tuple[Tensor, Tensor | None]) -> Options:
+    """The options with a precision that is not `auto` any more.
+
+    bfloat16 needs matrix units, gradients, and a likelihood whose differences between observations
+    it keeps: of a new model the mean says nothing, for it is near that of independent values
+    whatever the network does.
+
+    Args:
+        options: See `Options`.
+        model: On its device, prepared.
+        batch: A few observations and their context.
+    """
+    if options.precision != "auto":
+        return options
+    device = batch[0].device
+    full = replace(options, precision="32")
+    if not isinstance(model, Likelihood) or not model.turns or not has_matrix_units(device):
+        return full
+    if len(batch[0]) < 2:
+        # there is no spread to hold a difference against
+        return full
+    training = model.training
+    model.eval()
+    exact = model.log_likelihood(*batch).double()
+    with torch.autocast(device.type, torch.bfloat16):
+        rounded = model.log_likelihood(*batch).double()
+    model.train(training)
+    agrees = bool((rounded - exact).square().mean().sqrt() <= _AGREES * exact.std())
+    return replace(options, precision="bf16") if agrees else full
+
+
+_AGREES = 0.1
+"""How far bfloat16 may move a log-likelihood, in standard deviations between observations."""
 
 
 @contextlib.contextmanager

@@ -1,0 +1,159 @@
+"""The command that compares models under one budget."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from simulacra.cli import terminal
+from simulacra.cli.flags import (
+    DataFlags,
+    Json,
+    Length,
+    Out,
+    Set,
+    TrainingFlags,
+    Whole,
+    check_positive,
+    given,
+    load,
+    new_folder,
+)
+from simulacra.cli.stopping import stopping
+from simulacra.cli.training_display import TrainingDisplay
+from simulacra.ground import processes
+from simulacra.ground.errors import UsageError
+from simulacra.models import registry
+from simulacra.models.keywords import parse_assignments
+from simulacra.training.options import Budget, Options
+
+if TYPE_CHECKING:
+    from simulacra.data.dataset import Dataset
+
+COMPARED = ("gmm", "vae", "pixelcnn", "gan", "nice")
+"""One model of each family."""
+
+
+def compare(
+    source: Annotated[str, Parameter(name="DATA")],
+    /,
+    *,
+    models: str = ",".join(COMPARED),
+    budget: Length = "40s",
+    out: Out = None,
+    set_: Set = [],  # noqa: B006 (read only)
+    draws: Whole = 64,
+    flags: DataFlags = DataFlags(),
+    training: TrainingFlags = TrainingFlags(),
+    json: Json = False,
+) -> None:
+    """Train several models on the same data under one budget, and write a report.
+
+    Args:
+        source: A data set's name, or a path.
+        models: Their names, with commas between.
+        budget: Of each model: 90s, 5m, 2000steps or 10epochs.
+        out: Folder of the report and the runs, which must not exist; compare/DATA by default.
+        set_: A keyword of one model, as MODEL.KEY=VALUE; repeat it for more.
+        draws: Importance draws of the bounds on likelihood.
+        flags: How the data are read.
+        training: How to train.
+        json: Print JSON.
+    """
+    from simulacra.training.engine import device_of
+
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    keywords: dict[str, dict[str, str]] = {}
+    for assignment in set_:
+        model, dot, rest = assignment.partition(".")
+        if not dot or "=" in model:
+            raise UsageError(f"compare takes --set MODEL.KEY=VALUE, got {assignment!r}")
+        keywords.setdefault(model, {}).update(parse_assignments([rest]))
+    length = Budget.parse(budget)
+    alone()
+    check_positive(draws=draws)
+    if not names:
+        raise UsageError(f"--models names no model, got {models!r}: write --models gmm,vae")
+    for name in names:
+        registry.find(name)
+    device_of(Options(**given(training)))
+    found = load(source, flags)
+    folder = out if out is not None else new_folder(Path("compare"), found.name)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists already: choose another --out, or resume it")
+    go_on_comparing(found, folder, names, length, given(training), keywords, draws, json=json)
+
+
+def alone() -> None:
+    """Refuse to compare in several processes.
+
+    Raises:
+        UsageError: If torchrun started them.
+    """
+    if processes.count() > 1:
+        raise UsageError(
+            "compare trains its models one after another in one process: start it without "
+            "torchrun, or train them with `torchrun … -m simulacra train`"
+        )
+
+
+def go_on_comparing(
+    found: Dataset,
+    folder: Path,
+    models: list[str],
+    budget: Budget,
+    options: dict[str, Any],
+    keywords: dict[str, dict[str, Any]],
+    draws: int,
+    *,
+    json: bool = False,
+) -> None:
+    """Compare to the end, or until it is asked to stop, with live lines; print what was found.
+
+    Args:
+        found: The data.
+        folder: Of the report and the runs, as far as they are.
+        models: Their names.
+        budget: Of each.
+        options: Of training, that the user set.
+        keywords: Of the models, by name.
+        draws: Importance draws of bounds.
+        json: Whether to print JSON.
+
+    Raises:
+        UsageError: If no model could be trained.
+    """
+    from simulacra.report.folder import REPORT
+    from simulacra.comparing.compare import compare as run_comparison
+
+    own = [f" --code {shlex.quote(name)}" for name in models if name not in registry.MODELS]
+    again = shlex.quote(str(folder)) + "".join(own)
+    terminal.note(f"{', '.join(models)} on {found.name}, {budget} each, into {folder}")
+    with stopping() as stop:
+        with TrainingDisplay(models, found) as display:
+            results = run_comparison(
+                found,
+                models,
+                folder=folder,
+                budget=budget,
+                options=options,
+                keywords=keywords,
+                draws=draws,
+                watcher=display,
+                should_stop=lambda: stop.number is not None,
+            )
+        if results.stopped:
+            terminal.note(f"stopped and saved; go on with: simulacra resume {again}")
+            stop.leave()
+    if json:
+        terminal.print_json(results)
+    else:
+        terminal.print_results(results)
+    terminal.note(f"report: {folder / REPORT}")
+    lost = {m.model: m.absent for m in results.models}
+    if all(lost.values()):
+        told = "; ".join(f"{name} ({why})" for name, why in lost.items())
+        raise UsageError(f"no model could be trained: {told}")
