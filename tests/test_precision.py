@@ -12,10 +12,10 @@ import simulacra as sim
 from simulacra.ground.randomness import seeded
 from simulacra.models.model import Likelihood
 from simulacra.runs.run import Run
-from simulacra.training import engine, players
+from simulacra.training import engine
+from simulacra.training.engine import settled
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
-from simulacra.training.players import settled
 
 CPU = torch.device("cpu")
 TINY = {"channels": 8, "layers": 2, "first_kernel_size": 3}
@@ -33,7 +33,7 @@ def build(name, data, **keywords):
 
 @pytest.fixture
 def units(monkeypatch):
-    monkeypatch.setattr(players, "has_matrix_units", lambda _: True)
+    monkeypatch.setattr(engine, "has_matrix_units", lambda _: True)
 
 
 def precision(model, data, asked="auto"):
@@ -52,7 +52,7 @@ def test_auto_takes_bfloat16_where_it_is_made_for(digits, units):
 
 
 def test_auto_takes_float32_elsewhere(digits, monkeypatch):
-    monkeypatch.setattr(players, "has_matrix_units", lambda _: False)
+    monkeypatch.setattr(engine, "has_matrix_units", lambda _: False)
     assert precision(build("gated-pixelcnn", digits, **TINY), digits) == "32"
 
 

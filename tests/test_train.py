@@ -158,19 +158,19 @@ def test_every_observation_comes_once_an_epoch(digits: Dataset) -> None:
     per_epoch = len(digits.train) // 16
     seen: list[list[int]] = [[], []]
     tagged = Observations(torch.arange(len(digits.train)).view(-1, 1).int())
-    made.train = tagged
+    made.batches.observations = tagged
     for position in range(2 * per_epoch):
-        seen[position // per_epoch] += made._draw(position)[0].flatten().tolist()
+        seen[position // per_epoch] += made.batches.at(position)[0].flatten().tolist()
     assert all(len(set(epoch)) == len(epoch) == 16 * per_epoch for epoch in seen)
     assert seen[0] != seen[1]
-    assert seen[0][:16] == made._draw(0)[0].flatten().tolist()
+    assert seen[0][:16] == made.batches.at(0)[0].flatten().tolist()
 
 
 def test_turns_draw_batches_of_their_own(digits: Dataset) -> None:
     made = training("gan", digits, steps=2)
     drawn: list[int] = []
-    draw = made._draw
-    made._draw = lambda position: (drawn.append(position), draw(position))[1]  # type: ignore[method-assign]
+    draw = made.batches.at
+    made.batches.at = lambda position: (drawn.append(position), draw(position))[1]  # type: ignore[method-assign]
     list(made)
     assert drawn == [0, 1, 2, 3]
 
@@ -405,9 +405,9 @@ def test_every_epoch_draws_its_own_noise(digits: Dataset) -> None:
     made = Training(model, dynamic, dynamic, Options(batch=64, device="cpu"))
     drawn = {}
     for epoch in (0, 1):
-        x, _ = made._draw(epoch)
-        assert made._order is not None
-        drawn[epoch] = x[made._order[1].argsort()]
+        x, _ = made.batches.at(epoch)
+        assert made.batches._order is not None
+        drawn[epoch] = x[made.batches._order[1].argsort()]
     assert not torch.equal(drawn[0], drawn[1])
     assert bool((drawn[0][grey == 0] == 0).all())
 

@@ -24,10 +24,17 @@ from simulacra.ground.errors import DivergedError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import detached_copy
 from simulacra.models.model import Likelihood, Model, Swept
-from simulacra.training.engine import check_shared, follow_first, make_fabric, sum_over_processes
+from simulacra.training.batches import Batches
+from simulacra.training.engine import (
+    check_shared,
+    follow_first,
+    make_fabric,
+    settled,
+    sum_over_processes,
+)
 from simulacra.training.options import Budget, Options
 from simulacra.training.plan import FEW, VALIDATION_SIZE, VALIDATIONS, Plan, Progress, Record
-from simulacra.training.players import Batch, Players, finite, settled
+from simulacra.training.players import Players, finite
 
 _T = TypeVar("_T")
 
@@ -48,23 +55,22 @@ class Training:
         self.options = options
         # a part of it is looked at, and its order may be by class
         few = permutation(len(validation))[:VALIDATION_SIZE]
-        self.train, self.validation = train, validation.take(few)
         self.model = model.train()
         self.turns = model.turns
         self.fabric = make_fabric(options)
+        self.batches = Batches(train, model, options, self.fabric)
+        self.validation = Batches(validation.take(few), model, options, self.fabric)
         if not isinstance(model, Swept):
             check_shared(options, self.fabric.world_size)
-        self.batch = min(options.batch, len(train))
         self.progress = Progress()
         self.plan = Plan(0, 0)
-        self._order: tuple[int, Tensor] | None = None
         model.to(self.fabric.device)
         begun = time.perf_counter()
         with seeded(options.seed, _PREPARE):
             few = torch.randperm(len(train))[:_PREPARE_SIZE]
-            model.prepare(*self._place(train.batch(few)))
-            few = few[: self.batch]
-            options = self._of_first(settled(options, model, self._place(train.batch(few))))
+            model.prepare(*self.batches.rows(few))
+            few = few[: self.batches.size]
+            options = self._of_first(settled(options, model, self.batches.rows(few)))
         if options != self.options:
             self.options, self.fabric = options, make_fabric(options)
         if options.compile or options.precision == "bf16":
@@ -77,7 +83,7 @@ class Training:
         if not isinstance(model, Swept):
             self.average = AveragedModel(model, multi_avg_fn=self._average_parameters)
             self.average.module.eval()
-            self.players = Players(model, options, self.fabric)
+            self.players = Players(model, options, self.fabric, self.batches)
         self._good = self.state_dict()
 
     # ---- length --------------------------------------------------------------------------------
@@ -87,8 +93,7 @@ class Training:
         """Steps in one pass over the training data; a sweep is one."""
         if isinstance(self.model, Swept):
             return 1.0
-        batches = len(self.train) // self.batch
-        return max(1.0, batches / (len(self.turns) * self.options.accumulate))
+        return max(1.0, len(self.batches) / (len(self.turns) * self.options.accumulate))
 
     def set_plan(self, budget: Budget) -> Plan:
         """Turn a budget into a number of steps; seconds are measured over the first ones.
@@ -119,7 +124,7 @@ class Training:
                 break
         begun = time.perf_counter()
         self._validate(FEW)
-        each = max(1e-9, (time.perf_counter() - begun) / min(FEW, len(self.validation)))
+        each = max(1e-9, (time.perf_counter() - begun) / min(FEW, self.validation.count))
         # the first process alone has looked at these few; the rest is shared out
         each /= self.fabric.world_size
         self.load_state_dict(before)
@@ -127,7 +132,7 @@ class Training:
         usual = times[1:] or times
         left = seconds - self.progress.seconds - (time.perf_counter() - start)
         pace = sum(usual) / len(usual)
-        most = len(self.validation)
+        most = self.validation.count
         return self._of_first(Plan.within(seconds, left, pace, each, most))
 
     # ---- the loop ------------------------------------------------------------------------------
@@ -191,7 +196,7 @@ class Training:
         assert self.players is not None
         assert self.average is not None
         lr = self.options.lr_at(step, self.plan.steps) * self.progress.lr_scale
-        losses = self.players.step(step, lr, lambda position: self._place(self._draw(position)))
+        losses = self.players.step(step, lr)
         if losses:
             self.average.update_parameters(self.model)
             self.progress.average_updates += 1
@@ -203,7 +208,7 @@ class Training:
         broken: Any = torch.linalg.LinAlgError  # type: ignore[attr-defined]
         sums: tuple[Tensor, ...] | None = None
         with contextlib.suppress(broken):
-            sums = model.sums(self._share_of_sweep())
+            sums = model.sums(self.batches.sweep())
         # before anything is exchanged, for all have to
         if self.any_process(sums is None):
             return {}
@@ -219,13 +224,6 @@ class Training:
             return {}
         self.progress.converged = converged
         return scalars
-
-    def _share_of_sweep(self) -> Iterator[Batch]:
-        """This process's rows of all batches."""
-        for start in range(0, len(self.train), _SWEEP_BATCH):
-            rows = torch.arange(start, min(start + _SWEEP_BATCH, len(self.train)))
-            mine = rows[self.fabric.global_rank :: self.fabric.world_size]
-            yield self._place(self.train.batch(mine))
 
     def _roll_back(self) -> None:
         """Go back to the last good state with half the learning rate, three times at most."""
@@ -250,11 +248,11 @@ class Training:
             return None
         model.eval()
         sums = torch.zeros(2, dtype=torch.float64)
-        for start in range(0, min(limit, len(self.validation)), FEW):
+        for start in range(0, min(limit, self.validation.count), FEW):
             if start // FEW % self.fabric.world_size != self.fabric.global_rank:
                 continue
-            rows = torch.arange(start, min(start + FEW, limit, len(self.validation)))
-            x, context = self._place(self.validation.batch(rows))
+            rows = torch.arange(start, min(start + FEW, limit, self.validation.count))
+            x, context = self.validation.rows(rows)
             values = model.log_likelihood(x, context).cpu().double()
             sums -= torch.tensor([float(values.sum()), -len(rows)], dtype=torch.float64)
         if isinstance(model, Swept):
@@ -297,22 +295,6 @@ class Training:
         decay = min(self.options.ema, (1 + count) / (10 + count))
         torch._foreach_lerp_(list(averages), list(parameters), 1 - decay)
 
-    def _draw(self, position: int) -> Batch:
-        """The batch at a position of the endless stream of shuffled epochs."""
-        epoch, number = divmod(position, len(self.train) // self.batch)
-        if self._order is None or self._order[0] != epoch:
-            with seeded(self.options.seed, _SHUFFLE, epoch):
-                self._order = (epoch, torch.randperm(len(self.train)))
-        chosen = self._order[1][number * self.batch : (number + 1) * self.batch]
-        return self.train.batch(chosen, epoch=epoch)
-
-    def _place(self, batch: Batch) -> Batch:
-        """The batch on the device, with the context that the model takes."""
-        x, context = batch
-        device = self.fabric.device
-        wanted = context if self.model.context != "none" else None
-        return x.to(device), None if wanted is None else wanted.to(device)
-
     # ---- state ---------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -340,9 +322,7 @@ class Training:
         self._good = state
 
 
-# keys of the random streams that belong to no step
-_PREPARE, _SHUFFLE = -1, -2
+_PREPARE = -1  # key of a random stream that belongs to no step, as is that of `batches`
 _PREPARE_SIZE = 10_000
-_SWEEP_BATCH = 1024
 _STREAK = 3
 _ROLLBACKS = 3

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import MethodType
 from typing import Any
 
@@ -15,12 +14,11 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from simulacra.ground.randomness import seeded
-from simulacra.models.model import Likelihood, Model
+from simulacra.models.model import Model
+from simulacra.training.batches import Batches
 from simulacra.training.compiling import compiled
-from simulacra.training.engine import has_matrix_units, sum_over_processes
+from simulacra.training.engine import sum_over_processes
 from simulacra.training.options import Options
-
-Batch = tuple[Tensor, Tensor | None]
 
 
 class Players:
@@ -34,10 +32,11 @@ class Players:
         model: On the engine's device.
         options: See `Options`.
         fabric: The engine.
+        batches: What the players learn from.
     """
 
-    def __init__(self, model: Model, options: Options, fabric: Fabric) -> None:
-        self.model, self.options, self.fabric = model, options, fabric
+    def __init__(self, model: Model, options: Options, fabric: Fabric, batches: Batches) -> None:
+        self.model, self.options, self.fabric, self.batches = model, options, fabric, batches
         if options.compile:
             # a method of this model alone, for the engine finds methods by their names
             loss = MethodType(compiled(type(model).loss), model)
@@ -58,13 +57,12 @@ class Players:
             weight_decay=options.weight_decay, fused=self.fabric.device.type in ("cpu", "cuda"),
         )  # fmt: skip
 
-    def step(self, step: int, lr: float, draw: Callable[[int], Batch]) -> dict[str, float]:
+    def step(self, step: int, lr: float) -> dict[str, float]:
         """One cycle of turns.
 
         Args:
             step: Its number, which seeds it.
             lr: Learning rate.
-            draw: The batch at a position of the endless stream of batches.
 
         Returns:
             Each turn's scalars, `loss` or `turn/loss`; nothing if one was not finite: the player
@@ -73,16 +71,14 @@ class Players:
         losses: dict[str, float] = {}
         turns = self.model.turns
         for number, turn in enumerate(turns):
-            scalars = self._turn(step, number, turn, lr, draw)
+            scalars = self._turn(step, number, turn, lr)
             if not all(map(math.isfinite, scalars.values())):
                 return {}
             prefix = f"{turn}/" if len(turns) > 1 else ""
             losses |= {prefix + name: value for name, value in scalars.items()}
         return losses
 
-    def _turn(
-        self, step: int, number: int, turn: str, lr: float, draw: Callable[[int], Batch]
-    ) -> dict[str, float]:
+    def _turn(self, step: int, number: int, turn: str, lr: float) -> dict[str, float]:
         """One player's move; with a non-finite loss or gradient it stays where it is."""
         fabric, count = self.fabric, self.options.accumulate
         # all players' gradients: the one before may have left some on this one
@@ -90,10 +86,10 @@ class Players:
         totals: dict[str, float] = {}
         mine = range(fabric.global_rank, count, fabric.world_size)
         for part in mine:
-            batch = draw((step * len(self.model.turns) + number) * count + part)
+            x, context = self.batches.at((step * len(self.model.turns) + number) * count + part)
             # processes exchange gradients once, with the last batch
             with self._exchange(part == mine[-1]), seeded(self.options.seed, step, number, part):
-                scalars = self._loss(batch, turn)
+                scalars = self._loss(x, context, turn)
                 means = self._means(scalars)
                 if not all(map(math.isfinite, means.values())):
                     return means
@@ -121,11 +117,11 @@ class Players:
         with self.fabric.no_backward_sync(self.wrapped, enabled=not now):
             yield
 
-    def _loss(self, batch: Batch, turn: str) -> dict[str, Tensor]:
+    def _loss(self, x: Tensor, context: Tensor | None, turn: str) -> dict[str, Tensor]:
         try:
             # the engine casts in forward alone, unless the model is spread over processes
             with self.fabric.autocast():
-                scalars: dict[str, Tensor] = self.wrapped.loss(*batch, turn=turn)
+                scalars: dict[str, Tensor] = self.wrapped.loss(x, context, turn=turn)
                 return scalars
         except ValueError as error:
             # torch's distributions refuse parameters that are not numbers
@@ -160,42 +156,6 @@ class Players:
                     if value.shape == parameter.shape:
                         # in the parameter's order in memory: fused optimisers go by that alone
                         values[key] = torch.empty_like(parameter).copy_(value)
-
-
-@torch.no_grad()
-def settled(options: Options, model: Model, batch: Batch) -> Options:
-    """The options with a precision that is not `auto` any more.
-
-    bfloat16 needs matrix units, gradients, and a likelihood whose differences between observations
-    it keeps: of a new model the mean says nothing, for it is near that of independent values
-    whatever the network does.
-
-    Args:
-        options: See `Options`.
-        model: On its device, prepared.
-        batch: A few observations and their context.
-    """
-    if options.precision != "auto":
-        return options
-    device = batch[0].device
-    full = replace(options, precision="32")
-    if not isinstance(model, Likelihood) or not model.turns or not has_matrix_units(device):
-        return full
-    if len(batch[0]) < 2:
-        # there is no spread to hold a difference against
-        return full
-    training = model.training
-    model.eval()
-    exact = model.log_likelihood(*batch).double()
-    with torch.autocast(device.type, torch.bfloat16):
-        rounded = model.log_likelihood(*batch).double()
-    model.train(training)
-    agrees = bool((rounded - exact).square().mean().sqrt() <= _AGREES * exact.std())
-    return replace(options, precision="bf16") if agrees else full
-
-
-_AGREES = 0.1
-"""How far bfloat16 may move a log-likelihood, in standard deviations between observations."""
 
 
 def finite(model: Model) -> bool:
