@@ -5,6 +5,7 @@ A test keeps a process that Python starts anew where its start or its end is wha
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -79,4 +80,6 @@ def _run(
         os.dup2(handle, stream)
     os.chdir(folder)
     os.environ.update(environment)
+    # what was imported is not looked through again before every training
+    gc.freeze()
     run(*arguments)

@@ -26,8 +26,14 @@ def seeded(*seed: int) -> Iterator[None]:
         seed: One or more integers that together are the seed: `seeded(run_seed, step)`.
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    key = int(keys_from(*map(torch.tensor, seed)))
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(keys_from(*map(torch.tensor, seed))))
+        if torch.accelerator.is_available():
+            torch.manual_seed(key)
+        else:
+            # the same, but the stack of calls is not written down for each kind of device that
+            # may yet appear, which takes up to a millisecond
+            torch.default_generator.manual_seed(key)
         yield
 
 
