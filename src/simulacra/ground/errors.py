@@ -25,6 +25,10 @@ class MissingCapability(UsageError):
     """A model was asked for something that its kind cannot do."""
 
 
+class BrokenLaw(UsageError, AssertionError):
+    """A model does not keep what every model of its kind promises."""
+
+
 class DataError(SimulacraError):
     """Observations that are missing, broken, or not what their file claims."""
 

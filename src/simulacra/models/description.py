@@ -10,7 +10,7 @@ from typing import Any
 import docstring_parser
 
 from simulacra.models.keywords import type_name
-from simulacra.models.model import capabilities
+from simulacra.models.model import Model, capabilities
 from simulacra.models.registry import find
 
 
@@ -40,8 +40,12 @@ class Description:
 
 
 def describe(name: str) -> Description:
-    """What a model says of itself, from its class and docstring."""
-    found = find(name)
+    """What a model says of itself, from its class and docstring; see `find` for its name."""
+    return describe_class(find(name), name)
+
+
+def describe_class(found: type[Model], name: str) -> Description:
+    """What a class says of itself, under the name that it goes by."""
     doc = inspect.getdoc(found) or ""
     parsed = docstring_parser.parse(doc, docstring_parser.DocstringStyle.GOOGLE)
     meanings = {each.arg_name: _in_a_line(each.description) for each in parsed.params}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextKind
 
 
@@ -35,6 +36,19 @@ class Model(nn.Module, ABC):
     context: ContextKind = "none"
     """What the model is told beside an observation."""
 
+    takes: ClassVar[Takes] = Takes()
+    """Which forms of data it is for; its constructor refuses others with `MissingCapability`."""
+
+    small: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    """Keywords of tiny models, the usual ones first: what the laws are tried with."""
+
+    laws: ClassVar[tuple[str, ...]] = (
+        "simulacra.models.lawbook.configuration",
+        "simulacra.models.lawbook.behaviour",
+        "simulacra.models.lawbook.probability",
+    )
+    """Modules whose `LAWS` each model of this class keeps, beside those of its bases."""
+
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
         self.spec = spec
@@ -44,6 +58,11 @@ class Model(nn.Module, ABC):
         """The constructor's keywords, with their types and defaults."""
         parameters = inspect.signature(cls, eval_str=True).parameters.values()
         return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    @classmethod
+    def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401, ARG003 (any keywords)
+        """What a model with these keywords takes, where they make it less than `takes`."""
+        return cls.takes
 
     @property
     def keywords(self) -> dict[str, Any]:

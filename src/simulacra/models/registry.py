@@ -7,6 +7,7 @@ import importlib.util
 import sys
 import tomllib
 import types
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,12 +111,26 @@ def build(name: str, spec: DataSpec, keywords: dict[str, Any] | None = None) -> 
         UsageError: If a keyword is unknown or missing, or its value is not of its type.
     """
     found = find(name)
-    parameters = found.signature()
-    given = keywords or {}
+    return found(spec, **configured(found, keywords or {}, name))
+
+
+def configured(
+    kind: type[Model], given: Mapping[str, Any], name: str | None = None
+) -> dict[str, Any]:
+    """The value of every keyword of a class, each of its type.
+
+    Args:
+        kind: The class.
+        given: Some keywords, as values, as what came out of JSON, or as the text of a command line.
+        name: What the model is called, if not by its class.
+
+    Raises:
+        UsageError: If a keyword is unknown or missing, or its value is not of its type.
+    """
+    name, parameters, values = name or kind.__name__, kind.signature(), {}
     for key in given:
         if key not in parameters:
             raise UsageError(f"{name} has no keyword {key!r}: {nearest(key, parameters)}")
-    values = {}
     # a default is held to its type too: it comes back as a saved value when the model is loaded
     for key, parameter in parameters.items():
         value = given.get(key, parameter.default)
@@ -124,7 +139,7 @@ def build(name: str, spec: DataSpec, keywords: dict[str, Any] | None = None) -> 
         if parameter.annotation is parameter.empty:
             raise UsageError(f"{name}'s {key} needs a type annotation")
         values[key] = convert(value, parameter.annotation, f"{name}'s {key}")
-    return found(spec, **values)
+    return values
 
 
 def preset(name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch.nn.functional import logsigmoid
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Latent
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.mlp import mlp
 from simulacra.nn.precision import at_least_float32, moments
@@ -41,6 +42,12 @@ class GAN(Latent):
         MissingCapability: If the levels are unordered.
     """
 
+    takes = Takes(unordered=False)
+    small = (
+        {"latent": 2, "hidden": (8,)},
+        {"latent": 2, "hidden": (8,), "objective": "minimax", "context": "label"},
+        {"latent": 2, "hidden": (8,), "context": "vector"},
+    )
     turns = ("discriminator", "generator")
     shift: Tensor
     scale: Tensor

@@ -24,6 +24,7 @@ class Autoregressive(Stepwise, Likelihood, Completion):
     """
 
     exact = True
+    laws = ("simulacra.models.autoregressive.laws",)
 
     @abstractmethod
     def conditionals(self, x: Tensor, context: Tensor | None = None) -> Distribution:

@@ -22,6 +22,7 @@ from simulacra.models.autoregressive.convolutional_lstm import (
     start_remembering,
 )
 from simulacra.models.autoregressive.diagonal_bilstm_skew import Diagonals
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, categorical, input_channels
 from simulacra.nn.masked_convolution import (
@@ -114,6 +115,13 @@ class DiagonalBiLSTM(Autoregressive):
     Raises:
         MissingCapability: If the data are no pictures of levels.
     """
+
+    takes = Takes(sequences=False, vectors=False)
+    small = (
+        {"channels": 6, "layers": 2, "first_kernel_size": 3},
+        {"channels": 4, "layers": 1, "context": "label"},
+        {"channels": 4, "layers": 1, "context": "vector"},
+    )
 
     def __init__(
         self,

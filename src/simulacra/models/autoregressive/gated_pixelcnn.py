@@ -13,6 +13,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive, needed_levels
 from simulacra.models.autoregressive.gated_pixelcnn_rows import Row, VerticalRows
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, categorical, input_channels
 from simulacra.nn.masked_convolution import ConvAbove, MaskedConv2d
@@ -97,6 +98,13 @@ class GatedPixelCNN(Autoregressive):
     Raises:
         MissingCapability: If the data are no pictures of levels.
     """
+
+    takes = Takes(sequences=False, vectors=False)
+    small = (
+        {"channels": 12, "layers": 3, "first_kernel_size": 3},
+        {"channels": 6, "layers": 2, "first_kernel_size": 3, "context": "label"},
+        {"channels": 6, "layers": 2, "kernel_size": 1, "context": "vector"},
+    )
 
     def __init__(
         self,

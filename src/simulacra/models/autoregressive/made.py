@@ -74,6 +74,12 @@ class MADE(Autoregressive):
         UsageError: If a keyword is out of its range.
     """
 
+    small = (
+        {"hidden": (16, 12)},
+        {"hidden": (8,), "masks": 3, "direct": False, "components": 2},
+        {"hidden": (10,), "masks": 2, "components": 2, "context": "label"},
+        {"hidden": (12,), "components": 2, "context": "vector"},
+    )
     shift: Tensor
     scale: Tensor
 

@@ -12,6 +12,7 @@ from torch.distributions import Categorical
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, categorical
 
@@ -43,6 +44,13 @@ class PixelRNN(Autoregressive):
     Raises:
         MissingCapability: If the data are no levels.
     """
+
+    takes = Takes(vectors=False)
+    small = (
+        {"hidden": 8},
+        {"hidden": 6, "layers": 3, "context": "label"},
+        {"cell": "gru", "hidden": 6, "layers": 1, "context": "vector"},
+    )
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import categorical
 
@@ -106,6 +107,12 @@ class PixelTransformer(Autoregressive):
         MissingCapability: If the data are no levels.
     """
 
+    takes = Takes(vectors=False)
+    small = (
+        {"width": 8, "layers": 2, "heads": 2},
+        {"width": 8, "layers": 1, "heads": 2, "context": "label"},
+        {"width": 8, "layers": 1, "heads": 1, "context": "vector"},
+    )
     rotary_cos: Tensor
     rotary_sin: Tensor
     colour: Tensor

@@ -13,6 +13,7 @@ from torch.nn.functional import relu
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, categorical, input_channels
 from simulacra.nn.masked_convolution import (
@@ -74,6 +75,13 @@ class PixelCNN(Autoregressive):
     Raises:
         MissingCapability: If the data are no pictures of levels.
     """
+
+    takes = Takes(sequences=False, vectors=False)
+    small = (
+        {"channels": 6, "layers": 2, "first_kernel_size": 3},
+        {"channels": 4, "layers": 1, "context": "label"},
+        {"channels": 4, "layers": 1, "context": "vector"},
+    )
 
     def __init__(
         self,

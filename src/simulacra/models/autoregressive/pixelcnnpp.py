@@ -27,6 +27,7 @@ from simulacra.models.autoregressive.pixelcnnpp_convolutions import (
     RowStream,
     ShiftedConv2d,
 )
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.distributions import DiscretisedLogistic
 from simulacra.nn.levels import as_input
@@ -64,6 +65,13 @@ class PixelCNNpp(Autoregressive):
     Raises:
         MissingCapability: If the data are no pictures of ordered levels.
     """
+
+    takes = Takes(sequences=False, vectors=False, unordered=False)
+    small = (
+        {"channels": 4, "blocks": 1, "components": 3},
+        {"channels": 4, "blocks": 1, "scales": 1, "components": 2, "context": "label"},
+        {"channels": 5, "blocks": 1, "scales": 2, "components": 2, "context": "vector"},
+    )
 
     def __init__(
         self,

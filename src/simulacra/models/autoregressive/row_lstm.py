@@ -21,6 +21,7 @@ from simulacra.models.autoregressive.convolutional_lstm import (
     row_matrix,
     start_remembering,
 )
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, categorical, input_channels
 from simulacra.nn.masked_convolution import (
@@ -94,6 +95,13 @@ class RowLSTM(Autoregressive):
     Raises:
         MissingCapability: If the data are no pictures of levels.
     """
+
+    takes = Takes(sequences=False, vectors=False)
+    small = (
+        {"channels": 8, "layers": 2, "first_kernel_size": 3},
+        {"channels": 4, "layers": 1, "context": "label"},
+        {"channels": 4, "layers": 1, "context": "vector"},
+    )
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ class Flow(Likelihood, Invertible, Latent):
     A flow implements `transform`, its inverse `invert`, and its density `base`.
     """
 
+    laws = ("simulacra.models.flow.laws",)
     shift: Tensor
     log_scale: Tensor
 

@@ -9,6 +9,7 @@ from torch.distributions import Independent
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.flow.base import Flow
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.distributions import Logistic
 from simulacra.nn.mlp import mlp
@@ -34,6 +35,13 @@ class NICE(Flow):
     Raises:
         MissingCapability: If the levels are unordered, or there is only one value.
     """
+
+    takes = Takes(unordered=False, values=2)
+    small = (
+        {"hidden": (8,)},
+        {"hidden": (8,), "couplings": 3, "context": "label"},
+        {"hidden": (8,), "context": "vector"},
+    )
 
     def __init__(
         self,

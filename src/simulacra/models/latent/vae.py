@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import keyed_normal, keys_of
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Encoding, Latent, Likelihood
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.distributions import DiscretisedLogistic, log_mean_exp
 from simulacra.nn.levels import as_input, input_channels
@@ -26,6 +27,15 @@ from simulacra.nn.mlp import mlp
 from simulacra.nn.precision import at_least_float32, moments
 
 Observation = Literal["auto", "bernoulli", "categorical", "discretised-logistic", "gaussian"]
+
+_TAKES: dict[Observation, Takes] = {
+    "auto": Takes(),
+    "bernoulli": Takes(vectors=False),
+    "categorical": Takes(vectors=False),
+    "discretised-logistic": Takes(vectors=False, unordered=False),
+    "gaussian": Takes(pictures=False, sequences=False),
+}
+"""Distribution of a value given its code → the data that it is for."""
 
 _NARROWEST = 1e-3
 """Least standard deviation of the Gaussian decoder, in those of the data: a density has no top."""
@@ -58,6 +68,13 @@ class VAE(Likelihood, Encoding, Latent):
         UsageError: If it is of another number of levels, or of none.
     """
 
+    small = (
+        {"latent": 2, "hidden": (8,)},
+        {"latent": 2, "hidden": (8,), "observation": "categorical"},
+        {"latent": 2, "hidden": (8,), "observation": "discretised-logistic"},
+        {"latent": 2, "hidden": (8,), "context": "label"},
+        {"latent": 2, "hidden": (8,), "context": "vector"},
+    )
     shift: Tensor
     scale: Tensor
 
@@ -96,6 +113,11 @@ class VAE(Likelihood, Encoding, Latent):
         # of vectors, which are standardised; levels stay as they are
         self.register_buffer("shift", torch.zeros(spec.event_shape))
         self.register_buffer("scale", torch.ones(spec.event_shape))
+
+    @classmethod
+    def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
+        """What the decoder's distribution is for."""
+        return _TAKES[keywords.get("observation", "auto")]
 
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:

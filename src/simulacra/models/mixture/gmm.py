@@ -14,6 +14,7 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import keyed_uniform, keys_of
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Completion, Likelihood, Sampling, Swept
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding
 from simulacra.nn.distributions import DiscretisedNormal, log_mean_exp
 from simulacra.nn.precision import double, moments
@@ -47,6 +48,11 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         MissingCapability: If the levels are unordered.
     """
 
+    takes = Takes(unordered=False)
+    small = (
+        {"components": 3},
+        {"components": 3, "covariance": "full"},
+    )
     log_weights: Tensor
     means: Tensor
     factors: Tensor

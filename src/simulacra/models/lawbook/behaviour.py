@@ -1,0 +1,176 @@
+"""Laws of what a model does: learn, draw, complete, encode, and listen to its context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.models.lawbook.law import Law, hold
+from simulacra.models.lawbook.trials import contexts, observations
+from simulacra.models.model import (
+    Completion,
+    Decoding,
+    Encoding,
+    Invertible,
+    Likelihood,
+    Model,
+    Sampling,
+)
+
+
+def moves_one_player(model: Model) -> None:
+    """Each turn's loss gives gradients to its own player, all of it, and to no one else."""
+    x, told = observations(model, 8), contexts(model, 8)
+    model.train()
+    for turn in model.turns:
+        model.zero_grad(set_to_none=True)
+        model.loss(x, told, turn=turn)["loss"].backward()
+        own = {id(p) for p in model.player(turn).parameters()}
+        for name, parameter in model.named_parameters():
+            moved = parameter.grad is not None and bool((parameter.grad != 0).any())
+            mine = id(parameter) in own
+            what = "moves" if moved else "stays"
+            hold(moved == mine, f"{name} {what} in the turn of the {turn}")
+        hold(all(p.requires_grad for p in model.parameters()), "a parameter stays frozen")
+    model.eval()
+
+
+@torch.no_grad()
+def draws_what_data_are(model: Sampling) -> None:
+    """Samples are of the data's form; the same seed gives the same ones, another others."""
+    told, drawn = contexts(model, 5), []
+    for seed in (0, 0, 1):
+        with seeded(seed):
+            drawn.append(model.sample(5, told))
+        hold(len(drawn[-1]) == 5, f"of 5 samples {len(drawn[-1])} came")
+        model.spec.check(drawn[-1])
+    hold(torch.equal(drawn[0], drawn[1]), "the same seed gives other samples")
+    hold(not torch.equal(drawn[0], drawn[2]), "another seed gives the same samples")
+
+
+@torch.no_grad()
+def completes(model: Completion) -> None:
+    """Observed values stay, hidden ones are drawn, whatever the hidden input was."""
+    x, told = observations(model, 64), contexts(model, 64)
+    with seeded(5):
+        observed = torch.rand(model.spec.event_shape) < 0.5
+        observed.view(-1)[:2] = torch.tensor([True, False])
+        each = torch.rand(x.shape) < 0.5
+    for mask in (observed, each, torch.ones_like(observed), torch.zeros_like(observed)):
+        with seeded(6):
+            drawn = model.complete(x, mask, told)
+        model.spec.check(drawn)
+        kept = mask.expand_as(x)
+        hold(torch.equal(drawn[kept], x[kept]), "an observed value changed")
+        other = torch.where(kept, x, torch.zeros_like(x))
+        with seeded(6):
+            again = model.complete(other, mask, told)
+        hold(torch.equal(again, drawn), "hidden values are seen")
+
+
+@torch.no_grad()
+def encodes_without_noise(model: Encoding) -> None:
+    """A code is that of its observation alone, and nothing random is in it."""
+    x, told = observations(model, 7), contexts(model, 7)
+    with seeded(0):
+        codes = model.encode(x, told)
+    hold(len(codes) == 7, f"of 7 observations {len(codes)} codes came")
+    with seeded(1):
+        again = model.encode(x, told)
+    hold(torch.equal(codes, again), "a code depends on chance")
+    alone = torch.cat(
+        [model.encode(x[i : i + 1], None if told is None else told[i : i + 1]) for i in range(7)]
+    )
+    # float32 has seven digits
+    near = torch.isclose(alone, codes, rtol=1e-5, atol=1e-5)
+    hold(bool(near.all()), "a code depends on what else is in its batch")
+
+
+@torch.no_grad()
+def decodes_to_data(model: Decoding) -> None:
+    """What is decoded is of the data's form."""
+    x, told = observations(model, 5), contexts(model, 5)
+    assert isinstance(model, Encoding)
+    with seeded(0):
+        again = model.decode(model.encode(x, told), told)
+    model.spec.check(again)
+    hold(again.shape == x.shape, f"of {tuple(x.shape)} came {tuple(again.shape)}")
+
+
+@torch.no_grad()
+def comes_back(model: Invertible) -> None:
+    """Decoding undoes encoding: levels exactly, vectors to 1e-4, in float64 to 1e-9."""
+    own = next(iter(model.state_dict().values())).dtype
+    for dtype in dict.fromkeys((own, torch.float64)):
+        model.to(dtype)
+        x, told = observations(model, 16), contexts(model, 16)
+        x = x if model.spec.levels else x.to(dtype)
+        again = model.decode(model.encode(x, told), told)
+        gap = float((again - x).abs().max())
+        allowed = 0 if model.spec.levels else 1e-9 if dtype == torch.float64 else 1e-4
+        hold(gap <= allowed, f"decoding what was encoded is off by {gap:.1e}")
+    model.to(own)
+
+
+@torch.no_grad()
+def keeps_contexts_apart(model: Model) -> None:
+    """Another context in row j leaves row i alone, and changes row j."""
+    told = contexts(model, 4)
+    assert told is not None
+    other = told.clone()
+    other[2] = told[3]
+    x = observations(model, 4)
+    asked: list[Callable[[Tensor], Tensor]] = []
+    if isinstance(model, Likelihood):
+        asked.append(lambda c: model.log_likelihood(x, c))
+    if isinstance(model, Invertible):
+        asked.append(lambda c: model.encode(x, c))
+    if isinstance(model, Sampling):
+        asked.append(lambda c: model.sample(4, c))
+    for ask in asked:
+        with seeded(4):
+            before = ask(told)
+        with seeded(4):
+            after = ask(other)
+        rest = [0, 1, 3]
+        hold(torch.equal(before[rest], after[rest]), "a row heard another row's context")
+    if isinstance(model, Likelihood):
+        scores = [model.log_likelihood(x, c) for c in (told, other)]
+        hold(bool(scores[0][2] != scores[1][2]), "the context changes nothing")
+
+
+@torch.no_grad()
+def refuses_another_context(model: Model) -> None:
+    """A context that is not wanted is an error, and so is one that lacks."""
+    x = observations(model, 4)
+    wrong = torch.zeros(4).long() if model.context == "none" else None
+    try:
+        model.loss(x, wrong, turn=model.turns[0])
+    except UsageError:
+        return
+    hold(False, f"context={model.context!r}, and {'one' if wrong is not None else 'none'} is taken")
+
+
+LAWS = (
+    Law("turns", Model, moves_one_player, ("picture", "vectors", "sequence")),
+    Law(
+        "draws", Sampling, draws_what_data_are,
+        ("picture", "colour-picture", "vectors", "sequence"),
+    ),
+    Law("completion", Completion, completes, ("grey", "rgb", "colour-picture", "vectors")),
+    Law("encoding", Encoding, encodes_without_noise, ("picture", "colour-picture", "vectors")),
+    Law(
+        "decoding", Decoding, decodes_to_data, ("picture", "colour-picture", "vectors"),
+        lambda model: isinstance(model, Encoding),
+    ),
+    Law("inverse", Invertible, comes_back, ("grey", "wide", "colour-picture", "vectors")),
+    Law("contexts", Model, keeps_contexts_apart, ("picture", "vectors"), told=True),
+    Law(
+        "context refused", Model, refuses_another_context, ("picture", "vectors"),
+        lambda model: bool(model.turns),
+    ),
+)  # fmt: skip

@@ -1,0 +1,115 @@
+"""Laws of what a model says of itself: its keywords, its words, its weights and what it takes."""
+
+from __future__ import annotations
+
+import json
+from inspect import Parameter
+from typing import Any
+
+import torch
+
+from simulacra.ground.errors import MissingCapability
+from simulacra.ground.randomness import seeded
+from simulacra.models.description import describe_class
+from simulacra.models.lawbook.law import Law, hold
+from simulacra.models.lawbook.trials import FORMS, contexts, observations
+from simulacra.models.model import (
+    Completion,
+    Decoding,
+    Encoding,
+    Likelihood,
+    Model,
+    Sampling,
+    Stepwise,
+)
+from simulacra.models.registry import configured
+from simulacra.models.saved import fill
+
+_METHODS: dict[type[Model], str] = {
+    Sampling: "sample", Stepwise: "sample_steps", Likelihood: "log_likelihood",
+    Completion: "complete", Encoding: "encode", Decoding: "decode",
+}  # fmt: skip
+
+
+def again(model: Model) -> Model:
+    """Another model of the same configuration, which went through JSON."""
+    keywords: dict[str, Any] = json.loads(json.dumps(model.keywords))
+    with seeded(9):
+        return type(model)(model.spec, **configured(type(model), keywords)).eval()
+
+
+def keeps_its_keywords(model: Model) -> None:
+    """Each keyword is an attribute, as it was given; from them alone comes the same model."""
+    for name, parameter in model.signature().items():
+        hold(hasattr(model, name), f"the keyword {name} is not kept as an attribute")
+        default = parameter.default
+        hold(default is not Parameter.empty or hasattr(model, name), f"{name} has no value")
+    other = again(model)
+    hold(other.keywords == model.keywords, f"{other.keywords} became of {model.keywords}")
+    shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (model, other)]
+    hold(shapes[0] == shapes[1], "the same keywords give weights of other shapes")
+
+
+def says_what_its_keywords_mean(model: Model) -> None:
+    """The docstring begins with a sentence, and has a line for each keyword."""
+    about = describe_class(type(model), type(model).__name__)
+    hold(bool(about.summary), "the class has no docstring")
+    for name, (_, _, meaning) in about.keywords.items():
+        hold(bool(meaning), f"the docstring's Args say nothing of the keyword {name}")
+
+
+def has_the_methods_of_its_capabilities(model: Model) -> None:
+    """What a model cannot do has no method on it; what it says it can do has one."""
+    for kind, method in _METHODS.items():
+        there, said = hasattr(model, method), isinstance(model, kind)
+        hold(there == said, f"it has {method}, and is no {kind.__name__}")
+
+
+def takes_what_it_says(model: Model) -> None:
+    """The constructor refuses the forms of data that `takes` excludes, and no others."""
+    kind, values = type(model), model.keywords
+    for form, spec in FORMS.items():
+        said = kind.takes_with(**values).includes(spec)
+        try:
+            with seeded(0):
+                kind(spec, **values)
+        except MissingCapability as error:
+            hold(not said, f"`takes` includes {form}, which the constructor refuses: {error}")
+        else:
+            hold(said, f"`takes` excludes {form}, which the constructor takes")
+
+
+@torch.no_grad()
+def comes_back_with_its_weights(model: Model) -> None:
+    """A model of the same keywords with the same weights scores and draws the same."""
+    other = again(model)
+    fill(other, dict(model.state_dict()))
+    x, told = observations(model, 5), contexts(model, 5)
+    if isinstance(model, Likelihood) and isinstance(other, Likelihood):
+        scores = [each.log_likelihood(x, told) for each in (model, other)]
+        hold(torch.equal(*scores), "saved and loaded, it scores otherwise")
+    if isinstance(model, Sampling) and isinstance(other, Sampling):
+        drawn = []
+        for each in (model, other):
+            with seeded(3):
+                drawn.append(each.sample(5, told))
+        hold(torch.equal(*drawn), "saved and loaded, it draws otherwise")
+
+
+LAWS = (
+    Law("keywords", Model, keeps_its_keywords, ("picture", "vectors", "sequence")),
+    Law("docstring", Model, says_what_its_keywords_mean, ("picture", "vectors", "sequence")),
+    Law(
+        "capabilities", Model, has_the_methods_of_its_capabilities,
+        ("picture", "vectors", "sequence"),
+    ),
+    Law(
+        "takes", Model, takes_what_it_says, ("picture", "vectors", "sequence"),
+        # who declares nothing is only refused, and taken at the constructor's word
+        lambda model: type(model).takes is not Model.takes,
+    ),
+    Law(
+        "saving", Model, comes_back_with_its_weights,
+        ("picture", "colour-picture", "vectors", "sequence"),
+    ),
+)  # fmt: skip

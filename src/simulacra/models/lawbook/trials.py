@@ -1,0 +1,105 @@
+"""What laws are tried on: tiny forms of data, observations of them, and models of no luck."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models.lawbook.law import hold
+from simulacra.models.model import Model
+
+M = TypeVar("M", bound=Model)
+
+FORMS = {
+    "grey": DataSpec((1, 2, 2), 3, classes=3, context_width=2),
+    "rgb": DataSpec((3, 1, 2), 2, classes=3, context_width=2),
+    "palette": DataSpec((1, 2, 2), 3, ordered=False, classes=3, context_width=2),
+    "sequence": DataSpec((4,), 3, classes=3, context_width=2),
+    "wide": DataSpec((2,), 16, classes=3, context_width=2),
+    "picture": DataSpec((1, 6, 6), 4, classes=3, context_width=2),
+    "colour-picture": DataSpec((3, 3, 3), 4, classes=3, context_width=2),
+    "vectors": DataSpec((3,), None, classes=3, context_width=2),
+}
+"""Every kind of data in its smallest form; of the first five a law can look at every state."""
+
+
+def trial(kind: type[M], spec: DataSpec, keywords: dict[str, Any], scale: float = 0.3) -> M:
+    """A model that is prepared but not trained, with weights of no special value; in eval mode."""
+    with seeded(0):
+        model = kind(spec, **keywords)
+    x = observations(model, 60)
+    with seeded(1):
+        model.prepare(x, contexts(model, 60))
+    return randomise(model, scale)
+
+
+def randomise(model: M, scale: float = 0.3, seed: int = 0) -> M:
+    """Weights of no special value, so that nothing holds because it starts at zero."""
+    with seeded(seed), torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(scale * torch.randn(parameter.shape))
+    return model.eval()
+
+
+def states(model: Model) -> Tensor:
+    """Every observation of a tiny discrete space."""
+    levels = range(model.spec.levels or 0)
+    every = itertools.product(levels, repeat=model.spec.dims)
+    return torch.tensor(list(every)).view(-1, *model.spec.event_shape)
+
+
+def observations(model: Model, n: int, seed: int = 1) -> Tensor:
+    """Some observations `(n, *event_shape)`: uniform levels, or normal vectors."""
+    with seeded(seed):
+        if model.spec.levels is None:
+            return torch.randn(n, *model.spec.event_shape)
+        return torch.randint(model.spec.levels, (n, *model.spec.event_shape))
+
+
+def contexts(model: Model, n: int) -> Tensor | None:
+    """A context for each of `n` observations; none for a model that takes none."""
+    if model.context == "none":
+        return None
+    if model.context == "label":
+        return torch.arange(n) % model.spec.classes
+    with seeded(2):
+        return torch.randn(n, model.spec.context_width)
+
+
+def one_context(model: Model, n: int) -> Tensor | None:
+    """One and the same context for `n` observations."""
+    told = contexts(model, 2)
+    return None if told is None else told[1:].expand(n, *told.shape[1:])
+
+
+def agree(model: Model, drawn: Tensor, p: Tensor, otherwise: str) -> None:
+    """χ² of draws against the probabilities of all `states`.
+
+    Args:
+        model: Whose draws they are.
+        drawn: `(n, *event_shape)`.
+        p: Probability of each state.
+        otherwise: What is wrong, where p < 1e-6.
+
+    Raises:
+        BrokenLaw: If the draws are not of these probabilities.
+    """
+    from scipy import stats  # slow to import, and seldom needed
+
+    n = len(drawn)
+    place = (model.spec.levels or 0) ** torch.arange(model.spec.dims - 1, -1, -1)
+    counts = torch.bincount((drawn.flatten(1) * place).sum(1), minlength=len(p)).double()
+    # cells with few expected draws are put together
+    many = p * n >= 10
+    observed = torch.cat([counts[many], counts[~many].sum()[None]])
+    expected = torch.cat([p[many] * n, (p[~many].sum() * n)[None]])
+    keep = expected > 0
+    hold(float(observed[~keep].sum()) == 0, otherwise)
+    statistic = float(((observed - expected)[keep] ** 2 / expected[keep]).sum())
+    value = float(stats.chi2.sf(statistic, int(keep.sum()) - 1))
+    hold(value >= 1e-6, f"p = {value:.1e}: {otherwise}")

@@ -1,0 +1,202 @@
+"""`check_model`: the laws that every model keeps, tried on anyone's own.
+
+A model of this package and one of the user's are held to the same book. The laws stand in
+`lawbook`, those of a family in its folder; each class says where its own are (`Model.laws`).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from simulacra.ground.errors import BrokenLaw, MissingCapability, UsageError, one_line
+from simulacra.ground.spec import DataSpec
+from simulacra.models.lawbook.law import Law
+from simulacra.models.lawbook.trials import FORMS, trial
+from simulacra.models.model import Model
+from simulacra.models.registry import find
+from simulacra.nn.context import ContextKind
+
+
+@dataclass(frozen=True)
+class Case:
+    """One law, asked of one model on one form of data.
+
+    Args:
+        law: The law.
+        kind: The model's class.
+        keywords: What it is built with.
+        form: What the form of the data is called.
+        spec: The form.
+    """
+
+    law: Law
+    kind: type[Model]
+    keywords: Mapping[str, Any]
+    form: str
+    spec: DataSpec
+
+    def check(self) -> bool:
+        """Build the model and try the law on it.
+
+        Returns:
+            Whether the law had anything to ask of this model.
+
+        Raises:
+            BrokenLaw: If the model does not keep it, in a sentence that names the law.
+        """
+        try:
+            model = trial(self.kind, self.spec, dict(self.keywords), self.law.scale)
+            if self.law.concerns is not None and not self.law.concerns(model):
+                return False
+            self.law.check(model)
+        except MissingCapability:
+            raise
+        except BrokenLaw as error:
+            raise BrokenLaw(f"{self._who} breaks the law `{self.law.name}`: {error}") from error
+        except Exception as error:
+            raise BrokenLaw(
+                f"{self._who} breaks the law `{self.law.name}`: it raises "
+                f"{type(error).__name__}: {one_line(error)}"
+            ) from error
+        return True
+
+    @property
+    def _who(self) -> str:
+        told = ", ".join(f"{key}={value!r}" for key, value in self.keywords.items())
+        return f"{self.kind.__name__}({told}) on {self.form} {self.spec.event_shape}"
+
+
+def laws_of(kind: type[Model]) -> list[Law]:
+    """The laws of a class and of its bases, as far as they are about what it can do."""
+    places = [place for base in reversed(kind.__mro__) for place in vars(base).get("laws", ())]
+    found = [law for place in places for law in importlib.import_module(place).LAWS]
+    return [law for law in found if issubclass(kind, law.of)]
+
+
+def cases(
+    kind: type[Model],
+    *,
+    keywords: Mapping[str, Any] | None = None,
+    specs: Mapping[str, DataSpec] | None = None,
+    every: bool = False,
+) -> Iterator[Case]:
+    """What a model is asked, known without building it.
+
+    Each law is asked on its usual form of data with the first of the model's small keywords, and
+    once more elsewhere: by turns, so that over all laws every small keyword and every form of
+    data is met.
+
+    Args:
+        kind: The model's class.
+        keywords: To be built with, in place of its small keywords.
+        specs: Forms of data by their names, in place of those of each law.
+        every: Every law with all small keywords on all of its forms instead.
+    """
+    small = _variants(kind, keywords)
+    met: set[object] = set()
+    for law in laws_of(kind):
+        own = {form: FORMS[form] for form in law.forms} if specs is None else specs
+        possible = [
+            Case(law, kind, given, form, spec)
+            for given in ({**each, **law.keywords} for each in small)
+            for form, spec in own.items()
+            if kind.takes_with(**given).includes(spec)
+            if _can_be_told(given.get("context", "none"), spec)
+            if not law.told or given.get("context", "none") != "none"
+        ]
+        if every:
+            yield from possible
+            continue
+        for case in possible[:1]:
+            met |= _marks(case)
+            yield case
+        rest = possible[1:]
+        if rest:
+            # most of what was not met yet; among those, any, but the same each time
+            rare = max(rest, key=lambda case: (len(_marks(case) - met), _rank(case)))
+            met |= _marks(rare)
+            yield rare
+
+
+def check_model(
+    model: type[Model] | str,
+    *,
+    keywords: Mapping[str, Any] | None = None,
+    specs: Mapping[str, DataSpec] | None = None,
+    every: bool = False,
+) -> list[str]:
+    """Try every law on a model: that no value sees a later one, that samples follow the likelihood.
+
+    The model is built on tiny data of the forms that it takes, with weights of no special value.
+    A model of the usual capabilities takes a few seconds.
+
+    Example:
+        >>> import simulacra
+        >>> "normalisation" in simulacra.check_model("made")
+        True
+
+    Args:
+        model: A class, or a name: `made`, or `my.py:MyModel` for one of your own.
+        keywords: To build it with; otherwise its `small` ones, and where it has none, its defaults.
+        specs: Forms of data by names of yours, each of at most a few hundred possible
+            observations, in place of the usual ones.
+        every: Every law with all small keywords on all forms, which takes minutes.
+
+    Returns:
+        The laws that it was held to, and keeps.
+
+    Raises:
+        BrokenLaw: At the first law that it does not keep, with the law's name.
+        UsageError: If it is no model, or takes none of the data.
+    """
+    kind = find(model) if isinstance(model, str) else model
+    if not (isinstance(kind, type) and issubclass(kind, Model)):
+        raise UsageError(f"check_model takes a class of models or its name, got {model!r}")
+    if kind.__abstractmethods__:
+        raise UsageError(f"{kind.__name__} lacks {', '.join(sorted(kind.__abstractmethods__))}")
+    kept: dict[str, None] = {}
+    for case in cases(kind, keywords=keywords, specs=specs, every=every):
+        try:
+            asked = case.check()
+        except MissingCapability as error:
+            if kind.takes is not Model.takes:
+                raise BrokenLaw(
+                    f"{kind.__name__} breaks the law `takes`: it says that it takes {case.form} "
+                    f"{case.spec.event_shape}, and the constructor refuses: {error}"
+                ) from error
+            continue
+        if asked:
+            kept[case.law.name] = None
+    if not kept:
+        raise UsageError(f"{kind.__name__} takes none of these data: pass specs that it takes")
+    return list(kept)
+
+
+def _variants(kind: type[Model], keywords: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The keywords to build with; some tell a model of its context, if it listens to any."""
+    small = [dict(each) for each in kind.small] if keywords is None else [dict(keywords)]
+    parameters = kind.signature()
+    if "context" in parameters and not any("context" in each for each in small):
+        small += [{**small[0], "context": told} for told in ("label", "vector")]
+    return small
+
+
+def _can_be_told(context: ContextKind, spec: DataSpec) -> bool:
+    """Whether data of a form have what a model is to be told."""
+    return {"none": True, "label": spec.classes > 0, "vector": spec.context_width > 0}[context]
+
+
+def _marks(case: Case) -> set[object]:
+    """What a case is new by: its keywords, its form, both together."""
+    given = tuple(sorted((key, repr(value)) for key, value in case.keywords.items()))
+    return {given, case.form, (given, case.form)}
+
+
+def _rank(case: Case) -> bytes:
+    """A stable lot: `hash` differs from process to process."""
+    told = f"{case.law.name} {case.kind.__name__} {sorted(case.keywords.items())} {case.form}"
+    return blake2b(told.encode(), digest_size=8).digest()
