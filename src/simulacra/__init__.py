@@ -10,46 +10,82 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simulacra.comparing.compare import compare
     from simulacra.data.catalogue import load as load_data
+    from simulacra.data.dataset import Dataset
     from simulacra.ground.spec import DataSpec
     from simulacra.judging.figures.likelihood import likelihood
     from simulacra.judging.judge import Judge
+    from simulacra.models.autoregressive.base import Autoregressive
+    from simulacra.models.flow.base import Flow
+    from simulacra.models.model import (
+        Completion,
+        Decoding,
+        Encoding,
+        Invertible,
+        Latent,
+        Likelihood,
+        Model,
+        Sampling,
+        Stepwise,
+        Swept,
+    )
     from simulacra.models.registry import build, find
     from simulacra.runs.hub import from_pretrained, push_to_hub
     from simulacra.runs.run import Run
     from simulacra.runs.zoo import from_zoo
+    from simulacra.tasks.complete import complete
+    from simulacra.tasks.interpolate import interpolate
     from simulacra.tasks.onnx import export_onnx
+    from simulacra.tasks.sample import sample
     from simulacra.training.fit import fit
     from simulacra.training.loop import Training
     from simulacra.training.options import Budget, Options
 
-_PLACES = {
-    "Budget": ("simulacra.training.options", "Budget"),
-    "DataSpec": ("simulacra.ground.spec", "DataSpec"),
-    "Judge": ("simulacra.judging.judge", "Judge"),
-    "Options": ("simulacra.training.options", "Options"),
-    "Run": ("simulacra.runs.run", "Run"),
-    "Training": ("simulacra.training.loop", "Training"),
-    "build": ("simulacra.models.registry", "build"),
-    "fit": ("simulacra.training.fit", "fit"),
-    "export_onnx": ("simulacra.tasks.onnx", "export_onnx"),
-    "find": ("simulacra.models.registry", "find"),
-    "from_zoo": ("simulacra.runs.zoo", "from_zoo"),
-    "from_pretrained": ("simulacra.runs.hub", "from_pretrained"),
-    "likelihood": ("simulacra.judging.figures.likelihood", "likelihood"),
-    "load_data": ("simulacra.data.catalogue", "load"),
-    "push_to_hub": ("simulacra.runs.hub", "push_to_hub"),
-}
-
 __all__ = [
-    "Budget", "DataSpec", "Judge", "Options", "Run", "Training",
-    "build", "export_onnx", "find", "fit", "from_pretrained", "from_zoo", "likelihood", "load_data",
-    "push_to_hub",
+    "Autoregressive", "Budget", "Completion", "DataSpec", "Dataset", "Decoding", "Encoding", "Flow",
+    "Invertible", "Judge", "Latent", "Likelihood", "Model", "Options", "Run", "Sampling",
+    "Stepwise", "Swept", "Training",
+    "build", "compare", "complete", "export_onnx", "find", "fit", "from_pretrained", "from_zoo",
+    "interpolate", "likelihood", "load_data", "push_to_hub", "sample",
 ]  # fmt: skip
+
+_PLACES = {
+    "comparing.compare": ("compare",),
+    "data.catalogue": ("load as load_data",),
+    "data.dataset": ("Dataset",),
+    "ground.spec": ("DataSpec",),
+    "judging.figures.likelihood": ("likelihood",),
+    "judging.judge": ("Judge",),
+    "models.autoregressive.base": ("Autoregressive",),
+    "models.flow.base": ("Flow",),
+    "models.model": (
+        "Completion", "Decoding", "Encoding", "Invertible", "Latent", "Likelihood", "Model",
+        "Sampling", "Stepwise", "Swept",
+    ),
+    "models.registry": ("build", "find"),
+    "runs.hub": ("from_pretrained", "push_to_hub"),
+    "runs.run": ("Run",),
+    "runs.zoo": ("from_zoo",),
+    "tasks.complete": ("complete",),
+    "tasks.interpolate": ("interpolate",),
+    "tasks.onnx": ("export_onnx",),
+    "tasks.sample": ("sample",),
+    "training.fit": ("fit",),
+    "training.loop": ("Training",),
+    "training.options": ("Budget", "Options"),
+}  # fmt: skip
+"""Where the public names are, as the imports above have it."""
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (any public name)
-    if name not in _PLACES:
-        raise AttributeError(f"simulacra has no {name}")
-    module, attribute = _PLACES[name]
-    return getattr(importlib.import_module(module), attribute)
+    for module, names in _PLACES.items():
+        for each in names:
+            own, _, public = each.partition(" as ")
+            if name == (public or own):
+                return getattr(importlib.import_module(f"simulacra.{module}"), own)
+    raise AttributeError(f"simulacra has no {name}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -60,6 +60,12 @@ def load(source: str, *, data_dir: str | Path | None = None, **asked: Any) -> Da
         DataError: If the data are missing, broken, or not what their files claim.
         UsageError: If an option is unknown or does not fit the data.
         ResourceError: If they would not fit into memory.
+
+    Example:
+        >>> import simulacra as sim
+        >>> data = sim.load_data("digits", levels=4)
+        >>> data.spec.event_shape, data.spec.levels
+        ((1, 8, 8), 4)
     """
     unknown = [name for name in asked if name not in Form.__dataclass_fields__]
     if unknown:

@@ -149,6 +149,15 @@ class Dataset:
         options: Keywords that make `catalogue.load` load the same again; plain JSON values.
         density: What the observations were drawn from, if that is known.
         columns: Names of a table's columns, in the order of a vector; nothing without a header.
+
+    Example:
+        >>> import simulacra as sim
+        >>> data = sim.load_data("digits")
+        >>> data.counts
+        {'train': 1258, 'validation': 180, 'test': 359}
+        >>> x, labels = next(data.train.batches(64))
+        >>> x.shape, labels.shape
+        (torch.Size([64, 1, 8, 8]), torch.Size([64]))
     """
 
     name: str

@@ -28,6 +28,14 @@ class DataSpec:
         classes: Number of classes that labels take, 0 without labels.
         context_width: Width of the context vectors that come with the data, 0 without.
         rate: Samples a second, of a sound.
+
+    Example:
+        >>> import simulacra as sim, torch
+        >>> spec = sim.DataSpec((1, 2, 2), levels=4)
+        >>> spec.dims
+        4
+        >>> spec.to_float(torch.tensor([[[0, 3], [3, 0]]])).tolist()
+        [[[0.0, 1.0], [1.0, 0.0]]]
     """
 
     event_shape: tuple[int, ...]

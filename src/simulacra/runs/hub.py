@@ -33,6 +33,13 @@ def push_to_hub(run: Run, repository: str, *, private: bool = False) -> str:
         CheckpointError: If the run has no sound checkpoint.
         UsageError: If huggingface_hub is not installed, or the name is none.
         ResourceError: If the hub cannot be reached, or refuses.
+
+    Example:
+        >>> import simulacra as sim
+        >>> from simulacra.runs.zoo import run_of
+        >>> run = run_of("pixelcnnpp-binarized-mnist")
+        >>> sim.push_to_hub(run, "someone/digits")
+        'https://huggingface.co/someone/digits/commit/...'
     """
     model = run.model()
     with _hub(repository) as hub, tempfile.TemporaryDirectory() as place:
@@ -60,6 +67,12 @@ def from_pretrained(
         CheckpointError: If it holds no model, or an altered one.
         UsageError: If huggingface_hub is not installed, or the name is none.
         ResourceError: If the hub cannot be reached and nothing was downloaded before.
+
+    Example:
+        >>> import simulacra as sim
+        >>> model = sim.from_pretrained("someone/digits")
+        >>> model.spec.event_shape
+        (1, 28, 28)
     """
     if Path(repository).is_dir():
         return saved.load(Path(repository), code=code)

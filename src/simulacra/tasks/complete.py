@@ -69,7 +69,37 @@ def complete(
     context: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """Several completions of each observation, `(N, times, *event_shape)`; see `resample`."""
+    """Several completions of each observation, the observed values kept.
+
+    Args:
+        model: One with the capability.
+        x: `(N, *event_shape)`; hidden values may hold anything valid.
+        observed: Booleans `(*event_shape)`, true where `x` is given.
+        times: Completions of each.
+        candidates: Each completion is chosen from so many: see `Autoregressive.resample`.
+        context: One row for each observation.
+        seed: The same seed gives the same completions.
+
+    Returns:
+        `(N, times, *event_shape)`.
+
+    Raises:
+        MissingCapability: If the model does not complete, or has no candidates to weigh.
+        UsageError: If a number is not positive.
+
+    Example:
+        >>> import simulacra as sim, torch
+        >>> data = sim.load_data("digits")
+        >>> model = sim.fit(sim.build("gmm", data.spec, {"components": 3}), data, "2steps")
+        >>> x, _ = data.test.batch(torch.arange(2))
+        >>> upper = torch.zeros(1, 8, 8, dtype=torch.bool)
+        >>> upper[:, :4] = True
+        >>> completed = sim.complete(model, x, upper, times=3)
+        >>> completed.shape
+        torch.Size([2, 3, 1, 8, 8])
+        >>> bool((completed[:, :, :, :4] == x[:, None, :, :4]).all())
+        True
+    """
     return resample(
         model, x, observed, times=times, candidates=candidates, context=context, seed=seed
     )[0]
@@ -85,24 +115,11 @@ def resample(
     context: Tensor | None = None,
     seed: int = 0,
 ) -> tuple[Tensor, float | None]:
-    """Several completions of each observation, and how far candidates were of use.
-
-    Args:
-        model: One with the capability.
-        x: `(N, *event_shape)`.
-        observed: Booleans `(*event_shape)`, true where `x` is given.
-        times: Completions of each.
-        candidates: Each completion is chosen from so many: see `Autoregressive.resample`.
-        context: One row for each observation.
-        seed: The same seed gives the same completions.
+    """What `complete` gives, and how far candidates were of use; the arguments are its own.
 
     Returns:
         `(N, times, *event_shape)`, and the mean effective number of candidates; `None` where
         nothing had to be weighed, since the mask is completed exactly or there is one candidate.
-
-    Raises:
-        MissingCapability: If the model does not complete, or has no candidates to weigh.
-        UsageError: If a number is not positive.
     """
     name = type(model).__name__
     if not isinstance(model, Completion):

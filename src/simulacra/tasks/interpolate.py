@@ -59,6 +59,13 @@ def interpolate(
 
     Raises:
         MissingCapability: If the model has no prior over codes.
+
+    Example:
+        >>> import simulacra as sim
+        >>> spec = sim.DataSpec((1, 8, 8), levels=16)
+        >>> model = sim.build("vae", spec, {"latent": 2, "hidden": (16,)})
+        >>> sim.interpolate(model, rows=2, steps=5).shape
+        torch.Size([2, 5, 1, 8, 8])
     """
     if not isinstance(model, Latent):
         raise MissingCapability(

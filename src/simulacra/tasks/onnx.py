@@ -38,6 +38,15 @@ def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
         MissingCapability: If the model has no such part, takes context, or is a random
             decoder of anything but ordered levels.
         UsageError: If onnx and onnxscript are not installed, or the path has no `.onnx`.
+
+    Example:
+        >>> import simulacra as sim, tempfile
+        >>> from pathlib import Path
+        >>> model = sim.build("gan", sim.DataSpec((1, 4, 4), levels=2), {"hidden": (8,)})
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     sim.export_onnx(model.eval(), Path(place) / "generator.onnx")
+        ...     [path.name for path in Path(place).iterdir()]
+        ['generator.onnx']
     """
     path = Path(path)
     if path.suffix != ".onnx":

@@ -76,6 +76,14 @@ def sample(
         MissingCapability: If the model does not sample, takes no such context, or cannot narrow
             what it draws from.
         UsageError: If an option is out of its range, or context vectors are missing.
+
+    Example:
+        >>> import simulacra as sim
+        >>> spec = sim.DataSpec((1, 8, 8), levels=16, classes=10)
+        >>> model = sim.build("made", spec, {"hidden": (16,), "context": "label"})
+        >>> drawn = sim.sample(model, 5, seed=1)
+        >>> drawn.x.shape, drawn.labels.tolist()
+        (torch.Size([5, 1, 8, 8]), [0, 1, 2, 3, 4])
     """
     number, told = asked_context(model, n, label=label, context=context)
     return draw(model, number, told, narrowing=Narrowing(temperature, top_k, top_p), seed=(seed,))

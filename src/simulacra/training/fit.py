@@ -24,6 +24,13 @@ def fit(
 
     Returns:
         The average of the weights at the best validation, or at the end if nothing validates.
+
+    Example:
+        >>> import simulacra as sim
+        >>> data = sim.load_data("digits")
+        >>> model = sim.fit(sim.build("gmm", data.spec, {"components": 3}), data, "2steps")
+        >>> model.sample(5).shape
+        torch.Size([5, 1, 8, 8])
     """
     training = Training(model, data.train, data.validation, options or Options())
     training.set_plan(Budget.parse(budget) if isinstance(budget, str) else budget)

@@ -47,6 +47,15 @@ class Training:
         train: What it learns from.
         validation: What chooses the best step; not the test split.
         options: See `Options`.
+
+    Example:
+        >>> import simulacra as sim
+        >>> data = sim.load_data("digits")
+        >>> model = sim.build("nice", data.spec, {"hidden": (16,)})
+        >>> training = sim.Training(model, data.train, data.validation, sim.Options(device="cpu"))
+        >>> plan = training.set_plan(sim.Budget.parse("3steps"))
+        >>> [record.step for record in training]
+        [1, 2, 3]
     """
 
     def __init__(

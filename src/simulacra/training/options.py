@@ -17,6 +17,13 @@ class Budget:
     Args:
         amount: Positive and finite; whole for steps.
         unit: What is counted.
+
+    Example:
+        >>> import simulacra as sim
+        >>> sim.Budget.parse("5m")
+        Budget(amount=300.0, unit='s')
+        >>> str(sim.Budget(10, "epochs"))
+        '10epochs'
     """
 
     amount: float
@@ -79,6 +86,12 @@ class Options:
             float32. Figures are always computed in float32.
         compile: Compile the training step, which takes half a minute first and needs a C++
             compiler.
+
+    Example:
+        >>> import simulacra as sim
+        >>> options = sim.Options(batch=32, lr=2e-3, warmup=0, schedule="constant")
+        >>> options.lr_at(step=7, steps=100)
+        0.002
     """
 
     batch: int = 64
