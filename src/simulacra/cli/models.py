@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulacra.cli import terminal
 from simulacra.cli.flags import Json
-from simulacra.models import description, registry
+from simulacra.models import registry
+
+if TYPE_CHECKING:
+    from simulacra.models import description
 
 
 def models(name: str | None = None, /, *, json: Json = False) -> None:
@@ -16,6 +19,8 @@ def models(name: str | None = None, /, *, json: Json = False) -> None:
         name: A model, or my.py:MyModel.
         json: Print JSON.
     """
+    from simulacra.models import description
+
     if name is None:
         found = [description.describe(each) for each in registry.MODELS]
         if json:
