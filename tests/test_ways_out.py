@@ -147,6 +147,21 @@ def test_offline_is_said_in_one_line(run: Run, pull: bool, monkeypatch: pytest.M
 
 
 @need("huggingface_hub")
+@pytest.mark.parametrize("client", ["httpx", "httpx2", "httpcore2._exceptions", "requests"])
+def test_a_network_that_fails_is_no_fault_of_ours(
+    run: Run, client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    def fail(*_: object, **__: object) -> None:
+        raise type("ConnectError", (Exception,), {"__module__": client})("no such host")
+
+    monkeypatch.setattr(huggingface_hub, "create_repo", fail)
+    with pytest.raises(ResourceError, match="cannot be reached for owner/name"):
+        sim.push_to_hub(run, "owner/name")
+
+
+@need("huggingface_hub")
 def test_a_name_that_is_none_is_refused(run: Run) -> None:
     with pytest.raises(UsageError, match="owner/name"):
         sim.from_pretrained("a//b")

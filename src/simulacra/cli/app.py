@@ -27,9 +27,12 @@ from simulacra.cli.compare import compare
 from simulacra.cli.complete import complete
 from simulacra.cli.data import data
 from simulacra.cli.evaluate import evaluate
+from simulacra.cli.export import export
 from simulacra.cli.field import field
 from simulacra.cli.models import models
+from simulacra.cli.push import push
 from simulacra.cli.resume import resume
+from simulacra.cli.runs import runs
 from simulacra.cli.sample import sample
 from simulacra.cli.surprise import surprise
 from simulacra.cli.train import train
@@ -59,6 +62,7 @@ COMMANDS = {
     command.__name__: command
     for command in (
         models, data, train, resume, compare, evaluate, sample, complete, classify, surprise, field,
+        runs, export, push,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")
@@ -100,6 +104,9 @@ _SMALLER = {
     "classify": "fewer files at a time",
     "surprise": "fewer files at a time, or a smaller -n",
     "field": "a smaller --side or model",
+    "runs": "a machine with more",
+    "export": "a machine with more",
+    "push": "a machine with more",
 }
 """What takes less memory, by command: that of training for those that are not here."""
 

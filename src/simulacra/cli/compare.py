@@ -126,8 +126,8 @@ def go_on_comparing(
     Raises:
         UsageError: If no model could be trained.
     """
-    from simulacra.report.folder import REPORT
     from simulacra.comparing.compare import compare as run_comparison
+    from simulacra.report.folder import REPORT
 
     own = [f" --code {shlex.quote(name)}" for name in models if name not in registry.MODELS]
     again = shlex.quote(str(folder)) + "".join(own)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 """Where runs are, unless --out says otherwise."""
 
+COMPARISON = "compare.json"
+"""As compare.RECORD, which imports all that judges: a run is opened without."""
+
 
 _DATA_DIR = "Folder that holds the files of named sets; SIMULACRA_DATA otherwise."
 
@@ -133,7 +136,7 @@ def results_folder(run: Run) -> Path:
 def run_folder(run: Path) -> Path:
     """The folder of a run given by its path, its name below runs/, or its name in the zoo."""
     for folder in (run, RUNS / run, _zoo() / run):
-        if any((folder / record).is_file() for record in ("run.json", "compare.json")):
+        if any((folder / record).is_file() for record in ("run.json", COMPARISON)):
             return folder
     is_name = run.name == str(run) != ".."
     return RUNS / run if is_name and RUNS.is_dir() else run
@@ -146,11 +149,10 @@ def open_run(run: Path) -> Run:
         CheckpointError: If there is none.
         UsageError: If it is a comparison, which holds several.
     """
-    from simulacra.comparing.compare import RECORD
     from simulacra.runs.run import Run
 
     folder = run_folder(run)
-    if (folder / RECORD).is_file():
+    if (folder / COMPARISON).is_file():
         runs = ", ".join(sorted(shlex.quote(str(p.parent)) for p in folder.glob("*/run.json")))
         raise UsageError(f"{folder} is a comparison: name one of its runs, {runs}")
     return Run.open(folder)

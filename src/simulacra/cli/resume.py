@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from simulacra.cli.compare import alone, go_on_comparing
-from simulacra.cli.flags import Code, Json, open_run, run_folder
+from simulacra.cli.flags import COMPARISON, Code, Json, open_run, run_folder
 from simulacra.cli.train import go_on
 from simulacra.ground.errors import UsageError
 from simulacra.models import registry
@@ -29,11 +29,11 @@ def resume(
         tensorboard: Write files for TensorBoard too, into RUN/tensorboard.
         json: Print JSON, of a comparison.
     """
-    from simulacra.comparing.compare import RECORD, recorded
-    from simulacra.data.catalogue import load
-
     folder = run_folder(run)
-    if (folder / RECORD).is_file():
+    if (folder / COMPARISON).is_file():
+        from simulacra.comparing.compare import recorded
+        from simulacra.data.catalogue import load
+
         alone()
         asked = recorded(folder)
         for name in asked["models"]:

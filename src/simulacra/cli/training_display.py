@@ -15,7 +15,6 @@ from simulacra.cli.terminal import errors, note
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
     from simulacra.judging.results import Entry
-    from simulacra.judging.results import Entry
     from simulacra.training.loop import Training
     from simulacra.training.plan import Record
 

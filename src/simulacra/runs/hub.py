@@ -118,8 +118,8 @@ def _hub(repository: str) -> Iterator[Any]:
     except OSError as error:
         raise ResourceError(f"{offline} ({type(error).__name__})") from error
     except Exception as error:
-        # the client library's own, below which the network's lie
-        if type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "requests"):
+        # the client library's own, below which the network's lie: httpx, and httpx2 after it
+        if type(error).__module__.startswith(("httpx", "httpcore", "requests")):
             raise ResourceError(offline) from error
         raise
 

@@ -1,0 +1,132 @@
+"""The command that lists runs with their figures."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulacra.cli import terminal
+from simulacra.cli.flags import RUNS, Json
+from simulacra.ground.errors import UsageError
+
+if TYPE_CHECKING:
+    from simulacra.runs.listing import Listed
+    from simulacra.runs.run import Run
+
+
+def runs(folder: Path | None = None, /, *, json: Json = False) -> None:
+    """List runs with their figures, the newest first.
+
+    The validation figure is the best that the training came to, the test figure what evaluate or
+    compare found since: of a model that is told a context, given that context. The validation of
+    sounds is in nats for a whole window here.
+
+    Args:
+        folder: Of runs, or of a comparison; runs/ by default.
+        json: Print JSON.
+    """
+    from simulacra.runs.listing import listed
+
+    place = RUNS if folder is None else folder
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"{folder} is no folder: name one that holds runs, or leave it out")
+    there = listed(place)
+    found = [_about(each) for each in there]
+    if json:
+        terminal.print_json(found)
+        return
+    if not found:
+        terminal.note(f"{place} holds no runs: make one, as in simulacra train vae digits")
+        return
+    terminal.print_table(
+        [
+            {
+                "run": about["name"],
+                "model": about["model"] or "–",
+                "data": about["data"] or "–",
+                "steps": f"{about['steps']}/{about['planned']}" if about["planned"] else "–",
+                "budget": about["budget"] or "–",
+                "validation": _figure(about["validation"]),
+                "test": _figure(about["test"]),
+                "made": _local(each),
+                "state": _state(about),
+            }
+            for about, each in zip(found, there, strict=True)
+        ],
+        right=("steps", "budget", "validation", "test"),
+        words=("state",),
+    )
+
+
+def _about(listed: Listed) -> dict[str, Any]:
+    """What is said of a run, in plain JSON values."""
+    run, outcome = listed.run, listed.outcome
+    record = run.record if run else {}
+    # what the other commands take for it
+    own = listed.folder.is_relative_to(RUNS) and listed.folder != RUNS
+    validation = test = None
+    if run and outcome:
+        validation, test = _validation(run, outcome.best), _judged(run, outcome.steps)
+    return {
+        "name": str(listed.folder.relative_to(RUNS) if own else listed.folder),
+        "folder": str(listed.folder),
+        "model": record.get("model"),
+        "data": record.get("data", {}).get("name"),
+        "budget": record.get("budget"),
+        "steps": outcome.steps if outcome else 0,
+        "planned": run.plan.steps if run and run.plan else None,
+        "validation": validation,
+        "test": test,
+        "created": record.get("created"),
+        "finished": bool(outcome and outcome.finished),
+        "broken": listed.broken or None,
+    }
+
+
+def _validation(run: Run, best: float | None) -> dict[str, Any] | None:
+    """The best validation, in the unit that its training showed.
+
+    How much of a window of sound is not padding only the data say, which are not read for a list.
+    """
+    if best is None:
+        return None
+    in_bits = run.spec.levels is not None and run.spec.rate is None
+    value = best / (run.spec.dims * math.log(2)) if in_bits else best
+    return {"value": value, "unit": "bits/dim" if in_bits else "nats"}
+
+
+def _judged(run: Run, steps: int) -> dict[str, Any] | None:
+    """What its model was judged to be on the test split, if it was, and has not learned since."""
+    from simulacra.judging.judgement import KEPT, kept
+
+    judgement = kept(run.folder / KEPT)
+    if judgement is None or judgement.entry.steps != steps:
+        return None
+    entry = judgement.entry
+    found = entry.likelihood_given_label or entry.likelihood
+    if found is None or found.log_likelihood is None:
+        return None
+    unit = "nats" if found.bits_per_dim is None else "bits/dim"
+    if run.spec.rate is not None and found.bits_per_dim is not None:
+        unit = "bits/valid sample"
+    # of vectors too the loss, as it stands beside that of validation
+    value = -found.log_likelihood if found.bits_per_dim is None else found.bits_per_dim
+    return {"value": value, "unit": unit, "relation": "=" if found.exact else "≤"}
+
+
+def _figure(figure: dict[str, Any] | None) -> str:
+    if figure is None:
+        return "–"
+    return f"{figure.get('relation', '')} {figure['value']:.3f} {figure['unit']}".strip()
+
+
+def _local(listed: Listed) -> str:
+    """When it was made, by the clock here."""
+    return f"{listed.created.astimezone():%Y-%m-%d %H:%M}" if listed.created else "–"
+
+
+def _state(about: dict[str, Any]) -> str:
+    if about["broken"]:
+        return f"broken: {terminal.printable(about['broken'])}"
+    return "finished" if about["finished"] else "unfinished"
