@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from simulacra.judging.features.views import views
 from simulacra.judging.figures.likelihood import likelihood
 from simulacra.judging.figures.measures import FIDELITY, MEASURES, NOVELTY, WHOLE
 from simulacra.judging.figures.sample_judge import SampleJudge, fair_count
-from simulacra.judging.judge import divergence, draw
+from simulacra.judging.judge import draw
+from simulacra.judging.results import SampleFigures
+from simulacra.judging.scoring import divergence
 from simulacra.models.model import Likelihood
 from simulacra.models.registry import MODELS, build, preset
 from simulacra.report.copying import copies
@@ -60,7 +63,7 @@ def badness(key: str, value: float, real: float) -> float:
 
 def measured(
     judge: SampleJudge, distribution: Distribution, *, repeats: int, seed: tuple[int, ...]
-) -> list[dict[str, Any]]:
+) -> list[SampleFigures]:
     """All figures of fresh draws from a distribution, once for each repeat.
 
     Args:
@@ -77,10 +80,9 @@ def measured(
     return found
 
 
-def _says(judge: SampleJudge, sets: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def _says(judge: SampleJudge, sets: Sequence[SampleFigures]) -> dict[str, int]:
     """How many of some sets of samples are called copies, and how many merely near."""
-    results = {"references": judge.references}
-    told = [copies(results, {"samples": each}) or "" for each in sets]
+    told = [copies(judge.references, each) or "" for each in sets]
     return {
         "copies": sum(text.startswith("copies") for text in told),
         "near": sum(text.startswith("lies") for text in told),
@@ -88,11 +90,11 @@ def _says(judge: SampleJudge, sets: Sequence[Mapping[str, Any]]) -> dict[str, in
     }
 
 
-def _flat(judged: Mapping[str, Any]) -> dict[str, float]:
+def _flat(judged: SampleFigures) -> dict[str, float]:
     """Figures by `key` or `key view`, as one level of names."""
-    flat = {key: figure["value"] for key, figure in judged["whole"].items()}
-    for view, figures in judged["views"].items():
-        flat |= {f"{key} {view}": figure["value"] for key, figure in figures.items()}
+    flat = {key: figure.value for key, figure in judged.whole.items()}
+    for view, figures in judged.views.items():
+        flat |= {f"{key} {view}": figure.value for key, figure in figures.items()}
     return flat
 
 
@@ -175,7 +177,7 @@ def calibrate(data: Dataset, *, repeats: int, budget: str = "", seed: int = 0) -
     return {
         "data": data.name,
         "count": judge.count,
-        "views": [view.to_json() for view in made],
+        "views": [asdict(view.summary()) for view in made],
         "ladders": found,
         "models": _trained(data, judge, budget, seed) if budget else {},
     }
@@ -197,13 +199,13 @@ def _trained(data: Dataset, judge: SampleJudge, budget: str, seed: int) -> dict[
         if isinstance(model, Likelihood):
             score = likelihood(model, data.test, draws=64).marginal
             gap = score and divergence(score, data)
-            kl, exact = gap and gap.to_json(), model.exact
+            kl, exact = asdict(gap) if gap else None, model.exact
         x = draw(model, data, judge.count).x
-        figures = judge.judge(x)["views"]["features"]
+        figures = judge.judge(x).views["features"]
         found[name] = {
             "kl": kl,
             "exact": exact,
-            **{key: figures[key]["value"] for key in ("frechet", "c_t")},
+            **{key: figures[key].value for key in ("frechet", "c_t")},
         }
     return found
 

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import html
+import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
 
 from simulacra.drawing import files, grids
+from simulacra.judging.results import FORMAT, Results
+from simulacra.report.page import render
 
-Results = dict[str, Any]
+Json = dict[str, Any]
+"""Results as `results.json` has them, which tests change before they are read."""
 
 
-def likelihood(bits: float, error: float, *, exact: bool = True, draws: int = 1) -> Results:
+def typed(results: Json) -> Results:
+    """Results read from JSON, as a run's are."""
+    return Results.from_json(json.loads(json.dumps({"format": FORMAT, **results})))
+
+
+def page(results: Json, pictures: Mapping[str, bytes] | None = None) -> str:
+    """The report of results."""
+    return render(typed(results), pictures or {})
+
+
+def likelihood(bits: float, error: float, *, exact: bool = True, draws: int = 1) -> Json:
     """A likelihood on 359 digits as `evaluate` reports it."""
     return {
         "exact": exact,
@@ -29,8 +44,11 @@ def likelihood(bits: float, error: float, *, exact: bool = True, draws: int = 1)
     }
 
 
-def model(name: str, family: str, figure: Results | None, **more: Any) -> Results:
-    """One entry of `models`, with plausible learning curves."""
+def model(name: str, family: str, figure: Json | None, **more: Any) -> Json:
+    """One entry of `models`, with plausible learning curves; keywords of `cost` go there."""
+    cost = {"parameters": 123_456, "training_seconds": 40.12, "seconds_for_1": 0.0312,
+            "samples_per_second": 64 / 1.204}  # fmt: skip
+    cost |= {key: more.pop(key) for key in list(more) if key in cost}
     last = figure["bits_per_dim"] if figure else None
     curve = [last + 2.1 * math.exp(-i / 3) for i in range(24)] if last else []
     return {
@@ -40,14 +58,11 @@ def model(name: str, family: str, figure: Results | None, **more: Any) -> Result
         "summary": f"What {name} is, in one line.",
         "paper": "Author and Author, 2016, arXiv:1601.06759",
         "departs": None,
-        "parameters": 123_456,
-        "training_seconds": 40.12,
+        "cost": cost,
         "steps": 2_310,
         "step_name": "steps",
         "likelihood": figure,
         "likelihood_given_label": None,
-        "seconds_for_1": 0.0312,
-        "seconds_for_64": 1.204,
         "capabilities": ["samples", "likelihood"] if figure else ["samples"],
         "curves": {
             "seconds": [40 * (i + 1) / 24 for i in range(24)],
@@ -64,7 +79,7 @@ def model(name: str, family: str, figure: Results | None, **more: Any) -> Result
     }  # fmt: skip
 
 
-def five() -> Results:
+def five() -> Json:
     """Results of five models on the digits, out of order, with likelihoods alone."""
     ways = ["samples", "likelihood", "encodes", "decodes"]
     return {
@@ -94,13 +109,13 @@ def five() -> Results:
     }  # fmt: skip
 
 
-def fig(value: float, half: float | None = None, count: int = 179) -> Results:
+def fig(value: float, half: float | None = None, count: int = 179) -> Json:
     """A figure with an interval of equal halves."""
     low, high = (None, None) if half is None else (value - half, value + half)
     return {"value": value, "low": low, "high": high, "count": count}
 
 
-def share(value: float, count: int = 179) -> Results:
+def share(value: float, count: int = 179) -> Json:
     """A share with Wilson's interval."""
     z = 1.96
     middle = (value + z * z / (2 * count)) / (1 + z * z / count)
@@ -109,7 +124,7 @@ def share(value: float, count: int = 179) -> Results:
     return {"value": value, "low": low, "high": high, "count": count}
 
 
-def samples(far: float, *, copied: float = 0.0, labelled: bool = False) -> Results:
+def samples(far: float, *, copied: float = 0.0, labelled: bool = False) -> Json:
     """Figures of samples: `far` 0 for real data to 1 for independent values, a share copied."""
     good, new = 1 - far, 1 - copied
     view = {
@@ -138,7 +153,7 @@ def samples(far: float, *, copied: float = 0.0, labelled: bool = False) -> Resul
     return {"count": 179, "refused": None, "views": views, "whole": whole, "warnings": []}
 
 
-def pair(results: Results, a: str, b: str, *, half: float = 0.02) -> Results:
+def pair(results: Json, a: str, b: str, *, half: float = 0.02) -> Json:
     """The paired difference of two models' figures, `b` less `a`."""
     bits = {m["model"]: m["likelihood"]["bits_per_dim"] for m in results["models"]
             if m["likelihood"]}  # fmt: skip
@@ -147,13 +162,13 @@ def pair(results: Results, a: str, b: str, *, half: float = 0.02) -> Results:
             "tie": abs(apart) <= half, "observations": 359, "reason": None}  # fmt: skip
 
 
-def full() -> Results:
+def full() -> Json:
     """Results of six models with every figure that a report can have."""
     results = five()
     names = ["gmm", "vae", "pixelcnn", "nice"]
     results["views"] = [
         {"name": "features", "extractor": "classifier-64", "hash": "3fa9" * 16, "width": 17,
-         "accuracy": 0.983, "note": None},
+         "accuracy": 0.983},
         {"name": "pixels", "extractor": "pca", "hash": "77b1" * 16, "width": 17, "accuracy": 0.983,
          "note": "not whitened"},
     ]  # fmt: skip
@@ -162,11 +177,11 @@ def full() -> Results:
     for m, far, copied in ((gmm, 0.3, 0.0), (vae, 0.45, 0.0), (pixelcnn, 0.04, 0.0),
                            (gan, 0.2, 0.62), (nice, 0.6, 0.0)):  # fmt: skip
         m["samples"] = samples(far, copied=copied, labelled=m is vae)
-        m["cost"] = {"parameters": m["parameters"], "flops_per_observation": 3.2e6 * (1 + far),
-                     "flops_per_training_step": 9.6e6, "flops_per_sample": 2.05e8 * (1 - far),
-                     "training_seconds": m["training_seconds"], "training_peak_bytes": 1.43e8,
-                     "seconds_for_1": m["seconds_for_1"], "samples_per_second": 53.2,
-                     "sequential_calls": 64 if m is pixelcnn else 1}  # fmt: skip
+        m["cost"] |= {"flops_per_observation": round(3.2e6 * (1 + far)),
+                      "flops_per_training_step": 9_600_000,
+                      "flops_per_sample": round(2.05e8 * (1 - far)),
+                      "training_peak_bytes": 143_000_000, "samples_per_second": 53.2,
+                      "sequential_calls": 64 if m is pixelcnn else 1}  # fmt: skip
         m["nature"] = {"likelihood": "none" if m is gan else "bound" if m is vae else "exact",
                        "invertible": m is nice, "latent": 16 if m in (vae, gan, nice) else None,
                        "reconstruction_error": 0.0812 if m is vae else 2e-7 if m is nice else None,
@@ -193,9 +208,10 @@ def full() -> Results:
                                       "ece_floor": 0.009, "log_loss": 0.081,
                                       "calibrated": True}  # fmt: skip
     results["pairs"] = [pair(results, a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-    out = model("realnvp", "flow", None, capabilities=[], curves=None, steps=None)
-    out |= dict.fromkeys(("parameters", "training_seconds", "seconds_for_1", "seconds_for_64"))
-    results["models"].append(out | {"left_out": "needs vectors or pictures of even sides"})
+    out = model("realnvp", "flow", None, capabilities=[], curves={}, steps=None)
+    results["models"].append(
+        out | {"cost": {}, "left_out": "needs vectors or pictures of even sides"}
+    )
     return results
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from simulacra.cli.flags import (
     DataFlags,
     Device,
     Json,
+    Out,
     Whole,
     check_device,
     check_positive,
@@ -20,11 +22,12 @@ from simulacra.cli.flags import (
     open_run,
     results_folder,
 )
-from simulacra.ground.errors import DataError, ResourceError, UsageError
+from simulacra.ground.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
-    from simulacra.judging.judge import Judge, Judgement
+    from simulacra.judging.judge import Judge
+    from simulacra.judging.judgement import Judgement
     from simulacra.runs.run import Run
 
 EVALUATIONS = Path("evaluations")
@@ -41,7 +44,7 @@ def evaluate(
     draws: Whole = 64,
     test_limit: Whole | None = None,
     inception: Path | None = None,
-    out: Path | None = None,
+    out: Out = None,
     flags: DataFlags | None = None,
     device: Device = "auto",
     code: Code = None,
@@ -72,14 +75,15 @@ def evaluate(
         raise UsageError("evaluate takes a RUN, or --samples FOLDER with --data DATA")
     if run is not None:
         runs = _runs(run, against, data, flags)
-        check_device(device)
+        place = check_device(device)
         from simulacra.judging.judge import Judge
 
         judge = Judge(
-            _data_of(runs, flags), draws=draws, limit=test_limit, inception=inception, told=_told
-        )
-        judged = _judged(judge, runs, device, code)
-        options, budget = runs[0].record["options"], _budget(runs)
+            _data_of(runs, flags), draws=draws, limit=test_limit, inception=inception,
+            device=place, told=_told,
+        )  # fmt: skip
+        judged = _judged(judge, runs, code)
+        seed, budget = runs[0].options.seed, _budget(runs)
         folder = out or (results_folder(runs[0]) if against is None else new_folder(
             EVALUATIONS, f"{runs[0].folder.resolve().name}-{runs[1].folder.resolve().name}"
         ))  # fmt: skip
@@ -92,7 +96,7 @@ def evaluate(
             raise UsageError(f"{stray[0]} is for a RUN, not for --samples" if stray else missing)
         if not samples.exists():
             raise DataError(f"{samples} does not exist: check the path")
-        check_device(device)
+        place = check_device(device)
         from simulacra.data.foreign.samples import read_samples
         from simulacra.judging.figures.sample_judge import MOST
         from simulacra.judging.judge import Judge
@@ -100,10 +104,19 @@ def evaluate(
         found = load(data, flags)
         x, labels, notes = read_samples(samples, found)
         name = samples.resolve().name or str(samples)
-        judge = Judge(found, inception=inception, most=min(len(x), MOST), told=_told)
+        most = min(len(x), MOST)
+        judge = Judge(found, inception=inception, most=most, device=place, told=_told)
         judged = [judge.foreign(name, x, labels, notes)]
-        options, budget, folder = {"device": device}, None, out or new_folder(EVALUATIONS, name)
-    _report(judge, judged, folder, options, budget, json=json)
+        seed, budget, folder = 0, None, out or new_folder(EVALUATIONS, name)
+    from simulacra.report.folder import write_report
+
+    together = judge.together(judged, seed=seed, budget=budget)
+    page = write_report(folder, together)
+    if json:
+        terminal.print_json(together.results.to_json())
+    else:
+        terminal.print_results(together.results)
+    terminal.note(f"report: {page}")
 
 
 def _told(what: str) -> None:
@@ -159,49 +172,16 @@ def _data_of(runs: list[Run], flags: Any) -> Dataset:  # noqa: ANN401 (a class m
     return runs[0].dataset(str(data_dir) if data_dir else None)
 
 
-def _judged(judge: Judge, runs: list[Run], device: str, code: str | None) -> list[Judgement]:
-    from simulacra.runs.run import Run
-
-    judged = []
-    for run in runs:
-        options = run.record["options"]
-        elsewhere = Run(run.folder, run.record | {"options": options | {"device": device}})
-        judged.append(judge.run(elsewhere, code=code))
-        # those of the training, wherever it is judged
-        judged[-1].entry["options"] = options
-    names = [each.entry["model"] for each in judged]
-    if len(set(names)) < len(names):
-        # two of one kind go by the names of their runs
-        folders = [str(run.folder) for run in runs]
-        short = [run.folder.resolve().name for run in runs]
+def _judged(judge: Judge, runs: list[Run], code: str | None) -> list[Judgement]:
+    judged = [judge.run(run, code=code) for run in runs]
+    names = [each.entry.model for each in judged]
+    if len(set(names)) == len(names):
+        return judged
+    # two of one kind go by the names of their runs
+    folders = [str(run.folder) for run in runs]
+    short = [run.folder.resolve().name for run in runs]
+    return [
+        replace(each, entry=replace(each.entry, model=name))
         for each, name in zip(judged, short if len(set(short)) == len(short) else folders,
-                              strict=True):  # fmt: skip
-            each.entry["model"] = name
-    return judged
-
-
-def _report(
-    judge: Judge,
-    judged: list[Judgement],
-    folder: Path,
-    options: dict[str, Any],
-    budget: str | None,
-    *,
-    json: bool,
-) -> None:
-    from simulacra.comparing.compare import REPORT, assemble, write_report
-    from simulacra.training.options import Options
-
-    results = assemble(
-        judge.data, judged, judge.results(judged), options=Options(**options), budget=budget
-    )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(f"cannot make the folder {folder}: {error.strerror}") from error
-    write_report(folder, judge.data, results, judged)
-    if json:
-        terminal.print_json(results)
-    else:
-        terminal.print_results(results)
-    terminal.note(f"report: {folder / REPORT}")
+                              strict=True)
+    ]  # fmt: skip

@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
@@ -17,7 +18,8 @@ from rich.text import Text
 from simulacra.ground import processes
 
 if TYPE_CHECKING:
-    pass
+    from simulacra.judging.results import Results
+    from simulacra.report.cells import Rows
 
 
 class _Console(Console):
@@ -171,7 +173,7 @@ def _table(
     return table
 
 
-def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
+def print_figures(rows: Rows) -> None:
     """The rows of a report's table, without what only its page has room for.
 
     Why a model failed or was left out is a sentence, which the verdict has.
@@ -180,24 +182,18 @@ def print_figures(rows: Sequence[Mapping[str, str]]) -> None:
 
     left_out = ("family", "can", DISTANCE)
     shown = [
-        {
-            heading: text.partition(": ")[0]
-            if text.startswith(("failed: ", "left out: "))
-            else text
-            for heading, text in row.items()
-            if heading not in left_out
-        }
-        for row in rows
+        {h: replace(cell, why="") for h, cell in row.items() if h not in left_out} for row in rows
     ]
     _print_right(shown)
 
 
-def _print_right(rows: Sequence[Mapping[str, str]]) -> None:
+def _print_right(rows: Rows) -> None:
     """A table whose columns behind the first are figures."""
-    print_table(rows, right=[heading for row in rows[:1] for heading in list(row)[1:]])
+    shown = [{heading: str(cell) for heading, cell in row.items()} for row in rows]
+    print_table(shown, right=[heading for row in rows[:1] for heading in list(row)[1:]])
 
 
-def print_results(results: Mapping[str, Any]) -> None:
+def print_results(results: Results) -> None:
     """What was measured: the main table, the samples' figures, the answer in words."""
     from simulacra.report import ranking, warned
     from simulacra.report.short import detail_figures, sample_figures
@@ -210,19 +206,19 @@ def print_results(results: Mapping[str, Any]) -> None:
             print_line(f"Likelihood on {fewer} test observations")
         print_line("")
     if samples := sample_figures(results):
-        seen, count = results["views"][0], results["references"]["real"]["count"]
-        by = f"seen by {seen['extractor']}, {seen['width']} wide"
-        print_line(f"Samples, {count} against as many real ones, {by}")
+        seen, real = results.views[0], results.references.real
+        against = f"{real.count} against as many real ones, " if real else ""
+        print_line(f"Samples, {against}seen by {seen.extractor}, {seen.width} wide")
         _print_right(samples)
         print_line("")
     if details := detail_figures(results):
-        accuracy = (results.get("baseline_classifier") or {}).get("accuracy")
-        beside = f"; baseline accuracy {100 * accuracy['value']:.1f} %" if accuracy else ""
-        print_line(f"Overfitting and labels{beside}")
+        baseline = results.baseline_classifier
+        found = f"{100 * baseline.accuracy.value:.1f} %" if baseline else ""
+        print_line(f"Overfitting and labels{f'; baseline accuracy {found}' if found else ''}")
         _print_right(details)
         print_line("")
     print_line(verdict(results))
-    for doubt in results.get("doubts") or []:
+    for doubt in results.doubts:
         note(doubt)
     for name, warning in [*warned.of_models(results), *warned.of_samples(results)]:
         note(f"{name}: {warning}" if name else warning)

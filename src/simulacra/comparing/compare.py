@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
 import json
-import platform
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,24 +18,22 @@ from simulacra.ground.errors import (
     MissingCapability,
     UsageError,
 )
-from simulacra.ground.storage import read_json, write_bytes, write_json
-from simulacra.judging.figures.likelihood import valid_dims
-from simulacra.judging.judge import Judge, Judgement
-from simulacra.judging.pictures import real_pictures
-from simulacra.judging.results import described
+from simulacra.ground.storage import read_json, write_json
+from simulacra.judging.entries import described, is_swept
+from simulacra.judging.judge import Judge
+from simulacra.judging.judgement import Judgement
+from simulacra.judging.results import Entry, Results
 from simulacra.models import registry
-from simulacra.report.page import render
-from simulacra.runs.record import versions
+from simulacra.models.description import describe_class
+from simulacra.report.folder import write_report
+from simulacra.runs.record import RECORD as RUN
 from simulacra.runs.run import Run
-from simulacra.training.engine import make_fabric
+from simulacra.training.engine import device_of
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
 from simulacra.training.plan import Record
 
 RECORD = "compare.json"
-RESULTS = "results.json"
-REPORT = "report.html"
-LIKELIHOODS = "likelihoods.csv"
 FORMAT = 1
 
 
@@ -56,7 +49,7 @@ class Watcher(Protocol):
     def on_judge(self, model: str) -> None:
         """Training is over; likelihood, samples and times are measured."""
 
-    def on_done(self, model: str, entry: Mapping[str, Any]) -> None:
+    def on_done(self, model: str, entry: Entry) -> None:
         """A model's figures are there."""
 
 
@@ -64,7 +57,7 @@ class _Nobody:
     def on_start(self, model: str, training: Training) -> None: ...
     def on_record(self, model: str, record: Record) -> None: ...
     def on_judge(self, model: str) -> None: ...
-    def on_done(self, model: str, entry: Mapping[str, Any]) -> None: ...
+    def on_done(self, model: str, entry: Entry) -> None: ...
 
 
 def compare(
@@ -78,7 +71,7 @@ def compare(
     draws: int = 64,
     watcher: Watcher | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> dict[str, Any]:
+) -> Results:
     """Train each model under one budget, judge all alike, and write the report.
 
     A folder that holds the same comparison, unfinished, goes on where it stopped.
@@ -95,7 +88,7 @@ def compare(
         should_stop: Asked after every step.
 
     Returns:
-        What `results.json` holds; `stopped` in it is true if `should_stop` was.
+        All figures; `stopped` is true if `should_stop` was.
 
     Raises:
         UsageError: If a model is unknown, refuses its keywords, or is named twice; or if the
@@ -103,7 +96,7 @@ def compare(
     """
     options, keywords = dict(options or {}), {k: dict(v) for k, v in (keywords or {}).items()}
     watcher = watcher or _Nobody()
-    _check(models, data, keywords)
+    whole = _checked(models, data, keywords, folder)
     asked = {
         "format": FORMAT,
         "models": list(models),
@@ -115,11 +108,13 @@ def compare(
         "draws": draws,
     }
     _ask(folder, asked)
-    judge, judged = Judge(data, draws=draws), list[Judgement]()
+    plain = Options(**options)
+    judge = Judge(data, draws=draws, device=device_of(plain))
+    judged: list[Judgement] = []
     stopped = False
     for name in models:
         try:
-            run = _run(folder, name, data, options, keywords.get(name, {}), budget)
+            run = _run(folder, name, data, options, whole[name], budget)
             outcome = run.train(
                 data,
                 code=name,
@@ -139,20 +134,20 @@ def compare(
         except (MemoryError, torch.OutOfMemoryError):
             judged.append(_without(name, failed="memory ran out: a smaller --batch"))
         watcher.on_done(name, judged[-1].entry)
+    seed, words = plain.seed, str(budget)
     if stopped:
         # what samples are held against takes time, and nobody asked for a report yet
-        return assemble(data, judged, {}, options=Options(**options), budget=str(budget)) | {
-            "stopped": True
-        }
-    found = judge.results(judged)
-    results = assemble(data, judged, found, options=Options(**options), budget=str(budget))
-    results["stopped"] = False
-    write_report(folder, data, results, judged)
-    return results
+        return replace(
+            judge.unjudged([each.entry for each in judged], seed=seed, budget=words), stopped=True
+        )
+    found = judge.together(judged, seed=seed, budget=words)
+    write_report(folder, found)
+    return found.results
 
 
 def _without(name: str, **why: str) -> Judgement:
-    return Judgement(described(name) | why)
+    found = registry.find(name)
+    return Judgement(described(describe_class(found, name), swept=is_swept(found), **why))
 
 
 def _told_start(watcher: Watcher, name: str, training: Training, _: list[str]) -> None:
@@ -180,22 +175,39 @@ def recorded(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _check(models: Sequence[str], data: Dataset, keywords: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse what cannot be compared before anything is trained."""
+def _checked(
+    models: Sequence[str],
+    data: Dataset,
+    keywords: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+) -> dict[str, dict[str, Any] | MissingCapability]:
+    """Refuse what cannot be compared before anything is trained.
+
+    Returns:
+        All keywords of each model, which was built once with them; or why it cannot take the
+        data: it is shown as such, beside the others. A model whose run is there is not built.
+    """
     if not models:
         raise UsageError("a comparison needs at least one model")
     twice = {name for name in models if models.count(name) > 1}
     if twice:
         raise UsageError(f"{', '.join(sorted(twice))} is named twice")
+    whole: dict[str, dict[str, Any] | MissingCapability] = {}
     for name in models:
-        # a model that cannot take these data is shown as such, beside the others
-        with contextlib.suppress(MissingCapability):
-            registry.build(name, data.spec, dict(keywords.get(name, {})))
+        given = dict(keywords.get(name, {}))
+        if (_place(folder, name) / RUN).is_file():
+            whole[name] = given
+            continue
+        try:
+            whole[name] = registry.build(name, data.spec, given).keywords
+        except MissingCapability as error:
+            whole[name] = error
     stray = set(keywords) - set(models)
     if stray:
         raise UsageError(
             f"--set names {', '.join(sorted(stray))}, which is not compared: write model.key=value"
         )
+    return whole
 
 
 def _ask(folder: Path, asked: dict[str, Any]) -> None:
@@ -215,110 +227,27 @@ def _ask(folder: Path, asked: dict[str, Any]) -> None:
     write_json(path, text)
 
 
+def _place(folder: Path, name: str) -> Path:
+    return folder / name.replace("/", "_").replace(":", "_")
+
+
 def _run(
     folder: Path,
     name: str,
     data: Dataset,
     options: Mapping[str, Any],
-    keywords: Mapping[str, Any],
+    keywords: dict[str, Any] | MissingCapability,
     budget: Budget,
 ) -> Run:
-    """The run of a model: the one that is there, or a new one."""
-    place = folder / name.replace("/", "_").replace(":", "_")
-    if (place / "run.json").is_file():
+    """The run of a model: the one that is there, or a new one.
+
+    Raises:
+        MissingCapability: If the model cannot take the data.
+    """
+    if isinstance(keywords, MissingCapability):
+        raise keywords
+    place = _place(folder, name)
+    if (place / RUN).is_file():
         return Run.open(place)
     chosen = Options(**{**registry.preset(name), **options})
-    return Run.create(
-        place, model=name, keywords=dict(keywords), data=data, options=chosen, budget=budget
-    )
-
-
-def assemble(
-    data: Dataset,
-    judged: Sequence[Judgement],
-    found: Mapping[str, Any],
-    *,
-    options: Options,
-    budget: str | None,
-) -> dict[str, Any]:
-    """What `results.json` holds: the models' entries, and what they depend on.
-
-    Args:
-        data: That they were judged on.
-        judged: The models.
-        found: What `Judge.results` says of all together.
-        options: Of the training, or where samples were judged.
-        budget: Of each model's training, if there was one.
-    """
-    spec = data.spec
-    return {
-        "title": None,
-        "command": " ".join(["simulacra", *sys.argv[1:]]),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "seed": options.seed,
-        "budget": budget,
-        "machine": {
-            "processor": _processor(),
-            "threads": torch.get_num_threads(),
-            "device": make_fabric(options).device.type,
-            **versions(),
-        },
-        "data": {
-            "name": data.name,
-            "description": data.description,
-            "notes": list(data.notes),
-            "event_shape": list(spec.event_shape),
-            "levels": spec.levels,
-            "rate": spec.rate,
-            "valid": valid_dims(data.test),
-            "truth": _truth(data),
-            "classes": spec.classes,
-            "class_names": list(data.class_names),
-            "train": len(data.train),
-            "validation": len(data.validation),
-            "test": len(data.test),
-            "fingerprint": data.fingerprint,
-        },
-        **found,
-        "models": [each.entry for each in judged],
-    }
-
-
-def _truth(data: Dataset) -> float | None:
-    """Mean log-density of the test split under what it was drawn from, if that is known."""
-    if data.density is None:
-        return None
-    return float(data.density.log_prob(data.test.x).mean())
-
-
-def write_report(
-    folder: Path, data: Dataset, results: dict[str, Any], judged: Sequence[Judgement]
-) -> None:
-    """Write `results.json`, `report.html` and `likelihoods.csv`, a row a test observation."""
-    pictures = real_pictures(data) | {
-        f"{each.entry['model']}/{kind}": png
-        for each in judged
-        for kind, png in each.pictures.items()
-    }
-    write_json(folder / RESULTS, results)
-    write_bytes(folder / REPORT, render(results, pictures).encode())
-    scores = {each.entry["model"]: each.score for each in judged if each.score is not None}
-    if not scores:
-        return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["index", *scores])
-    first = next(iter(scores.values()))
-    columns = [score.values.tolist() for score in scores.values()]
-    writer.writerows(zip(first.rows.tolist(), *columns, strict=True))
-    write_bytes(folder / LIKELIHOODS, text.getvalue().encode())
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return Run.of(place, model=name, keywords=keywords, data=data, options=chosen, budget=budget)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -15,30 +17,30 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
-from simulacra.drawing import charts, files
-from simulacra.ground.errors import CheckpointError, DataError, UsageError
+from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.judging import pictures as album
+from simulacra.judging.circumstances import data_summary, machine
+from simulacra.judging.entries import can, described, is_swept, learning_curves, skipped_steps
 from simulacra.judging.features.views import View, views
 from simulacra.judging.figures.cost import cost
-from simulacra.judging.figures.diagnostics import generalisation, mean_figure, per_class, shuffled
-from simulacra.judging.figures.figure import Figure
-from simulacra.judging.figures.labels import Classification, classification, generative_classifier
-from simulacra.judging.figures.likelihood import (
-    Score,
-    Scores,
-    class_frequencies,
-    likelihood,
-)
+from simulacra.judging.figures.labels import Classification, classification
 from simulacra.judging.figures.nature import nature
 from simulacra.judging.figures.paired import paired
 from simulacra.judging.figures.sample_judge import FEWEST, MOST, SampleJudge, fair_count
-from simulacra.judging.results import BLANK, can, described, learning_curves, skipped_steps
+from simulacra.judging.judgement import KEPT, Judged, Judgement, fingerprint_of, keep, kept
+from simulacra.judging.results import Entry, References, Results, SampleFigures
+from simulacra.judging.scoring import Scoring, score_model
 from simulacra.models import registry
+from simulacra.models.description import describe_class
 from simulacra.models.model import Likelihood, Model, Sampling
+from simulacra.runs import zoo
 from simulacra.runs.run import Outcome, Run
 from simulacra.tasks import sample as tasks
-from simulacra.tasks.sample import Samples, frequent_context
-from simulacra.training.engine import make_fabric
+from simulacra.tasks.bayes import class_frequencies
+from simulacra.tasks.sample import Samples, device_of, frequent_context
+
+_AT_ONCE = 250
+_DRAWN, _TOLD = 1, 2  # keys of random streams: of the samples judged, and of their labels
 
 
 def cache() -> Path:
@@ -50,25 +52,6 @@ def cache() -> Path:
     return Path(os.environ.get("SIMULACRA_CACHE") or f"{home}/simulacra").expanduser()
 
 
-_AT_ONCE = 250
-_DRAWN, _TOLD = 1, 2  # keys of random streams: of the samples judged, and of their labels
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What is known of a model, or of anyone's samples.
-
-    Args:
-        entry: One of `models` in `results.json`.
-        pictures: PNG files by kind.
-        score: Of p(x), if there is one.
-    """
-
-    entry: dict[str, Any]
-    pictures: dict[str, bytes] = field(default_factory=dict)
-    score: Score | None = None
-
-
 class Judge:
     """What all models of some data are judged by; its parts are made when they are asked for.
 
@@ -78,6 +61,7 @@ class Judge:
         limit: Look only at so many test observations, for the likelihood.
         inception: A file with the weights of the Inception network, to see samples by.
         most: Samples that are judged, at most.
+        device: Where models are put; where they are, by default.
         told: Told in words what is being measured, for whoever waits.
     """
 
@@ -89,10 +73,11 @@ class Judge:
         limit: int | None = None,
         inception: Path | None = None,
         most: int = MOST,
+        device: torch.device | None = None,
         told: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.data, self.draws, self.limit, self.inception = data, draws, limit, inception
-        self.most, self.told = most, told
+        self.most, self.device, self.told = most, device, told
         self.frequencies = class_frequencies(data.train, data.spec.classes)
 
     @cached_property
@@ -127,40 +112,91 @@ class Judge:
     def run(
         self, run: Run, outcome: Outcome | None = None, *, code: str | None = None
     ) -> Judgement:
-        """A trained model's figures and pictures, as the report shows them.
+        """The model of a run, judged; kept in its folder, and found there while nothing changed.
 
         Args:
-            run: Its run.
+            run: A run.
             outcome: How its training ended; read from its checkpoints otherwise.
             code: See `saved.load`.
         """
         if outcome is None:
             with contextlib.suppress(CheckpointError):
                 outcome = run.outcome()
-        model = run.model(code=code).to(make_fabric(run.options).device)
         name = registry.allowed_name(run.record["model"], code)
+        model, options = run.model(code=code), run.record["options"]
+        # nothing is written into the package
+        place = None if run.folder.parent == zoo.PLACE else run.folder / KEPT
+        fingerprint = ""
+        if place is not None:
+            fingerprint = fingerprint_of(
+                self._placed(model),
+                name=name,
+                data=self.data.fingerprint,
+                options=options,
+                outcome=outcome and asdict(outcome),
+                asked=[self.draws, self.limit, self.most],
+                views=[view.hash for view in self.views],
+            )
+            if (before := kept(place, fingerprint)) is not None:
+                return before
+        judgement = self.model(model, name, outcome=outcome, metrics=run.metrics(), options=options)
+        if place is not None:
+            keep(place, fingerprint, judgement)
+        return judgement
+
+    def model(
+        self,
+        model: Model,
+        name: str | None = None,
+        *,
+        outcome: Outcome | None = None,
+        metrics: Mapping[str, list[float | None]] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Judgement:
+        """Any model's figures and pictures, whoever trained it.
+
+        Args:
+            model: Trained on the data; it is put on the judge's device, and in eval mode.
+            name: That it goes by; that of its class, by default.
+            outcome: How its training ended, if that is known.
+            metrics: The columns of `metrics.csv`, if there are any.
+            options: Of its training, if they are known.
+        """
+        model = self._placed(model)
+        name = name or type(model).__name__
         self.told(f"{name}: cost")
         costs = cost(model, self.data, outcome)
-        entry = described(name, run.record["keywords"], run.record["options"]) | {
-            "steps": outcome and outcome.steps,
-            "curves": learning_curves(run.metrics(), model, self.data),
-            "warnings": skipped_steps(outcome),
-            "cost": costs,
-            "nature": nature(model, self.data, calls=costs["sequential_calls"]),
-        }
-        entry["capabilities"] = can(model, entry["nature"])
+        found = nature(model, self.data, calls=costs.sequential_calls)
         pictures = album.model_pictures(model, self.data)
-        score = None
+        scoring = Scoring()
         if isinstance(model, Likelihood):
             self.told(f"{name}: likelihood")
-            scores = self._likelihood(model, entry, pictures)
-            score = scores.marginal
+            scoring = score_model(
+                model, name, self.data, frequencies=self.frequencies, draws=self.draws,
+                limit=self.limit, baseline=lambda: self.baseline,
+            )  # fmt: skip
+        figures: SampleFigures | None = None
         if isinstance(model, Sampling):
             count = fair_count(self.data, self.most)
             self.told(f"{name}: {count} samples")
             drawn = draw(model, self.data, count)
-            self._samples(drawn.x, drawn.labels, entry, pictures)
-        return Judgement(entry, pictures, score)
+            figures, suspects = self._samples(drawn.x, drawn.labels)
+            pictures |= suspects
+        entry = described(
+            describe_class(type(model), name),
+            swept=is_swept(model),
+            keywords=model.keywords,
+            options=None if options is None else dict(options),
+            steps=None if outcome is None else outcome.steps,
+            curves=learning_curves(metrics or {}, model, self.data),
+            warnings=(*skipped_steps(outcome), *scoring.warnings),
+            cost=costs,
+            nature=found,
+            capabilities=can(model, found),
+            samples=figures,
+            **scoring.found,
+        )
+        return Judgement(entry, pictures | scoring.pictures, scoring.score)
 
     def foreign(
         self, name: str, x: Tensor, labels: Tensor | None = None, notes: Sequence[str] = ()
@@ -173,110 +209,85 @@ class Judge:
             labels: The classes that they were drawn for.
             notes: What a reader of the figures has to know.
         """
-        entry = {**BLANK, "model": name, "summary": "Samples from a folder.", "family": None}
-        entry["warnings"] = list(notes)
-        pictures = album.sample_pictures(self.data, x)
-        self._samples(x, labels, entry, pictures)
-        return Judgement(entry, pictures)
+        figures, suspects = self._samples(x, labels)
+        entry = Entry(
+            model=name, summary="Samples from a folder.", warnings=tuple(notes), samples=figures
+        )
+        return Judgement(entry, album.sample_pictures(self.data, x) | suspects)
 
-    def _samples(
-        self, x: Tensor, labels: Tensor | None, entry: dict[str, Any], pictures: dict[str, bytes]
-    ) -> None:
+    def _placed(self, model: Model) -> Model:
+        return (model if self.device is None else model.to(self.device)).eval()
+
+    def _samples(self, x: Tensor, labels: Tensor | None) -> tuple[SampleFigures, dict[str, bytes]]:
+        """The figures of samples, and a picture of those that look most like copies."""
         if isinstance(self.samples, str):
-            entry["samples"] = {"count": len(x), "refused": self.samples, "views": {}, "whole": {}}
-            return
-        entry["samples"] = self.samples.judge(x, labels)
-        if entry["samples"]["refused"] is None:
-            _, shown, near = self.samples.suspicious(x)
-            pictures |= album.suspect_pictures(self.data.spec, shown, near)
+            return SampleFigures(count=len(x), refused=self.samples), {}
+        figures = self.samples.judge(x, labels)
+        if figures.refused is not None:
+            return figures, {}
+        _, shown, near = self.samples.suspicious(x)
+        return figures, album.suspect_pictures(self.data.spec, shown, near)
 
-    def _likelihood(
-        self, model: Likelihood, entry: dict[str, Any], pictures: dict[str, bytes]
-    ) -> Scores:
-        """Fill in what a model says of observations."""
-        data, p, draws = self.data, self.frequencies, self.draws
-        scores = likelihood(model, data.test, class_frequencies=p, draws=draws, limit=self.limit)
-        general = generalisation(model, data.train, scores, class_frequencies=p, draws=draws)
-        for key, score, train, gap in (
-            ("likelihood", scores.marginal, general.train.marginal, general.gap),
-            (
-                "likelihood_given_label", scores.given_label, general.train.given_label,
-                general.gap_given_label,
-            ),
-        ):  # fmt: skip
-            if score is None:
-                continue
-            entry[key] = score.to_json() | {
-                "train": train and train.to_json(),
-                "gap": gap and gap.to_json(),
-                "per_class": self._per_class(score),
-            }
-            if score.non_finite:
-                entry["warnings"].append(
-                    f"{score.non_finite} of {score.observations} test observations have no finite "
-                    "likelihood"
-                )
-        entry["warnings"] += general.notes
-        if scores.given_label is not None:
-            loss = shuffled(model, data.test, scores, class_frequencies=p, draws=draws)
-            entry["likelihood_given_label"] |= {
-                "shuffled": loss.figure and loss.figure.to_json(),
-                "ignores_context": loss.heard is False,
-            }
-            if loss.reason:
-                entry["warnings"].append(f"contexts were not shuffled: {loss.reason}")
-        kl = scores.marginal and divergence(scores.marginal, data)
-        entry["kl"] = kl and kl.to_json()
-        self._classifier(model, scores, entry, pictures)
-        return scores
+    def together(
+        self, judged: Sequence[Judgement], *, seed: int | None = None, budget: str | None = None
+    ) -> Judged:
+        """Judgements as one set of results: each pair compared, and what all depends on.
 
-    def _classifier(
-        self, model: Likelihood, scores: Scores, entry: dict[str, Any], pictures: dict[str, bytes]
-    ) -> None:
-        """Fill in what a model that takes labels is worth as a classifier."""
-        labels, told = self.data.test.context, scores.given_label
-        if scores.given_each_label is None or labels is None or told is None:
-            return
-        assert self.frequencies is not None  # or there would be no score of each label
-        try:
-            found = generative_classifier(
-                scores.given_each_label, self.frequencies, labels[told.rows]
-            )
-        except DataError as error:
-            entry["warnings"].append(f"no classifier: {error}")
-            return
-        entry["classifier"] = found.to_json() | {"bound": not model.exact}
-        compared = {str(entry["model"]): found}
-        if self.baseline is not None:
-            compared["discriminative classifier"] = self.baseline
-        bins = {name: each.bins for name, each in compared.items()}
-        pictures["reliability"] = files.png(charts.reliability(bins))
-
-    def _per_class(self, score: Score) -> list[dict[str, Any]] | None:
-        labels, classes = self.data.test.context, self.data.spec.classes
-        if labels is None or not classes:
-            return None
-        names = self.data.class_names or tuple(map(str, range(classes)))
-        found = per_class(score, labels, classes)
-        return [
-            {"class": name, **(each.to_json() if each is not None else {"observations": 0})}
-            for name, each in zip(names, found, strict=True)
-        ]
-
-    def results(self, judged: Sequence[Judgement]) -> dict[str, Any]:
-        """What `results.json` has beside the models: what they were held against, and pairs."""
-        return {
-            "views": [view.to_json() for view in self.views],
-            "references": {} if isinstance(self.samples, str) else self.samples.references,
-            "doubts": [] if isinstance(self.samples, str) else self.samples.doubts,
-            "baseline_classifier": self.baseline and self.baseline.to_json(),
-            "pairs": [
-                {"models": [a.entry["model"], b.entry["model"]], **paired(s, t).to_json()}
-                for (a, s), (b, t) in combinations(
-                    [(each, each.score) for each in judged if each.score is not None], 2
-                )
-            ],
+        Args:
+            judged: All of models with names of their own.
+            seed: Of their training.
+            budget: Of each model's training, in words.
+        """
+        scored = [(each.entry.model, each.score) for each in judged if each.score is not None]
+        against = None if isinstance(self.samples, str) else self.samples
+        results = replace(
+            self.unjudged([each.entry for each in judged], seed=seed, budget=budget),
+            views=tuple(view.summary() for view in self.views),
+            references=References() if against is None else against.references,
+            doubts=() if against is None else tuple(against.doubts),
+            baseline_classifier=None if self.baseline is None else self.baseline.figures(),
+            pairs=tuple(paired(s, t).of(a, b) for (a, s), (b, t) in combinations(scored, 2)),
+        )
+        pictures = album.real_pictures(self.data) | {
+            f"{each.entry.model}/{kind}": png
+            for each in judged
+            for kind, png in each.pictures.items()
         }
+        return Judged(results, pictures, dict(scored))
+
+    def unjudged(
+        self, entries: Sequence[Entry], *, seed: int | None = None, budget: str | None = None
+    ) -> Results:
+        """Entries and what they depend on, without what takes time to measure."""
+        return Results(
+            command=" ".join(["simulacra", *sys.argv[1:]]),
+            date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            seed=seed,
+            budget=budget,
+            machine=machine(self.device),
+            data=data_summary(self.data),
+            models=tuple(entries),
+        )
+
+
+def judge_model(
+    model: Model, data: Dataset, name: str | None = None, *, draws: int = 64,
+    limit: int | None = None,
+) -> Judged:  # fmt: skip
+    """Every figure that a model can have on some data, whoever trained it.
+
+    Args:
+        model: Trained on the training split of the data; it stays on its device, in eval mode.
+        data: Whose test split is looked at.
+        name: That the model goes by; that of its class, by default.
+        draws: Importance draws of a bound on likelihood.
+        limit: Look only at so many test observations, for the likelihood.
+
+    Returns:
+        The `results`, of one model, its pictures and its scores: what `write_report` takes.
+    """
+    judge = Judge(data, draws=draws, limit=limit, device=device_of(model))
+    return judge.together([judge.model(model, name)])
 
 
 def draw(model: Model, data: Dataset, n: int) -> Samples:
@@ -289,20 +300,3 @@ def draw(model: Model, data: Dataset, n: int) -> Samples:
     """
     context = frequent_context(model, data, n, seed=_TOLD)
     return tasks.draw(model, n, context, seed=(_DRAWN,), at_once=_AT_ONCE)
-
-
-def divergence(score: Score, data: Dataset) -> Figure | None:
-    """KL(p ‖ q) = E_p log p(x) − log q(x) over the test observations that were scored.
-
-    Args:
-        score: Of p(x); a bound gives an upper limit.
-        data: Of known density.
-
-    Returns:
-        Nats, with Student's 95 % interval; `None` where an observation has no finite likelihood,
-        or nobody knows the density.
-    """
-    if data.density is None or score.non_finite:
-        return None
-    truth = data.density.log_prob(data.test.batch(score.rows)[0]).double()
-    return mean_figure(truth - score.values, groups=score.groups)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from scipy.stats import betabinom, fisher_exact
 
+from simulacra.judging.figures.figure import Figure
+from simulacra.judging.results import Entry, References, Results, SampleFigures
 from simulacra.report.text import fixed
-
-Record = Mapping[str, Any]
 
 NEAR = -3.0
 """A C_T below this is nearer to the training data than chance brings real data."""
@@ -20,8 +19,11 @@ MEMBER = 4.0
 CHANCE, LIKELY = 0.001, 0.05
 """How often a sign may come up by chance, for a single model in a single view; and a doubt."""
 
+_Figures = Mapping[str, Figure]
+_Views = Mapping[str, _Figures]
 
-def copies(results: Record, model: Record) -> str | None:
+
+def copies(references: References, samples: SampleFigures | None) -> str | None:
     """What says that samples are copies, as the rest of a sentence that the model's name begins.
 
     Samples copy the training data if they equal training observations more often than real data
@@ -31,25 +33,23 @@ def copies(results: Record, model: Record) -> str | None:
 
     Empty if there is no sign of it; `None` if nothing was measured that could show it.
     """
-    samples = model.get("samples") or {}
-    views, whole = samples.get("views") or {}, samples.get("whole") or {}
-    if not views and not whole:
+    if samples is None or not (samples.views or samples.whole):
         return None
-    floor = (results.get("references") or {}).get("real") or {}
-    real = floor.get("whole") or {}
+    views, whole = samples.views, samples.whole
+    real = references.real.whole if references.real else {}
     leaked, stored = (_by_chance(key, whole, real) for key in ("leaked", "duplicates"))
     # what lies further off than real data repeats none of them
-    close = {n: f for n, f in views.items() if ((f.get("c_t") or {}).get("value") or 0.0) <= FAR}
+    close = {name: figures for name, figures in views.items() if _value(figures, "c_t") <= FAR}
     void = leaked < CHANCE and stored > LIKELY
     if void or _scores(close, "membership", below=-MEMBER):
-        what = f"{_percent(whole['leaked']['value'])} equal one" if void else "see membership"
+        what = f"{_percent(whole['leaked'].value)} equal one" if void else "see membership"
         return f"repeats observations that were held out ({what}): its figures are void"
     equal = []
     if stored < CHANCE:
-        equal = [f"{_percent(whole['duplicates']['value'])} equal a training observation"]
+        equal = [f"{_percent(whole['duplicates'].value)} equal a training observation"]
     # likely pictures of a small space come again, whether they were trained on or held out
     signs = equal if leaked > LIKELY else []
-    near = [*_near(views, results.get("references") or {}), *(equal if not signs else [])]
+    near = [*_near(views, references), *(equal if not signs else [])]
     member = _scores(views, "membership", above=MEMBER)
     if near and member:
         signs += [*near, f"membership = {', '.join(member)}"]
@@ -63,52 +63,50 @@ def copies(results: Record, model: Record) -> str | None:
     return ""
 
 
-def _near(views: Mapping[str, Any], references: Mapping[str, Any]) -> list[str]:
+def _near(views: _Views, references: References) -> list[str]:
     """Signs that samples are nearer to the training data than real data are.
 
     A view in which independent values are nearer too, as they are to the middle of data that have
     outliers, tells nothing by C_T.
     """
     real, independent = (
-        (references.get(key) or {}).get("views") or {} for key in ("real", "independent")
+        each.views if each else {} for each in (references.real, references.independent)
     )
     told = {
         name: figures
         for name, figures in views.items()
-        if not _scores({name: independent.get(name) or {}}, "c_t", below=NEAR)
+        if not _scores({name: independent.get(name, {})}, "c_t", below=NEAR)
     }
     signs = _scores(told, "c_t", below=NEAR)
     found = [f"C_T = {', '.join(signs)}"] if signs else []
     seen = []
     for name, figures in views.items():
-        figure, floor = figures.get("suspects"), (real.get(name) or {}).get("suspects") or {}
+        figure, floor = figures.get("suspects"), _value(real.get(name, {}), "suspects")
         # no more is a sign than real data show themselves
-        if figure and figure["value"] > max(
-            suspects_by_chance(figure["count"]), floor.get("value") or 0.0
-        ):
-            seen.append(f"{_percent(figure['value'])}{_where(views, name)}")
+        if figure and figure.value > max(suspects_by_chance(figure.count), floor):
+            seen.append(f"{_percent(figure.value)}{_where(views, name)}")
     return [*found, f"suspects {', '.join(seen)}"] if seen else found
 
 
-def further(results: Record, models: Sequence[Record]) -> list[str]:
+def further(results: Results, models: Sequence[Entry]) -> list[str]:
     """Models whose samples lie further from the training data than real data do, and where."""
-    floor = ((results.get("references") or {}).get("real") or {}).get("views") or {}
+    floor = results.references.real.views if results.references.real else {}
     found = []
     for m in models:
-        views = (m.get("samples") or {}).get("views") or {}
-        beyond = {
-            name: figures for name, figures in views.items()
-            if (_value(figures, "c_t") or 0.0) > max(FAR, _value(floor.get(name), "c_t") or 0.0)
-        }  # fmt: skip
-        scores = [f"{fixed(figures['c_t']['value'], 1)}{_where(views, name)}"
-                  for name, figures in beyond.items()]  # fmt: skip
+        views = m.samples.views if m.samples else {}
+        scores = [
+            f"{fixed(figures['c_t'].value, 1)}{_where(views, name)}"
+            for name, figures in views.items()
+            if _value(figures, "c_t") > max(FAR, _value(floor.get(name, {}), "c_t"))
+        ]
         if scores:
-            found.append(f"{m['model']} (C_T = {', '.join(scores)})")
+            found.append(f"{m.model} (C_T = {', '.join(scores)})")
     return found
 
 
-def _value(figures: Record | None, key: str) -> float | None:
-    return ((figures or {}).get(key) or {}).get("value")
+def _value(figures: _Figures, key: str) -> float:
+    """A figure's value; 0, which is no sign of anything, where there is none."""
+    return figures[key].value if key in figures else 0.0
 
 
 def suspects_by_chance(count: int) -> float:
@@ -122,32 +120,33 @@ def suspects_by_chance(count: int) -> float:
 
 
 def _scores(
-    views: Mapping[str, Any], key: str, *, below: float | None = None, above: float | None = None
+    views: _Views, key: str, *, below: float | None = None, above: float | None = None
 ) -> list[str]:
     """Z scores beyond a limit, and where."""
     found = []
     for name, figures in views.items():
-        value = (figures.get(key) or {}).get("value")
-        if value is not None and (value < below if below is not None else value > (above or 0.0)):
+        if key not in figures:
+            continue
+        value = figures[key].value
+        if value < below if below is not None else value > (above or 0.0):
             found.append(f"{fixed(value, 1)}{_where(views, name)}")
     return found
 
 
-def _by_chance(key: str, whole: Mapping[str, Any], real: Mapping[str, Any]) -> float:
+def _by_chance(key: str, whole: _Figures, real: _Figures) -> float:
     """How probable as many equal observations are, if they are no more frequent than in real data.
 
     Binarised or tiny pictures come again by chance, in real data as well: Fisher's exact test.
     """
     found = whole.get(key)
-    if not found or not found["value"]:
+    if not found or not found.value:
         return 1.0
-    floor = real.get(key) or {"value": 0.0, "count": found["count"]}
-    table = [[round(f["value"] * f["count"]), round((1 - f["value"]) * f["count"])]
-             for f in (found, floor)]  # fmt: skip
+    floor = real.get(key) or Figure(0.0, found.count)
+    table = [[round(f.value * f.count), round((1 - f.value) * f.count)] for f in (found, floor)]
     return float(fisher_exact(table, alternative="greater").pvalue)
 
 
-def _where(views: Mapping[str, Any], name: str) -> str:
+def _where(views: _Views, name: str) -> str:
     return f" in {name}" if len(views) > 1 else ""
 
 

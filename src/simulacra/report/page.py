@@ -16,10 +16,11 @@ from markupsafe import Markup, escape
 from simulacra.drawing.curves import curves
 from simulacra.ground.errors import UsageError
 from simulacra.judging.figures.measures import ARROWS
+from simulacra.judging.results import Entry, Results, Unit
 from simulacra.report import sections, warned
+from simulacra.report.cells import Rows, in_line
 from simulacra.report.ranking import (
     WORDS,
-    Record,
     baseline,
     draws_of_bounds,
     foreign,
@@ -44,11 +45,11 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 
-def render(results: Record, pictures: Mapping[str, bytes]) -> str:
+def render(results: Results, pictures: Mapping[str, bytes]) -> str:
     """The report as one HTML page that asks nothing of any other address.
 
     Args:
-        results: What `compare` writes as `results.json`; keys may be missing or null.
+        results: All figures.
         pictures: PNG files by name: `real`, `<model>/samples`, `<model>/suspects`,
             `<model>/reliability`, `<model>/completions`, `<model>/interpolation`; any may be
             missing.
@@ -57,19 +58,18 @@ def render(results: Record, pictures: Mapping[str, bytes]) -> str:
         UsageError: If a picture is not a PNG file.
     """
     unit, rows = unit_of(results), table(results)
-    name = (results.get("data") or {}).get("name") or "these data"
-    models = ordered(results.get("models") or [], unit)
-    compared = [pair(results, *two) for two in combinations(ranked(models, unit), 2)]
-    alone = foreign(results)
+    models = ordered(results.models, unit)
+    compared = [pair(results, a, b) for (a, _), (b, _) in combinations(ranked(results), 2)]
+    name, alone = results.data.name, foreign(results)
     return _page().render(
         results=results,
-        data=results.get("data") or {},
-        machine=results.get("machine") or {},
-        title=results.get("title")
+        data=results.data,
+        machine=results.machine,
+        title=results.title
         or (f"Samples held against {name}" if alone else f"Generative models on {name}"),
         foreign=alone,
         verdict=verdict(results),
-        rows=list(zip(models, cells(rows), strict=True)),
+        rows=list(zip(models, in_line(rows), strict=True)),
         headings=list(rows[0]) if rows else [],
         given=heading_given(results),
         told=told(results),
@@ -79,21 +79,21 @@ def render(results: Record, pictures: Mapping[str, bytes]) -> str:
         warnings=warned.of_models(results),
         unit=unit,
         figure=heading(unit),
-        winners=[m["model"] for m in winners(results)],
+        winners=[m.model for m in winners(results)],
         samples=_present(sections.sample_sections(results), pictures),
         details=_present(sections.detail_sections(results), pictures),
         ends=_present(sections.last_sections(results), pictures),
         measures=sections.measures_shown(results),
-        views=results.get("views"),
+        views=results.views,
         paired=any(compared),
         unpaired=not all(compared),
-        described=[m for m in models if any(m.get(k) for k in ("class", "summary", "departs"))],
+        described=[m for m in models if m.class_name or m.summary or m.departs],
         pictures={name: _inline_png(name, data) for name, data in pictures.items()},
         validation=_validation(models, unit),
         games=[game for i, m in enumerate(models) for game in _game(m, f"g{i}-")],
         words=WORDS.get(unit),
         # grids of pixels; all else is drawn
-        pixels=len((results.get("data") or {}).get("event_shape") or (1, 1, 1)) == 3,
+        pixels=len(results.data.event_shape or (1, 1, 1)) == 3,
         baseline=baseline(results),
     )
 
@@ -105,7 +105,7 @@ def _page() -> Template:
 
     loader = PackageLoader("simulacra", "report")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"cells": cells, "broken": broken}
+    environment.filters |= {"in_line": in_line, "beside": beside, "broken": broken}
     environment.globals |= {"references": (REAL, INDEPENDENT), "arrows": ARROWS}
     return environment.get_template("page.html.j2")
 
@@ -116,41 +116,9 @@ def _present(found: Sequence[Section], pictures: Mapping[str, bytes]) -> list[Se
     return [s for s in found if s.tables or s.remarks or s.pictures in kinds]
 
 
-_CELL = re.compile(
-    r"(?P<head>–|(?:(?:[=≤≥<] ?)?[−+]?(?:\d|not finite)[^±;(\[]*?)?)"
-    r"(?: (?P<error>[±(\[][^;]*?))?(?: (?P<mark>like real data|may be chance|tie))?"
-    r"(?:; (?P<loud>.*))?"
-)
-_NUMBER = re.compile(r"(?:[=≤≥<] ?)?[−+]?[\d,]+(?P<rest>\.\d+)?(?P<unit> %)?")
-
-
-def cells(rows: Sequence[Mapping[str, str]]) -> list[dict[str, dict[str, str]]]:
-    """Tables taken apart for the page: the number, what is quiet beside it, a mark, what is loud.
-
-    Numbers of a column get figure spaces behind them until their decimal points stand in line.
-    The first column names the row, and is left whole. Columns of `= 2.71 ± 0.02` are to stand
-    against their left side.
-    """
-    split: list[dict[str, dict[str, str]]] = []
-    for row in rows:
-        first = next(iter(row), "")
-        parts = {h: None if h == first else _CELL.fullmatch(text) for h, text in row.items()}
-        split.append({
-            h: {"head": row[h], "error": "", "mark": "", "loud": "", "side": ""} if p is None
-            else p.groupdict("") | {"side": ""}
-            for h, p in parts.items()
-        })  # fmt: skip
-    for title in list(rows[0])[1:] if rows else ():
-        column = [each[title] for each in split]
-        side = "figure" if any(c["error"].startswith("±") for c in column) else ""
-        found = [_NUMBER.fullmatch(c["head"]) for c in column]
-        most = max((len(m["rest"] or "") for m in found if m), default=0)
-        for each, match in zip(column, found, strict=True):
-            short = most - len(match["rest"] or "") if match else 0
-            point = "\u2008" if match and short and not match["rest"] else ""
-            each["side"] = side
-            each["head"] += point + "\u2007" * (short - len(point))
-    return split
+def beside(rows: Rows) -> set[str]:
+    """Headings of columns of `= 2.71 ± 0.02`, whose errors stand beside the numbers."""
+    return {title for row in rows for title, cell in row.items() if cell.beside}
 
 
 def broken(title: str) -> str:
@@ -177,12 +145,12 @@ def _inline_svg(svg: bytes, prefix: str, label: str) -> Markup:
     return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
 
 
-def _validation(models: Sequence[Record], unit: str) -> Markup | None:
+def _validation(models: Sequence[Entry], unit: Unit) -> Markup | None:
     """Validation likelihood against training seconds, all models on one pair of axes."""
     series = {
-        m["model"]: m["curves"]
+        m.model: {"seconds": m.curves.seconds, "validation": m.curves.validation}
         for m in models
-        if m.get("likelihood") and _measured((m.get("curves") or {}).get("validation"))
+        if m.likelihood and _measured(m.curves.validation)
     }
     if not series:
         return None
@@ -194,21 +162,20 @@ def _validation(models: Sequence[Record], unit: str) -> Markup | None:
     return _inline_svg(svg, "v-", label)
 
 
-def _game(model: Record, prefix: str) -> list[dict[str, Any]]:
+def _game(model: Entry, prefix: str) -> list[dict[str, Any]]:
     """The losses of a model without a likelihood, each player's, on axes of their own."""
-    record = model.get("curves") or {}
-    losses = {k: v for k, v in (record.get("losses") or {}).items() if _measured(v)}
-    if model.get("likelihood") or not losses:
+    losses = {k: v for k, v in model.curves.losses.items() if _measured(v)}
+    if model.likelihood or not losses:
         return []
-    steps = record.get("steps") or []
+    steps = model.curves.steps
     series = {
-        player: {"step": steps if len(steps) == len(v) else list(range(1, len(v) + 1)), "loss": v}
+        player: {"step": steps if len(steps) == len(v) else tuple(range(1, len(v) + 1)), "loss": v}
         for player, v in losses.items()
     }
-    x_label = model.get("step_name") or "steps"
+    x_label = model.step_name
     svg = curves(series, x="step", y="loss", x_label=x_label, size=(4.4, 2.7))
-    label = f"Losses of {listed(list(losses))} of {model['model']} while training"
-    return [{"model": model["model"], "svg": _inline_svg(svg, prefix, label)}]
+    label = f"Losses of {listed(list(losses))} of {model.model} while training"
+    return [{"model": model.model, "svg": _inline_svg(svg, prefix, label)}]
 
 
 def _measured(values: Sequence[float | None] | None) -> list[float]:

@@ -3,144 +3,147 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from simulacra.report.text import listed, number
-
-Record = Mapping[str, Any]
+from simulacra.judging.figures.figure import Figure
+from simulacra.judging.results import ClassLikelihood, Entry, LikelihoodFigures, Results, Unit
+from simulacra.report.cells import NO_LIKELIHOOD, Cell, related
+from simulacra.report.text import listed
 
 WORDS = {"bits/dim": "bits per dimension", "bits/valid sample": "bits per valid sample"}
 """Units of discrete data, in full."""
 
 
-def unit_of(results: Record) -> str:
+def unit_of(results: Results) -> Unit:
     """`bits/dim` of discrete data, `bits/valid sample` of sounds, `nats` of vectors."""
-    if (results.get("data") or {}).get("rate") is not None:
+    if results.data.rate is not None:
         return "bits/valid sample"
-    if (results.get("data") or {}).get("levels") is not None:
-        return "bits/dim"
-    found = [m.get("likelihood") or {} for m in results.get("models") or []]
-    return "bits/dim" if any(f.get("bits_per_dim") is not None for f in found) else "nats"
+    found = [m.likelihood for m in results.models if m.likelihood is not None]
+    discrete = any(f.bits_per_dim is not None for f in found)
+    return "bits/dim" if results.data.levels is not None or discrete else "nats"
 
 
-def heading(unit: str) -> str:
+def heading(unit: Unit) -> str:
     """Heading of the figure that ranks."""
     return f"{unit}, test" if unit != "nats" else "log-likelihood, nats, test"
 
 
-def heading_given(results: Record) -> str:
+def heading_given(results: Results) -> str:
     """Heading of the figure of models that are told something: `bits/dim | label`."""
     unit = unit_of(results)
     return f"{unit if unit != 'nats' else 'log-likelihood, nats'} | {told(results)}"
 
 
-def told(results: Record) -> str:
+def told(results: Results) -> str:
     """What a conditional model is told: a `label`, or another `context`."""
-    return "label" if (results.get("data") or {}).get("classes", 1) else "context"
+    return "label" if results.data.classes else "context"
 
 
-def exact(likelihood: Record) -> bool:
-    """Whether the figure is the likelihood itself and not a bound of it."""
-    return bool(likelihood.get("exact", likelihood.get("relation") == "="))
-
-
-def bound(unit: str) -> str:
+def bound(unit: Unit) -> str:
     """The sign of a bound, which lies below the log-likelihood and so above the bits it costs."""
     return "≤" if unit != "nats" else "≥"
 
 
-def absent(model: Record) -> str:
-    """Why a model has no figures at all: it was left out, or failed; empty if it has."""
-    return str(model.get("left_out") or model.get("failed") or "")
-
-
-def foreign(results: Record) -> bool:
+def foreign(results: Results) -> bool:
     """Whether nothing but samples was judged, of whatever program, and no model."""
-    models = results.get("models") or []
-    known = ("class", "likelihood", "likelihood_given_label")
-    return bool(models) and not any(absent(m) or any(m.get(k) for k in known) for m in models)
+    models = results.models
+    return bool(models) and not any(m.absent or m.class_name or m.likelihoods for m in models)
 
 
-def observed(results: Record) -> str:
+def observed(results: Results) -> str:
     """On how many test observations likelihoods rest, if not on all: `30 of 359`; else empty."""
-    test = (results.get("data") or {}).get("test")
-    found = {
-        (m.get(key) or {}).get("observations")
-        for m in results.get("models") or []
-        for key in ("likelihood", "likelihood_given_label")
-    }
+    test = results.data.test
+    found = {f.observations for m in results.models for f in m.likelihoods}
     fewer = sorted(n for n in found if n is not None and test is not None and n < test)
     return f"{listed([f'{n:,}' for n in fewer])} of {test:,}" if fewer else ""
 
 
-def draws_of_bounds(results: Record) -> list[int]:
+def draws_of_bounds(results: Results) -> list[int]:
     """How many importance draws bounds took for an observation, where they took more than one."""
-    found = [m.get(key) or {} for m in results.get("models") or []
-             for key in ("likelihood", "likelihood_given_label")]  # fmt: skip
-    return sorted({f["draws"] for f in found if not exact(f) and (f.get("draws") or 1) > 1})
+    found = [f for m in results.models for f in m.likelihoods]
+    return sorted({f.draws for f in found if not f.exact and f.draws > 1})
 
 
-def groups_of(results: Record) -> int | None:
+def groups_of(results: Results) -> int | None:
     """How many recordings, which are independent where their windows are not; `None` if unknown."""
-    found = [(m.get(key) or {}).get("groups") for m in results.get("models") or []
-             for key in ("likelihood", "likelihood_given_label")]  # fmt: skip
+    found = [f.groups for m in results.models for f in m.likelihoods]
     return max((n for n in found if n), default=None)
 
 
-def value_of(likelihood: Record | None, unit: str) -> float | None:
+def value_of(likelihood: LikelihoodFigures | ClassLikelihood | None, unit: Unit) -> float | None:
     """The figure in the report's unit."""
-    return (likelihood or {}).get("bits_per_dim" if unit != "nats" else "log_likelihood")
-
-
-def loss(model: Record, unit: str) -> float | None:
-    """The figure that ranks, lower is better; `None` where there is none to stand on."""
-    likelihood = model.get("likelihood") or {}
-    value = value_of(likelihood, unit)
-    if absent(model) or likelihood.get("non_finite") or value is None or not math.isfinite(value):
+    if likelihood is None:
         return None
-    return float(value if unit != "nats" else -value)
+    return likelihood.bits_per_dim if unit != "nats" else likelihood.log_likelihood
 
 
-def ordered(models: Sequence[Record], unit: str) -> list[Record]:
+def loss(model: Entry, unit: Unit) -> float | None:
+    """The figure that ranks, lower is better; `None` where there is none to stand on."""
+    value = value_of(model.likelihood, unit)
+    if model.absent or model.likelihood is None or model.likelihood.non_finite:
+        return None
+    if value is None or not math.isfinite(value):
+        return None
+    return value if unit != "nats" else -value
+
+
+def ordered(models: Sequence[Entry], unit: Unit) -> list[Entry]:
     """All models: ranked ones best first, then other likelihoods, then none, then failures.
 
     Those that were left out, since they cannot take such data, stand last.
     """
 
-    def place(m: Record) -> tuple[bool, bool, bool, bool, float]:
+    def place(m: Entry) -> tuple[bool, bool, bool, bool, float]:
         cost = loss(m, unit)
-        why = bool(m.get("left_out")), bool(absent(m))
-        return *why, cost is None, not m.get("likelihood"), cost or 0.0
+        why = bool(m.left_out), bool(m.absent)
+        return *why, cost is None, m.likelihood is None, cost or 0.0
 
     return sorted(models, key=place)
 
 
-def ranked(models: Sequence[Record], unit: str) -> list[Record]:
-    """The models that have a figure to compare, best first."""
-    return [m for m in ordered(models, unit) if loss(m, unit) is not None]
+def judged(results: Results) -> list[Entry]:
+    """The models that were judged, in the order of the main table."""
+    return [m for m in ordered(results.models, unit_of(results)) if not m.absent]
 
 
-def pair(results: Record, a: Record, b: Record) -> dict[str, Any] | None:
-    """The paired difference of two models, positive where `a` is better; `None` without one.
+def ranked(results: Results) -> list[tuple[Entry, LikelihoodFigures]]:
+    """The models that have a figure to compare, and that figure, best first."""
+    unit = unit_of(results)
+    return [
+        (m, m.likelihood)
+        for m in ordered(results.models, unit)
+        if m.likelihood is not None and loss(m, unit) is not None
+    ]
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How far two models are apart, positive where the first is better; and whether they tie."""
+
+    figure: Figure
+    tie: bool
+
+
+def pair(results: Results, a: Entry, b: Entry) -> Apart | None:
+    """The paired difference of two models; `None` without one.
 
     A difference without an interval, of one observation, tells nothing and is none.
     """
-    for record in results.get("pairs") or []:
-        value, low, high = (record.get(key) for key in ("difference", "low", "high"))
-        names = {str(name) for name in record.get("models") or []}
-        if names != {str(a["model"]), str(b["model"])} or None in (value, low, high):
+    for each in results.pairs:
+        value, low, high = each.difference, each.low, each.high
+        if set(each.models) != {a.model, b.model} or value is None or low is None or high is None:
             continue
         # the two figures say which way is better: more bits are worse, more nats are not
         unit = unit_of(results)
         ahead = (loss(b, unit) or 0.0) - (loss(a, unit) or 0.0)
         if ahead * value < 0:
             value, low, high = -value, -high, -low
-        return {"value": value, "low": low, "high": high, "tie": bool(record.get("tie"))}
+        return Apart(Figure(value, each.observations or 0, low, high), bool(each.tie))
     return None
 
 
-def tie(results: Record, best: Record, other: Record, unit: str) -> bool:
+def tie(results: Results, best: Entry, other: Entry) -> bool:
     """Whether two ranked models cannot be told apart.
 
     The pair of them says so, where there is one. Without it they tie when their figures differ by
@@ -150,46 +153,57 @@ def tie(results: Record, best: Record, other: Record, unit: str) -> bool:
         return True
     found = pair(results, best, other)
     if found is not None:
-        return bool(found["tie"])
+        return found.tie
+    unit = unit_of(results)
     a, b, errors = loss(best, unit), loss(other, unit), [error_of(best), error_of(other)]
     if a is None or b is None or None in errors:
         return True
     return abs(a - b) < 2 * math.hypot(*filter(None, errors))
 
 
-def winners(results: Record) -> list[Record]:
+def winners(results: Results) -> list[Entry]:
     """The best model and all that tie with it; empty where fewer than two can be ranked."""
-    unit = unit_of(results)
-    found = ranked(results.get("models") or [], unit)
-    return [m for m in found if len(found) > 1 and tie(results, found[0], m, unit)]
+    found = [m for m, _ in ranked(results)]
+    return [m for m in found if len(found) > 1 and tie(results, found[0], m)]
 
 
-def error_of(model: Record) -> float | None:
+def error_of(model: Entry) -> float | None:
     """Standard error of a model's figure; `None` if unknown."""
-    error = model["likelihood"].get("standard_error")
+    error = None if model.likelihood is None else model.likelihood.standard_error
     return error if error is not None and math.isfinite(error) else None
 
 
-def figure(likelihood: Record, unit: str) -> str:
-    """A figure with its relation, standard error and draws: `≤ 2.71 ± 0.02 (k 50)`."""
-    value, draws = value_of(likelihood, unit), likelihood.get("draws") or 1
-    error, is_exact = likelihood.get("standard_error"), exact(likelihood)
-    text = f"{'=' if is_exact else bound(unit)} {number(value, error)}"
-    if value is not None and error is not None and math.isfinite(error) and error > 0:
-        text += f" ± {number(error, error)}"
-    return text if is_exact or draws == 1 else f"{text} (k {draws})"
+def figure(likelihood: LikelihoodFigures, unit: Unit, *, draws: bool = True) -> Cell:
+    """A figure with its relation, standard error and draws: `≤ 2.71 ± 0.02 (k 50)`.
+
+    Args:
+        likelihood: Its figures.
+        unit: That it is shown in.
+        draws: Whether to tell those of a bound.
+    """
+    sign = "=" if likelihood.exact else bound(unit)
+    many = likelihood.draws if draws and not likelihood.exact else 1
+    return related(sign, value_of(likelihood, unit), likelihood.standard_error, draws=many)
 
 
-def lost(likelihood: Record) -> str:
+def likelihood_cell(likelihood: LikelihoodFigures | None, unit: Unit) -> Cell:
+    """A likelihood, and loudly how many observations have none that is finite."""
+    if likelihood is None:
+        return Cell(NO_LIKELIHOOD)
+    many = lost(likelihood)
+    return figure(likelihood, unit).but(loud=f"{many} not finite" if many else "")
+
+
+def lost(likelihood: LikelihoodFigures) -> str:
     """How many test observations have no finite likelihood, `3 of 359`; empty if none."""
-    many, of = likelihood.get("non_finite") or 0, likelihood.get("observations")
+    many, of = likelihood.non_finite, likelihood.observations
     return f"{many:,}{f' of {of:,}' if of else ''}" if many else ""
 
 
-def baseline(results: Record) -> float | None:
+def baseline(results: Results) -> float | None:
     """What it costs to know nothing but how many levels there are, padding included."""
-    data = results.get("data") or {}
-    if not data.get("levels") or not data.get("event_shape"):
+    data = results.data
+    if not data.levels or not data.event_shape:
         return None
-    dims = math.prod(data["event_shape"])
-    return float(math.log2(data["levels"]) * dims / (data.get("valid") or dims))
+    dims = math.prod(data.event_shape)
+    return float(math.log2(data.levels) * dims / (data.valid or dims))

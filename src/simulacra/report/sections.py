@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from simulacra.judging.figures.measures import LABELS, MEASURES, Measure
+from simulacra.judging.results import Results, ViewSummary
 from simulacra.report import sample_tables, tables, warned
+from simulacra.report.cells import Rows
 from simulacra.report.copying import copies, further
-from simulacra.report.ranking import (
-    Record,
-    absent,
-    bound,
-    exact,
-    foreign,
-    ordered,
-    ranked,
-    unit_of,
-)
-from simulacra.report.tables import Rows
+from simulacra.report.ranking import bound, foreign, judged, ranked, unit_of
 from simulacra.report.text import listed
 
 
@@ -28,7 +19,7 @@ class Table:
     """Rows under a caption.
 
     Args:
-        rows: Heading → text, all with the same headings, of which the first names the row.
+        rows: Heading → cell, all with the same headings, of which the first names the row.
         caption: What the rows are; empty if the section says it.
         note: What else to know of them, quiet.
         words: Headings of columns of words.
@@ -74,17 +65,17 @@ class Section:
     pictured: str = ""
 
 
-def sample_sections(results: Record) -> list[Section]:
+def sample_sections(results: Results) -> list[Section]:
     """What samples show, first what is asked first; some may be empty."""
     return [_fidelity(results), _novelty(results), _appearance(results)]
 
 
-def detail_sections(results: Record) -> list[Section]:
+def detail_sections(results: Results) -> list[Section]:
     """Likelihood, pairs and labels; some may be empty."""
     return [_likelihood(results), _pairs(results), _labels(results)]
 
 
-def last_sections(results: Record) -> list[Section]:
+def last_sections(results: Results) -> list[Section]:
     """Cost and nature; some may be empty."""
     costs, natures = tables.costs(results), tables.natures(results)
     return [
@@ -112,41 +103,32 @@ _MANY = 12
 """Classes in a table that is shown without being asked for."""
 
 
-def measures_shown(results: Record) -> dict[str, Measure]:
+def measures_shown(results: Results) -> dict[str, Measure]:
     """The definitions of the figures that the page has, in the order of `MEASURES`."""
-    models = [m for m in results.get("models") or [] if not absent(m)]
     shown: set[str] = set()
-    for m in models:
-        samples = m.get("samples") or {}
-        for figures in (samples.get("whole") or {}, *(samples.get("views") or {}).values()):
-            shown |= set(figures)
-        for key in ("likelihood", "likelihood_given_label"):
-            shown |= {k for k in ("gap", "shuffled") if (m.get(key) or {}).get(k)}
-        shown |= {"kl"} if m.get("kl") else set()
-        shown |= set(LABELS) if m.get("classifier") else set()
+    for m in judged(results):
+        if m.samples:
+            for figures in (m.samples.whole, *m.samples.views.values()):
+                shown |= set(figures)
+        for f in m.likelihoods:
+            shown |= {"gap"} if f.gap else set()
+            shown |= {"shuffled"} if f.shuffled else set()
+        shown |= {"kl"} if m.kl else set()
+        shown |= set(LABELS) if m.classifier else set()
     return {key: measure for key, measure in MEASURES.items() if key in shown}
 
 
-def _judged(results: Record) -> list[Record]:
-    models = ordered(results.get("models") or [], unit_of(results))
-    return [m for m in models if not absent(m)]
-
-
-def _views(results: Record) -> list[Mapping[str, Any]]:
-    return list(results.get("views") or [])
-
-
-def _fidelity(results: Record) -> Section:
-    remarks = [Remark(f"{doubt}.", loud=True) for doubt in results.get("doubts") or []]
+def _fidelity(results: Results) -> Section:
+    remarks = [Remark(f"{doubt}.", loud=True) for doubt in results.doubts]
     remarks += [
         Remark(f"{text}." if text.startswith("no figures") else text, name, loud=True)
         for name, text in warned.of_samples(results)
     ]
     shown = []
-    for view in _views(results):
-        rows = sample_tables.fidelity_table(results, view["name"])
+    for view in results.views:
+        rows = sample_tables.fidelity_table(results, view.name)
         if rows:
-            shown.append(Table(rows, f"Seen as {view['name']}", _about(view)))
+            shown.append(Table(rows, f"Seen as {view.name}", _about(view)))
     return Section(
         "fidelity",
         "Fidelity and coverage",
@@ -156,11 +138,10 @@ def _fidelity(results: Record) -> Section:
     )
 
 
-def _counts(results: Record) -> str:
+def _counts(results: Results) -> str:
     """How many were held against how many."""
-    references = results.get("references") or {}
-    entries = [references.get("real") or {}, *(m.get("samples") or {} for m in _judged(results))]
-    found = {entry["count"] for entry in entries if entry.get("views") and entry.get("count")}
+    entries = [results.references.real, *(m.samples for m in judged(results))]
+    found = {entry.count for entry in entries if entry and entry.views and entry.count}
     if not found:
         return ""
     many = listed([f"{n:,}" for n in sorted(found)])
@@ -172,36 +153,36 @@ def _counts(results: Record) -> str:
     )
 
 
-def _about(view: Mapping[str, Any]) -> str:
+def _about(view: ViewSummary) -> str:
     """What sees, and by which exact weights."""
-    says = [str(view["extractor"])] if view.get("extractor") else []
-    if view.get("width"):
-        says.append(f"{view['width']} wide")
-    if view.get("accuracy") is not None and "classifier" in str(view.get("extractor")):
-        says.append(f"accuracy on the validation split {100 * view['accuracy']:.1f} %")
-    if view.get("note"):
-        says.append(str(view["note"]))
-    if view.get("hash"):
-        says.append(f"sha256 {str(view['hash'])[:16]}")
+    says = [view.extractor] if view.extractor else []
+    if view.width:
+        says.append(f"{view.width} wide")
+    if view.accuracy is not None and "classifier" in view.extractor:
+        says.append(f"accuracy on the validation split {100 * view.accuracy:.1f} %")
+    if view.note:
+        says.append(view.note)
+    if view.hash:
+        says.append(f"sha256 {view.hash[:16]}")
     return "; ".join(says)
 
 
-def _novelty(results: Record) -> Section:
+def _novelty(results: Results) -> Section:
     remarks, clean = [], []
-    for m in _judged(results):
-        sign = copies(results, m)
+    for m in judged(results):
+        sign = copies(results.references, m.samples)
         if sign:
-            remarks.append(Remark(f"{sign}.", m["model"], loud=True))
+            remarks.append(Remark(f"{sign}.", m.model, loud=True))
         elif sign is not None:
-            clean.append(m["model"])
+            clean.append(m.model)
     if clean:
         remarks.append(Remark(f"No sign of copying in these views: {listed(clean)}."))
-    if far := further(results, _judged(results)):
+    if far := further(results, judged(results)):
         text = f"Further from the training data than real data: {listed(far)}."
         remarks.append(Remark(text))
     found = [
-        Table(sample_tables.novelty_table(results, view["name"]), f"Seen as {view['name']}")
-        for view in _views(results)
+        Table(sample_tables.novelty_table(results, view.name), f"Seen as {view.name}")
+        for view in results.views
     ]
     found.append(Table(sample_tables.equal_table(results), "As they are, value for value"))
     shown = [each for each in found if each.rows]
@@ -218,7 +199,7 @@ def _novelty(results: Record) -> Section:
     )
 
 
-def _appearance(results: Record) -> Section:
+def _appearance(results: Results) -> Section:
     rows = sample_tables.appearance_table(results)
     return Section(
         "appearance",
@@ -229,7 +210,7 @@ def _appearance(results: Record) -> Section:
     )
 
 
-def _likelihood(results: Record) -> Section:
+def _likelihood(results: Results) -> Section:
     rows, classes = tables.likelihoods(results), tables.per_class(results)
     unit = unit_of(results)
     shown = [Table(rows)] if rows and len(rows[0]) > 2 else []
@@ -237,11 +218,10 @@ def _likelihood(results: Record) -> Section:
         note = "The same figure over the observations of one class at a time."
         shown.append(Table(classes, "Each class by itself", note, folded=len(classes) > _MANY))
     remarks = [
-        Remark("ignores its context: shuffled ones serve it as well.", m["model"], loud=True)
-        for m in _judged(results)
-        if any((m.get(k) or {}).get("ignores_context")
-               for k in ("likelihood", "likelihood_given_label"))
-    ]  # fmt: skip
+        Remark("ignores its context: shuffled ones serve it as well.", m.model, loud=True)
+        for m in judged(results)
+        if any(f.ignores_context for f in m.likelihoods)
+    ]
     return Section(
         "likelihood",
         "Likelihood in detail",
@@ -252,14 +232,13 @@ def _likelihood(results: Record) -> Section:
     )
 
 
-def _pairs(results: Record) -> Section:
+def _pairs(results: Results) -> Section:
     rows, unit = tables.pairs(results), unit_of(results)
-    order = ranked(results.get("models") or [], unit)
-    loose = [m["model"] for m in order if not exact(m["likelihood"])]
+    loose = [m.model for m, f in ranked(results) if not f.exact]
     remarks = [
-        Remark(f"No pair of {listed(list(map(str, each['models'])))}: {each['reason']}.")
-        for each in results.get("pairs") or []
-        if each.get("low") is None and each.get("reason")
+        Remark(f"No pair of {listed(each.models)}: {each.reason}.")
+        for each in results.pairs
+        if each.low is None and each.reason
     ]
     note = ""
     if loose and rows:
@@ -278,18 +257,18 @@ def _pairs(results: Record) -> Section:
     )
 
 
-def _labels(results: Record) -> Section:
-    judged, classifiers = (
+def _labels(results: Results) -> Section:
+    samples, classifiers = (
         sample_tables.label_table(results),
         sample_tables.classifier_table(results),
     )
-    sure = [v["accuracy"] for v in _views(results) if v.get("accuracy") is not None]
+    sure = [view.accuracy for view in results.views if view.accuracy is not None]
     note = ""
     if sure:
         note = (
             f"The classifier finds the class of {100 * sure[0]:.1f} % of validation observations."
         )
-    shown = [Table(judged, "Samples, as the classifier takes them", note)] if judged else []
+    shown = [Table(samples, "Samples, as the classifier takes them", note)] if samples else []
     classes = sample_tables.class_table(results)
     if classes:
         caption = "Classes of the samples, as the classifier takes them"

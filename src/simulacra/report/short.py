@@ -4,68 +4,77 @@ from __future__ import annotations
 
 import math
 
+from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.measures import MEASURES
-from simulacra.report.ranking import Record, absent, ordered, told, unit_of
+from simulacra.judging.results import Results
+from simulacra.report.cells import (
+    NOTHING,
+    Cell,
+    Rows,
+    interval_column,
+    plain,
+    share,
+    without_empty,
+    words,
+)
+from simulacra.report.ranking import judged, told, unit_of
 from simulacra.report.sample_tables import INDEPENDENT, REAL, titled
-from simulacra.report.tables import Rows, figure_of, first_view, without_empty
-from simulacra.report.text import NONE, fixed, interval_column
+from simulacra.report.tables import figure_of, first_view
 
 _SHOWN = ("frechet", "precision", "recall", "coverage", "c_t")
 
 
-def sample_figures(results: Record) -> Rows:
+def sample_figures(results: Results) -> Rows:
     """The first view's figures without intervals; empty where no samples were judged."""
-    view, references = first_view(results), results.get("references") or {}
+    view, references = first_view(results), results.references
     if not view:
         return []
-    found = [(str(m.get("model", NONE)), m) for m in _judged(results)]
-    found.insert(0, (REAL, {"samples": references.get("real")}))
-    found.append((INDEPENDENT, {"samples": references.get("independent")}))
-    rows = [
-        {"model": name} | {titled(key): _short(key, figure_of(m, view, key)) for key in _SHOWN}
-        for name, m in found
+    found = [(m.model, m.samples) for m in judged(results)]
+    found = [(REAL, references.real), *found, (INDEPENDENT, references.independent)]
+    rows: Rows = [
+        {"model": words(name)}
+        | {titled(key): _short(key, figure_of(each, view, key)) for key in _SHOWN}
+        for name, each in found
     ]
     # samples that were all refused have no figures
-    return rows if any(text != NONE for row in rows for text in list(row.values())[1:]) else []
+    return rows if any(cell != NOTHING for row in rows for cell in list(row.values())[1:]) else []
 
 
-def detail_figures(results: Record) -> Rows:
+def detail_figures(results: Results) -> Rows:
     """Overfitting and labels: a column for each figure that some model has; may be empty."""
-    models = _judged(results)
-    floor = {"samples": (results.get("references") or {}).get("real"), "model": REAL}
-    if any(figure_of(m, None, "class_accuracy") for m in models):
-        models = [floor, *models]
-    likelihoods = [m.get("likelihood") or m.get("likelihood_given_label") or {} for m in models]
-    conditional = [m.get("likelihood_given_label") or m.get("likelihood") or {} for m in models]
-    gaps = interval_column([each.get("gap") for each in likelihoods], sign=True)
-    lost = interval_column([each.get("shuffled") for each in conditional], sign=True)
+    models, kind = judged(results), told(results)
+    plainly = [m.likelihood or m.likelihood_given_label for m in models]
+    conditional = [m.likelihood_given_label or m.likelihood for m in models]
+    gaps = interval_column([f.gap if f else None for f in plainly], sign=True)
+    losses = interval_column([f.shuffled if f else None for f in conditional], sign=True)
     rows: Rows = []
-    for m, gap, loss, given in zip(models, gaps, lost, conditional, strict=True):
-        asked, bayes = figure_of(m, None, "class_accuracy"), m.get("classifier") or {}
+    for m, gap, loss, given in zip(models, gaps, losses, conditional, strict=True):
+        ignored = given is not None and given.ignores_context
         rows.append({
-            "model": str(m.get("model", NONE)),
+            "model": words(m.model),
             f"gap, {unit_of(results)}": gap,
-            "class accuracy": _short("class_accuracy", asked),
-            "Bayes accuracy": _short("accuracy", bayes.get("accuracy")),
-            f"{told(results)} shuffled": loss + "; ignores it" * bool(given.get("ignores_context")),
+            "class accuracy": _short(
+                "class_accuracy", figure_of(m.samples, None, "class_accuracy")
+            ),
+            "Bayes accuracy": _short("accuracy", m.classifier.accuracy if m.classifier else None),
+            f"{kind} shuffled": loss.but(loud="ignores it" if ignored else ""),
         })  # fmt: skip
+    real = results.references.real
+    if rows and any(row["class accuracy"] != NOTHING for row in rows):
+        floor = dict.fromkeys(rows[0], NOTHING) | {"model": words(REAL)}
+        floor["class accuracy"] = _short("class_accuracy", figure_of(real, None, "class_accuracy"))
+        rows.insert(0, floor)
     rows = without_empty(rows)
     return rows if rows and len(rows[0]) > 1 else []
 
 
-def _judged(results: Record) -> list[Record]:
-    models = ordered(results.get("models") or [], unit_of(results))
-    return [m for m in models if not absent(m)]
-
-
-def _short(key: str, figure: Record | None) -> str:
+def _short(key: str, figure: Figure | None) -> Cell:
     """A figure without its interval: shares and scores to two decimals, others to three digits."""
-    value = (figure or {}).get("value")
-    if value is None or not math.isfinite(value):
-        return NONE
+    if figure is None or not math.isfinite(figure.value):
+        return NOTHING
     if key in ("class_accuracy", "accuracy"):
-        return f"{fixed(100 * value, 1)} %"
+        return share(figure.value, 1)
     if MEASURES[key].unit in ("share", "Z score"):
-        return fixed(value, 2)
-    digits = 0 if not value else math.floor(math.log10(abs(value)))
-    return fixed(value, min(4, max(0, 2 - digits)))
+        return plain(figure.value, 2)
+    digits = 0 if not figure.value else math.floor(math.log10(abs(figure.value)))
+    return plain(figure.value, min(4, max(0, 2 - digits)))

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simulacra.report.ranking import Record, absent
+from simulacra.judging.results import Results
 
 Said = list[tuple[str, str]]
 """Whom a warning is about, empty for the data, and its words."""
 ALL = "all models"
 
 
-def of_models(results: Record) -> Said:
+def of_models(results: Results) -> Said:
     """What to know of the models and their likelihoods."""
-    models = results.get("models") or []
-    judged = [(str(m["model"]), list(m.get("warnings") or [])) for m in models if not absent(m)]
-    others = [(str(m["model"]), str(w))
-              for m in models if absent(m) for w in m.get("warnings") or []]  # fmt: skip
-    return [*_once(judged), *others]
+    told = [(m.model, m.warnings) for m in results.models if not m.absent]
+    others = [(m.model, text) for m in results.models if m.absent for text in m.warnings]
+    return [*_once(told), *others]
 
 
-def of_samples(results: Record) -> Said:
+def of_samples(results: Results) -> Said:
     """What to know of the figures of samples, and why there are none."""
     told = []
-    for m in results.get("models") or []:
-        samples = m.get("samples")
-        if samples and not absent(m):
-            why = samples.get("refused")
+    for m in results.models:
+        if m.samples and not m.absent:
+            why = m.samples.refused
             refused = [f"no figures of samples: {why}"] if why else []
-            told.append((str(m["model"]), [*refused, *(samples.get("warnings") or [])]))
-    real = (results.get("references") or {}).get("real") or {}
-    return _once(told, real.get("warnings") or [])
+            told.append((m.model, [*refused, *m.samples.warnings]))
+    real = results.references.real
+    return _once(told, real.warnings if real else ())
 
 
-def _once(told: Sequence[tuple[str, list[str]]], of_data: Sequence[str] = ()) -> Said:
+def _once(told: Sequence[tuple[str, Sequence[str]]], of_data: Sequence[str] = ()) -> Said:
     """What holds for real data too is about the data; then what holds for every model."""
     said = {text for _, texts in told for text in texts}
     found = [("", text) for text in of_data if text in said]

@@ -65,14 +65,38 @@ class Run:
         Raises:
             UsageError: If the folder exists and is not empty, or the model refuses.
         """
-        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-        if taken and processes.first():
-            raise UsageError(f"{folder} exists already: choose another --out, or resume it")
         built = registry.build(model, data.spec, keywords)
+        return cls.of(
+            folder,
+            model=model,
+            keywords=built.keywords,
+            data=data,
+            options=options,
+            budget=budget,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        *,
+        model: str,
+        keywords: dict[str, Any],
+        data: Dataset,
+        options: Options,
+        budget: Budget,
+    ) -> Run:
+        """As `create`, of a model that was built already: `keywords` are all that it has.
+
+        Raises:
+            UsageError: If the folder exists and is not empty.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and processes.first():
+            raise UsageError(f"{folder} exists already: choose another --out, or resume it")
         record = {
             "format": FORMAT,
             "model": model,
-            "keywords": built.keywords,
+            "keywords": keywords,
             "spec": data.spec.to_json(),
             "data": {
                 "name": data.name,

@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +26,7 @@ from simulacra.judging.features.inception import Inception
 from simulacra.judging.features.pinned_classifier import RECIPE, pinned_classifier
 from simulacra.judging.features.random_convolutions import RandomConvolutions
 from simulacra.judging.figures.labels import share
+from simulacra.judging.results import ViewSummary
 from simulacra.nn.precision import moments
 
 WIDEST = 64
@@ -109,17 +109,17 @@ class View:
             return None
         return _log_probabilities(self.classifier, self._checked(x))
 
-    def to_json(self) -> dict[str, Any]:
-        """As `results.json` has it."""
-        return {
-            "name": self.name,
-            "extractor": self.extractor,
-            "hash": self.hash,
-            "width": self.width,
-            "accuracy": self.accuracy,
-            "parameters": sum(p.numel() for p in self.network.parameters()),
-            "note": self.note,
-        }
+    def summary(self) -> ViewSummary:
+        """As the results have it."""
+        return ViewSummary(
+            name=self.name,
+            extractor=self.extractor,
+            hash=self.hash,
+            width=self.width,
+            accuracy=self.accuracy,
+            parameters=sum(p.numel() for p in self.network.parameters()),
+            note=self.note,
+        )
 
     def _checked(self, x: Tensor) -> Tensor:
         x = x.detach().cpu()

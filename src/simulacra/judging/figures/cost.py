@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures import flops
+from simulacra.judging.results import Costs
 from simulacra.models.model import Likelihood, Model, Sampling, Stepwise, Swept
 from simulacra.tasks.sample import context_of_rows, device_of
 from simulacra.training.plan import Outcome
@@ -27,7 +28,7 @@ _COUNTED = 8
 """Observations on which operations are counted; normalisation over a batch needs a few."""
 
 
-def cost(model: Model, data: Dataset, outcome: Outcome | None = None) -> dict[str, Any]:
+def cost(model: Model, data: Dataset, outcome: Outcome | None = None) -> Costs:
     """What a trained model costs.
 
     `None` stands for what cannot be measured: sampling of a model that does not sample, or fails
@@ -37,31 +38,24 @@ def cost(model: Model, data: Dataset, outcome: Outcome | None = None) -> dict[st
         model: In eval mode.
         data: Of which a few training observations are looked at.
         outcome: How its training ended; without, nothing is said of its time and memory.
-
-    Returns:
-        As `results.json` has it: `parameters`; `flops_per_observation` of its likelihood with one
-        draw, or of its losses without a likelihood; `flops_per_training_step`, forward and
-        backward for every turn (or the statistics of a sweep), divided by the observations in a
-        batch; `flops_per_sample`; `training_seconds`; `training_peak_bytes`, see `Outcome`;
-        `seconds_for_1`, the median time for a single sample; `samples_per_second`, 64 at once;
-        `sequential_calls`, see `sampled_once`.
     """
     once = sampled_once(model, data) if isinstance(model, Sampling) else None
     times: dict[int, float | None] = {1: None, _MANY: None}
     if isinstance(model, Sampling) and once is not None:
         times = {n: unless_broken(partial(_seconds, model, data, n)) for n in times}
     many = times[_MANY]
-    return {
-        "parameters": parameters(model),
-        "flops_per_observation": unless_broken(partial(_scoring, model, data)),
-        "flops_per_training_step": unless_broken(partial(_training, model, data)),
-        "flops_per_sample": once and (once[0] or None),
-        "training_seconds": outcome and outcome.seconds,
-        "training_peak_bytes": outcome and outcome.peak_bytes,
-        "seconds_for_1": times[1],
-        "samples_per_second": _MANY / many if many else None,
-        "sequential_calls": once and once[1],
-    }
+    return Costs(
+        parameters=parameters(model),
+        # of the likelihood, or of the losses where there is none
+        flops_per_observation=unless_broken(partial(_scoring, model, data)),
+        flops_per_training_step=unless_broken(partial(_training, model, data)),
+        flops_per_sample=once and (once[0] or None),
+        training_seconds=None if outcome is None else outcome.seconds,
+        training_peak_bytes=None if outcome is None else outcome.peak_bytes,
+        seconds_for_1=times[1],
+        samples_per_second=_MANY / many if many else None,
+        sequential_calls=once and once[1],
+    )
 
 
 def parameters(model: Model) -> int:

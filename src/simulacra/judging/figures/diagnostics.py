@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +15,9 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.intervals import degrees_of_freedom, half_width, standard_error
-from simulacra.judging.figures.likelihood import BATCH, Score, Scores, likelihood
+from simulacra.judging.figures.likelihood import Score, Scores, likelihood
 from simulacra.models.model import Likelihood, Model
+from simulacra.tasks.bayes import BATCH
 
 MOST_TRAINED_ON = 2000
 """Training observations that are scored."""
@@ -170,17 +170,6 @@ class Shuffled:
     def heard(self) -> bool | None:
         """Whether the interval lies above 0: if not, the context may just as well be ignored."""
         return None if self.nats is None or self.nats.low is None else self.nats.low > 0
-
-    def to_json(self) -> dict[str, Any]:
-        """As `results.json` has it."""
-        return {
-            "nats": self.nats and self.nats.to_json(),
-            "figure": self.figure and self.figure.to_json(),
-            "unit": self.unit,
-            "heard": self.heard,
-            "how": self.how,
-            "reason": self.reason,
-        }
 
 
 def shuffled(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from simulacra.ground.errors import UsageError
 
@@ -35,7 +34,3 @@ class Figure:
             raise UsageError(f"a figure is a number with both ends or none, got {numbers}")
         if numbers != sorted(numbers):
             raise UsageError(f"a figure lies within its interval, got {numbers}")
-
-    def to_json(self) -> dict[str, Any]:
-        """As `results.json` has it."""
-        return {"value": self.value, "low": self.low, "high": self.high, "count": self.count}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.errors import UsageError
 from simulacra.judging.figures.figure import Figure
+from simulacra.judging.results import Bin, ClassifierFigures
+from simulacra.tasks.bayes import log_posterior
 
 BINS = 15
 """Bins of confidence, as Guo et al. have them."""
@@ -91,20 +92,6 @@ def class_distance(samples: Tensor, real: Tensor, *, seed: int = 0) -> Figure:
     return _spread(value, np.abs(drawn[0] - drawn[1]).sum(1) / 2, len(samples), chance)
 
 
-class Bin(NamedTuple):
-    """Observations that a classifier is about equally sure of.
-
-    Args:
-        observations: How many.
-        confidence: Mean probability of the class found, 0 if there are none.
-        accuracy: Share found rightly, 0 if there are none.
-    """
-
-    observations: int
-    confidence: float
-    accuracy: float
-
-
 @dataclass(frozen=True)
 class Classification:
     """How good the probabilities of a classifier are on labelled observations.
@@ -148,15 +135,26 @@ class Classification:
         """Whether a perfectly calibrated classifier may well have this ECE."""
         return self.ece.value <= self.ece_floor_high
 
-    def to_json(self) -> dict[str, Any]:
-        """As `results.json` has it; an infinite `log_loss` is null, for `impossible` tells it."""
-        return asdict(self) | {
-            "accuracy": self.accuracy.to_json(),
-            "ece": self.ece.to_json(),
-            "calibrated": self.calibrated,
-            "log_loss": self.log_loss if math.isfinite(self.log_loss) else None,
-            "bins": [each._asdict() for each in self.bins],
-        }
+    def figures(self, *, bound: bool = False) -> ClassifierFigures:
+        """As the results have it.
+
+        Args:
+            bound: Whether a bound took the likelihood's place.
+        """
+        return ClassifierFigures(
+            accuracy=self.accuracy,
+            ece=self.ece,
+            ece_floor=self.ece_floor,
+            ece_floor_high=self.ece_floor_high,
+            calibrated=self.calibrated,
+            log_loss=self.log_loss if math.isfinite(self.log_loss) else None,
+            impossible=self.impossible,
+            brier=self.brier,
+            bins=self.bins,
+            observations=self.observations,
+            non_finite=self.non_finite,
+            bound=bound,
+        )
 
 
 def generative_classifier(
@@ -175,28 +173,6 @@ def generative_classifier(
         UsageError: If the arguments are not as above.
     """
     return classification(log_posterior(log_p_x_given_y, frequencies), labels, seed=seed)
-
-
-def log_posterior(log_p_x_given_y: Tensor, frequencies: Tensor) -> Tensor:
-    """Log p(y | x) by Bayes' rule, `(N, classes)` float64 on the CPU.
-
-    A class absent from training has −∞. A row is NaN if a likelihood of it is NaN or +∞, or if no
-    class makes it possible.
-
-    Args:
-        log_p_x_given_y: As for `generative_classifier`.
-        frequencies: Likewise.
-    """
-    p, each = frequencies.detach().cpu().double(), log_p_x_given_y.detach().cpu().double()
-    if p.ndim != 1 or each.shape[1:] != p.shape or bool((p < 0).any()):
-        raise UsageError(
-            f"Bayes' rule needs log-likelihoods (N, {len(p)}) and the frequencies of these "
-            f"{len(p)} classes, got {tuple(each.shape)}"
-        )
-    if int((p > 0).sum()) < 2:
-        raise DataError("a classifier needs at least two classes in the training data, got one")
-    joint = torch.where(p > 0, each + p.log(), -math.inf)
-    return joint.log_softmax(1)
 
 
 def classification(log_probabilities: Tensor, labels: Tensor, *, seed: int = 0) -> Classification:
@@ -297,7 +273,10 @@ def _bins(
     divided = np.maximum(counts, 1)
     means = (np.bincount(place, each, BINS) / divided for each in (sure, hit))
     columns = zip(counts, *means, strict=True)
-    return tuple(Bin(int(count), float(mean), float(right)) for count, mean, right in columns)
+    return tuple(
+        Bin(observations=int(count), confidence=float(mean), accuracy=float(right))
+        for count, mean, right in columns
+    )
 
 
 def _spread(value: float, drawn: NDArray[np.float64], count: int, chance: float) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,12 +14,9 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.judging.figures.intervals import degrees_of_freedom, standard_error
+from simulacra.judging.results import LikelihoodFigures, Unit
 from simulacra.models.model import Likelihood, Model
-
-BATCH = 128
-
-Unit = Literal["bits/dim", "bits/valid sample", "nats"]
-"""What a figure is in: of pictures and tables of levels, of sounds, of continuous vectors."""
+from simulacra.tasks.bayes import BATCH, given_each_label, log_marginal
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ class Score:
         )
 
     @property
-    def relation(self) -> str:
+    def relation(self) -> Literal["=", "≤"]:
         """`=` in front of a likelihood, `≤` in front of a bound (on bits: smaller is better)."""
         return "=" if self.exact else "≤"
 
@@ -143,23 +140,20 @@ class Score:
         """Of `bits_per_dim`."""
         return None if self.levels is None else self.standard_error / (self.dims * math.log(2))
 
-    def to_json(self) -> dict[str, Any]:
-        """As `results.json` has it; `standard_error` is in bits per dimension where those are.
-
-        Of observations that come in groups, also how many `groups` there are.
-        """
+    def figures(self) -> LikelihoodFigures:
+        """As the results have it, without what takes another score: training, gap, classes."""
         error = self.bits_standard_error
-        return {
-            "exact": self.exact,
-            "relation": self.relation,
-            "bits_per_dim": self.bits_per_dim,
-            "standard_error": self.standard_error if error is None else error,
-            "log_likelihood": -self.nats,
-            "draws": self.draws,
-            "observations": self.observations,
-            "non_finite": self.non_finite,
-            **({} if self.groups is None else {"groups": self.independent}),
-        }
+        return LikelihoodFigures(
+            exact=self.exact,
+            relation=self.relation,
+            bits_per_dim=self.bits_per_dim,
+            standard_error=self.standard_error if error is None else error,
+            log_likelihood=-self.nats,
+            draws=self.draws,
+            observations=self.observations,
+            non_finite=self.non_finite,
+            groups=None if self.groups is None else self.independent,
+        )
 
 
 @dataclass(frozen=True)
@@ -231,7 +225,7 @@ def likelihood(
                 each.append(
                     given_each_label(model, x, class_frequencies, draws=draws, seed=seed).cpu()
                 )
-                alone.append((each[-1] + class_frequencies.cpu().double().log()).logsumexp(1))
+                alone.append(log_marginal(each[-1], class_frequencies))
 
     valid = observations.lengths
     if valid is None and model.spec.rate is not None:
@@ -255,28 +249,6 @@ def likelihood(
     return Scores(score(alone), score(told), torch.cat(each) if each else None)
 
 
-@torch.no_grad()
-def given_each_label(
-    model: Likelihood, x: Tensor, frequencies: Tensor, *, draws: int = 1, seed: int = 0
-) -> Tensor:
-    """Log p(x | y) of every class y, `(N, classes)` float64 on the model's device, in nats.
-
-    Args:
-        model: One that takes labels.
-        x: Observations on the model's device.
-        frequencies: p(y) in the training data; a class of which it has seen nothing gets −∞.
-        draws: Importance draws of a bound.
-        seed: Of a bound's noise.
-    """
-    kind = torch.float64 if x.device.type != "mps" else torch.float32
-    terms = torch.full((len(x), len(frequencies)), -math.inf, dtype=kind, device=x.device)
-    for label, frequency in enumerate(frequencies.tolist()):
-        if frequency > 0:
-            labels = torch.full((len(x),), label, device=x.device)
-            terms[:, label] = model.log_likelihood(x, labels, draws=draws, seed=seed).to(kind)
-    return terms
-
-
 def valid_dims(observations: Observations) -> float:
     """Valid values in an observation, their mean where sounds are padded."""
     if observations.lengths is None:
@@ -293,11 +265,3 @@ def bits_per_dim(nats: float, spec: DataSpec, dims: float | None = None) -> floa
         dims: Valid values in an observation, from `valid_dims`; all by default.
     """
     return nats if spec.levels is None else nats / ((dims or spec.dims) * math.log(2))
-
-
-def class_frequencies(observations: Observations, classes: int) -> Tensor | None:
-    """How often each class is among labelled observations, `(classes,)`; `None` without labels."""
-    labels = observations.context
-    if labels is None or labels.is_floating_point() or not classes:
-        return None
-    return torch.bincount(labels, minlength=classes) / len(labels)

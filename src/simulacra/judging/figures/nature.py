@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Literal
 
 import torch
 
@@ -11,6 +11,7 @@ from simulacra.data.dataset import Dataset
 from simulacra.data.splits import permutation
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures.cost import rows_for, unless_broken
+from simulacra.judging.results import Nature
 from simulacra.models.model import (
     Completion,
     Decoding,
@@ -28,7 +29,7 @@ _BATCH = 64
 _MEASURED = ("reconstruction_error", "reconstruction_worst", "recovered")
 
 
-def nature(model: Model, data: Dataset, *, calls: int | None) -> dict[str, Any]:
+def nature(model: Model, data: Dataset, *, calls: int | None) -> Nature:
     """What a model is; the same questions to every family, and to a user's own.
 
     Args:
@@ -37,7 +38,7 @@ def nature(model: Model, data: Dataset, *, calls: int | None) -> dict[str, Any]:
         calls: Network calls that a sample takes, one after another: `sequential_calls` of `cost`.
 
     Returns:
-        As `results.json` has it:
+        Its nature:
 
         - `likelihood`: `exact`, `bound` or `none`.
         - `invertible`: whether decoding undoes encoding by construction, as in a flow.
@@ -52,23 +53,23 @@ def nature(model: Model, data: Dataset, *, calls: int | None) -> dict[str, Any]:
         - `completes`: with the lower half of a picture hidden, or the later half of anything
           else: `exactly`, `~` or `no`.
     """
-    return {
-        "likelihood": _likelihood(model),
-        "invertible": isinstance(model, Invertible),
-        **(unless_broken(partial(_reconstruction, model, data)) or dict.fromkeys(_MEASURED)),
-        "sampling": _sampling(model, calls),
-        "latent": unless_broken(partial(_latent, model, data)),
-        "completes": _completes(model),
-    }
+    return Nature(
+        likelihood=_likelihood(model),
+        invertible=isinstance(model, Invertible),
+        **(unless_broken(partial(_reconstruction, model, data)) or {}),
+        sampling=_sampling(model, calls),
+        latent=unless_broken(partial(_latent, model, data)),
+        completes=_completes(model),
+    )
 
 
-def _likelihood(model: Model) -> str:
+def _likelihood(model: Model) -> Literal["exact", "bound", "none"]:
     if not isinstance(model, Likelihood):
         return "none"
     return "exact" if model.exact else "bound"
 
 
-def _sampling(model: Model, calls: int | None) -> str | None:
+def _sampling(model: Model, calls: int | None) -> Literal["parallel", "sequential"] | None:
     if not isinstance(model, Sampling) or calls is None:
         return None
     return "parallel" if calls == 1 else "sequential"
@@ -84,7 +85,7 @@ def _latent(model: Model, data: Dataset) -> int | None:
     return None
 
 
-def _completes(model: Model) -> str:
+def _completes(model: Model) -> Literal["exactly", "~", "no"]:
     if not isinstance(model, Completion):
         return "no"
     observed = torch.ones(model.spec.event_shape, dtype=torch.bool)

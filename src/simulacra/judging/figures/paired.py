@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from simulacra.ground.errors import UsageError
 from simulacra.judging.figures.intervals import half_width, standard_error
-from simulacra.judging.figures.likelihood import Score, Unit
+from simulacra.judging.figures.likelihood import Score
+from simulacra.judging.results import PairFigures, Unit
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,20 @@ class Pair:
         """Whether the loser's figure is its likelihood, than which it is no better."""
         return self.winner is not None and self.exact[1 - self.winner]
 
-    def to_json(self) -> dict[str, Any]:
-        """As `results.json` has it, beside the names of the two."""
-        return {
-            "difference": self.difference,
-            "low": self.low,
-            "high": self.high,
-            "tie": self.tie,
-            "winner": self.winner,
-            "observations": self.observations,
-            "unit": self.unit,
-            "caveat": self.caveat,
-            "reason": self.reason,
-        }
+    def of(self, first: str, second: str) -> PairFigures:
+        """As the results have it, beside the names of the two."""
+        return PairFigures(
+            models=(first, second),
+            difference=self.difference,
+            low=self.low,
+            high=self.high,
+            tie=self.tie,
+            winner=self.winner,
+            observations=self.observations,
+            unit=self.unit,
+            caveat=self.caveat,
+            reason=self.reason,
+        )
 
 
 def paired(first: Score, second: Score) -> Pair:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.labels import class_accuracy, class_distance, class_shares
 from simulacra.judging.figures.membership import membership
 from simulacra.judging.figures.novelty import Suspect, duplicates, novelty, suspicious
+from simulacra.judging.results import References, SampleFigures
 
 MOST = 1000
 """Samples that are judged, at most: as many as half the test split otherwise."""
@@ -140,14 +141,13 @@ class SampleJudge:
         return self.data.spec.levels is not None
 
     @cached_property
-    def references(self) -> dict[str, Any]:
+    def references(self) -> References:
         """The floor `real` and the ceiling `independent`, as `judge` gives them."""
         context = self.real_context
         labels = None if context is None or context.is_floating_point() else context
-        return {
-            "real": self.judge(self.real, labels),
-            "independent": self.judge(self.independent()),
-        }
+        return References(
+            real=self.judge(self.real, labels), independent=self.judge(self.independent())
+        )
 
     @cached_property
     def doubts(self) -> list[str]:
@@ -168,10 +168,10 @@ class SampleJudge:
                     f"variance in {name}: intervals of distances there are too narrow"
                 )
             real, independent = (
-                self.references[key]["views"].get(seen.view.name, {}).get("frechet")
-                for key in ("real", "independent")
+                each and each.figure(name, "frechet")
+                for each in (self.references.real, self.references.independent)
             )
-            if real and independent and independent["value"] <= real["high"]:
+            if real and independent and real.high is not None and independent.value <= real.high:
                 found.append(
                     f"in {name}, independent values are as near to real data as real data are: "
                     "figures there tell little"
@@ -186,7 +186,7 @@ class SampleJudge:
         x = flat.gather(0, rows).unflatten(1, self.data.spec.event_shape)
         return x.long() if self._discrete else x
 
-    def judge(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Any]:
+    def judge(self, x: Tensor, labels: Tensor | None = None) -> SampleFigures:
         """All figures of some samples.
 
         Args:
@@ -195,13 +195,11 @@ class SampleJudge:
             labels: The classes that they were drawn for `(N,)`, of a conditional model.
 
         Returns:
-            An entry of `samples` in `results.json`: `count`, `views`, `whole`, `class_shares`
-            (the histogram of classes), `warnings`; or `refused`, the reason in words why there
-            are no figures.
+            Its figures; or `refused`, the reason in words why there are none.
         """
         refused = self._refusal(x)
         if refused:
-            return {"count": len(x), "refused": refused, "views": {}, "whole": {}, "warnings": []}
+            return SampleFigures(count=len(x), refused=refused)
         x, labels = self._chosen(x, labels)
         views = {}
         for seen in self.seen:
@@ -212,7 +210,7 @@ class SampleJudge:
             if len(others) >= FEWEST and not seen.view.learned:
                 member = membership(seen.train, others, features, seed=self.seed)
                 figures |= {} if member is None else {"membership": member}
-            views[seen.view.name] = _json(figures)
+            views[seen.view.name] = figures
         whole = duplicates(self.train, x.to(self.train.dtype))
         held_out = torch.cat([self.validation, self.reference.to(self.train.dtype)])
         whole["leaked"] = duplicates(held_out, x.to(self.train.dtype))["duplicates"]
@@ -228,14 +226,13 @@ class SampleJudge:
             warnings.append("all samples are one and the same")
         elif self._discrete and bool((x.flatten(1) == x.flatten(1)[:, :1]).all()):
             warnings.append("every sample is constant: one value all over")
-        return {
-            "count": len(x),
-            "refused": None,
-            "views": views,
-            "whole": _json(whole),
-            "class_shares": self._class_shares(x),
-            "warnings": warnings,
-        }
+        return SampleFigures(
+            count=len(x),
+            views=views,
+            whole=whole,
+            class_shares=self._class_shares(x),
+            warnings=tuple(warnings),
+        )
 
     def _others(self, seen: _Seen) -> Tensor:
         """Observations drawn like the training data that were not trained on."""
@@ -262,12 +259,12 @@ class SampleJudge:
                 return figures
         return {}
 
-    def _class_shares(self, x: Tensor) -> list[float] | None:
+    def _class_shares(self, x: Tensor) -> tuple[float, ...] | None:
         """How often the classifier takes samples for each class."""
         for seen in self.seen:
             found = seen.view.log_probabilities(x)
             if found is not None:
-                return [float(share) for share in class_shares(found)]
+                return tuple(float(share) for share in class_shares(found))
         return None
 
     def suspicious(self, x: Tensor, most: int = 12) -> tuple[list[Suspect], Tensor, Tensor]:
@@ -286,10 +283,6 @@ class SampleJudge:
         found = suspicious(seen.train, seen.reference, seen.view.features(x), most=most)
         near = self.train[torch.tensor([each.train for each in found], dtype=torch.long)]
         return found, x[torch.tensor([each.sample for each in found], dtype=torch.long)], near
-
-
-def _json(figures: dict[str, Figure]) -> dict[str, Any]:
-    return {name: figure.to_json() for name, figure in figures.items()}
 
 
 def _values(split: Observations) -> Tensor:

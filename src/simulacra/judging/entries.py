@@ -1,0 +1,91 @@
+"""An `Entry` before its figures: what a model is, and how its training went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from simulacra.data.dataset import Dataset
+from simulacra.judging.figures.likelihood import bits_per_dim, valid_dims
+from simulacra.judging.results import Curves, Entry, Nature
+from simulacra.models.description import Description
+from simulacra.models.model import Latent, Model, Swept, capabilities
+from simulacra.training.plan import Outcome
+
+
+def described(about: Description, *, swept: bool = False, **more: Any) -> Entry:  # noqa: ANN401
+    """What a model is.
+
+    Args:
+        about: What it says of itself.
+        swept: Whether its training goes by sweeps.
+        more: Whatever else is known already, by the names of `Entry`.
+    """
+    return Entry(
+        model=about.name,
+        class_name=about.class_name,
+        family=about.family,
+        summary=about.summary,
+        paper=about.paper,
+        departs=about.departs or None,
+        step_name="sweeps" if swept else "steps",
+        **more,
+    )
+
+
+def can(model: Model, found: Nature) -> tuple[str, ...]:
+    """The capabilities, with what only an instance knows.
+
+    Args:
+        model: Any.
+        found: Its nature.
+    """
+    words = [word for word in capabilities(type(model)) if word != "latent"]
+    if "completes" in words and model.spec.is_image:
+        words[words.index("completes")] = f"completes {found.completes}"
+    return (*words, "interpolates") if isinstance(model, Latent) else tuple(words)
+
+
+def learning_curves(
+    metrics: Mapping[str, list[float | None]], model: Model, data: Dataset
+) -> Curves:
+    """How validation and losses went, in the units of the report.
+
+    Args:
+        metrics: The columns of `metrics.csv`.
+        model: That was trained.
+        data: That it was trained on.
+    """
+    dims = valid_dims(data.validation)
+
+    def shown(nats: float) -> float:
+        # as the table has it: bits, or the log-likelihood of vectors, of which more is better
+        return -nats if model.spec.levels is None else bits_per_dim(nats, model.spec, dims)
+
+    known = {"step", "epoch", "seconds", "lr", "validation", "skipped"}
+    return Curves(
+        seconds=tuple(metrics.get("seconds", ())),
+        steps=tuple(metrics.get("step", ())),
+        validation=tuple(
+            # given its label an observation is another question, which shares no axis with p(x)
+            None if value is None or model.context != "none" else shown(value)
+            for value in metrics.get("validation", ())
+        ),
+        losses={
+            name.removesuffix("/loss"): tuple(values)
+            for name, values in metrics.items()
+            if name not in known and name.endswith("loss")
+        },
+    )
+
+
+def skipped_steps(outcome: Outcome | None) -> list[str]:
+    """A warning, if a training skipped steps."""
+    if not outcome or not outcome.skipped:
+        return []
+    return [f"{outcome.skipped} steps were skipped for non-finite numbers"]
+
+
+def is_swept(model: Model | type[Model]) -> bool:
+    """Whether a training goes by sweeps over the data, not by gradient steps."""
+    return issubclass(model if isinstance(model, type) else type(model), Swept)

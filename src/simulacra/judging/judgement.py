@@ -1,0 +1,144 @@
+"""`Judgement`: what is known of a model, and how it is kept in the folder of its run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import shutil
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simulacra.ground.errors import CheckpointError, ResourceError
+from simulacra.ground.storage import read_folder, write_folder
+from simulacra.judging.figures.likelihood import Score
+from simulacra.judging.results import FORMAT, Entry, Results
+from simulacra.models.model import Model
+
+KEPT = "judgement"
+"""Folder of a run that holds what it was judged to be."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is known of a model, or of anyone's samples.
+
+    Args:
+        entry: Its figures.
+        pictures: PNG files by kind.
+        score: Of p(x), if there is one.
+    """
+
+    entry: Entry
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    score: Score | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """All that a report is written from: see `report.folder.write_report`.
+
+    Args:
+        results: The figures.
+        pictures: PNG files by name: `real`, and `<model>/<kind>`.
+        scores: Of each model with a likelihood p(x), observation by observation.
+    """
+
+    results: Results
+    pictures: dict[str, bytes]
+    scores: dict[str, Score]
+
+
+def keep(place: Path, fingerprint: str, judgement: Judgement) -> None:
+    """Put a judgement into a folder, in place of what was there; or not, if it cannot be written.
+
+    Args:
+        place: The folder.
+        fingerprint: Of all that it depends on; see `fingerprint_of`.
+        judgement: To be found again by that.
+    """
+    shutil.rmtree(place, ignore_errors=True)
+    pictures = {
+        name: torch.frombuffer(bytearray(png), dtype=torch.uint8)
+        for name, png in judgement.pictures.items()
+    }
+    score = judgement.score
+    state = {
+        "fingerprint": fingerprint,
+        "entry": judgement.entry.to_json(),
+        "pictures": pictures,
+        "score": score and {name: getattr(score, name) for name in _SCORE},
+    }
+    # it saves time alone: without it the figures are measured once more
+    with contextlib.suppress(ResourceError, CheckpointError):
+        write_folder(place, {KEPT: state})
+
+
+_SCORE = ("values", "rows", "exact", "dims", "levels", "draws", "valid", "groups")
+"""What makes a score again."""
+
+
+def kept(place: Path, fingerprint: str | None = None) -> Judgement | None:
+    """The judgement in a folder, if there is one that can be read.
+
+    Args:
+        place: The folder.
+        fingerprint: That it has to have; any by default.
+    """
+    if not place.is_dir():
+        return None
+    try:
+        state = read_folder(place, KEPT)[KEPT]
+        if fingerprint is not None and state["fingerprint"] != fingerprint:
+            return None
+        pictures = {name: bytes(png.numpy()) for name, png in state["pictures"].items()}
+        score = None
+        if state["score"] is not None:
+            score = Score.of(**{name: state["score"][name] for name in _SCORE})
+        return Judgement(Entry.from_json(state["entry"]), pictures, score)
+    except (CheckpointError, KeyError, TypeError, ValueError, AttributeError, RuntimeError):
+        return None
+
+
+def fingerprint_of(model: Model, **depends: Any) -> str:  # noqa: ANN401 (any JSON value)
+    """A hash of all that a judgement depends on.
+
+    Args:
+        model: Its weights, its code and the device that it is on count.
+        depends: What else counts.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(_bytes(value))
+        depends["device"] = value.device.type
+    source = inspect.getsourcefile(type(model))
+    own = Path(source).read_bytes() if source and Path(source).is_file() else b""
+    depends |= {
+        "format": FORMAT,
+        "package": _package(),
+        "code": hashlib.sha256(own).hexdigest(),
+        "torch": torch.__version__,
+        "spec": model.spec.to_json(),
+    }
+    digest.update(json.dumps(depends, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+@cache
+def _package() -> str:
+    """A hash of this package's own code: what another version says is measured anew."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _bytes(value: Tensor) -> bytes:
+    return bytes(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

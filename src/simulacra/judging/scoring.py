@@ -1,0 +1,171 @@
+"""What a model says of the test split: its likelihood, and all that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from simulacra.data.dataset import Dataset
+from simulacra.drawing import charts, files
+from simulacra.ground.errors import DataError
+from simulacra.judging.figures.diagnostics import generalisation, mean_figure, per_class, shuffled
+from simulacra.judging.figures.figure import Figure
+from simulacra.judging.figures.labels import Classification, generative_classifier
+from simulacra.judging.figures.likelihood import Score, Scores, likelihood
+from simulacra.judging.results import Bin, ClassLikelihood
+from simulacra.models.model import Likelihood
+
+
+@dataclass
+class Scoring:
+    """What was found.
+
+    Args:
+        score: Of p(x), if there is one.
+        found: Figures by the names that `Entry` has them under.
+        warnings: What a reader has to know.
+        pictures: PNG files by kind.
+    """
+
+    score: Score | None = None
+    found: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+
+
+def score_model(
+    model: Likelihood,
+    name: str,
+    data: Dataset,
+    *,
+    frequencies: Tensor | None,
+    draws: int,
+    limit: int | None,
+    baseline: Callable[[], Classification | None],
+) -> Scoring:
+    """Score the test split, as many training observations, and what the labels allow.
+
+    Args:
+        model: In eval mode.
+        name: That it goes by, in the picture of its reliability.
+        data: With the test split.
+        frequencies: p(y) in the training data, if there are classes.
+        draws: Importance draws of a bound.
+        limit: Look only at so many test observations.
+        baseline: Gives the discriminative classifier, if there is one; asked where it is needed.
+    """
+    scores = likelihood(model, data.test, class_frequencies=frequencies, draws=draws, limit=limit)
+    general = generalisation(model, data.train, scores, class_frequencies=frequencies, draws=draws)
+    scoring = Scoring(scores.marginal)
+    for key, score, train, gap in (
+        ("likelihood", scores.marginal, general.train.marginal, general.gap),
+        (
+            "likelihood_given_label", scores.given_label, general.train.given_label,
+            general.gap_given_label,
+        ),
+    ):  # fmt: skip
+        if score is None:
+            continue
+        scoring.found[key] = replace(
+            score.figures(),
+            train=None if train is None else train.figures(),
+            gap=gap,
+            per_class=_per_class(score, data),
+        )
+        if score.non_finite:
+            scoring.warnings.append(
+                f"{score.non_finite} of {score.observations} test observations have no finite "
+                "likelihood"
+            )
+    scoring.warnings += general.notes
+    if scores.given_label is not None:
+        loss = shuffled(model, data.test, scores, class_frequencies=frequencies, draws=draws)
+        scoring.found["likelihood_given_label"] = replace(
+            scoring.found["likelihood_given_label"],
+            shuffled=loss.figure,
+            ignores_context=loss.heard is False,
+        )
+        if loss.reason:
+            scoring.warnings.append(f"contexts were not shuffled: {loss.reason}")
+    scoring.found["kl"] = scores.marginal and divergence(scores.marginal, data)
+    _classify(scoring, model, name, scores, data, frequencies, baseline)
+    return scoring
+
+
+def divergence(score: Score, data: Dataset) -> Figure | None:
+    """KL(p ‖ q) = E_p log p(x) − log q(x) over the test observations that were scored.
+
+    Args:
+        score: Of p(x); a bound gives an upper limit.
+        data: Of known density.
+
+    Returns:
+        Nats, with Student's 95 % interval; `None` where an observation has no finite likelihood,
+        or nobody knows the density.
+    """
+    if data.density is None or score.non_finite:
+        return None
+    truth = data.density.log_prob(data.test.batch(score.rows)[0]).double()
+    return mean_figure(truth - score.values, groups=score.groups)
+
+
+def reliability(compared: dict[str, tuple[Bin, ...]]) -> bytes:
+    """How often classifiers are right where they are so sure, as a PNG file."""
+    bins = {
+        name: [(each.observations, each.confidence, each.accuracy) for each in own]
+        for name, own in compared.items()
+    }
+    return files.png(charts.reliability(bins))
+
+
+def _classify(
+    scoring: Scoring,
+    model: Likelihood,
+    name: str,
+    scores: Scores,
+    data: Dataset,
+    frequencies: Tensor | None,
+    baseline: Callable[[], Classification | None],
+) -> None:
+    """Add what a model that takes labels is worth as a classifier."""
+    labels, told = data.test.context, scores.given_label
+    if scores.given_each_label is None or labels is None or told is None:
+        return
+    assert frequencies is not None  # or there would be no score of each label
+    try:
+        found = generative_classifier(scores.given_each_label, frequencies, labels[told.rows])
+    except DataError as error:
+        scoring.warnings.append(f"no classifier: {error}")
+        return
+    scoring.found["classifier"] = found.figures(bound=not model.exact)
+    compared = {name: found.bins}
+    if (other := baseline()) is not None:
+        compared["discriminative classifier"] = other.bins
+    scoring.pictures["reliability"] = reliability(compared)
+
+
+def _per_class(score: Score, data: Dataset) -> tuple[ClassLikelihood, ...] | None:
+    labels, classes = data.test.context, data.spec.classes
+    if labels is None or not classes:
+        return None
+    names = data.class_names or tuple(map(str, range(classes)))
+    rows = []
+    for name, each in zip(names, per_class(score, labels, classes), strict=True):
+        if each is None:
+            rows.append(ClassLikelihood(class_name=name))
+            continue
+        figures = each.figures()
+        rows.append(
+            ClassLikelihood(
+                class_name=name,
+                bits_per_dim=figures.bits_per_dim,
+                log_likelihood=figures.log_likelihood,
+                standard_error=figures.standard_error,
+                observations=each.observations,
+                non_finite=figures.non_finite,
+            )
+        )
+    return tuple(rows)
