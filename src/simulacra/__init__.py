@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from simulacra.judging.judge import Judge
     from simulacra.models.autoregressive.base import Autoregressive
     from simulacra.models.flow.base import Flow
+    from simulacra.models.laws import check_model
     from simulacra.models.model import (
         Completion,
         Decoding,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         Stepwise,
         Swept,
     )
-    from simulacra.models.registry import build, find
+    from simulacra.models.registry import build, find, list_models
     from simulacra.runs.hub import from_pretrained, push_to_hub
     from simulacra.runs.run import Run
     from simulacra.runs.zoo import from_zoo
@@ -46,8 +47,8 @@ __all__ = [
     "Autoregressive", "Budget", "Completion", "DataSpec", "Dataset", "Decoding", "Encoding", "Flow",
     "Invertible", "Judge", "Latent", "Likelihood", "Model", "Options", "Run", "Sampling",
     "Stepwise", "Swept", "Training",
-    "build", "compare", "complete", "export_onnx", "find", "fit", "from_pretrained", "from_zoo",
-    "interpolate", "likelihood", "load_data", "push_to_hub", "sample",
+    "build", "check_model", "compare", "complete", "export_onnx", "find", "fit", "from_pretrained",
+    "from_zoo", "interpolate", "likelihood", "list_models", "load_data", "push_to_hub", "sample",
 ]  # fmt: skip
 
 _PLACES = {
@@ -59,11 +60,12 @@ _PLACES = {
     "judging.judge": ("Judge",),
     "models.autoregressive.base": ("Autoregressive",),
     "models.flow.base": ("Flow",),
+    "models.laws": ("check_model",),
     "models.model": (
         "Completion", "Decoding", "Encoding", "Invertible", "Latent", "Likelihood", "Model",
         "Sampling", "Stepwise", "Swept",
     ),
-    "models.registry": ("build", "find"),
+    "models.registry": ("build", "find", "list_models"),
     "runs.hub": ("from_pretrained", "push_to_hub"),
     "runs.run": ("Run",),
     "runs.zoo": ("from_zoo",),

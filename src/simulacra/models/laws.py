@@ -7,9 +7,11 @@ A model of this package and one of the user's are held to the same book. The law
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from typing import Any
 
 from simulacra.ground.errors import BrokenLaw, MissingCapability, UsageError, one_line
@@ -97,29 +99,27 @@ def cases(
         every: Every law with all small keywords on all of its forms instead.
     """
     small = _variants(kind, keywords)
+    possible = [_possible(law, kind, small, specs) for law in laws_of(kind)]
+    if every:
+        yield from chain.from_iterable(possible)
+        return
+    # how many cases show something: what few show is met first
+    shown = Counter(mark for asked in possible for case in asked for mark in _marks(case))
     met: set[object] = set()
-    for law in laws_of(kind):
-        own = {form: FORMS[form] for form in law.forms} if specs is None else specs
-        possible = [
-            Case(law, kind, given, form, spec)
-            for given in ({**each, **law.keywords} for each in small)
-            for form, spec in own.items()
-            if kind.takes_with(**given).includes(spec)
-            if _can_be_told(given.get("context", "none"), spec)
-            if not law.told or given.get("context", "none") != "none"
-        ]
-        if every:
-            yield from possible
-            continue
-        for case in possible[:1]:
-            met |= _marks(case)
+
+    def worth(case: Case) -> tuple[float, float, bytes]:
+        *alone, together = (1 / shown[mark] * (mark not in met) for mark in _marks(case))
+        return sum(alone), together, _lot(case)
+
+    for asked in possible:
+        usual, rare = asked[:1], asked[1:]
+        for case in usual:
+            met.update(_marks(case))
             yield case
-        rest = possible[1:]
-        if rest:
-            # most of what was not met yet; among those, any, but the same each time
-            rare = max(rest, key=lambda case: (len(_marks(case) - met), _rank(case)))
-            met |= _marks(rare)
-            yield rare
+        if rare:
+            case = max(rare, key=worth)
+            met.update(_marks(case))
+            yield case
 
 
 def check_model(
@@ -135,8 +135,8 @@ def check_model(
     A model of the usual capabilities takes a few seconds.
 
     Example:
-        >>> import simulacra
-        >>> "normalisation" in simulacra.check_model("made")
+        >>> import simulacra as sim
+        >>> "normalisation" in sim.check_model("made")
         True
 
     Args:
@@ -176,6 +176,24 @@ def check_model(
     return list(kept)
 
 
+def _possible(
+    law: Law,
+    kind: type[Model],
+    small: list[dict[str, Any]],
+    specs: Mapping[str, DataSpec] | None,
+) -> list[Case]:
+    """All that a law could be asked on, the usual case first."""
+    own = {form: FORMS[form] for form in law.forms} if specs is None else specs
+    return [
+        Case(law, kind, given, form, spec)
+        for given in ({**each, **law.keywords} for each in small)
+        for form, spec in own.items()
+        if kind.takes_with(**given).includes(spec)
+        if _can_be_told(given.get("context", "none"), spec)
+        if not law.told or given.get("context", "none") != "none"
+    ]
+
+
 def _variants(kind: type[Model], keywords: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """The keywords to build with; some tell a model of its context, if it listens to any."""
     small = [dict(each) for each in kind.small] if keywords is None else [dict(keywords)]
@@ -190,13 +208,13 @@ def _can_be_told(context: ContextKind, spec: DataSpec) -> bool:
     return {"none": True, "label": spec.classes > 0, "vector": spec.context_width > 0}[context]
 
 
-def _marks(case: Case) -> set[object]:
-    """What a case is new by: its keywords, its form, both together."""
+def _marks(case: Case) -> tuple[object, object, object]:
+    """What a case may be the first to meet: its keywords, its form, and both together."""
     given = tuple(sorted((key, repr(value)) for key, value in case.keywords.items()))
-    return {given, case.form, (given, case.form)}
+    return given, case.form, (given, case.form)
 
 
-def _rank(case: Case) -> bytes:
-    """A stable lot: `hash` differs from process to process."""
+def _lot(case: Case) -> bytes:
+    """Chooses among cases that are worth the same; `hash` differs from process to process."""
     told = f"{case.law.name} {case.kind.__name__} {sorted(case.keywords.items())} {case.form}"
     return blake2b(told.encode(), digest_size=8).digest()

@@ -28,6 +28,17 @@ class Model(nn.Module, ABC):
 
     Args:
         spec: The form of the data.
+
+    Example:
+        >>> import simulacra as sim, torch
+        >>> class Mean(sim.Model):
+        ...     def __init__(self, spec):
+        ...         super().__init__(spec)
+        ...         self.mean = torch.nn.Parameter(torch.zeros(spec.event_shape))
+        ...     def loss(self, x, context=None, *, turn="model"):
+        ...         return {"loss": ((x - self.mean) ** 2).sum((1, 2, 3)).mean()}
+        >>> data = sim.load_data("digits")
+        >>> mean = sim.fit(Mean(data.spec), data, "3steps")
     """
 
     turns: ClassVar[tuple[str, ...]] = ("model",)
@@ -95,7 +106,13 @@ class Model(nn.Module, ABC):
 
 
 class Swept(Model):
-    """Learns by whole sweeps over the training data instead of gradient steps."""
+    """Learns by whole sweeps over the training data instead of gradient steps.
+
+    Example:
+        >>> import simulacra as sim
+        >>> issubclass(sim.find("gmm"), sim.Swept)
+        True
+    """
 
     turns = ()
 
@@ -146,7 +163,14 @@ class Swept(Model):
 
 
 class Sampling(Model):
-    """Draws new observations."""
+    """Draws new observations.
+
+    Example:
+        >>> import simulacra as sim
+        >>> gan = sim.build("gan", sim.DataSpec((1, 8, 8), levels=2), {"hidden": (16,)})
+        >>> isinstance(gan, sim.Sampling), isinstance(gan, sim.Likelihood)
+        (True, False)
+    """
 
     @abstractmethod
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
@@ -162,7 +186,16 @@ class Sampling(Model):
 
 
 class Stepwise(Sampling):
-    """Draws an observation in steps, each of which needs the one before."""
+    """Draws an observation in steps, each of which needs the one before.
+
+    Example:
+        >>> import simulacra as sim
+        >>> model = sim.build("made", sim.DataSpec((1, 2, 2), levels=2), {"hidden": (4,)})
+        >>> isinstance(model, sim.Stepwise)
+        True
+        >>> len([x.clone() for x in model.sample_steps(3)])
+        4
+    """
 
     @abstractmethod
     def sample_steps(self, n: int, context: Tensor | None = None) -> Iterator[Tensor]:
@@ -183,7 +216,20 @@ class Stepwise(Sampling):
 
 
 class Likelihood(Model):
-    """Says how probable an observation is."""
+    """Says how probable an observation is.
+
+    Example:
+        >>> import simulacra as sim, torch
+        >>> class Coin(sim.Likelihood):
+        ...     exact = True
+        ...     def log_likelihood(self, x, context=None, *, draws=1, seed=0):
+        ...         return torch.full((len(x),), -self.spec.dims * torch.tensor(2.0).log())
+        ...     def loss(self, x, context=None, *, turn="model"):
+        ...         return {"loss": -self.log_likelihood(x).mean()}
+        >>> coin = Coin(sim.DataSpec((1, 2, 2), levels=2))
+        >>> round(float(coin.log_likelihood(torch.zeros(1, 1, 2, 2))), 4)
+        -2.7726
+    """
 
     @property
     @abstractmethod
@@ -208,7 +254,13 @@ class Likelihood(Model):
 
 
 class Encoding(Model):
-    """Maps observations to codes."""
+    """Maps observations to codes.
+
+    Example:
+        >>> import simulacra as sim
+        >>> [name for name in ("gan", "vae", "nice") if issubclass(sim.find(name), sim.Encoding)]
+        ['vae', 'nice']
+    """
 
     @abstractmethod
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -216,7 +268,13 @@ class Encoding(Model):
 
 
 class Decoding(Model):
-    """Maps codes to observations."""
+    """Maps codes to observations.
+
+    Example:
+        >>> import simulacra as sim
+        >>> [name for name in ("gan", "vae", "made") if issubclass(sim.find(name), sim.Decoding)]
+        ['gan', 'vae']
+    """
 
     @abstractmethod
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -224,11 +282,24 @@ class Decoding(Model):
 
 
 class Invertible(Encoding, Decoding):
-    """Decoding undoes encoding, by construction and not by training."""
+    """Decoding undoes encoding, by construction and not by training.
+
+    Example:
+        >>> import simulacra as sim
+        >>> [name for name in ("vae", "nice") if issubclass(sim.find(name), sim.Invertible)]
+        ['nice']
+    """
 
 
 class Latent(Sampling, Decoding):
-    """Draws observations by decoding codes drawn from a prior."""
+    """Draws observations by decoding codes drawn from a prior.
+
+    Example:
+        >>> import simulacra as sim
+        >>> gan = sim.build("gan", sim.DataSpec((1, 8, 8), levels=2), {"latent": 2, "hidden": (9,)})
+        >>> isinstance(gan, sim.Latent), gan.prior(3).shape
+        (True, torch.Size([3, 2]))
+    """
 
     @abstractmethod
     def prior(self, n: int) -> Tensor:
@@ -241,7 +312,13 @@ class Latent(Sampling, Decoding):
 
 
 class Completion(Model):
-    """Draws the hidden part of an observation given the rest."""
+    """Draws the hidden part of an observation given the rest.
+
+    Example:
+        >>> import simulacra as sim
+        >>> [name for name in ("gmm", "vae") if issubclass(sim.find(name), sim.Completion)]
+        ['gmm']
+    """
 
     @abstractmethod
     def complete(self, x: Tensor, observed: Tensor, context: Tensor | None = None) -> Tensor:

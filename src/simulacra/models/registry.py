@@ -37,7 +37,13 @@ MODELS = {
 
 
 def list_models() -> list[str]:
-    """The names of all models of this package; one of your own is `my.py:MyModel`."""
+    """The names of all models of this package; one of your own is `my.py:MyModel`.
+
+    Example:
+        >>> import simulacra as sim
+        >>> "pixelcnn" in sim.list_models()
+        True
+    """
     return list(MODELS)
 
 
@@ -46,6 +52,11 @@ def find(name: str) -> type[Model]:
 
     Raises:
         UsageError: If there is no such model.
+
+    Example:
+        >>> import simulacra as sim
+        >>> sim.find("vae").__name__
+        'VAE'
     """
     from simulacra.models.model import Model
 
@@ -109,6 +120,12 @@ def build(name: str, spec: DataSpec, keywords: dict[str, Any] | None = None) -> 
 
     Raises:
         UsageError: If a keyword is unknown or missing, or its value is not of its type.
+
+    Example:
+        >>> import simulacra as sim
+        >>> spec = sim.DataSpec((1, 8, 8), levels=16)
+        >>> sim.build("vae", spec, {"latent": 2}).keywords["latent"]
+        2
     """
     found = find(name)
     return found(spec, **configured(found, keywords or {}, name))

@@ -21,6 +21,18 @@ class Autoregressive(Stepwise, Likelihood, Completion):
 
     `conditionals` alone makes a model: sampling then runs the whole network once per value. A
     model with a cached form overrides `in_turn`; the one here stays its reference.
+
+    Example:
+        >>> import simulacra as sim, torch
+        >>> class Bits(sim.Autoregressive):
+        ...     def __init__(self, spec):
+        ...         super().__init__(spec)
+        ...         self.logits = torch.nn.Parameter(torch.zeros(spec.event_shape + (2,)))
+        ...     def conditionals(self, x, context=None):
+        ...         logits = self.logits.expand(len(x), *self.logits.shape)
+        ...         return torch.distributions.Categorical(logits=logits)
+        >>> Bits(sim.DataSpec((1, 4, 4), levels=2)).sample(3).shape
+        torch.Size([3, 1, 4, 4])
     """
 
     exact = True

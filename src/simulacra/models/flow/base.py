@@ -25,6 +25,23 @@ class Flow(Likelihood, Invertible, Latent):
     Jacobian of that is counted.
 
     A flow implements `transform`, its inverse `invert`, and its density `base`.
+
+    Example:
+        >>> import simulacra as sim, torch
+        >>> from torch.distributions import Independent, Normal
+        >>> class Gaussian(sim.Flow):
+        ...     @property
+        ...     def base(self):
+        ...         zeros = torch.zeros(self.spec.event_shape)
+        ...         return Independent(Normal(zeros, 1.0), zeros.ndim)
+        ...     def transform(self, y, context=None):
+        ...         return y, y.new_zeros(len(y))
+        ...     def invert(self, z, context=None):
+        ...         return z
+        >>> model = Gaussian(sim.DataSpec((2,), levels=None))
+        >>> model.prepare(5 + torch.randn(1000, 2))
+        >>> bool((model.sample(1000).mean(0) - 5).abs().max() < 0.5)
+        True
     """
 
     laws = ("simulacra.models.flow.laws",)
