@@ -71,7 +71,7 @@ def versions() -> dict[str, str]:
     """What a figure depends on beside seed and data."""
     return {
         "simulacra": metadata.version("simulacra"),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
     }
