@@ -17,9 +17,9 @@ demo: .venv/installed ## compare one model of each family on handwritten digits 
 test: lint ## run the style, type and test suites, without network
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS)
 
-nightly: .venv/tested ## all tests, also those of large extras (10 minutes)
+nightly: .venv/tested ## all tests, every law on all data, and those of large extras (15 minutes)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[hf]'
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --every
 
 bench: .venv/installed ## measure time, FLOPs, memory and sampling (10 minutes)
 	$(BIN)/python -m benchmarks

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from kept import Kept
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every", action="store_true", help="every law on all that it can be asked on: minutes"
+    )
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now is not looked through again before every training."""
     gc.collect()

@@ -22,6 +22,7 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import keyed_uniform, keys_from
 from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.distributions import Narrowing
 from simulacra.nn.levels import as_input, categorical
@@ -74,6 +75,7 @@ class MADE(Autoregressive):
         UsageError: If a keyword is out of its range.
     """
 
+    takes = Takes()
     small = (
         {"hidden": (16, 12)},
         {"hidden": (8,), "masks": 3, "direct": False, "components": 2},

@@ -68,6 +68,7 @@ class VAE(Likelihood, Encoding, Latent):
         UsageError: If it is of another number of levels, or of none.
     """
 
+    takes = Takes()
     small = (
         {"latent": 2, "hidden": (8,)},
         {"latent": 2, "hidden": (8,), "observation": "categorical"},

@@ -16,6 +16,7 @@ from simulacra.models.model import (
     Decoding,
     Encoding,
     Invertible,
+    Latent,
     Likelihood,
     Model,
     Sampling,
@@ -94,11 +95,14 @@ def encodes_without_noise(model: Encoding) -> None:
 def decodes_to_data(model: Decoding) -> None:
     """What is decoded is of the data's form."""
     x, told = observations(model, 5), contexts(model, 5)
-    assert isinstance(model, Encoding)
     with seeded(0):
-        again = model.decode(model.encode(x, told), told)
+        codes = model.prior(5) if isinstance(model, Latent) else None
+        codes = model.encode(x, told) if isinstance(model, Encoding) else codes
+        if codes is None:
+            return
+        again = model.decode(codes, told)
     model.spec.check(again)
-    hold(again.shape == x.shape, f"of {tuple(x.shape)} came {tuple(again.shape)}")
+    hold(again.shape == x.shape, f"of 5 codes come observations {tuple(again.shape)}")
 
 
 @torch.no_grad()
@@ -156,17 +160,14 @@ def refuses_another_context(model: Model) -> None:
 
 
 LAWS = (
-    Law("turns", Model, moves_one_player, ("picture", "vectors", "sequence")),
+    Law("turns", Model, moves_one_player, ("picture", "vectors", "sequence", "palette")),
     Law(
         "draws", Sampling, draws_what_data_are,
-        ("picture", "colour-picture", "vectors", "sequence"),
+        ("picture", "colour-picture", "vectors", "sequence", "palette"),
     ),
     Law("completion", Completion, completes, ("grey", "rgb", "colour-picture", "vectors")),
-    Law("encoding", Encoding, encodes_without_noise, ("picture", "colour-picture", "vectors")),
-    Law(
-        "decoding", Decoding, decodes_to_data, ("picture", "colour-picture", "vectors"),
-        lambda model: isinstance(model, Encoding),
-    ),
+    Law("encoding", Encoding, encodes_without_noise, ("picture", "palette", "vectors", "rgb")),
+    Law("decoding", Decoding, decodes_to_data, ("picture", "colour-picture", "vectors")),
     Law("inverse", Invertible, comes_back, ("grey", "wide", "colour-picture", "vectors")),
     Law("contexts", Model, keeps_contexts_apart, ("picture", "vectors"), told=True),
     Law(

@@ -110,6 +110,6 @@ LAWS = (
     ),
     Law(
         "saving", Model, comes_back_with_its_weights,
-        ("picture", "colour-picture", "vectors", "sequence"),
+        ("picture", "colour-picture", "vectors", "sequence", "palette"),
     ),
 )  # fmt: skip
