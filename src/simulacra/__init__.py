@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
     from simulacra.ground.spec import DataSpec
     from simulacra.judging.figures.likelihood import likelihood
-    from simulacra.judging.judge import Judge
+    from simulacra.judging.judge import Judge, judge_model
     from simulacra.models.autoregressive.base import Autoregressive
     from simulacra.models.flow.base import Flow
     from simulacra.models.laws import check_model
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Swept,
     )
     from simulacra.models.registry import build, find, list_models
+    from simulacra.report.folder import write_report
     from simulacra.runs.hub import from_pretrained, push_to_hub
     from simulacra.runs.run import Run
     from simulacra.runs.zoo import from_zoo
@@ -48,7 +49,8 @@ __all__ = [
     "Invertible", "Judge", "Latent", "Likelihood", "Model", "Options", "Run", "Sampling",
     "Stepwise", "Swept", "Training",
     "build", "check_model", "compare", "complete", "export_onnx", "find", "fit", "from_pretrained",
-    "from_zoo", "interpolate", "likelihood", "list_models", "load_data", "push_to_hub", "sample",
+    "from_zoo", "interpolate", "judge_model", "likelihood", "list_models", "load_data",
+    "push_to_hub", "sample", "write_report",
 ]  # fmt: skip
 
 _PLACES = {
@@ -57,7 +59,7 @@ _PLACES = {
     "data.dataset": ("Dataset",),
     "ground.spec": ("DataSpec",),
     "judging.figures.likelihood": ("likelihood",),
-    "judging.judge": ("Judge",),
+    "judging.judge": ("Judge", "judge_model"),
     "models.autoregressive.base": ("Autoregressive",),
     "models.flow.base": ("Flow",),
     "models.laws": ("check_model",),
@@ -66,6 +68,7 @@ _PLACES = {
         "Sampling", "Stepwise", "Swept",
     ),
     "models.registry": ("build", "find", "list_models"),
+    "report.folder": ("write_report",),
     "runs.hub": ("from_pretrained", "push_to_hub"),
     "runs.run": ("Run",),
     "runs.zoo": ("from_zoo",),

@@ -93,6 +93,19 @@ def compare(
     Raises:
         UsageError: If a model is unknown, refuses its keywords, or is named twice; or if the
             folder holds anything but the same comparison.
+
+    Example:
+        >>> import simulacra as sim, dataclasses, tempfile, torch
+        >>> data = sim.load_data("digits")
+        >>> few = {name: split.take(torch.arange(19)) for name, split in data.splits.items()}
+        >>> data = dataclasses.replace(data, **few)  # so that it takes a second
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     results = sim.compare(
+        ...         data, ["nice", "gan"], folder=Path(place) / "few", budget=sim.Budget(1, "steps")
+        ...     )
+        >>> [entry.model for entry in results.models]
+        ['nice', 'gan']
     """
     options, keywords = dict(options or {}), {k: dict(v) for k, v in (keywords or {}).items()}
     watcher = watcher or _Nobody()

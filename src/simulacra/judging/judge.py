@@ -63,6 +63,17 @@ class Judge:
         most: Samples that are judged, at most.
         device: Where models are put; where they are, by default.
         told: Told in words what is being measured, for whoever waits.
+
+    Example:
+        >>> import simulacra as sim, dataclasses, torch
+        >>> data = sim.load_data("digits")
+        >>> few = {name: split.take(torch.arange(19)) for name, split in data.splits.items()}
+        >>> data = dataclasses.replace(data, **few)  # so that it takes a second
+        >>> judge = sim.Judge(data)
+        >>> first = judge.model(sim.build("nice", data.spec))
+        >>> second = judge.model(sim.build("gan", data.spec))
+        >>> [entry.model for entry in judge.together([first, second]).results.models]
+        ['NICE', 'GAN']
     """
 
     def __init__(
@@ -285,6 +296,15 @@ def judge_model(
 
     Returns:
         The `results`, of one model, its pictures and its scores: what `write_report` takes.
+
+    Example:
+        >>> import simulacra as sim, dataclasses, torch
+        >>> data = sim.load_data("digits")
+        >>> few = {name: split.take(torch.arange(19)) for name, split in data.splits.items()}
+        >>> data = dataclasses.replace(data, **few)  # so that it takes a second
+        >>> judged = sim.judge_model(sim.build("nice", data.spec), data)
+        >>> judged.results.models[0].likelihood.relation
+        '≤'
     """
     judge = Judge(data, draws=draws, limit=limit, device=device_of(model))
     return judge.together([judge.model(model, name)])

@@ -110,8 +110,7 @@ class Swept(Model):
 
     Example:
         >>> import simulacra as sim
-        >>> issubclass(sim.find("gmm"), sim.Swept)
-        True
+        >>> assert issubclass(sim.find("gmm"), sim.Swept)
     """
 
     turns = ()

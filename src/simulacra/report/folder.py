@@ -30,6 +30,16 @@ def write_report(folder: Path | str, judged: Judged) -> Path:
 
     Raises:
         ResourceError: If the folder cannot be written.
+
+    Example:
+        >>> import simulacra as sim, dataclasses, tempfile, torch
+        >>> data = sim.load_data("digits")
+        >>> few = {name: split.take(torch.arange(19)) for name, split in data.splits.items()}
+        >>> data = dataclasses.replace(data, **few)  # so that it takes a second
+        >>> judged = sim.judge_model(sim.build("nice", data.spec), data)
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     sim.write_report(place, judged).name
+        'report.html'
     """
     folder = Path(folder)
     try:

@@ -44,6 +44,20 @@ class Run:
     Args:
         folder: Where it is; see `create` and `open`.
         record: What is in `run.json`.
+
+    Example:
+        >>> import simulacra as sim, tempfile
+        >>> from pathlib import Path
+        >>> data = sim.load_data("digits")
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     run = sim.Run.create(
+        ...         Path(place) / "first", model="gmm", keywords={"components": 2}, data=data,
+        ...         options=sim.Options(device="cpu"), budget=sim.Budget(2, "steps"),
+        ...     )
+        ...     outcome = run.train(data)
+        ...     model = sim.Run.open(run.folder).model()
+        >>> outcome.finished, model.keywords["components"]
+        (True, 2)
     """
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:

@@ -202,6 +202,14 @@ def likelihood(
     Raises:
         MissingCapability: If the model has no likelihood.
         UsageError: If there is nothing to look at.
+
+    Example:
+        >>> import simulacra as sim
+        >>> data = sim.load_data("digits")
+        >>> model = sim.fit(sim.build("nice", data.spec, {"hidden": (16,)}), data, "2steps")
+        >>> score = sim.likelihood(model, data.test, draws=4, limit=50).marginal
+        >>> score.relation, score.unit, score.observations
+        ('≤', 'bits/dim', 50)
     """
     if not isinstance(model, Likelihood):
         raise MissingCapability(
