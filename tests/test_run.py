@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,29 +109,41 @@ def test_a_finished_run_is_left_as_it_is(digits: Dataset, tmp_path: Path) -> Non
 
 
 def train_and_kill(folder: Path) -> None:
-    """Train a run to its end in processes that are killed; say how many were."""
+    """Train a run to its end in processes that are killed; say how many were.
+
+    Each is killed some steps after its start, at a moment of the next step or the one after it,
+    whatever is computed or written there; or before or soon after it has started.
+    """
     # one thread, as a process that is forked from one with several may not start its own
     torch.set_num_threads(1)
-    moments, kills = random.Random(0), 0
+    moments, kills, step = random.Random(0), 0, 0.02
     data = Run.open(folder).dataset()
     for _ in range(60):
+        heard, told = os.pipe()
         child = os.fork()
         if not child:
-            Run.open(folder).train(data)
+            tell = functools.partial(os.write, told, b".")
+            Run.open(folder).train(
+                data, on_start=lambda *_, tell=tell: tell(), on_record=lambda _, tell=tell: tell()
+            )
             os._exit(0)
-        end = time.monotonic() + moments.uniform(0.02, 0.4)
-        status = None
-        while time.monotonic() < end and status is None:
-            done, code = os.waitpid(child, os.WNOHANG)
-            status = code if done else None
-            time.sleep(0.001)
-        if status is None:
+        os.close(told)
+        times = [time.monotonic()]
+        for _ in range(moments.randrange(8)):
+            os.read(heard, 1)
+            times.append(time.monotonic())
+        if len(times) > 3:
+            step = min(b - a for a, b in pairwise(times[1:]))
+        time.sleep(moments.uniform(0, 2 * step if len(times) > 1 else 0.1))
+        done, status = os.waitpid(child, os.WNOHANG)
+        if not done:
             os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            kills += 1
-            continue
-        assert status == 0, status
-        break
+            _, status = os.waitpid(child, 0)
+        os.close(heard)
+        if not os.WIFSIGNALED(status):
+            assert status == 0, status
+            break
+        kills += 1
     print(kills)
 
 
@@ -139,12 +153,12 @@ def test_kill_9_at_random_moments(name: str, digits: Dataset, tmp_path: Path) ->
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        whole = create(tmp_path / "whole", digits, name, budget="100steps")
+        whole = create(tmp_path / "whole", digits, name)
         whole.train(digits)
-        killed = create(tmp_path / "killed", digits, name, budget="100steps")
+        killed = create(tmp_path / "killed", digits, name)
         process = Forked(train_and_kill, killed.folder, log=tmp_path / "log")
         assert process.wait() == 0, process.said()
-        assert int(process.said()) >= 2, "it was hardly ever killed, so nothing was tested"
+        assert int(process.said()) >= 5, "it was hardly ever killed, so little was tested"
         killed = Run.open(killed.folder)
         killed.train(killed.dataset())
     finally:
