@@ -50,31 +50,43 @@ class Case:
         Raises:
             BrokenLaw: If the model does not keep it, in a sentence that names the law.
         """
+        model = self._built()
         try:
-            model = trial(self.kind, self.spec, dict(self.keywords), self.law.scale)
             if self.law.concerns is not None and not self.law.concerns(model):
                 return False
             self.law.check(model)
-        except MissingCapability:
-            raise
         except BrokenLaw as error:
-            raise BrokenLaw(f"{self._who} breaks the law `{self.law.name}`: {error}") from error
+            raise self._broken(self.law.name, str(error)) from error
         except Exception as error:
-            raise BrokenLaw(
-                f"{self._who} breaks the law `{self.law.name}`: it raises "
-                f"{type(error).__name__}: {one_line(error)}"
-            ) from error
+            raise self._broken(self.law.name, _raised(error)) from error
         return True
 
-    @property
-    def _who(self) -> str:
+    def _built(self) -> Model:
+        """The model, which keeps its keywords as they were given."""
+        try:
+            model = trial(self.kind, self.spec, dict(self.keywords), self.law.scale)
+        except MissingCapability as error:
+            what = f"`takes` includes {self.form}, which the constructor refuses: {error}"
+            raise self._broken("takes", what) from error
+        except Exception as error:
+            what = f"it cannot be built: {_raised(error)} (data that it is not for: see `takes`)"
+            raise self._broken("keywords", what) from error
+        for key, value in self.keywords.items():
+            kept = getattr(model, key, None)
+            if kept != value:
+                raise self._broken("keywords", f"{key}={value!r} is kept as {kept!r}")
+        return model
+
+    def _broken(self, law: str, what: str) -> BrokenLaw:
         told = ", ".join(f"{key}={value!r}" for key, value in self.keywords.items())
-        return f"{self.kind.__name__}({told}) on {self.form} {self.spec.event_shape}"
+        where = f"{self.kind.__name__}({told}), data {self.form} {self.spec.event_shape}"
+        return BrokenLaw(f"{self.kind.__name__} breaks the law `{law}`: {what} [{where}]")
 
 
 def laws_of(kind: type[Model]) -> list[Law]:
     """The laws of a class and of its bases, as far as they are about what it can do."""
-    places = [place for base in reversed(kind.__mro__) for place in vars(base).get("laws", ())]
+    # those of its own family first, which say best what is wrong
+    places = [place for base in kind.__mro__ for place in vars(base).get("laws", ())]
     found = [law for place in places for law in importlib.import_module(place).LAWS]
     return [law for law in found if issubclass(kind, law.of)]
 
@@ -160,20 +172,15 @@ def check_model(
         raise UsageError(f"{kind.__name__} lacks {', '.join(sorted(kind.__abstractmethods__))}")
     kept: dict[str, None] = {}
     for case in cases(kind, keywords=keywords, specs=specs, every=every):
-        try:
-            asked = case.check()
-        except MissingCapability as error:
-            if kind.takes is not Model.takes:
-                raise BrokenLaw(
-                    f"{kind.__name__} breaks the law `takes`: it says that it takes {case.form} "
-                    f"{case.spec.event_shape}, and the constructor refuses: {error}"
-                ) from error
-            continue
-        if asked:
+        if case.check():
             kept[case.law.name] = None
     if not kept:
         raise UsageError(f"{kind.__name__} takes none of these data: pass specs that it takes")
     return list(kept)
+
+
+def _raised(error: Exception) -> str:
+    return f"it raises {type(error).__name__}: {one_line(error)}"
 
 
 def _possible(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from inspect import Parameter
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from simulacra.ground.errors import MissingCapability
 from simulacra.ground.randomness import seeded
@@ -42,10 +44,9 @@ def keeps_its_keywords(model: Model) -> None:
     """Each keyword is an attribute, as it was given; from them alone comes the same model."""
     for name, parameter in model.signature().items():
         hold(hasattr(model, name), f"the keyword {name} is not kept as an attribute")
-        default = parameter.default
-        hold(default is not Parameter.empty or hasattr(model, name), f"{name} has no value")
+        hold(parameter.default is not Parameter.empty, f"the keyword {name} has no default")
     other = again(model)
-    hold(other.keywords == model.keywords, f"{other.keywords} became of {model.keywords}")
+    hold(other.keywords == model.keywords, f"of {model.keywords} come {other.keywords}")
     shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (model, other)]
     hold(shapes[0] == shapes[1], "the same keywords give weights of other shapes")
 
@@ -85,15 +86,17 @@ def comes_back_with_its_weights(model: Model) -> None:
     other = again(model)
     fill(other, dict(model.state_dict()))
     x, told = observations(model, 5), contexts(model, 5)
-    if isinstance(model, Likelihood) and isinstance(other, Likelihood):
-        scores = [each.log_likelihood(x, told) for each in (model, other)]
-        hold(torch.equal(*scores), "saved and loaded, it scores otherwise")
-    if isinstance(model, Sampling) and isinstance(other, Sampling):
-        drawn = []
+    asked: list[tuple[str, Callable[[Any], Tensor]]] = []
+    if isinstance(model, Likelihood):
+        asked.append(("scores", lambda each: each.log_likelihood(x, told)))
+    if isinstance(model, Sampling):
+        asked.append(("draws", lambda each: each.sample(5, told)))
+    for what, ask in asked:
+        answers = []
         for each in (model, other):
             with seeded(3):
-                drawn.append(each.sample(5, told))
-        hold(torch.equal(*drawn), "saved and loaded, it draws otherwise")
+                answers.append(ask(each))
+        hold(torch.equal(*answers), f"saved and loaded, it {what} otherwise")
 
 
 LAWS = (

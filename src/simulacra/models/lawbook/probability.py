@@ -108,7 +108,8 @@ def broken_weights_show(model: Likelihood) -> None:
 
 
 LAWS = (
-    Law("normalisation", Likelihood, sums_to_one, ("grey", "wide", "rgb", "sequence", "palette")),
+    # where there are many levels, a volume that is not counted makes a sum too large
+    Law("normalisation", Likelihood, sums_to_one, ("wide", "grey", "rgb", "sequence", "palette")),
     Law(
         "sampling", Likelihood, samples_as_it_says, ("grey", "rgb", "sequence", "palette"),
         exactly_and_draws,
