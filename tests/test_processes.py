@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -82,8 +81,14 @@ def forked(log: Path, environment: dict[str, str], *arguments: str) -> Forked:
 def group(tmp_path: Path) -> Iterator[Callable[..., Group]]:
     made: list[Group] = []
 
-    def start(*arguments: str, how: Callable[..., Any] = forked) -> Group:
-        made.append(Group(tmp_path, lambda log, told: how(log, told, *arguments)))
+    def start(*arguments: str, anew: int | None = None) -> Group:
+        """`anew` is the one of which a test sees how a process of a user's begins and ends."""
+
+        def member(log: Path, told: dict[str, str]) -> Forked | subprocess.Popen[bytes]:
+            how = started_anew if told["RANK"] == str(anew) else forked
+            return how(log, told, *arguments)
+
+        made.append(Group(tmp_path, member))
         return made[-1]
 
     yield start
@@ -168,14 +173,14 @@ def wait_for_step(run: Path, step: int, started: Group) -> None:
         time.sleep(0.02)
 
 
-STEPS = 200
+STEPS = 100
 
 
 def test_a_killed_process_ends_the_other_and_the_run_goes_on(
     group: Callable[..., Group], tmp_path: Path
 ) -> None:
     run, peace = tmp_path / "killed", tmp_path / "peace"
-    started = group(*train(run, STEPS), how=started_anew)
+    started = group(*train(run, STEPS), anew=0)
     wait_for_step(run, 10, started)
     started.members[1].kill()
     # the promise is a minute
@@ -184,7 +189,7 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(
     assert "another of the 2 processes of this training ended" in error
     assert "Traceback" not in started.said(0)
     # anew too: whether a process speaks is settled when it imports the command line
-    again = group("resume", str(run), how=started_anew)
+    again = group("resume", str(run), anew=1)
     assert again.wait() == [0, 0], again.said(0) + again.said(1)
     assert again.said(1) == ""
     # what one process learns that is left in peace
@@ -234,7 +239,7 @@ def test_batches_that_processes_cannot_share_out_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Three:
-        world_size = 3
+        world_size, device = 3, torch.device("cpu")
 
     monkeypatch.setattr("simulacra.training.loop.make_fabric", lambda *_, **__: Three())
     with pytest.raises(UsageError, match="4 batches are not for 3"):
