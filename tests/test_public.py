@@ -37,12 +37,6 @@ def test_checkers_of_types_see_what_is_imported() -> None:
         assert getattr(sim, name) is getattr(importlib.import_module(module), attribute)
 
 
-def test_no_name_is_hidden_by_a_room() -> None:
-    """Importing `simulacra.models` would put the room where a public `models` was."""
-    rooms = {path.stem for path in Path(sim.__file__).parent.iterdir()}
-    assert not rooms & set(sim.__all__)
-
-
 def test_importing_waits_for_nothing() -> None:
     code = "import sys, simulacra; print(sorted({'torch', 'numpy', 'rich'} & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

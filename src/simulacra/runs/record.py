@@ -1,14 +1,17 @@
-"""`run.json`: what a run was asked for, and how it is read back."""
+"""`run.json`: what a run was asked for, how it is written, and how it is read back."""
 
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.ground.storage import read_json
@@ -21,6 +24,38 @@ _PARTS = (
     "format", "model", "keywords", "spec", "data", "options", "budget", "plan", "created",
     "threads", "versions",
 )  # fmt: skip
+
+
+def new_record(
+    model: str, keywords: dict[str, Any], data: Dataset, options: Options, budget: Budget
+) -> dict[str, Any]:
+    """The record of a run that is about to begin.
+
+    Args:
+        model: What it is called.
+        keywords: All that it was built with.
+        data: What it learns from.
+        options: How it trains.
+        budget: How long.
+    """
+    return {
+        "format": FORMAT,
+        "model": model,
+        "keywords": keywords,
+        "spec": data.spec.to_json(),
+        "data": {
+            "name": data.name,
+            "options": data.options,
+            "fingerprint": data.fingerprint,
+            "splits": data.counts,
+        },
+        "options": asdict(options),
+        "budget": str(budget),
+        "plan": None,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
 
 
 def read_record(path: Path) -> dict[str, Any]:

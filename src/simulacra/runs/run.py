@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from simulacra.data.catalogue import HUB, NAMES
 from simulacra.data.catalogue import load as load_data
@@ -21,12 +17,13 @@ from simulacra.ground import processes
 from simulacra.ground.errors import CheckpointError, DataError, ResourceError, UsageError, nearest
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.ground.storage import PARTIAL, read_folder, write_folder, write_json
+from simulacra.ground.storage import read_folder, write_json
 from simulacra.models import registry, saved
 from simulacra.models.model import Model
+from simulacra.runs.checkpoints import checkpoints, newest_sound, write_checkpoint
 from simulacra.runs.journal import Journal, check_tensorboard
 from simulacra.runs.metrics import METRICS, read_metrics
-from simulacra.runs.record import FORMAT, RECORD, options_of, read_record, versions
+from simulacra.runs.record import RECORD, new_record, options_of, read_record
 from simulacra.training.engine import make_fabric, together
 from simulacra.training.loop import Training
 from simulacra.training.memory import PeakMemory
@@ -107,31 +104,14 @@ class Run:
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and processes.first():
             raise UsageError(f"{folder} exists already: choose another --out, or resume it")
-        record = {
-            "format": FORMAT,
-            "model": model,
-            "keywords": keywords,
-            "spec": data.spec.to_json(),
-            "data": {
-                "name": data.name,
-                "options": data.options,
-                "fingerprint": data.fingerprint,
-                "splits": {s: len(getattr(data, s)) for s in ("train", "validation", "test")},
-            },
-            "options": asdict(options),
-            "budget": str(budget),
-            "plan": None,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "threads": torch.get_num_threads(),
-            "versions": versions(),
-        }
+        record = new_record(model, keywords, data, options, budget)
         run = cls(folder, record)
         if processes.first():
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ResourceError(f"cannot make the folder {folder}: {error.strerror}") from error
-            run._write_record()
+            write_json(folder / RECORD, record)
         return run
 
     @classmethod
@@ -197,8 +177,7 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """Its checkpoints, newest first; incomplete ones are not there."""
-        found = [p for p in (self.folder / "checkpoints").glob("[0-9]*") if p.name.isdigit()]
-        return sorted(found, key=lambda p: int(p.name), reverse=True)
+        return checkpoints(self.folder)
 
     def newest(self, *names: str) -> tuple[Path, dict[str, Any], list[str]]:
         """The newest sound checkpoint: where, its values, and what is wrong with newer ones.
@@ -206,15 +185,7 @@ class Run:
         Raises:
             CheckpointError: If no checkpoint is sound.
         """
-        broken: list[str] = []
-        for folder in self.checkpoints():
-            try:
-                return folder, read_folder(folder, *names), broken
-            except CheckpointError as error:
-                broken.append(str(error))
-        raise CheckpointError(
-            f"{self.folder} has no sound checkpoint" + "".join(f"; {b}" for b in broken)
-        )
+        return newest_sound(self.folder, *names)
 
     def outcome(self) -> Outcome:
         """How its training ended, or how far it came.
@@ -249,24 +220,6 @@ class Run:
         if json.dumps(state["model"], sort_keys=True) != json.dumps(said, sort_keys=True):
             raise CheckpointError(f"{folder} holds another model than {self.folder / RECORD} says")
         return saved.load(folder, code=code)
-
-    def _save(self, training: Training) -> None:
-        if not processes.first():
-            return
-        name = str(training.progress.step)
-        folder = self.folder / "checkpoints" / name
-        for left in folder.parent.glob(f"{PARTIAL}*"):
-            # by a process that was killed while writing
-            shutil.rmtree(left)
-        if folder.exists():
-            # one that was found broken, or the same one
-            shutil.rmtree(folder)
-        form = saved.saved_form(training.averaged, self.record["model"])
-        write_folder(folder, {**form, "training": training.state_dict()})
-        kept = {str(training.progress.best_step), *(p.name for p in self.checkpoints()[:2])}
-        for old in self.checkpoints():
-            if old.name not in kept:
-                shutil.rmtree(old)
 
     def train(
         self,
@@ -374,6 +327,10 @@ class Run:
         self._note(training)
         return broken
 
+    def _save(self, training: Training) -> None:
+        if processes.first():
+            write_checkpoint(self.folder, training, self.record["model"])
+
     def _note(self, training: Training) -> None:
         """Write down what was settled since: the plan, and the precision."""
         settled = {"plan": asdict(training.plan), "options": asdict(training.options)}
@@ -381,9 +338,5 @@ class Run:
         settled = json.loads(json.dumps(settled))
         if any(self.record[key] != value for key, value in settled.items()):
             self.record |= settled
-            self._write_record()
-
-    def _write_record(self) -> None:
-        if not processes.first():
-            return
-        write_json(self.folder / RECORD, self.record)
+            if processes.first():
+                write_json(self.folder / RECORD, self.record)
