@@ -6,7 +6,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,9 @@ from sklearn.datasets import load_digits
 
 from simulacra.drawing import files, grids
 from simulacra.judging.results import FORMAT, Results
-from simulacra.report.page import render
+from simulacra.report import copying, page, tables
+from simulacra.report import verdict as answer
+from simulacra.report.cells import Rows
 
 Json = dict[str, Any]
 """Results as `results.json` has them, which tests change before they are read."""
@@ -25,9 +27,31 @@ def typed(results: Json) -> Results:
     return Results.from_json(json.loads(json.dumps({"format": FORMAT, **results})))
 
 
-def page(results: Json, pictures: Mapping[str, bytes] | None = None) -> str:
+def render(results: Json, pictures: Mapping[str, bytes]) -> str:
     """The report of results."""
-    return render(typed(results), pictures or {})
+    return page.render(typed(results), pictures)
+
+
+def verdict(results: Json) -> str:
+    """The answer in words."""
+    return answer.verdict(typed(results))
+
+
+def texts(make: Callable[..., Rows], results: Json, *arguments: str) -> list[dict[str, str]]:
+    """A table of a report as a terminal would show its cells."""
+    made = make(typed(results), *arguments)
+    return [{heading: str(cell) for heading, cell in row.items()} for row in made]
+
+
+def table(results: Json) -> list[dict[str, str]]:
+    """The main table."""
+    return texts(tables.table, results)
+
+
+def copies(results: Json, model: Json) -> str | None:
+    """What says that a model's samples are copies."""
+    read = typed(results)
+    return copying.copies(read.references, read.models[results["models"].index(model)].samples)
 
 
 def likelihood(bits: float, error: float, *, exact: bool = True, draws: int = 1) -> Json:

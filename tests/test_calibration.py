@@ -322,7 +322,7 @@ def test_every_set_of_samples_is_a_fresh_draw(ring):
     rung = ladder.rungs[1][1]
     one, two = calibration.measured(judge, rung, repeats=2, seed=(0, 2))
     assert calibration.measured(judge, rung, repeats=1, seed=(0, 2)) == [one]
-    distances = [each["views"]["features"]["frechet"]["value"] for each in (one, two)]
+    distances = [each.figure("features", "frechet").value for each in (one, two)]
     assert distances[0] != distances[1]
     with seeded(0, 2, 1):
         x = rung.sample(torch.Size([60])).float()

@@ -58,38 +58,38 @@ def test_operations_of_linear_layers_by_hand(digits):
     gan = build("gan", digits)
     found = cost(gan, digits)
     generator, discriminator = products(gan.generator), products(gan.discriminator)
-    assert found["flops_per_sample"] == generator
+    assert found.flops_per_sample == generator
     # the discriminator judges real and generated ones, the generator moves by its judgement
-    assert found["flops_per_observation"] == 2 * (generator + discriminator) + discriminator
+    assert found.flops_per_observation == 2 * (generator + discriminator) + discriminator
     first, judged = (2 * part[0].weight.numel() for part in (gan.generator, gan.discriminator))
     # backwards: of both judgements all but their inputs' gradients, then, with the discriminator
     # held still, of one judgement those alone, and of the generator all but its code's
     turns = (generator + 6 * discriminator - 2 * judged, 3 * generator + 2 * discriminator - first)
-    assert found["flops_per_training_step"] == sum(turns)
+    assert found.flops_per_training_step == sum(turns)
     nice = build("nice", digits)
     found = cost(nice, digits)
-    assert found["flops_per_observation"] == found["flops_per_sample"] == products(nice)
+    assert found.flops_per_observation == found.flops_per_sample == products(nice)
     # the first coupling's input needs no gradient
     first = 2 * nice.m[0][0].weight.numel()
-    assert found["flops_per_training_step"] == 3 * products(nice) - first
+    assert found.flops_per_training_step == 3 * products(nice) - first
     vae = build("vae", digits)
     found = cost(vae, digits)
-    assert found["flops_per_observation"] == products(vae.encoder, vae.decoder)
-    assert found["flops_per_sample"] == products(vae.decoder)
+    assert found.flops_per_observation == products(vae.encoder, vae.decoder)
+    assert found.flops_per_sample == products(vae.decoder)
 
 
 def test_what_masks_hide_costs_nothing(digits):
     model = build("pixelcnn", digits)
     found = cost(model, digits)
     ones = sum(int(m.mask.sum()) for m in model.modules() if isinstance(m, nn.Conv2d))
-    assert found["flops_per_observation"] == found["flops_per_sample"] == 2 * ones * 64
+    assert found.flops_per_observation == found.flops_per_sample == 2 * ones * 64
 
 
 def test_operations_that_are_not_counted_are_not_called_none_at_all(digits):
     found = cost(build("gmm", digits), digits)
-    assert found["flops_per_observation"] is None
-    assert found["flops_per_sample"] is None
-    assert found["parameters"] == 3 + 2 * 4 * 64
+    assert found.flops_per_observation is None
+    assert found.flops_per_sample is None
+    assert found.parameters == 3 + 2 * 4 * 64
 
 
 # ---- calls, one after another --------------------------------------------------------------------
@@ -199,22 +199,17 @@ def test_measuring_leaves_model_and_generator_as_they_were(digits, name):
     assert not model.training
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert found["seconds_for_1"] > 0
-    assert found["samples_per_second"] > 0
-    assert found["training_seconds"] is None
-    assert set(found) == {
-        "parameters", "flops_per_observation", "flops_per_training_step", "flops_per_sample",
-        "training_seconds", "training_peak_bytes", "seconds_for_1", "samples_per_second",
-        "sequential_calls",
-    }  # fmt: skip
+    assert found.seconds_for_1 > 0
+    assert found.samples_per_second > 0
+    assert found.training_seconds is None
 
 
 @pytest.mark.parametrize("name", ["pixelcnn", "gan"])
 def test_a_conditional_model_is_told_contexts(digits, name):
     model = build(name, digits, context="label")
     found = cost(model, digits, Outcome(True, 5, 1.5, 0, None, 7_000_000))
-    assert None not in found.values()
-    assert (found["training_seconds"], found["training_peak_bytes"]) == (1.5, 7_000_000)
+    assert None not in vars(found).values()
+    assert (found.training_seconds, found.training_peak_bytes) == (1.5, 7_000_000)
     x, context = rows_for(model, digits.validation, len(digits.validation) + 2)
     assert len(x) == len(context)
     assert torch.equal(context[-2:], context[:2])
@@ -229,12 +224,12 @@ class Failing(Shared):
 def test_a_model_that_cannot_sample_has_no_figures_of_it(digits):
     found = cost(Failing(digits.spec).eval(), digits)
     of_samples = ("flops_per_sample", "seconds_for_1", "samples_per_second", "sequential_calls")
-    assert {found[key] for key in of_samples} == {None}
-    assert found["flops_per_training_step"] > 0
+    assert {getattr(found, key) for key in of_samples} == {None}
+    assert found.flops_per_training_step > 0
     spoilt = build("vae", digits)
     with torch.no_grad():
         spoilt.decoder[0].weight.fill_(math.nan)
-    assert cost(spoilt, digits)["parameters"] > 0
+    assert cost(spoilt, digits).parameters > 0
 
 
 # ---- kept by a run -------------------------------------------------------------------------------

@@ -77,10 +77,10 @@ def test_labelled_pictures_have_a_classifier_and_pixels(monkeypatch):
         assert seen.dtype == torch.float64
         assert not seen.requires_grad
         assert torch.allclose(seen[:3], view.features(x[:3]), atol=1e-5)
-    record = features.to_json()
-    assert record["accuracy"] == features.accuracy
-    assert record["parameters"] > 10_000
-    assert len(record["hash"]) == 64
+    record = features.summary()
+    assert record.accuracy == features.accuracy
+    assert record.parameters > 10_000
+    assert len(record.hash) == 64
 
 
 def test_width_stays_below_a_tenth_of_the_count():
@@ -244,7 +244,7 @@ def test_one_label_alone_makes_no_classifier():
     alike = dataclasses.replace(data, train=Observations(data.train.x, labels))
     features, _ = views(alike, 100)
     assert features.extractor == "random-convolutions-64"
-    assert "one label" in features.to_json()["note"]
+    assert "one label" in features.summary().note
     assert features.log_probabilities(data.train.x) is None
     assert features.accuracy is None
 

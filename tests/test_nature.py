@@ -52,9 +52,8 @@ def build(name, data, **keywords):
 def test_the_models_of_the_registry(digits, name, expected):
     found = nature(build(name, digits), digits, calls=64 if name == "pixelcnn" else 1)
     keys = ("likelihood", "invertible", "sampling", "latent", "completes")
-    assert tuple(found[key] for key in keys) == expected
-    assert (found["reconstruction_error"] is None) == (name not in ("vae", "nice"))
-    assert set(found) == {*keys, *MEASURED}
+    assert tuple(getattr(found, key) for key in keys) == expected
+    assert (found.reconstruction_error is None) == (name not in ("vae", "nice"))
 
 
 def test_a_flow_gives_back_what_it_was_given(digits):
@@ -62,7 +61,7 @@ def test_a_flow_gives_back_what_it_was_given(digits):
     with seeded(1), torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    assert [nature(model, digits, calls=1)[key] for key in MEASURED] == [0.0, 0.0, 1.0]
+    assert [getattr(nature(model, digits, calls=1), key) for key in MEASURED] == [0.0, 0.0, 1.0]
 
 
 class Leaky(NICE):
@@ -77,10 +76,10 @@ def test_a_flow_whose_inverse_is_none_is_found_out(digits):
         model = Leaky(digits.spec, hidden=(16,)).eval()
         model.prepare(digits.train.batch(torch.arange(200))[0])
     found = nature(model, digits, calls=1)
-    assert found["invertible"]
-    assert found["recovered"] < 0.7
-    assert found["reconstruction_error"] > 0.1
-    assert found["reconstruction_worst"] >= 3 / 16
+    assert found.invertible
+    assert found.recovered < 0.7
+    assert found.reconstruction_error > 0.1
+    assert found.reconstruction_worst >= 3 / 16
 
 
 class Shifting(Encoding, Decoding, Completion):
@@ -121,11 +120,11 @@ def test_a_users_own_model_is_measured_by_hand():
     data = dataset(spec, torch.randint(0, 9, (300, 1, 4, 3), dtype=torch.uint8))
     model = Shifting(spec).eval()
     found = nature(model, data, calls=None)
-    assert found["reconstruction_error"] == pytest.approx(0.1)
-    assert found["reconstruction_worst"] == pytest.approx(0.1)
-    assert found["recovered"] is None
-    assert (found["latent"], found["completes"], found["sampling"]) == (13, "~", None)
-    assert not found["invertible"]
+    assert found.reconstruction_error == pytest.approx(0.1)
+    assert found.reconstruction_worst == pytest.approx(0.1)
+    assert found.recovered is None
+    assert (found.latent, found.completes, found.sampling) == (13, "~", None)
+    assert not found.invertible
     # those that are reconstructed, and one for the width of a code
     assert model.seen == 256 + 1
     assert model.observed[0].int().tolist() == [[1] * 3, [1] * 3, [0] * 3, [0] * 3]
@@ -136,8 +135,8 @@ def test_contexts_are_told_row_for_row():
     labels = torch.tensor([0, 0, 0, 2] * 20)
     data = dataset(spec, torch.zeros(80, 1, 2, 2, dtype=torch.uint8), labels)
     found = nature(Shifting(spec, context="label").eval(), data, calls=None)
-    assert found["reconstruction_error"] == pytest.approx(math.sqrt(0.25 * 0.2**2))
-    assert found["reconstruction_worst"] == pytest.approx(0.2)
+    assert found.reconstruction_error == pytest.approx(math.sqrt(0.25 * 0.2**2))
+    assert found.reconstruction_worst == pytest.approx(0.2)
 
 
 def test_vectors_have_their_own_units_and_a_later_half():
@@ -145,7 +144,7 @@ def test_vectors_have_their_own_units_and_a_later_half():
     data = dataset(spec, torch.randn(40, 5))
     model = Shifting(spec, by=-2.5).eval()
     found = nature(model, data, calls=None)
-    assert found["reconstruction_error"] == pytest.approx(2.5)
+    assert found.reconstruction_error == pytest.approx(2.5)
     assert model.observed.int().tolist() == [1, 1, 0, 0, 0]
 
 
@@ -153,15 +152,15 @@ def test_what_is_not_finite_or_fails_is_no_number():
     spec = DataSpec((5,), None)
     data = dataset(spec, torch.randn(40, 5))
     found = nature(Shifting(spec, by=math.nan).eval(), data, calls=None)
-    assert [found[key] for key in MEASURED] == [None] * 3
+    assert [getattr(found, key) for key in MEASURED] == [None] * 3
 
     class Broken(Shifting):
         def encode(self, x, context=None):
             raise ValueError("a constraint")
 
     found = nature(Broken(spec).eval(), data, calls=None)
-    assert [found[key] for key in MEASURED] == [None] * 3
-    assert found["latent"] is None
+    assert [getattr(found, key) for key in MEASURED] == [None] * 3
+    assert found.latent is None
 
 
 def test_a_decoder_that_draws_draws_the_same_again_and_leaves_the_generator(digits):
@@ -170,4 +169,4 @@ def test_a_decoder_that_draws_draws_the_same_again_and_leaves_the_generator(digi
     one, again = (nature(model, digits, calls=1) for _ in range(2))
     assert one == again
     assert torch.equal(state, torch.get_rng_state())
-    assert 0 < one["reconstruction_error"] < one["reconstruction_worst"] <= 1
+    assert 0 < one.reconstruction_error < one.reconstruction_worst <= 1

@@ -9,12 +9,12 @@ import re
 import pytest
 from rich.console import Console
 
-from reported import fig, five, full, share
+from reported import fig, five, full, share, texts, typed
 from simulacra.cli import terminal
-from simulacra.report import short
-from simulacra.report.page import cells
-from simulacra.report.tables import table
-from simulacra.report.text import amount, fixed, interval_column, small
+from simulacra.judging.figures.figure import Figure
+from simulacra.report import short, tables
+from simulacra.report.cells import Cell, amount, in_line, interval_column, small
+from simulacra.report.text import fixed
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ from simulacra.report.text import amount, fixed, interval_column, small
         ([fig(0.0123, 0.008)], {"percent": True}, ["1.2 % [0.4, 2.0]"]),
         ([fig(0.05, 0.03), fig(0, 0.03)], {"sign": True},
          ["+0.05 [+0.02, +0.08]", "0.00 [−0.03, +0.03]"]),
-        ([{"value": math.inf, "low": None, "high": None}], {}, ["not finite"]),
-        ([{"value": None, "low": None, "high": None}], {}, ["not finite"]),
+        ([{"value": math.inf, "count": 1}], {}, ["not finite"]),
         ([], {}, []),
     ],
 )  # fmt: skip
 def test_a_column_of_figures_has_the_same_decimals(figures, options, texts):
-    assert interval_column(figures, **options) == texts
+    made = [None if each is None else Figure(**each) for each in figures]
+    assert list(map(str, interval_column(made, **options))) == texts
 
 
 @pytest.mark.parametrize(
@@ -45,20 +45,42 @@ def test_a_column_of_figures_has_the_same_decimals(figures, options, texts):
      (1.234e9, "1.23 G"), (0.0132, "0.01"), (None, "–"), (math.nan, "–")],
 )  # fmt: skip
 def test_amounts_have_three_digits(value, text):
-    assert amount(value) == text
-    assert amount(value, "FLOP") == text if text == "–" else amount(value, "FLOP").endswith("FLOP")
+    assert str(amount(value)) == text
+    flop = str(amount(value, "FLOP"))
+    assert flop == text if text == "–" else flop.endswith("FLOP")
 
 
 def test_small_numbers_and_zero():
-    assert [small(v) for v in (2.13e-7, 0.0812, 0.0, None)] == ["2.1e−7", "0.081", "0", "–"]
+    assert [str(small(v)) for v in (2.13e-7, 0.0812, 0.0, None)] == ["2.1e−7", "0.081", "0", "–"]
     assert fixed(-0.0, 2) == "0.00"
 
 
 def test_decimal_points_of_a_column_stand_in_line():
-    rows = [{"m": "a", "f": "1.25 [1, 2]"}, {"m": "b", "f": "7 [6, 8]"}, {"m": "c", "f": "–"}]
-    heads = [row["f"]["head"] for row in cells(rows)]
-    assert heads == ["1.25", "7\u2008\u2007\u2007", "–"]
-    assert [row["f"]["error"] for row in cells(rows)] == ["[1, 2]", "[6, 8]", ""]
+    figures = [Cell("1.25", "[1, 2]", decimals=2), Cell("7", "[6, 8]", decimals=0), Cell()]
+    words = [Cell("1.23 G"), Cell("7 k"), Cell("12.5", decimals=1)]
+    rows = in_line([
+        {"m": Cell("a", decimals=0), "f": figure, "w": word}
+        for figure, word in zip(figures, words, strict=True)
+    ])  # fmt: skip
+    assert [row["f"].head for row in rows] == ["1.25", "7\u2008\u2007\u2007", "–"]
+    assert [row["f"].error for row in rows] == ["[1, 2]", "[6, 8]", ""]
+    # what has a unit of its own stands in no line, and the first column names the row
+    assert [row["w"].head for row in rows] == ["1.23 G", "7 k", "12.5"]
+    assert [row["m"].head for row in rows] == ["a", "a", "a"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (Cell("= 1.85", "± 0.02"), "= 1.85 ± 0.02"),
+        (Cell("0.5", "[0.4, 0.6]", "tie"), "0.5 [0.4, 0.6] tie"),
+        (Cell("= 2", loud="3 of 9 not finite"), "= 2; 3 of 9 not finite"),
+        (Cell("failed", why="memory ran out"), "failed: memory ran out"),
+        (Cell(), "–"),
+    ],
+)
+def test_a_cell_is_one_line_in_a_terminal(cell, text):
+    assert str(cell) == text
 
 
 @pytest.fixture
@@ -71,26 +93,26 @@ def shown(monkeypatch):
         screen = Console(file=out, width=width, force_terminal=True, color_system=None)
         monkeypatch.setattr(terminal, "console", screen)
         monkeypatch.setattr(terminal, "errors", Console(file=beside, width=width))
-        terminal.print_results(results)
+        terminal.print_results(typed(results))
         return [line.rstrip() for line in out.getvalue().splitlines()], beside.getvalue()
 
     return show
 
 
 def test_the_first_view_in_short():
-    rows = short.sample_figures(full())
+    rows = texts(short.sample_figures, full())
     assert list(rows[0]) == ["model", "Fréchet distance ↓", "precision → real", "recall → real",
                              "coverage → real", "C_T → 0"]  # fmt: skip
     assert [row["model"] for row in rows] == ["real (floor)", "pixelcnn", "gmm", "vae", "nice",
                                               "gan", "independent (ceiling)"]  # fmt: skip
     assert {row["model"]: row for row in rows}["gan"]["C_T → 0"] == "−7.40"
-    assert short.sample_figures(five()) == []
+    assert texts(short.sample_figures, five()) == []
 
 
 def test_overfitting_and_labels_in_short():
     results = full()
     results["references"]["real"]["whole"]["class_accuracy"] = share(0.994)
-    rows = {row["model"]: row for row in short.detail_figures(results)}
+    rows = {row["model"]: row for row in texts(short.detail_figures, results)}
     assert list(rows) == ["real (floor)", "pixelcnn", "gmm", "vae", "nice", "gan"]
     assert list(rows["vae"].values()) == [
         "vae", "+0.05 [0.00, +0.10]", "79.0 %", "93.0 %", "+0.21 [+0.18, +0.24]"
@@ -98,14 +120,14 @@ def test_overfitting_and_labels_in_short():
     assert list(rows["real (floor)"].values()) == ["real (floor)", "–", "99.4 %", "–", "–"]
     vae = results["models"][1]
     vae["likelihood_given_label"] = dict(vae["likelihood"]) | {"ignores_context": True}
-    assert short.detail_figures(results)[3]["label shuffled"].endswith("; ignores it")
+    assert texts(short.detail_figures, results)[3]["label shuffled"].endswith("; ignores it")
     # only what is known has a column, and without one there is no table
     for m in results["models"]:
         m["classifier"] = m["likelihood_given_label"] = None
         (m["likelihood"] or {}).pop("shuffled", None)
         (m.get("samples") or {"whole": {}})["whole"].pop("class_accuracy", None)
-    assert list(short.detail_figures(results)[0]) == ["model", "gap, bits/dim"]
-    assert short.detail_figures(five()) == []
+    assert list(texts(short.detail_figures, results)[0]) == ["model", "gap, bits/dim"]
+    assert texts(short.detail_figures, five()) == []
 
 
 def test_a_terminal_shows_three_tables_and_the_answer(shown):
@@ -153,6 +175,6 @@ def test_a_terminal_shows_samples_alone_without_a_table_of_models(shown):
 def test_the_main_table_in_a_terminal(monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr(terminal, "console", Console(file=out, width=100))
-    terminal.print_figures(table(full()))
+    terminal.print_figures(tables.table(typed(full())))
     assert re.search(r"realnvp +left out +–", out.getvalue())
     terminal.print_figures([])

@@ -52,7 +52,7 @@ def judge(digits: Dataset) -> SampleJudge:
 
 
 def value(judged, key, view="features"):
-    return judged["views"][view][key]["value"]
+    return judged.figure(view, key).value
 
 
 def test_halves_of_the_test_split_share_no_observation(judge, digits):
@@ -64,12 +64,12 @@ def test_halves_of_the_test_split_share_no_observation(judge, digits):
 
 
 def test_real_data_are_near_the_floor_and_independent_pixels_far_above(judge):
-    real, independent = judge.references["real"], judge.references["independent"]
+    real, independent = judge.references.real, judge.references.independent
     assert value(independent, "frechet") > 3 * value(real, "frechet")
     assert value(independent, "coverage") < value(real, "coverage") - 0.1
     assert abs(value(real, "c_t")) < 3
     assert value(independent, "c_t") > 3
-    assert real["whole"]["sharpness"]["low"] < 1 < real["whole"]["sharpness"]["high"]
+    assert real.whole["sharpness"].low < 1 < real.whole["sharpness"].high
 
 
 def test_independent_values_keep_their_places(judge, digits):
@@ -87,11 +87,11 @@ def test_a_copycat_has_the_best_distance_and_is_caught(judge, digits):
     with seeded(3):
         x = digits.train.x[torch.randperm(len(digits.train))[: judge.count]].long()
     judged = judge.judge(x)
-    assert value(judged, "frechet") < 2 * value(judge.references["real"], "frechet")
+    assert value(judged, "frechet") < 2 * value(judge.references.real, "frechet")
     assert value(judged, "c_t") < -3
     assert value(judged, "authentic") == 0
-    assert judged["whole"]["duplicates"]["value"] == 1
-    assert judge.references["real"]["whole"]["duplicates"]["value"] < 0.05
+    assert judged.whole["duplicates"].value == 1
+    assert judge.references.real.whole["duplicates"].value < 0.05
     suspects, shown, near = judge.suspicious(x, most=5)
     assert len(suspects) == 5
     assert torch.equal(shown, near.long())
@@ -99,13 +99,13 @@ def test_a_copycat_has_the_best_distance_and_is_caught(judge, digits):
 
 def test_too_few_or_broken_samples_are_refused_in_words(judge, digits):
     short = judge.judge(digits.test.x[:50].long())
-    assert "50 samples" in short["refused"]
-    assert short["views"] == {}
+    assert "50 samples" in short.refused
+    assert short.views == {}
     toy = load("ring-8")
     points = SampleJudge(toy, [Random(toy, 2)])
     x = points.real.clone()
     x[3, 0] = float("nan")
-    assert points.judge(x)["refused"] == f"1 of {len(x)} samples are not finite"
+    assert points.judge(x).refused == f"1 of {len(x)} samples are not finite"
 
 
 def test_too_small_a_test_split_is_refused(digits):
@@ -116,9 +116,9 @@ def test_too_small_a_test_split_is_refused(digits):
 
 def test_samples_without_variety_are_said_to_be_so(judge, digits):
     one = digits.train.x[:1].long().expand(judge.count, -1, -1, -1)
-    assert judge.judge(one)["warnings"] == ["all samples are one and the same"]
+    assert judge.judge(one).warnings == ("all samples are one and the same",)
     flat = torch.arange(judge.count).remainder(17).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
-    assert judge.judge(flat)["warnings"] == ["every sample is constant: one value all over"]
+    assert judge.judge(flat).warnings == ("every sample is constant: one value all over",)
 
 
 def test_as_many_are_judged_as_the_reference_has_whatever_their_order(judge, digits):
@@ -136,12 +136,12 @@ def test_labels_are_judged_by_the_view_that_has_a_classifier(digits):
     dark, bright = torch.zeros(judge.count, 1, 8, 8).long(), torch.full((judge.count, 1, 8, 8), 16)
     x = torch.where(torch.arange(judge.count).view(-1, 1, 1, 1) % 2 == 0, dark, bright)
     asked = torch.arange(judge.count) % 2
-    assert judge.judge(x, asked)["whole"]["class_accuracy"]["value"] == 1
-    assert judge.judge(x, 1 - asked)["whole"]["class_accuracy"]["value"] == 0
-    assert judge.judge(dark)["whole"]["class_distance"]["value"] > 0.3
+    assert judge.judge(x, asked).whole["class_accuracy"].value == 1
+    assert judge.judge(x, 1 - asked).whole["class_accuracy"].value == 0
+    assert judge.judge(dark).whole["class_distance"].value > 0.3
     judged = judge.judge(x)
-    assert "class_accuracy" not in judged["whole"]
-    assert judged["class_shares"] == pytest.approx([0.5, 0.5], abs=0.01)
+    assert "class_accuracy" not in judged.whole
+    assert judged.class_shares == pytest.approx([0.5, 0.5], abs=0.01)
 
 
 def test_copies_are_sought_among_pictures_as_they_are_stored(digits):
@@ -161,10 +161,10 @@ def test_the_test_split_handed_in_as_samples_is_seen(judge, digits):
     """It has a Fréchet distance of 0."""
     judged = judge.judge(judge.reference)
     assert value(judged, "frechet") == pytest.approx(0, abs=1e-6)
-    assert judged["whole"]["leaked"]["value"] == 1
-    assert judge.references["real"]["whole"]["leaked"]["value"] < 0.05
+    assert judged.whole["leaked"].value == 1
+    assert judge.references.real.whole["leaked"].value < 0.05
     held = SampleJudge(digits, [Random(digits)]).judge(digits.validation.x[:179].long())
-    assert held["whole"]["leaked"]["value"] == 1
+    assert held.whole["leaked"].value == 1
     assert value(held, "membership") < -3
 
 
@@ -174,8 +174,8 @@ def test_sharp_draws_are_no_copies_but_a_copycat_is(judge, digits):
     copies = digits.train.x[rows].long()
     changed = copies + (torch.rand(copies.shape) < 0.1)
     assert value(judge.judge(changed.clamp(max=16)), "membership") > 3
-    assert abs(value(judge.references["real"], "membership")) < 3
-    assert abs(value(judge.references["independent"], "membership")) < 3
+    assert abs(value(judge.references.real, "membership")) < 3
+    assert abs(value(judge.references.independent, "membership")) < 3
 
 
 def test_a_test_split_of_another_kind_is_noticed(digits):

@@ -7,11 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from reported import fig, five, full, model, pair, share, words
-from simulacra.report.copying import copies, suspects_by_chance
-from simulacra.report.page import render
-from simulacra.report.tables import table
-from simulacra.report.verdict import verdict
+from reported import copies, fig, five, full, model, pair, render, share, table, verdict, words
+from simulacra.report.copying import suspects_by_chance
 
 
 def test_the_verdict_names_the_best_and_those_without_a_likelihood() -> None:
@@ -176,7 +173,7 @@ def test_what_real_data_show_too_is_no_sign():
         each["whole"]["duplicates"] = share(0.3)
         each["views"]["features"]["suspects"] = each["views"]["pixels"]["suspects"] = share(0.2)
     assert copies(results, results["models"][2]) == ""
-    results["references"] = None
+    results["references"] = {}
     assert "pixelcnn copies training data" in verdict(results)
 
 
@@ -207,9 +204,8 @@ def test_what_cannot_take_the_data_is_left_out_and_did_not_fail():
 
 def test_samples_of_any_program_are_judged_without_a_training():
     results = full()
-    mine = model("my/samples", "", None, capabilities=[], curves=None, steps=None)
-    mine |= dict.fromkeys(("class", "family", "parameters", "training_seconds", "summary", "paper"))
-    mine |= dict.fromkeys(("seconds_for_1", "seconds_for_64"))
+    mine = model("my/samples", "", None, capabilities=[], curves={}, steps=None)
+    mine |= dict.fromkeys(("class", "family", "summary", "paper")) | {"cost": {}}
     results |= {"models": [mine | {"samples": full()["models"][0]["samples"]}], "pairs": []}
     results["budget"] = None
     assert verdict(results) == (
@@ -245,7 +241,7 @@ def test_samples_alone_are_put_in_words():
     results["models"][0]["samples"]["whole"]["duplicates"] = share(1.0)
     assert verdict(results).endswith("mine copies training data: 100.0 % equal a training "
                                      "observation.")  # fmt: skip
-    results["references"] = None
+    results["references"] = {}
     assert verdict(results).startswith("mine: Fréchet distance 10.8 [9.7, 11.9]; it covers 66 % of")
     why = "50 samples: 179 are needed, half of the test split"
     refused = given(refused=why, views={}, whole={})
