@@ -10,16 +10,13 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence
 
 from laws import randomise
-from simulacra.ground.errors import MissingCapability
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.flow.nice import NICE
-from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.gmm import GMM
 from simulacra.models.model import Likelihood, Swept
 
@@ -160,57 +157,6 @@ def test_a_generated_value_becomes_its_level() -> None:
     expected = ((y.flatten() + 1) * 4).floor().clamp(0, 7).long()
     assert torch.equal(levels, expected)
     assert set(levels.tolist()) == set(range(8))
-
-
-# ---- vae ---------------------------------------------------------------------------------------
-
-
-def test_the_loss_is_reconstruction_and_divergence() -> None:
-    with seeded(5):
-        x = torch.randint(8, (32, 1, 4, 4))
-        model = randomise(VAE(PICTURE, latent=3, hidden=(8,)))
-        with seeded(6), torch.no_grad():
-            losses = model.loss(x)
-        posterior = model.posterior(x)
-        kl = kl_divergence(posterior.base_dist, Normal(0.0, 1.0)).sum(1).mean()
-        with seeded(6), torch.no_grad():
-            z = posterior.rsample()
-            reconstruction = -model.likelihood(z).log_prob(x.float()).mean()
-    assert losses["kl"].item() == pytest.approx(kl.item(), rel=1e-6)
-    assert losses["reconstruction"].item() == pytest.approx(reconstruction.item(), rel=1e-6)
-    assert losses["loss"].item() == pytest.approx((kl + reconstruction).item(), rel=1e-6)
-
-
-def test_a_vae_of_vectors_against_quadrature() -> None:
-    """With one code, p(x) = ∫ p(x | z) N(z) dz is a sum over a grid; draws have its moments."""
-    x = far_pairs()
-    with seeded(11):
-        model = ready(VAE(PAIR, latent=1, hidden=(8,)), x)
-    z = torch.linspace(-6, 6, 2001)[:, None]
-    log_share = Normal(0.0, 1.0).log_prob(z[:, 0]) + math.log(12 / 2000)
-    with torch.no_grad():
-        decoder = model.likelihood(z).base_dist
-        # in the units of the data
-        mean = decoder.loc * model.scale + model.shift
-        scale = decoder.scale * model.scale
-        log_parts = Normal(mean, scale).log_prob(x[:200, None]).sum(2) + log_share
-        bound = model.log_likelihood(x[:200], draws=3000)
-        with seeded(12):
-            drawn = model.sample(40_000)
-    # most: an encoder of no training is a poor proposal where an observation is improbable
-    assert float((bound - log_parts.logsumexp(1)).abs().median()) < 0.02
-    share = log_share.exp()[:, None]
-    expected = (share * mean).sum(0)
-    variance = (share * (scale.square() + mean.square())).sum(0) - expected.square()
-    assert bool(((drawn.mean(0) - expected).abs() < 5 * (variance / 40_000).sqrt()).all())
-    assert torch.allclose(drawn.var(0), variance, rtol=0.06)
-
-
-def test_a_decoder_is_for_levels_or_for_vectors() -> None:
-    assert VAE(PAIR, hidden=(4,)).kind == "gaussian"
-    for spec, observation in ((PAIR, "categorical"), (PICTURE, "gaussian")):
-        with pytest.raises(MissingCapability, match=f"observation='{observation}' is not for"):
-            VAE(spec, hidden=(4,), observation=observation)
 
 
 # ---- gmm ---------------------------------------------------------------------------------------

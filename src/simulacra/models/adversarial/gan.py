@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -12,14 +10,14 @@ from torch.nn.functional import logsigmoid
 
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.models.model import Latent
+from simulacra.models.adversarial.base import Adversarial, still
 from simulacra.models.takes import Takes
-from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.context import ContextKind
 from simulacra.nn.mlp import mlp
-from simulacra.nn.precision import at_least_float32, moments
+from simulacra.nn.precision import at_least_float32
 
 
-class GAN(Latent):
+class GAN(Adversarial):
     """A generator that learns to fool a discriminator, which learns to tell; no likelihood.
 
     Paper: I. Goodfellow et al., "Generative Adversarial Nets", 2014, arXiv 1406.2661,
@@ -49,8 +47,6 @@ class GAN(Latent):
         {"latent": 2, "hidden": (8,), "context": "vector"},
     )
     turns = ("discriminator", "generator")
-    shift: Tensor
-    scale: Tensor
 
     def __init__(
         self,
@@ -71,12 +67,9 @@ class GAN(Latent):
             )
         if objective not in ("non-saturating", "minimax"):
             raise UsageError(f"objective is non-saturating or minimax, got {objective!r}")
-        super().__init__(spec)
-        self.latent, self.hidden, self.objective = latent, tuple(hidden), objective
-        self.dropout, self.context = dropout, context
-        told = {player: ContextEmbedding(context, spec, 32) for player in self.turns}
-        width = told["generator"].width
-        self.told = nn.ModuleDict(told)
+        super().__init__(spec, latent, context)
+        self.hidden, self.objective, self.dropout = tuple(hidden), objective, dropout
+        width = self.told_width
         self.generator = mlp(latent + width, hidden, spec.dims)
         self.discriminator = mlp(
             spec.dims + width,
@@ -84,22 +77,6 @@ class GAN(Latent):
             1,
             lambda: nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(dropout)),
         )
-        # y = (x − shift) / scale: levels go to [−1, 1], vectors are standardised by `prepare`
-        half = torch.full(spec.event_shape, (spec.levels or 0) / 2)
-        self.register_buffer("shift", half)
-        self.register_buffer("scale", half.clone() if spec.levels else torch.ones_like(half))
-
-    def player(self, turn: str) -> nn.Module:
-        """The network that moves, with its own embedding of the context."""
-        return nn.ModuleList([getattr(self, turn), self.told[turn]])
-
-    @torch.no_grad()
-    def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Take the mean and standard deviation of continuous vectors."""
-        if self.spec.levels is None:
-            mean, spread = moments(x)
-            self.shift.copy_(mean)
-            self.scale.copy_(spread)
 
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
         """G(z), `(N, dims)` on the scale that the discriminator sees."""
@@ -119,10 +96,7 @@ class GAN(Latent):
 
         Levels fill their bins by noise in [0, 1), and are put into the middle without.
         """
-        y = x.to(self.shift.dtype)
-        if self.spec.levels is not None:
-            y = y + noise
-        return self._judge(((y - self.shift) / self.scale).flatten(1), context)
+        return self._judge(self.scaled(x, noise), context)
 
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "discriminator"
@@ -137,32 +111,8 @@ class GAN(Latent):
             fake = self._judge(y, context)
             loss = -(logsigmoid(real) + logsigmoid(-fake)).mean()
             return {"loss": loss, "real": real.sigmoid().mean(), "fake": fake.sigmoid().mean()}
-        with _still(self.player("discriminator")):
+        with still(self.player("discriminator")):
             fake = self._judge(self._generate(z, context), context)
         saturating = self.objective == "minimax"
         loss = (logsigmoid(-fake) if saturating else -logsigmoid(fake)).mean()
         return {"loss": loss, "fake": fake.sigmoid().mean()}
-
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """G(z), rounded down to its level."""
-        y = self._generate(z, context).view(-1, *self.spec.event_shape) * self.scale + self.shift
-        if self.spec.levels is None:
-            return y
-        return y.floor().clamp(0, self.spec.levels - 1).long()
-
-    def prior(self, n: int) -> Tensor:
-        """Standard normal codes `(n, latent)`."""
-        return torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
-
-
-@contextmanager
-def _still(player: nn.Module) -> Iterator[None]:
-    """Keep a player's parameters out of the graph while the other one moves."""
-    moving = [p for p in player.parameters() if p.requires_grad]
-    for parameter in moving:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in moving:
-            parameter.requires_grad_(True)

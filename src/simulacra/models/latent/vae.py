@@ -12,19 +12,17 @@ from torch.distributions import (
     Distribution,
     Independent,
     Normal,
-    kl_divergence,
 )
 
 from simulacra.ground.errors import MissingCapability, UsageError
-from simulacra.ground.randomness import keyed_normal, keys_of
 from simulacra.ground.spec import DataSpec
-from simulacra.models.model import Encoding, Latent, Likelihood
+from simulacra.models.latent.base import Variational
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
-from simulacra.nn.distributions import DiscretisedLogistic, log_mean_exp
+from simulacra.nn.distributions import DiscretisedLogistic
 from simulacra.nn.levels import as_input, input_channels
 from simulacra.nn.mlp import mlp
-from simulacra.nn.precision import at_least_float32, moments
+from simulacra.nn.precision import at_least_float32
 
 Observation = Literal["auto", "bernoulli", "categorical", "discretised-logistic", "gaussian"]
 
@@ -41,7 +39,7 @@ _NARROWEST = 1e-3
 """Least standard deviation of the Gaussian decoder, in those of the data: a density has no top."""
 
 
-class VAE(Likelihood, Encoding, Latent):
+class VAE(Variational):
     """A decoder of Gaussian codes, trained with an encoder on the evidence lower bound.
 
     The decoder is a distribution over levels, so the bound is one on a discrete likelihood; of
@@ -76,8 +74,6 @@ class VAE(Likelihood, Encoding, Latent):
         {"latent": 2, "hidden": (8,), "context": "label"},
         {"latent": 2, "hidden": (8,), "context": "vector"},
     )
-    shift: Tensor
-    scale: Tensor
 
     def __init__(
         self,
@@ -94,9 +90,8 @@ class VAE(Likelihood, Encoding, Latent):
             raise UsageError(
                 f"observation is one of {', '.join(get_args(Observation))}, got {observation!r}"
             )
-        super().__init__(spec)
-        self.latent, self.hidden, self.observation = latent, tuple(hidden), observation
-        self.context = context
+        super().__init__(spec, latent)
+        self.hidden, self.observation, self.context = tuple(hidden), observation, context
         self.kind = _decoder(spec) if observation == "auto" else observation
         if (self.kind == "gaussian") != (spec.levels is None):
             form = "continuous vectors" if spec.levels is None else f"{spec.levels} levels"
@@ -111,27 +106,11 @@ class VAE(Likelihood, Encoding, Latent):
         pixels = spec.dims // spec.event_shape[0] * input_channels(spec)
         self.encoder = mlp(pixels + told, hidden, 2 * latent)
         self.decoder = mlp(latent + told, hidden[::-1], spec.dims * parameters)
-        # of vectors, which are standardised; levels stay as they are
-        self.register_buffer("shift", torch.zeros(spec.event_shape))
-        self.register_buffer("scale", torch.ones(spec.event_shape))
 
     @classmethod
     def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
         """What the decoder's distribution is for."""
         return _TAKES[keywords.get("observation", "auto")]
-
-    @torch.no_grad()
-    def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Take the mean and standard deviation of continuous vectors."""
-        if self.spec.levels is None:
-            mean, spread = moments(x)
-            self.shift.copy_(mean)
-            self.scale.copy_(spread)
-
-    def _values(self, x: Tensor) -> Tensor:
-        """Levels as floats, or the standardised vector."""
-        values = x.to(self._dtype)
-        return values if self.spec.levels is not None else (values - self.shift) / self.scale
 
     def posterior(self, x: Tensor, context: Tensor | None = None) -> Independent[Normal]:
         """q(z | x), a diagonal Gaussian over codes; batch `(N,)`, event `(latent,)`."""
@@ -167,66 +146,12 @@ class VAE(Likelihood, Encoding, Latent):
             values = DiscretisedLogistic((loc + 0.5) * levels, scale, levels, validate_args=False)
         return Independent(values, len(self.spec.event_shape), validate_args=False)
 
-    def _log_likelihood(self, x: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-        """Log p(x | z) in nats `(N,)`, of x in the units of the data."""
-        log_prob: Tensor = self.likelihood(z, context).log_prob(self._values(x))
-        return log_prob if self.spec.levels is not None else log_prob - self.scale.log().sum()
-
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
     ) -> dict[str, Tensor]:
         """The negative evidence lower bound in nats, with its two parts (equation 3)."""
-        posterior = self.posterior(x, context)
-        z = posterior.rsample()
-        reconstruction = -self._log_likelihood(x, z, context).mean()
-        kl = kl_divergence(posterior.base_dist, Normal(0.0, 1.0)).sum(1).mean()
+        reconstruction, kl = self.negative_bound(x, context)
         return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
-
-    @property
-    def exact(self) -> bool:
-        """Never: the importance-weighted bound."""
-        return False
-
-    def log_likelihood(
-        self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
-    ) -> Tensor:
-        """Log (1/k) Σ p(x, z_k) / q(z_k | x) with exactly k = `draws` codes; nats, `(N,)`."""
-        self.spec.check(x)
-        posterior = self.posterior(x, context)
-        zero = torch.zeros_like(posterior.mean)
-        prior = Independent(
-            Normal(zero, torch.ones_like(zero), validate_args=False), 1, validate_args=False
-        )
-        keys = keys_of(x, seed)
-        log_weights = []
-        for draw in range(draws):
-            noise = keyed_normal(keys + draw, (self.latent,)).to(posterior.mean)
-            z = posterior.mean + posterior.base_dist.scale * noise
-            log_joint = self._log_likelihood(x, z, context) + prior.log_prob(z)
-            # q(z | x) from the noise itself: z − mean loses it where the scale is small
-            log_q = prior.log_prob(noise) - posterior.base_dist.scale.log().sum(1)
-            log_weights.append(log_joint - log_q)
-        return log_mean_exp(torch.stack(log_weights))
-
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The posterior's mean, `(N, latent)`."""
-        self.spec.check(x)
-        mean: Tensor = self.posterior(x, context).mean
-        return mean
-
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """A draw from p(x | z)."""
-        drawn: Tensor = self.likelihood(z, context).sample()
-        return drawn.long() if self.spec.levels is not None else drawn * self.scale + self.shift
-
-    def prior(self, n: int) -> Tensor:
-        """Standard normal codes `(n, latent)`."""
-        weight = next(self.parameters())
-        return torch.randn(n, self.latent, dtype=weight.dtype, device=weight.device)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
 
 
 def _decoder(spec: DataSpec) -> Observation:

@@ -8,19 +8,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.distributions import Categorical
-from torch.nn.functional import one_hot
 
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import keyed_uniform, keys_of
 from simulacra.ground.spec import DataSpec
-from simulacra.models.model import Completion, Likelihood, Sampling, Swept
+from simulacra.models.mixture.base import Mixture
 from simulacra.models.takes import Takes
-from simulacra.nn.context import ContextEmbedding
 from simulacra.nn.distributions import DiscretisedNormal, log_mean_exp
-from simulacra.nn.precision import double, moments
+from simulacra.nn.precision import double
 
 
-class GMM(Swept, Sampling, Likelihood, Completion):
+class GMM(Mixture):
     """A weighted sum of Gaussian densities, fitted by expectation–maximisation.
 
     On levels, a level k is the bin [k, k + 1). With diagonal covariances each component is
@@ -53,13 +51,9 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         {"components": 3},
         {"components": 3, "covariance": "full"},
     )
-    log_weights: Tensor
     means: Tensor
     factors: Tensor
-    shift: Tensor
-    scale: Tensor
     pooled: Tensor
-    last_loss: Tensor
 
     def __init__(
         self,
@@ -77,12 +71,9 @@ class GMM(Swept, Sampling, Likelihood, Completion):
                 "components is positive, prior and tolerance at least 0, covariance diagonal or "
                 f"full; got {components}, {prior}, {tolerance}, {covariance}"
             )
-        super().__init__(spec)
-        self.components, self.covariance = components, covariance
-        self.prior, self.tolerance = prior, tolerance
-        self.context_features = ContextEmbedding("none", spec)
+        super().__init__(spec, components, tolerance)
+        self.covariance, self.prior = covariance, prior
         k, d = components, spec.dims
-        self.register_buffer("log_weights", torch.full((k,), -math.log(k)))
         self.register_buffer("means", torch.full((k, d), (spec.levels or 0) / 2))
         # standard deviations (K, D), or lower Cholesky factors (K, D, D)
         spread = torch.full((d,), (spec.levels or 2) / 2)
@@ -92,58 +83,17 @@ class GMM(Swept, Sampling, Likelihood, Completion):
             if covariance == "diagonal"
             else spread.diag().expand(k, d, d).clone(),
         )
-        # of vectors, which are standardised; levels stay as they are
-        self.register_buffer("shift", torch.zeros(d))
-        self.register_buffer("scale", torch.ones(d))
         self.register_buffer("pooled", torch.ones(d))
-        self.register_buffer("last_loss", torch.tensor(torch.finfo(torch.float32).max))
 
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Start from the clusters of k-means, each with its own moments."""
-        from sklearn.cluster import KMeans  # a second to import, and needed once
-
-        self.context_features(context, self.means[:1].expand(len(x), -1))
-        if len(x) < self.components:
-            fewer = min(10, len(x))
-            raise UsageError(
-                f"{self.components} components need as many observations, got {len(x)}: take "
-                f"fewer, --set components={fewer} (--set gmm.components={fewer} to compare)"
-            )
-        if self.spec.levels is None:
-            mean, spread = moments(x.flatten(1))
-            self.shift.copy_(mean)
-            self.scale.copy_(spread)
+        self.context_features(context, x)
+        self._standardise(x)
         y = double(self._middle(x))
+        members = self._clusters(y)
         self.pooled.copy_(y.var(0, unbiased=False) + self._floor)
-        seed = int(torch.randint(2**31, ()))
-        clusters = KMeans(self.components, n_init=1, random_state=seed).fit_predict(y.cpu().numpy())
-        members = one_hot(torch.as_tensor(clusters).long(), self.components).to(y)
         self._maximise(*self._moments(y, members))
-
-    def statistics(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The E-step: number of observations, sum of their bounds, and `_moments`."""
-        y = double(self._middle(x))
-        self.context_features(context, y)
-        log_joint = self._log_joint_density(y, self._bin_variance)
-        bound = log_joint.logsumexp(1).sum()
-        return y.new_tensor(len(y)), bound, *self._moments(y, log_joint.softmax(1))
-
-    def maximise(self, *sums: Tensor) -> dict[str, float]:
-        """The M-step.
-
-        Returns:
-            `loss`, the negative bound and log-prior per observation before the sweep, in nats, and
-            `converged`.
-        """
-        count, bound, *moments = sums
-        # of vectors, in their own units
-        units = float(double(self.scale).log().sum())
-        loss = units - (float(bound) + self._log_prior()) / float(count)
-        self._maximise(*moments)
-        gain = float(self.last_loss) - loss
-        self.last_loss.fill_(min(loss, torch.finfo(self.last_loss.dtype).max))
-        return {"loss": loss, "converged": float(gain < self.tolerance * self.spec.dims)}
 
     def _moments(self, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Σ r, Σ r y and Σ r y y^T (or its diagonal) for each component."""
@@ -153,8 +103,9 @@ class GMM(Swept, Sampling, Likelihood, Completion):
             return mass, first, weights.T @ y.square()
         return mass, first, torch.stack([(y * w[:, None]).T @ y for w in weights.T])
 
-    def _maximise(self, mass: Tensor, first: Tensor, second: Tensor) -> None:
+    def _maximise(self, *moments: Tensor) -> None:
         """Posterior modes: Σ_k = (Σ r (y − μ)(y − μ)^T + N_k e + ν V) / (N_k + ν)."""
+        mass, first, second = moments
         alive = mass > 1e-8
         safe = mass.clamp_min(1e-8)
         means = first / safe[:, None]
@@ -215,17 +166,6 @@ class GMM(Swept, Sampling, Likelihood, Completion):
             log_weights.append(self._log_joint_density(y).logsumexp(1))
         return log_mean_exp(torch.stack(log_weights)).to(self.means)
 
-    def loss(
-        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
-    ) -> dict[str, Tensor]:
-        """Mean negative log-likelihood, or bound, in nats per observation."""
-        return {"loss": -self.log_likelihood(x, context).mean()}
-
-    @property
-    def _log_mixing(self) -> Tensor:
-        """Log of the weights, which sum to 1 in whatever type they are in."""
-        return self.log_weights.log_softmax(0)
-
     @property
     def _bin_variance(self) -> float:
         """Variance of the uniform noise that fills a level's bin."""
@@ -236,16 +176,15 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         """Least variance of a value within a component: its bin's, or next to none."""
         return self._bin_variance or 1e-6
 
-    def _middle(self, x: Tensor) -> Tensor:
-        """The middle of each bin, or the standardised vector; `(N, D)`."""
-        y = x.to(self.means.dtype).flatten(1)
-        return y + 0.5 if self.spec.levels else (y - self.shift) / self.scale
-
     def _log_mass(self, x: Tensor) -> Tensor:
         """log-probability of each level under each diagonal component, `(N, K, D)`."""
         assert self.spec.levels is not None
         normal = DiscretisedNormal(self.means, self.factors, self.spec.levels, validate_args=False)
         return normal.log_prob(x[:, None])
+
+    def _log_joint(self, y: Tensor) -> Tensor:
+        """The bound that the sweeps climb: with the bins' variance within each component."""
+        return self._log_joint_density(y, self._bin_variance)
 
     def _log_joint_density(self, y: Tensor, noise: float = 0.0) -> Tensor:
         """log weight + E log N(y + e), `(N, K)`, with e independent of this variance."""
@@ -272,41 +211,18 @@ class GMM(Swept, Sampling, Likelihood, Completion):
         constant = y.shape[1] * math.log(2 * math.pi) + log_det + noise * trace
         return self._log_mixing.to(y) - 0.5 * (distance + constant)
 
-    @torch.no_grad()
-    def sample(self, n: int, context: Tensor | None = None) -> Tensor:
-        """A component by its weight, then a draw from it, put into its bin."""
-        self.context_features(context, self.means[:1].expand(n, -1))
-        component = Categorical(logits=self.log_weights).sample((n,))
-        noise = torch.randn(n, self.spec.dims, dtype=self.means.dtype, device=self.means.device)
+    def _draw(self, component: Tensor) -> Tensor:
+        """μ_k + L_k ε."""
+        noise = torch.randn(
+            len(component), self.spec.dims, dtype=self.means.dtype, device=self.means.device
+        )
         if self.covariance == "diagonal":
-            y = self.means[component] + self.factors[component] * noise
-        else:
-            y = self.means[component] + torch.einsum("nde,ne->nd", self.factors[component], noise)
-        return self._to_levels(y).view(n, *self.spec.event_shape)
-
-    def _to_levels(self, y: Tensor) -> Tensor:
-        if self.spec.levels is None:
-            return y * self.scale + self.shift
-        return y.floor().clamp(0, self.spec.levels - 1).long()
+            return self.means[component] + self.factors[component] * noise
+        return self.means[component] + torch.einsum("nde,ne->nd", self.factors[component], noise)
 
     def completes_exactly(self, observed: Tensor) -> bool:
         """Where the likelihood is exact; a full covariance conditions on the bins' middles."""
         return self.exact
-
-    @torch.no_grad()
-    def complete(self, x: Tensor, observed: Tensor, context: Tensor | None = None) -> Tensor:
-        """A component given the observed values, then the hidden ones given both."""
-        self.spec.check(x)
-        self.context_features(context, x)
-        kept = observed.expand_as(x).flatten(1)
-        drawn = torch.empty_like(self._middle(x))
-        # rows that share a mask share their conditional Gaussians
-        masks, rows = torch.unique(kept, dim=0, return_inverse=True)
-        for i, mask in enumerate(masks):
-            chosen = rows == i
-            drawn[chosen] = self._conditional(x.flatten(1)[chosen], mask)
-        hidden = self._to_levels(drawn).view_as(x)
-        return torch.where(kept.view_as(x), x.to(hidden.dtype), hidden)
 
     def _conditional(self, x: Tensor, mask: Tensor) -> Tensor:
         """Draws `(N, D)` whose hidden values follow p(hidden | observed); others are undefined."""

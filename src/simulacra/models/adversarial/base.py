@@ -1,0 +1,94 @@
+"""`Adversarial`: what generators that learn from an opponent have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from simulacra.ground.spec import DataSpec
+from simulacra.models.model import Latent
+from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.precision import moments
+
+
+class Adversarial(Latent):
+    """A game between a generator of standard normal codes and whoever tells its work from data.
+
+    Each player is a network called as its turn, with an embedding of the context of its own. They
+    meet on one scale: levels, dequantised, go to [−1, 1], and vectors are standardised.
+
+    Args:
+        spec: The form of the data.
+        latent: Size of a code.
+        context: What all players are told beside the observation.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, spec: DataSpec, latent: int, context: ContextKind) -> None:
+        super().__init__(spec)
+        self.latent, self.context = latent, context
+        told = {player: ContextEmbedding(context, spec, 32) for player in dict.fromkeys(self.turns)}
+        self.told = nn.ModuleDict(told)
+        self.told_width = told[self.turns[0]].width
+        # y = (x − shift) / scale: levels go to [−1, 1], vectors are standardised by `prepare`
+        half = torch.full(spec.event_shape, (spec.levels or 0) / 2)
+        self.register_buffer("shift", half)
+        self.register_buffer("scale", half.clone() if spec.levels else torch.ones_like(half))
+
+    @abstractmethod
+    def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
+        """G(z), `(N, dims)` on the scale that the players share."""
+
+    def player(self, turn: str) -> nn.Module:
+        """The network that moves, with its own embedding of the context."""
+        return nn.ModuleList([getattr(self, turn), self.told[turn]])
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Take the mean and standard deviation of continuous vectors."""
+        if self.spec.levels is None:
+            mean, spread = moments(x)
+            self.shift.copy_(mean)
+            self.scale.copy_(spread)
+
+    def scaled(self, x: Tensor, noise: Tensor | float = 0.5) -> Tensor:
+        """Observations `(N, dims)` on the scale that the players share.
+
+        Args:
+            x: `(N, *event_shape)`.
+            noise: In [0, 1), fills the bins of levels; without, they are put into the middle.
+        """
+        y = x.to(self.shift.dtype)
+        if self.spec.levels is not None:
+            y = y + noise
+        return ((y - self.shift) / self.scale).flatten(1)
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """G(z), rounded down to its level."""
+        y = self._generate(z, context).view(-1, *self.spec.event_shape) * self.scale + self.shift
+        if self.spec.levels is None:
+            return y
+        return y.floor().clamp(0, self.spec.levels - 1).long()
+
+    def prior(self, n: int) -> Tensor:
+        """Standard normal codes `(n, latent)`."""
+        return torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
+
+
+@contextmanager
+def still(player: nn.Module) -> Iterator[None]:
+    """Keep a player's parameters out of the graph while another one moves."""
+    moving = [p for p in player.parameters() if p.requires_grad]
+    for parameter in moving:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in moving:
+            parameter.requires_grad_(True)

@@ -1,0 +1,114 @@
+"""The variational autoencoder: its bound and its loss against other ways to compute them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+
+import laws
+from laws import randomise
+from simulacra.ground.errors import MissingCapability
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.models.latent.laws import by_quadrature
+from simulacra.models.latent.vae import VAE
+from simulacra.models.lawbook.trials import FORMS, trial
+
+PICTURE = DataSpec((1, 4, 4), 8)
+PAIR = DataSpec((2,), None)
+
+
+def ready(model: Any, x: Tensor) -> Any:
+    with seeded(1):
+        model.prepare(x)
+    return randomise(model)
+
+
+def far_pairs() -> Tensor:
+    """Vectors far from standard, so that forgetting a scale shows."""
+    with seeded(2):
+        return torch.randn(500, 2) * torch.tensor([3.0, 0.2]) + torch.tensor([10.0, -4.0])
+
+
+def test_the_loss_is_reconstruction_and_divergence() -> None:
+    with seeded(5):
+        x = torch.randint(8, (32, 1, 4, 4))
+        model = randomise(VAE(PICTURE, latent=3, hidden=(8,)))
+        with seeded(6), torch.no_grad():
+            losses = model.loss(x)
+        posterior = model.posterior(x)
+        kl = kl_divergence(posterior.base_dist, Normal(0.0, 1.0)).sum(1).mean()
+        with seeded(6), torch.no_grad():
+            z = posterior.rsample()
+            reconstruction = -model.likelihood(z).log_prob(x.float()).mean()
+    assert losses["kl"].item() == pytest.approx(kl.item(), rel=1e-6)
+    assert losses["reconstruction"].item() == pytest.approx(reconstruction.item(), rel=1e-6)
+    assert losses["loss"].item() == pytest.approx((kl + reconstruction).item(), rel=1e-6)
+
+
+def test_a_vae_of_vectors_against_quadrature() -> None:
+    """With one code, p(x) = ∫ p(x | z) N(z) dz is a sum over a grid; draws have its moments."""
+    x = far_pairs()
+    with seeded(11):
+        model = ready(VAE(PAIR, latent=1, hidden=(8,)), x)
+    z = torch.linspace(-6, 6, 2001)[:, None]
+    log_share = Normal(0.0, 1.0).log_prob(z[:, 0]) + math.log(12 / 2000)
+    with torch.no_grad():
+        decoder = model.likelihood(z).base_dist
+        # in the units of the data
+        mean = decoder.loc * model.scale + model.shift
+        scale = decoder.scale * model.scale
+        log_parts = Normal(mean, scale).log_prob(x[:200, None]).sum(2) + log_share
+        bound = model.log_likelihood(x[:200], draws=3000)
+        with seeded(12):
+            drawn = model.sample(40_000)
+    # most: an encoder of no training is a poor proposal where an observation is improbable
+    assert float((bound - log_parts.logsumexp(1)).abs().median()) < 0.02
+    share = log_share.exp()[:, None]
+    expected = (share * mean).sum(0)
+    variance = (share * (scale.square() + mean.square())).sum(0) - expected.square()
+    assert bool(((drawn.mean(0) - expected).abs() < 5 * (variance / 40_000).sqrt()).all())
+    assert torch.allclose(drawn.var(0), variance, rtol=0.06)
+
+
+def test_a_decoder_is_for_levels_or_for_vectors() -> None:
+    assert VAE(PAIR, hidden=(4,)).kind == "gaussian"
+    for spec, observation in ((PAIR, "categorical"), (PICTURE, "gaussian")):
+        with pytest.raises(MissingCapability, match=f"observation='{observation}' is not for"):
+            VAE(spec, hidden=(4,), observation=observation)
+
+
+@pytest.mark.parametrize("keywords", VAE.small[:3])
+def test_the_bound_is_below_and_converges(keywords: dict[str, Any]) -> None:
+    """Against p(x) by quadrature over a one-dimensional code."""
+    model = trial(VAE, FORMS["grey"], {**keywords, "latent": 1}).double()
+    with torch.no_grad():
+        # a posterior near the prior: loose enough to show, and wide enough to converge
+        for parameter in model.encoder[-1].parameters():
+            parameter.mul_(0.3)
+        for parameter in model.decoder[-1].parameters():
+            parameter.mul_(0.5)
+        x = laws.states(model)[::8]
+        true = by_quadrature(model, x)
+        elbos = torch.stack([model.log_likelihood(x, seed=seed) for seed in range(200)])
+        tight = torch.stack([model.log_likelihood(x, draws=1024, seed=s) for s in range(2)]).mean(0)
+    error = 4 * elbos.std(0) / 200**0.5
+    assert bool((elbos.mean(0) <= true + error).all())
+    assert bool((elbos.mean(0) < true - 0.001).any()), "the bound is loose here, so it must show"
+    assert float((tight - true).mean().abs()) < 0.01
+
+
+def test_training_loss_is_the_negative_bound() -> None:
+    """The closed-form KL in the loss agrees with the sampled one in the likelihood."""
+    model = trial(VAE, FORMS["picture"], VAE.small[0])
+    x = laws.observations(model, 20)
+    with torch.no_grad(), seeded(0):
+        losses = torch.stack([model.loss(x)["loss"] for _ in range(400)])
+        bounds = torch.stack([-model.log_likelihood(x, seed=s).mean() for s in range(400)])
+    error = 4 * float((losses.var() / 400 + bounds.var() / 400).sqrt())
+    assert abs(float(losses.mean() - bounds.mean())) < error
