@@ -24,7 +24,7 @@ from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.flow.nice import NICE
-from simulacra.models.latent import vae
+from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.gmm import GMM
 
 ROWS = 40
@@ -342,12 +342,12 @@ def trained(model: Any, x: torch.Tensor, steps: int = 60) -> Any:
 def test_other_units_cost_what_they_must(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every column times s, log p changes by −Σ log |s|, and nothing else does."""
     # a bound's noise is keyed by the values, which are others here
-    monkeypatch.setattr(vae, "keys_of", lambda x, _: torch.arange(len(x)))
+    monkeypatch.setattr("simulacra.models.latent.base.keys_of", lambda x, _: torch.arange(len(x)))
     make = {
         "gmm": lambda: GMM(TRIPLE, components=3),
         "gmm-full": lambda: GMM(TRIPLE, components=3, covariance="full"),
         "nice": lambda: NICE(TRIPLE, hidden=(16,)),
-        "vae": lambda: vae.VAE(TRIPLE, latent=2, hidden=(16,)),
+        "vae": lambda: VAE(TRIPLE, latent=2, hidden=(16,)),
     }[name]
     x = cloud()
     scores = []
@@ -384,7 +384,7 @@ def test_a_gan_learns_on_columns_of_any_scale() -> None:
 
 def test_a_vae_of_huge_and_tiny_columns_is_finite() -> None:
     x = cloud() * torch.tensor([1e30, 1e-20, 1.0])
-    model = trained(vae.VAE(TRIPLE, latent=2, hidden=(16,)), x, steps=5)
+    model = trained(VAE(TRIPLE, latent=2, hidden=(16,)), x, steps=5)
     with torch.no_grad():
         assert bool(model.log_likelihood(x).isfinite().all())
         assert bool(model.sample(100).isfinite().all())

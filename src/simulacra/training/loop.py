@@ -67,10 +67,10 @@ class Training:
         self.model = model.train()
         self.turns = model.turns
         self.fabric = make_fabric(options)
-        self.batches = Batches(train, model, options, self.fabric)
-        self.validation = Batches(validation.take(few), model, options, self.fabric)
         if not isinstance(model, Swept):
             check_shared(options, self.fabric.world_size)
+        self.batches = Batches(train, model, options, self.fabric)
+        self.validation = Batches(validation.take(few), model, options, self.fabric)
         self.progress = Progress()
         self.plan = Plan(0, 0)
         model.to(self.fabric.device)
