@@ -4,9 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 # workers of one thread each: with more, they fight for the cores
 WORKERS ?= 2
+# what is compiled is kept, for many tests start a process
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly lint format bench calibrate docs clean
+.PHONY: help demo test suite nightly lint format bench calibrate docs clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -14,12 +16,15 @@ help: ## show this
 demo: .venv/installed ## compare one model of each family on handwritten digits (5 minutes)
 	$(BIN)/simulacra compare digits --budget 45s
 
-test: lint ## run the style, type and test suites, without network
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS)
+test: .venv/tested ## run the style, type and test suites, without network
+	@$(MAKE) --no-print-directory --jobs=2 lint suite
+
+suite: .venv/tested
+	$(PYTEST)
 
 nightly: .venv/tested ## all tests, every law on all data, and those of large extras (15 minutes)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[hf]'
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --every
+	$(PYTEST) --every
 
 bench: .venv/installed ## measure time, FLOPs, memory and sampling (10 minutes)
 	$(BIN)/python -m benchmarks
