@@ -7,6 +7,17 @@ import pytest
 from simulacra.cli import app
 from simulacra.runs.journal import Journal
 
+BRIEF = {
+    "pixelcnn": ["pixelcnn", "digits", "--budget", "3steps", "--set", "channels=4",
+                 "--set", "layers=1"],
+    "vae": ["vae", "digits", "--budget", "2steps", "--set", "hidden=4"],
+    "labelled": ["vae", "digits", "--budget", "2steps", "--set", "hidden=4",
+                 "--set", "context=label"],
+    "gan": ["gan", "digits", "--budget", "2steps", "--set", "hidden=4"],
+    "gmm": ["gmm", "digits", "--budget", "2steps", "--set", "components=3"],
+}  # fmt: skip
+"""Arguments of trainings that last a moment: tests of several files share what they make."""
+
 
 def run_main(*arguments: object) -> int:
     """Run a command, and give its exit code."""

@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,15 @@ import pytest
 import torch
 from PIL import Image
 
-from commands import run_main
+from commands import BRIEF
+from forked import Forked
 from simulacra.cli import app, stopping, terminal
 from simulacra.cli.training_display import TrainingDisplay
 from simulacra.data.catalogue import load
 from simulacra.drawing import charts, files, grids, style
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-TINY = ["--budget", "3steps", "--set", "channels=4", "--set", "layers=1"]
+TINY = BRIEF["pixelcnn"][2:]
 COMMANDS = (
     "models",
     "data",
@@ -35,6 +37,9 @@ COMMANDS = (
     "classify",
     "surprise",
     "field",
+    "runs",
+    "export",
+    "push",
 )
 OWN = """
 import torch
@@ -91,20 +96,11 @@ def draw_pictures(folder: Path, count: int, *, rgb: bool, sides=(8,)) -> None:
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory) -> dict[str, Path]:
+def places(tmp_path_factory, kept) -> dict[str, Path]:
     """Runs and data that tests read; what they change they copy."""
     root = tmp_path_factory.mktemp("cli")
-    trained = {
-        "pixelcnn": ["pixelcnn", "digits", *TINY],
-        "gan": ["gan", "digits", "--budget", "1steps", "--set", "hidden=4"],
-        "vae": ["vae", "digits", "--budget", "1steps", "--set", "hidden=4"],
-        "labelled": ["vae", "digits", "--budget", "1steps", "--set", "hidden=4",
-                     "--set", "context=label"],
-    }  # fmt: skip
-    found = {}
-    for name, arguments in trained.items():
-        found[name] = root / name
-        assert run_main("train", *arguments, "--out", found[name]) == 0
+    names = ("pixelcnn", "gan", "vae", "labelled")
+    found = {name: kept.run(*BRIEF[name], into=root / name) for name in names}
     found |= {name: root / name for name in ("empty", "grey", "sizes", "cut", "lying", "a file")}
     found["empty"].mkdir()
     draw_pictures(found["grey"] / "a", 20, rgb=False)
@@ -337,6 +333,9 @@ OPTIONS = {
     "classify": "draws data-dir device code json",
     "models": "json",
     "data": "look json " + DATA,
+    "runs": "json",
+    "export": "out code",
+    "push": "private",
 }
 
 
@@ -351,6 +350,11 @@ def test_every_argument_and_option_has_help(command, ok):
         assert argument.name in out or argument.name == "*"  # a group of options
         # help is about this option: the generic one of a type would not know what is written
         assert not argument.parameter.help.startswith("Whether")
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "out" in OPTIONS[c].split()])
+def test_out_has_a_short_form_wherever_something_is_written(command, ok):
+    assert re.search(r"--out +\(-o\)|--out +-o", ok(command, "--help")[0])
 
 
 def test_out_is_explained_where_it_is_a_file_and_where_a_folder(ok):
@@ -702,16 +706,16 @@ def test_a_second_signal_ends_at_once(monkeypatch):
 
 
 def test_a_real_process_saves_on_sigterm(tmp_path):
-    command = [sys.executable, "-m", "simulacra.cli.app", "train", "pixelcnn", "digits",
-               "--budget", "99999steps", *TINY[2:], "--out", "run"]  # fmt: skip
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "to do" in line:
-                process.terminate()
-                break
-        rest = process.stderr.read()
-    assert process.returncode == 143
+    command = ["train", "pixelcnn", "digits", "--budget", "99999steps", *TINY[2:], "--out", "run"]
+    process = Forked(app.main, command, log=tmp_path / "log", folder=tmp_path)
+    until = time.monotonic() + 60
+    while not (tmp_path / "log").exists() or "to do" not in process.said():
+        assert process.poll() is None, process.said()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143
+    rest = process.said()
     steps = re.search(r"stopped after (\d+) steps and saved", rest)
     assert steps
     assert (tmp_path / "run" / "checkpoints" / steps[1] / "MANIFEST.json").is_file()
@@ -924,8 +928,8 @@ def test_a_comparison_without_any_model_ends_with_an_error(cli, tmp_path):
 
 def test_a_model_of_ones_own_runs_only_when_it_is_named(ok, cli, places, tmp_path):
     shutil.copy(places["own"], tmp_path / "mine.py")
-    _, err = ok("train", "mine.py:Own", "digits", "--budget", "2steps", "--set", "sharpness=2",
-                "--out", "run")  # fmt: skip
+    _, err = ok("train", "mine.py:Own", places["grey"], "--budget", "2steps",
+                "--set", "sharpness=2", "--out", "run")  # fmt: skip
     assert "sample run --code mine.py:Own" in err
     for command in ("sample", "evaluate", "resume"):
         code, _, err = cli(command, "run")
@@ -941,7 +945,7 @@ def test_a_model_of_ones_own_runs_only_when_it_is_named(ok, cli, places, tmp_pat
 
 def test_a_comparison_runs_no_code_that_only_its_record_names(ok, cli, places, tmp_path):
     shutil.copy(places["own"], tmp_path / "mine.py")
-    ok("compare", "digits", "--models", "mine.py:Own", "--budget", "2steps", "--out", "both")
+    ok("compare", places["grey"], "--models", "mine.py:Own", "--budget", "2steps", "--out", "both")
     (tmp_path / "mine.py").write_text("from pathlib import Path\n\nPath('ran').touch()\n" + OWN)
     for code_option in ([], ["--code", "mine.py:Other"], ["--code", "gmm"]):
         code, _, err = cli("resume", "both", *code_option)

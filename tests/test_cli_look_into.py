@@ -9,14 +9,14 @@ import soundfile
 import torch
 from PIL import Image, ImageSequence
 
-from commands import train
+from commands import BRIEF, train
 from simulacra.data.catalogue import load
 from simulacra.drawing import style
 from simulacra.judging.figures.likelihood import likelihood
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.runs.run import Run
 
-TINY = ["--budget", "3steps", "--set", "channels=4", "--set", "layers=1"]
+TINY = BRIEF["pixelcnn"][2:]
 OWN = """
 import torch
 from torch.distributions import Categorical
@@ -52,7 +52,7 @@ class Mirror(Walk):
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
+def places(tmp_path_factory, kept):
     root = tmp_path_factory.mktemp("look")
     noise = np.random.default_rng(0)
     found = {"own": root / "own.py", "rgb data": root / "rgb.npy"}
@@ -64,7 +64,6 @@ def places(tmp_path_factory):
         tone = np.sin(np.arange(120) * (0.2 + 0.02 * number)) * 0.6
         soundfile.write(root / "wavs" / f"{number}.wav", tone, 800)
     trained = {
-        "ar": ["pixelcnn", "digits", *TINY],
         "labelled": ["pixelcnn", "digits", *TINY, "--set", "context=label"],
         "rgb": ["pixelcnn", found["rgb data"], *TINY, "--levels", "4"],
         "sound": [f"{found['own']}:Walk", root / "wavs", "--window", "64", "--levels", "16",
@@ -75,6 +74,7 @@ def places(tmp_path_factory):
     for name, arguments in trained.items():
         found[name] = root / name
         train(*arguments, "--out", found[name])
+    found["ar"] = kept.run(*BRIEF["pixelcnn"], into=root / "ar")
     digits = load("digits").validation.x[:3, 0].numpy()
     for number, digit in enumerate(digits):
         found[f"digit{number}"] = root / f"digit{number}.png"

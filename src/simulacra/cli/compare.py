@@ -149,7 +149,7 @@ def go_on_comparing(
             terminal.note(f"stopped and saved; go on with: simulacra resume {again}")
             stop.leave()
     if json:
-        terminal.print_json(results)
+        terminal.print_json(results.to_json())
     else:
         terminal.print_results(results)
     terminal.note(f"report: {folder / REPORT}")
