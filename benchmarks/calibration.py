@@ -28,9 +28,9 @@ from simulacra.ground.randomness import seeded
 from simulacra.judging.features.views import views
 from simulacra.judging.figures.likelihood import likelihood
 from simulacra.judging.figures.measures import FIDELITY, MEASURES, NOVELTY, WHOLE
+from simulacra.judging.figures.records import SampleFigures
 from simulacra.judging.figures.sample_judge import SampleJudge, fair_count
 from simulacra.judging.judge import draw
-from simulacra.judging.results import SampleFigures
 from simulacra.judging.scoring import divergence
 from simulacra.models.model import Likelihood
 from simulacra.models.registry import MODELS, build, preset

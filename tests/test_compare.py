@@ -18,6 +18,7 @@ from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.judging.judge import Judge
+from simulacra.judging.results import Results
 from simulacra.report.tables import table
 from simulacra.runs.run import Run
 from simulacra.training.options import Budget
@@ -49,7 +50,7 @@ def compared(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 def entry(results: Any, name: str) -> Any:
-    return next(each for each in results["models"] if each["model"] == name)
+    return next(each for each in results.models if each.model == name)
 
 
 def test_every_figure_is_of_the_model_that_was_kept(
@@ -62,35 +63,35 @@ def test_every_figure_is_of_the_model_that_was_kept(
         with torch.no_grad():
             scores = model.log_likelihood(x, draws=3).double()  # type: ignore[operator]
         bits = -scores / (64 * math.log(2))
-        shown = entry(results, name)["likelihood"]
-        assert shown["bits_per_dim"] == pytest.approx(float(bits.mean()), rel=1e-6)
-        assert shown["standard_error"] == pytest.approx(float(bits.std()) / len(x) ** 0.5, rel=1e-6)
-        assert shown["log_likelihood"] == pytest.approx(float(scores.mean()), rel=1e-6)
-        assert shown["observations"] == len(digits.test)
-        assert shown["non_finite"] == 0
+        shown = entry(results, name).likelihood
+        assert shown.bits_per_dim == pytest.approx(float(bits.mean()), rel=1e-6)
+        assert shown.standard_error == pytest.approx(float(bits.std()) / len(x) ** 0.5, rel=1e-6)
+        assert shown.log_likelihood == pytest.approx(float(scores.mean()), rel=1e-6)
+        assert shown.observations == len(digits.test)
+        assert shown.non_finite == 0
 
 
 def test_bounds_and_likelihoods_are_told_apart(compared: tuple[Path, Any]) -> None:
     _, results = compared
-    signs = {each["model"]: each["likelihood"] and each["likelihood"]["relation"]
-             for each in results["models"]}  # fmt: skip
+    signs = {each.model: each.likelihood and each.likelihood.relation
+             for each in results.models}  # fmt: skip
     assert signs == {"gmm": "=", "vae": "≤", "pixelcnn": "=", "gan": None, "nice": "≤"}
-    draws = {each["model"]: each["likelihood"] and each["likelihood"]["draws"]
-             for each in results["models"]}  # fmt: skip
+    draws = {each.model: each.likelihood and each.likelihood.draws
+             for each in results.models}  # fmt: skip
     assert draws == {"gmm": 1, "vae": 3, "pixelcnn": 1, "gan": None, "nice": 3}
 
 
 def test_budgets_are_the_same_for_all(compared: tuple[Path, Any]) -> None:
     _, results = compared
-    assert {each["steps"] for each in results["models"]} == {6}
-    for each in results["models"]:
-        assert each["cost"]["training_seconds"] > 0
-        assert each["cost"]["samples_per_second"] > 0
+    assert {each.steps for each in results.models} == {6}
+    for each in results.models:
+        assert each.cost.training_seconds > 0
+        assert each.cost.samples_per_second > 0
 
 
 def test_capabilities_are_what_the_classes_say(compared: tuple[Path, Any]) -> None:
     _, results = compared
-    can = {each["model"]: set(each["capabilities"]) for each in results["models"]}
+    can = {each.model: set(each.capabilities) for each in results.models}
     assert can["pixelcnn"] == {"samples", "likelihood", "completes exactly"}
     assert can["gan"] == {"samples", "decodes", "interpolates"}
     assert can["nice"] == {"samples", "likelihood", "encodes", "decodes", "interpolates"}
@@ -100,11 +101,12 @@ def test_capabilities_are_what_the_classes_say(compared: tuple[Path, Any]) -> No
 def test_the_page_and_the_file_hold_the_same_figures(compared: tuple[Path, Any]) -> None:
     folder, results = compared
     stored = json.loads((folder / "results.json").read_text())
-    assert stored == json.loads(json.dumps(results))
+    assert Results.from_json(stored) == results
+    assert stored["models"][0]["class"] == "GMM"
     page = (folder / "report.html").read_text()
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page)
-    for row in table(stored):
-        assert row["model"] in page
+    for row in table(results):
+        assert str(row["model"]) in page
     pictures = {name: page.count(f">{name}<") for name in KEYWORDS}
     assert all(pictures.values()), pictures
     # real, five samples, two completions, three interpolations, and suspects of each
@@ -163,15 +165,15 @@ def test_a_stopped_comparison_goes_on(
         digits, list(some), folder=folder, budget=Budget(6, "steps"), options=OPTIONS,
         keywords=some, draws=3, watcher=Watcher(), should_stop=lambda: len(seen) >= 9,
     )  # fmt: skip
-    assert results["stopped"]
+    assert results.stopped
     assert not (folder / "report.html").exists()
     asked = recorded(folder)
     data = load(**asked.pop("data"))
     again = compare(data, folder=folder, **asked)
-    assert not again["stopped"]
+    assert not again.stopped
     _, whole = compared
     for name in some:
-        assert entry(again, name)["likelihood"] == entry(whole, name)["likelihood"]
+        assert entry(again, name).likelihood == entry(whole, name).likelihood
 
 
 def test_a_model_that_diverges_fails_alone(
@@ -187,8 +189,8 @@ def test_a_model_that_diverges_fails_alone(
         digits, ["gmm", "nice"], folder=tmp_path / "c", budget=Budget(30, "steps"),
         options=OPTIONS, keywords={"gmm": KEYWORDS["gmm"], "nice": KEYWORDS["nice"]}, draws=1,
     )  # fmt: skip
-    assert "not finite" in entry(results, "nice")["failed"]
-    assert entry(results, "gmm")["failed"] is None
+    assert "not finite" in entry(results, "nice").failed
+    assert entry(results, "gmm").failed is None
     assert "not finite" in (tmp_path / "c" / "report.html").read_text()
 
 
@@ -198,7 +200,7 @@ def test_conditional_models_have_two_columns(digits: Dataset, tmp_path: Path) ->
         keywords={"pixelcnn": KEYWORDS["pixelcnn"] | {"context": "label"}}, draws=1,
     )  # fmt: skip
     found = entry(results, "pixelcnn")
-    told, alone = found["likelihood_given_label"], found["likelihood"]
+    told, alone = found.likelihood_given_label, found.likelihood
     model = Run.open(tmp_path / "c" / "pixelcnn").model()
     x, y = digits.test.batch(torch.arange(len(digits.test)))
     frequencies = torch.bincount(digits.train.context, minlength=10) / len(digits.train)  # type: ignore[arg-type]
@@ -208,17 +210,17 @@ def test_conditional_models_have_two_columns(digits: Dataset, tmp_path: Path) ->
         )
         marginal = (given + frequencies.log()[:, None]).logsumexp(0)
         own = model.log_likelihood(x, y)  # type: ignore[operator]
-    assert alone["log_likelihood"] == pytest.approx(float(marginal.mean()), rel=1e-5)
-    assert told["log_likelihood"] == pytest.approx(float(own.mean()), rel=1e-5)
-    assert alone["exact"]
+    assert alone.log_likelihood == pytest.approx(float(marginal.mean()), rel=1e-5)
+    assert told.log_likelihood == pytest.approx(float(own.mean()), rel=1e-5)
+    assert alone.exact
     # Bayes' rule by hand
     right = (given + frequencies.log()[:, None]).argmax(0) == y
-    classifier = found["classifier"]
-    assert classifier["accuracy"]["value"] == pytest.approx(float(right.double().mean()))
-    assert results["baseline_classifier"]["accuracy"]["value"] > 0.9
-    assert told["shuffled"]["count"] == len(x)
-    assert len(told["per_class"]) == 10
-    assert "class_accuracy" in found["samples"]["whole"]
+    classifier = found.classifier
+    assert classifier.accuracy.value == pytest.approx(float(right.double().mean()))
+    assert results.baseline_classifier.accuracy.value > 0.9
+    assert told.shuffled.count == len(x)
+    assert len(told.per_class) == 10
+    assert "class_accuracy" in found.samples.whole
     assert "data:image/png" in (tmp_path / "c" / "report.html").read_text()
 
 
@@ -226,23 +228,23 @@ def test_pairs_are_of_the_same_observations(compared: tuple[Path, Any]) -> None:
     folder, results = compared
     rows = np.genfromtxt(folder / "likelihoods.csv", delimiter=",", names=True)
     assert rows.dtype.names == ("index", "gmm", "vae", "pixelcnn", "nice")
-    assert len(results["pairs"]) == 6
-    for pair in results["pairs"]:
-        a, b = pair["models"]
+    assert len(results.pairs) == 6
+    for pair in results.pairs:
+        a, b = pair.models
         bits = -(rows[b] - rows[a]) / (64 * math.log(2))
-        assert pair["difference"] == pytest.approx(bits.mean())
-        half = (pair["high"] - pair["low"]) / 2
+        assert pair.difference == pytest.approx(bits.mean())
+        half = (pair.high - pair.low) / 2
         assert half == pytest.approx(1.967 * bits.std(ddof=1) / len(bits) ** 0.5, rel=1e-3)
-        assert not pair["tie"]
+        assert not pair.tie
 
 
 def test_the_gap_is_that_of_train_and_test(compared: tuple[Path, Any]) -> None:
     _, results = compared
     for name in ("gmm", "vae", "pixelcnn", "nice"):
-        found = entry(results, name)["likelihood"]
-        gap = found["bits_per_dim"] - found["train"]["bits_per_dim"]
-        assert found["gap"]["value"] == pytest.approx(gap)
-        assert found["train"]["observations"] == found["observations"]
+        found = entry(results, name).likelihood
+        gap = found.bits_per_dim - found.train.bits_per_dim
+        assert found.gap.value == pytest.approx(gap)
+        assert found.train.observations == found.observations
 
 
 def test_what_is_drawn_from_a_known_density_is_held_against_it(
@@ -255,11 +257,11 @@ def test_what_is_drawn_from_a_known_density_is_held_against_it(
         keywords={"gmm": {"components": 8}}, draws=1,
     )  # fmt: skip
     found = entry(results, "gmm")
-    truth = results["data"]["truth"]
-    gap = truth - found["likelihood"]["log_likelihood"]
-    assert found["kl"]["value"] == pytest.approx(gap, abs=1e-6)
-    assert 0 < found["kl"]["value"] < 0.2
-    assert found["kl"]["low"] < found["kl"]["value"] < found["kl"]["high"]
+    truth = results.data.truth
+    gap = truth - found.likelihood.log_likelihood
+    assert found.kl.value == pytest.approx(gap, abs=1e-6)
+    assert 0 < found.kl.value < 0.2
+    assert found.kl.low < found.kl.value < found.kl.high
 
 
 def test_judging_again_gives_the_same_figures(compared: tuple[Path, Any], digits: Dataset) -> None:
@@ -267,7 +269,7 @@ def test_judging_again_gives_the_same_figures(compared: tuple[Path, Any], digits
     again = Judge(digits, draws=3).run(Run.open(folder / "vae"))
     before = entry(results, "vae")
     for key in ("likelihood", "samples", "steps", "nature"):
-        assert again.entry[key] == before[key]
+        assert getattr(again.entry, key) == getattr(before, key)
     assert set(again.pictures) == {"samples", "interpolation", "suspects"}
 
 
@@ -278,13 +280,13 @@ def test_vectors_are_compared_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         load(str(tmp_path / "v.npy")), ["gmm", "nice", "gan"], folder=tmp_path / "c",
         budget=Budget(5, "steps"), options=OPTIONS, keywords={"gmm": {"components": 2}}, draws=1,
     )  # fmt: skip
-    assert entry(results, "nice")["likelihood"]["exact"]
-    assert entry(results, "nice")["likelihood"]["bits_per_dim"] is None
-    for each in results["models"]:
-        if each["likelihood"]:
+    assert entry(results, "nice").likelihood.exact
+    assert entry(results, "nice").likelihood.bits_per_dim is None
+    for each in results.models:
+        if each.likelihood:
             # the curve goes where the table goes: more is better
-            last = [v for v in each["curves"]["validation"] if v is not None][-1]
-            assert last == pytest.approx(each["likelihood"]["log_likelihood"], abs=2.0)
+            last = [v for v in each.curves.validation if v is not None][-1]
+            assert last == pytest.approx(each.likelihood.log_likelihood, abs=2.0)
     page = (tmp_path / "c" / "report.html").read_text()
     # the real ones and each model's samples, as histograms
     assert page.count("data:image/png") == 1 + 3
@@ -333,8 +335,8 @@ def test_a_model_that_refuses_the_data_fails_alone(digits: Dataset, tmp_path: Pa
         digits, ["gmm", "nice"], folder=tmp_path / "c", budget=Budget(2, "steps"),
         options=OPTIONS, keywords={"gmm": {"components": 5000}, "nice": KEYWORDS["nice"]}, draws=1,
     )  # fmt: skip
-    assert "as many observations" in entry(results, "gmm")["failed"]
-    assert entry(results, "nice")["failed"] is None
+    assert "as many observations" in entry(results, "gmm").failed
+    assert entry(results, "nice").failed is None
 
 
 def test_a_model_that_cannot_take_the_data_is_shown_beside_the_others(tmp_path: Path) -> None:
@@ -343,9 +345,9 @@ def test_a_model_that_cannot_take_the_data_is_shown_beside_the_others(tmp_path: 
         load(str(tmp_path / "v.npy")), ["pixelcnn", "nice"], folder=tmp_path / "c",
         budget=Budget(2, "steps"), options=OPTIONS, keywords={"nice": KEYWORDS["nice"]}, draws=1,
     )  # fmt: skip
-    assert "needs pictures" in entry(results, "pixelcnn")["left_out"]
-    assert entry(results, "pixelcnn")["failed"] is None
-    assert entry(results, "nice")["failed"] is None
+    assert "needs pictures" in entry(results, "pixelcnn").left_out
+    assert entry(results, "pixelcnn").failed is None
+    assert entry(results, "nice").failed is None
 
 
 def test_judging_runs_no_code_but_what_is_named(digits: Dataset, tmp_path: Path) -> None:
@@ -365,4 +367,4 @@ def test_judging_runs_no_code_but_what_is_named(digits: Dataset, tmp_path: Path)
     with pytest.raises(CheckpointError, match="--code"):
         Judge(digits, draws=1).run(run)
     judged = Judge(digits, draws=1).run(run, code=f"{tmp_path / 'safe.py'}:Mine")
-    assert judged.entry["class"] == "Mine"
+    assert judged.entry.class_name == "Mine"

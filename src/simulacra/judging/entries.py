@@ -7,7 +7,8 @@ from typing import Any
 
 from simulacra.data.dataset import Dataset
 from simulacra.judging.figures.likelihood import bits_per_dim, valid_dims
-from simulacra.judging.results import Curves, Entry, Nature
+from simulacra.judging.figures.records import Curves, Nature
+from simulacra.judging.results import Entry
 from simulacra.models.description import Description
 from simulacra.models.model import Latent, Model, Swept, capabilities
 from simulacra.training.plan import Outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +27,10 @@ from simulacra.judging.figures.cost import cost
 from simulacra.judging.figures.labels import Classification, classification
 from simulacra.judging.figures.nature import nature
 from simulacra.judging.figures.paired import paired
+from simulacra.judging.figures.records import References, SampleFigures
 from simulacra.judging.figures.sample_judge import FEWEST, MOST, SampleJudge, fair_count
 from simulacra.judging.judgement import KEPT, Judged, Judgement, fingerprint_of, keep, kept
-from simulacra.judging.results import Entry, References, Results, SampleFigures
+from simulacra.judging.results import Entry, Results
 from simulacra.judging.scoring import Scoring, score_model
 from simulacra.models import registry
 from simulacra.models.description import describe_class
@@ -196,8 +198,8 @@ class Judge:
         entry = described(
             describe_class(type(model), name),
             swept=is_swept(model),
-            keywords=model.keywords,
-            options=None if options is None else dict(options),
+            keywords=_plain(model.keywords),
+            options=None if options is None else _plain(options),
             steps=None if outcome is None else outcome.steps,
             curves=learning_curves(metrics or {}, model, self.data),
             warnings=(*skipped_steps(outcome), *scoring.warnings),
@@ -308,6 +310,12 @@ def judge_model(
     """
     judge = Judge(data, draws=draws, limit=limit, device=device_of(model))
     return judge.together([judge.model(model, name)])
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has them, where tuples are lists: what is written is what is read back."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(values), default=str))
+    return plain
 
 
 def draw(model: Model, data: Dataset, n: int) -> Samples:

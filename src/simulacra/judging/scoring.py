@@ -15,7 +15,7 @@ from simulacra.judging.figures.diagnostics import generalisation, mean_figure, p
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.labels import Classification, generative_classifier
 from simulacra.judging.figures.likelihood import Score, Scores, likelihood
-from simulacra.judging.results import Bin, ClassLikelihood
+from simulacra.judging.figures.records import Bin, ClassLikelihood
 from simulacra.models.model import Likelihood
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from scipy.stats import betabinom, fisher_exact
 
 from simulacra.judging.figures.figure import Figure
-from simulacra.judging.results import Entry, References, Results, SampleFigures
+from simulacra.judging.figures.records import References, SampleFigures
+from simulacra.judging.results import Entry, Results
 from simulacra.report.text import fixed
 
 NEAR = -3.0

@@ -16,7 +16,8 @@ from markupsafe import Markup, escape
 from simulacra.drawing.curves import curves
 from simulacra.ground.errors import UsageError
 from simulacra.judging.figures.measures import ARROWS
-from simulacra.judging.results import Entry, Results, Unit
+from simulacra.judging.figures.records import Unit
+from simulacra.judging.results import Entry, Results
 from simulacra.report import sections, warned
 from simulacra.report.cells import Rows, in_line
 from simulacra.report.ranking import (

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simulacra.judging.figures.figure import Figure
-from simulacra.judging.results import ClassLikelihood, Entry, LikelihoodFigures, Results, Unit
+from simulacra.judging.figures.records import ClassLikelihood, LikelihoodFigures, Unit
+from simulacra.judging.results import Entry, Results
 from simulacra.report.cells import NO_LIKELIHOOD, Cell, related
 from simulacra.report.text import listed
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.measures import ARROWS, FIDELITY, MEASURES, NOVELTY
-from simulacra.judging.results import Results, SampleFigures
+from simulacra.judging.figures.records import SampleFigures
+from simulacra.judging.results import Results
 from simulacra.report.cells import (
     NOTHING,
     Rows,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from simulacra.judging.figures.measures import LABELS, MEASURES, Measure
-from simulacra.judging.results import Results, ViewSummary
+from simulacra.judging.figures.records import ViewSummary
+from simulacra.judging.results import Results
 from simulacra.report import sample_tables, tables, warned
 from simulacra.report.cells import Rows
 from simulacra.report.copying import copies, further

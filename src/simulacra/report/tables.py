@@ -8,12 +8,8 @@ from dataclasses import replace
 
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.measures import ARROWS, MEASURES
-from simulacra.judging.results import (
-    Entry,
-    LikelihoodFigures,
-    Results,
-    SampleFigures,
-)
+from simulacra.judging.figures.records import LikelihoodFigures, SampleFigures
+from simulacra.judging.results import Entry, Results
 from simulacra.report.cells import (
     NOTHING,
     Cell,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from simulacra.judging.results import Entry, LikelihoodFigures, Results
+from simulacra.judging.figures.records import LikelihoodFigures
+from simulacra.judging.results import Entry, Results
 from simulacra.report.cells import NOTHING, Cell, interval_column, share
 from simulacra.report.copying import copies
 from simulacra.report.ranking import (

@@ -26,7 +26,7 @@ from simulacra.judging.features.inception import Inception
 from simulacra.judging.features.pinned_classifier import RECIPE, pinned_classifier
 from simulacra.judging.features.random_convolutions import RandomConvolutions
 from simulacra.judging.figures.labels import share
-from simulacra.judging.results import ViewSummary
+from simulacra.judging.figures.records import ViewSummary
 from simulacra.nn.precision import moments
 
 WIDEST = 64

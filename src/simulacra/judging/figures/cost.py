@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures import flops
-from simulacra.judging.results import Costs
+from simulacra.judging.figures.records import Costs
 from simulacra.models.model import Likelihood, Model, Sampling, Stepwise, Swept
 from simulacra.tasks.sample import context_of_rows, device_of
 from simulacra.training.plan import Outcome

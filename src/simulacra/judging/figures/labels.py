@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simulacra.ground.errors import UsageError
 from simulacra.judging.figures.figure import Figure
-from simulacra.judging.results import Bin, ClassifierFigures
+from simulacra.judging.figures.records import Bin, ClassifierFigures
 from simulacra.tasks.bayes import log_posterior
 
 BINS = 15

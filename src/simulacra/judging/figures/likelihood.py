@@ -14,7 +14,7 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.judging.figures.intervals import degrees_of_freedom, standard_error
-from simulacra.judging.results import LikelihoodFigures, Unit
+from simulacra.judging.figures.records import LikelihoodFigures, Unit
 from simulacra.models.model import Likelihood, Model
 from simulacra.tasks.bayes import BATCH, given_each_label, log_marginal
 
@@ -142,12 +142,12 @@ class Score:
 
     def figures(self) -> LikelihoodFigures:
         """As the results have it, without what takes another score: training, gap, classes."""
-        error = self.bits_standard_error
+        error = self.standard_error if self.levels is None else self.bits_standard_error
         return LikelihoodFigures(
             exact=self.exact,
             relation=self.relation,
             bits_per_dim=self.bits_per_dim,
-            standard_error=self.standard_error if error is None else error,
+            standard_error=None if error is None or math.isnan(error) else error,
             log_likelihood=-self.nats,
             draws=self.draws,
             observations=self.observations,

@@ -11,7 +11,7 @@ from simulacra.data.dataset import Dataset
 from simulacra.data.splits import permutation
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures.cost import rows_for, unless_broken
-from simulacra.judging.results import Nature
+from simulacra.judging.figures.records import Nature
 from simulacra.models.model import (
     Completion,
     Decoding,

@@ -17,7 +17,7 @@ from torch import Tensor
 from simulacra.ground.errors import UsageError
 from simulacra.judging.figures.intervals import half_width, standard_error
 from simulacra.judging.figures.likelihood import Score
-from simulacra.judging.results import PairFigures, Unit
+from simulacra.judging.figures.records import PairFigures, Unit
 
 
 @dataclass(frozen=True)

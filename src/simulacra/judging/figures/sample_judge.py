@@ -26,7 +26,7 @@ from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.labels import class_accuracy, class_distance, class_shares
 from simulacra.judging.figures.membership import membership
 from simulacra.judging.figures.novelty import Suspect, duplicates, novelty, suspicious
-from simulacra.judging.results import References, SampleFigures
+from simulacra.judging.figures.records import References, SampleFigures
 
 MOST = 1000
 """Samples that are judged, at most: as many as half the test split otherwise."""

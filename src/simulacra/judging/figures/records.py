@@ -1,0 +1,233 @@
+"""The figures of a model as values, `None` where one is not known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from simulacra.judging.figures.figure import Figure
+
+Unit = Literal["bits/dim", "bits/valid sample", "nats"]
+"""What a likelihood is shown in: bits of discrete data, nats of continuous vectors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassLikelihood:
+    """The likelihood of the test observations of one class.
+
+    Args:
+        class_name: The class.
+        bits_per_dim: Bits for each valid value; `None` of continuous vectors.
+        log_likelihood: Mean, in nats per observation.
+        standard_error: As in `LikelihoodFigures`.
+        observations: Of the class.
+        non_finite: Of these, without a finite likelihood.
+    """
+
+    class_name: str
+    bits_per_dim: float | None = None
+    log_likelihood: float | None = None
+    standard_error: float | None = None
+    observations: int = 0
+    non_finite: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodFigures:
+    """What a model says of observations.
+
+    Args:
+        exact: Whether it is the likelihood itself and not a bound.
+        relation: `=` in front of a likelihood, `≤` in front of a bound, on bits.
+        bits_per_dim: Bits for each valid value; `None` of continuous vectors.
+        log_likelihood: Mean, in nats per observation.
+        standard_error: Of `bits_per_dim` where there is one, else of `log_likelihood`; `None` where
+            the spread is unknown.
+        draws: Importance draws of a bound.
+        observations: That were scored.
+        non_finite: Of these, without a finite likelihood.
+        groups: How many vary independently, where they come in groups such as recordings.
+        train: The same of training observations.
+        gap: By how much the test figure is worse than that, in the report's unit.
+        per_class: The same of each class by itself.
+        shuffled: What it costs to be told another's context, in the report's unit.
+        ignores_context: Whether that may just as well be nothing.
+    """
+
+    exact: bool
+    relation: Literal["=", "≤"] = "="
+    bits_per_dim: float | None = None
+    log_likelihood: float | None = None
+    standard_error: float | None = None
+    draws: int = 1
+    observations: int | None = None
+    non_finite: int = 0
+    groups: int | None = None
+    train: LikelihoodFigures | None = None
+    gap: Figure | None = None
+    per_class: tuple[ClassLikelihood, ...] | None = None
+    shuffled: Figure | None = None
+    ignores_context: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleFigures:
+    """What samples are worth, held against real observations.
+
+    Args:
+        count: Samples that there were.
+        refused: Why there are no figures, in words.
+        views: By the name of a view, each figure by its key in `measures.MEASURES`.
+        whole: Figures for which no view is needed.
+        class_shares: How often the classifier takes samples for each class.
+        warnings: What a reader of the figures has to know.
+    """
+
+    count: int
+    refused: str | None = None
+    views: dict[str, dict[str, Figure]] = field(default_factory=dict)
+    whole: dict[str, Figure] = field(default_factory=dict)
+    class_shares: tuple[float, ...] | None = None
+    warnings: tuple[str, ...] = ()
+
+    def figure(self, view: str | None, key: str) -> Figure | None:
+        """A figure in a view, or of the samples themselves."""
+        return (self.views.get(view, {}) if view else self.whole).get(key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """What samples are read between: `real` data, the floor, and `independent` values."""
+
+    real: SampleFigures | None = None
+    independent: SampleFigures | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSummary:
+    """What samples are seen by; see `features.views.View`."""
+
+    name: str
+    extractor: str = ""
+    hash: str = ""
+    width: int | None = None
+    accuracy: float | None = None
+    parameters: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """Observations that a classifier is about equally sure of.
+
+    Args:
+        observations: How many.
+        confidence: Mean probability of the class found, 0 if there are none.
+        accuracy: Share found rightly, 0 if there are none.
+    """
+
+    observations: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierFigures:
+    """A classifier on labelled observations; see `labels.Classification`.
+
+    Args:
+        calibrated: Whether a perfectly calibrated classifier may well have this `ece`.
+        log_loss: `None` where an own class was held impossible, which `impossible` counts.
+        bound: Whether a bound took the likelihood's place.
+    """
+
+    accuracy: Figure
+    ece: Figure
+    ece_floor: float | None = None
+    ece_floor_high: float | None = None
+    calibrated: bool = False
+    log_loss: float | None = None
+    impossible: int = 0
+    brier: float | None = None
+    bins: tuple[Bin, ...] = ()
+    observations: int | None = None
+    non_finite: int = 0
+    bound: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFigures:
+    """Two models, observation by observation; see `paired.Pair`.
+
+    Args:
+        models: Their names.
+        difference: The second figure less the first, in `unit`; its 95 % interval is
+            `low` … `high`, and `reason` says why there is none.
+        winner: Which of the two; `None` of a tie.
+        caveat: What bounds leave open.
+    """
+
+    models: tuple[str, str]
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    tie: bool | None = None
+    winner: int | None = None
+    observations: int | None = None
+    unit: Unit | None = None
+    caveat: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What a model costs; see `cost.cost`. `None` is what cannot be measured.
+
+    Args:
+        parameters: Free numbers that were learnt.
+        flops_per_observation: Of scoring one, with one draw.
+        flops_per_training_step: Forward and backward, divided by the observations in a batch.
+        flops_per_sample: Of drawing one.
+        training_seconds: Of the whole training.
+        training_peak_bytes: See `Outcome`.
+        seconds_for_1: Median, of a single sample.
+        samples_per_second: 64 at once.
+        sequential_calls: Network calls that a sample takes, one after another.
+    """
+
+    parameters: int | None = None
+    flops_per_observation: int | None = None
+    flops_per_training_step: int | None = None
+    flops_per_sample: int | None = None
+    training_seconds: float | None = None
+    training_peak_bytes: int | None = None
+    seconds_for_1: float | None = None
+    samples_per_second: float | None = None
+    sequential_calls: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nature:
+    """What kind of thing a model is; see `nature.nature`."""
+
+    likelihood: Literal["exact", "bound", "none"]
+    invertible: bool = False
+    reconstruction_error: float | None = None
+    reconstruction_worst: float | None = None
+    recovered: float | None = None
+    sampling: Literal["parallel", "sequential"] | None = None
+    latent: int | None = None
+    completes: Literal["exactly", "~", "no"] = "no"
+
+
+_Column = tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """How a training went: columns of `metrics.csv`, the validation in the report's unit."""
+
+    seconds: _Column = ()
+    steps: _Column = ()
+    validation: _Column = ()
+    losses: dict[str, _Column] = field(default_factory=dict)
