@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
@@ -268,9 +269,15 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
+def rooms(_: str) -> str:
+    """Who may import whom, from the list that the tests keep."""
+    drawn = cast(Callable[[], str], runpy.run_path(str(DOCS.parent / "tests/rooms.py"))["drawn"])
+    return f"```\n{drawn()}\n```"
+
+
 PARTS: dict[str, Callable[[str], str]] = {
     "model": model, "capabilities": capabilities, "commands": commands, "form": form, "sets": sets,
-    "measures": measures, "calibration": calibration,
+    "measures": measures, "calibration": calibration, "rooms": rooms,
 }  # fmt: skip
 
 
