@@ -19,9 +19,9 @@ from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.made import MADE
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
-from simulacra.models.laws import check_model
+from simulacra.models.laws import check_model, laws_of
 from simulacra.models.mixture.gmm import GMM
-from simulacra.models.model import Encoding, Model, Sampling
+from simulacra.models.model import Decoding, Encoding, Model, Sampling
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 
@@ -84,9 +84,6 @@ def test_a_place_or_a_name_will_do(tmp_path: Path) -> None:
         "class Mine(NICE):\n    small = ({'hidden': (4,)},)\n    __doc__ = NICE.__doc__\n"
     )
     assert {"jacobian", "inverse", "encoding"} <= set(check_model(f"{tmp_path}/my.py:Mine"))
-
-
-# ---- wrong models -------------------------------------------------------------------------------
 
 
 class SeesItsTarget(Table):
@@ -233,9 +230,74 @@ class Falls(GMM):
         raise KeyError("oh\nno")
 
 
+class DrawsTheSame(GAN):
+    def prior(self, n: int) -> Tensor:
+        return torch.ones(n, self.latent)
+
+
+class DecodesToFloats(Encoding, Decoding):
+    """An autoencoder, which is no more than that.
+
+    Args:
+        spec: Anything.
+    """
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec)
+        self.layer = nn.Linear(spec.dims, spec.dims)
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.layer(x.float().flatten(1))
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return z.view(-1, *self.spec.event_shape)
+
+    def loss(
+        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
+    ) -> dict[str, Tensor]:
+        if context is not None:
+            raise UsageError("takes no context")
+        return {"loss": self.encode(x).square().mean()}
+
+
+class NeedsSome(Table):
+    def log_likelihood(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
+        return super().log_likelihood(x, *args, **options) + 0 * x.max()
+
+
+class HidesWhatIsBroken(Table):
+    def log_likelihood(self, *args: Any, **options: Any) -> Tensor:
+        return super().log_likelihood(*args, **options).nan_to_num()
+
+
+class HearsNoContext(Table):
+    def loss(
+        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
+    ) -> dict[str, Tensor]:
+        return super().loss(x, context if self.context != "none" else None)
+
+
+class PredictsALittleOtherwise(Table):
+    def in_turn(self, canvas: Tensor, context: Tensor | None = None) -> Iterator[Tensor]:
+        for prediction in super().in_turn(canvas, context):
+            yield prediction + 1e-9 * torch.arange(prediction.shape[1])
+
+
+class DecodesColder(VAE):
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return super().decode(0.5 * z, context)
+
+
 @pytest.mark.parametrize(
     ("kind", "law", "what"),
     [
+        (DrawsTheSame, "draws", "another seed gives the same samples"),
+        (DecodesToFloats, "decoding", "expected integer levels"),
+        (NeedsSome, "empty batches", "it raises"),
+        (HidesWhatIsBroken, "broken weights", "weights that are no numbers give a finite score"),
+        (HearsNoContext, "context refused", "context='none', and one is taken"),
+        (PredictsALittleOtherwise, "incremental prediction", "the prediction of value 0 is off"),
+        (DecodesColder, "sampling of codes", "samples disagree with the likelihood"),
         (SeesItsTarget, "causality", "value 0 is seen too early"),
         (ForgetsJacobian, "normalisation", "sums to"),
         (WrongJacobian, "jacobian", "log-determinant is off"),
@@ -264,6 +326,13 @@ def test_a_wrong_model_is_refused_by_the_laws_name(kind: type[Model], law: str, 
     assert re.search(re.escape(what), str(caught.value))
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_each_law_has_a_wrong_model() -> None:
+    """Those that no class here breaks are broken in `test_planted_faults.py`."""
+    names = {law.name for kind in (Table, VAE, NICE, GAN, GMM) for law in laws_of(kind)}
+    (wrong,) = (mark.args[1] for mark in test_a_wrong_model_is_refused_by_the_laws_name.pytestmark)
+    assert names - {law for _, law, _ in wrong} == {"incremental sampling", "exact completion"}
 
 
 def test_what_is_no_model_is_refused() -> None:

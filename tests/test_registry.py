@@ -86,6 +86,12 @@ def test_a_name_like_none_lists_all(asked: str) -> None:
     assert "my.py:MyModel" in message
 
 
+def test_all_models_are_listed() -> None:
+    assert registry.list_models() == list(registry.MODELS)
+    for name in registry.list_models():
+        assert registry.find(name).small
+
+
 def test_nearest() -> None:
     assert nearest("latnt", ["latent", "hidden"]) == "did you mean 'latent'?"
     assert nearest("q", ["b", "a"]) == "known: a, b"
