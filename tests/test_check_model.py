@@ -73,9 +73,10 @@ def test_a_good_model_is_told_which_laws_it_keeps() -> None:
         "contexts", "normalisation", "sampling", "exact completion", "saving", "takes",
     } <= set(kept)  # fmt: skip
     assert "inverse" not in kept
-    # with keywords and data of one's own
     own = DataSpec((1, 2, 2), 2, classes=2)
     assert "sampling" in check_model(Table, keywords={"smoothing": 3.0}, specs={"own": own})
+    large = {"large": DataSpec((1, 5, 5), 4), "vectors": DataSpec((2,), None)}
+    assert {"jacobian", "normalisation"} & set(check_model(NICE, specs=large)) == {"jacobian"}
 
 
 def test_a_place_or_a_name_will_do(tmp_path: Path) -> None:

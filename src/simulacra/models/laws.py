@@ -22,6 +22,9 @@ from simulacra.models.model import Model
 from simulacra.models.registry import find
 from simulacra.nn.context import ContextKind
 
+_MOST_STATES = 4096
+"""Possible observations that a law looks at, at most."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -154,8 +157,8 @@ def check_model(
     Args:
         model: A class, or a name: `made`, or `my.py:MyModel` for one of your own.
         keywords: To build it with; otherwise its `small` ones, and where it has none, its defaults.
-        specs: Forms of data by names of yours, each of at most a few hundred possible
-            observations, in place of the usual ones.
+        specs: Forms of data by names of yours, in place of the usual ones. Laws that look at all
+            possible observations are asked where there are at most 4096.
         every: Every law with all small keywords on all forms, which takes minutes.
 
     Returns:
@@ -196,6 +199,7 @@ def _possible(
         for given in ({**each, **law.keywords} for each in small)
         for form, spec in own.items()
         if kind.takes_with(**given).includes(spec)
+        if _fits(law, spec)
         if _can_be_told(given.get("context", "none"), spec)
         if not law.told or given.get("context", "none") != "none"
     ]
@@ -208,6 +212,13 @@ def _variants(kind: type[Model], keywords: Mapping[str, Any] | None) -> list[dic
     if "context" in parameters and not any("context" in each for each in small):
         small += [{**small[0], "context": told} for told in ("label", "vector")]
     return small
+
+
+def _fits(law: Law, spec: DataSpec) -> bool:
+    """Whether a law can be asked on data of a form that its user chose."""
+    if spec.levels is None:
+        return "vectors" in law.forms
+    return not law.states or spec.levels**spec.dims <= _MOST_STATES
 
 
 def _can_be_told(context: ContextKind, spec: DataSpec) -> bool:

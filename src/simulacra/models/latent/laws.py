@@ -40,6 +40,6 @@ def samples_as_it_integrates(model: Variational) -> None:
 LAWS = (
     Law(
         "sampling of codes", Variational, samples_as_it_integrates,
-        ("grey", "rgb", "palette", "sequence"), keywords={"latent": 1},
+        ("grey", "rgb", "palette", "sequence"), keywords={"latent": 1}, states=True,
     ),
 )  # fmt: skip

@@ -22,6 +22,7 @@ class Law:
         concerns: Whether it has something to ask of this very model; of every one, if left out.
         keywords: What the model is built with beside its small keywords.
         told: Whether it is about models that are told a context.
+        states: Whether it looks at every observation that there can be.
         scale: Of the noise that is added to the weights, see `trials.randomise`.
     """
 
@@ -32,6 +33,7 @@ class Law:
     concerns: Callable[[Any], bool] | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict)
     told: bool = False
+    states: bool = False
     scale: float = 0.3
 
 

@@ -109,14 +109,17 @@ def broken_weights_show(model: Likelihood) -> None:
 
 LAWS = (
     # where there are many levels, a volume that is not counted makes a sum too large
-    Law("normalisation", Likelihood, sums_to_one, ("wide", "grey", "rgb", "sequence", "palette")),
+    Law(
+        "normalisation", Likelihood, sums_to_one, ("wide", "grey", "rgb", "sequence", "palette"),
+        states=True,
+    ),
     Law(
         "sampling", Likelihood, samples_as_it_says, ("grey", "rgb", "sequence", "palette"),
-        exactly_and_draws,
+        exactly_and_draws, states=True,
     ),
     Law(
         "exact completion", Completion, completes_by_its_conditional, ("grey", "rgb"),
-        completes_exactly,
+        completes_exactly, states=True,
     ),
     Law("score alone", Likelihood, scores_alone, ("picture", "colour-picture", "vectors")),
     Law(
