@@ -9,7 +9,7 @@ import torch
 
 import simulacra as sim
 from simulacra.drawing import files, grids
-from simulacra.tasks.complete import complete, mask, strips
+from simulacra.tasks.complete import mask, strips
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="60s", help="90s, 2000steps or 10epochs")
@@ -39,7 +39,7 @@ print(f"{score.relation} {score.bits_per_dim:.3f} ± {score.bits_standard_error:
 # before all that is hidden, so these are draws from the model's own conditional distribution.
 truth, _ = data.validation.batch(torch.arange(8))
 observed = mask(data.spec.event_shape, "bottom")
-drawn = complete(model, truth, observed, times=4)
+drawn = sim.complete(model, truth, observed, times=4)
 completions = data.spec.to_float(drawn.flatten(0, 1)).unflatten(0, (8, 4))
 rows = strips(data.spec.to_float(truth), observed, completions)
 files.save(grids.grid(rows, columns=6, scale=6, gap=3), arguments.out)

@@ -41,7 +41,7 @@ with torch.no_grad():
     codes = model.encode(truth)
     again = model.decode(codes)
 print(f"{int((again != truth).sum())} of {truth.numel()} pixels differ after there and back")
-pictures = [truth, again, model.sample(20)]
+pictures = [truth, again, sim.sample(model, 20).x]
 real, back, drawn = (data.spec.to_float(x) for x in pictures)
 rows = torch.cat([real, codes.sigmoid(), back, drawn])
 files.save(grids.grid(rows, columns=10, scale=6, gap=3), arguments.out)

@@ -36,7 +36,7 @@ mixture = sim.fit(mixture, data, budget=arguments.budget)
 samples = {
     "real": bench.real,
     "copycat": copied,
-    "mixture": mixture.sample(bench.count),
+    "mixture": sim.sample(mixture, bench.count).x,
     "independent": bench.independent(),
 }
 
@@ -47,12 +47,12 @@ samples = {
 print(f"{bench.count} samples against as many, seen by {judge.views[0].extractor}")
 print(f"{'':12}{'Fréchet distance':>24}{'C_T':>8}{'membership':>12}")
 for name, x in samples.items():
-    views = judge.foreign(name, x).entry["samples"]["views"]
-    frechet, c_t = (views["features"][key] for key in ("frechet", "c_t"))
+    figures = judge.foreign(name, x).entry.samples
+    frechet, c_t = (figures.figure("features", key) for key in ("frechet", "c_t"))
     # not in features that were learned from the training digits, to which these look special
-    member = views["pixels"]["membership"]
-    interval = f"{frechet['value']:.2f} [{frechet['low']:.2f}, {frechet['high']:.2f}]"
-    print(f"{name:12}{interval:>24}{c_t['value']:8.1f}{member['value']:12.1f}")
+    member = figures.figure("pixels", "membership")
+    interval = f"{frechet.value:.2f} [{frechet.low:.2f}, {frechet.high:.2f}]"
+    print(f"{name:12}{interval:>24}{c_t.value:8.1f}{member.value:12.1f}")
 shown = torch.cat([x[:8] for x in samples.values()])
 files.save(grids.grid(data.spec.to_float(shown), columns=8, scale=6, gap=3), arguments.out)
 print(f"rows: {', '.join(samples)}: {arguments.out}")

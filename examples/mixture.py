@@ -9,7 +9,7 @@ import torch
 
 import simulacra as sim
 from simulacra.drawing import files, grids
-from simulacra.tasks.complete import complete, mask
+from simulacra.tasks.complete import mask
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="30s", help="at most: EM ends when it has converged")
@@ -41,9 +41,9 @@ heaviest = model.log_weights.argsort(descending=True)[:8]
 # level k is the bin [k, k + 1), so a mean of k + 1/2 is level k
 means = ((model.means[heaviest] - 0.5) / (data.spec.levels - 1)).clamp(0, 1)
 means = means.view(-1, *data.spec.event_shape)
-samples = data.spec.to_float(model.sample(8))
+samples = data.spec.to_float(sim.sample(model, 8).x)
 truth, _ = data.validation.batch(torch.arange(8))
-completed = complete(model, truth, mask(data.spec.event_shape, "bottom"))[:, 0]
+completed = sim.complete(model, truth, mask(data.spec.event_shape, "bottom"))[:, 0]
 rows = [means, samples, data.spec.to_float(completed), data.spec.to_float(truth)]
 files.save(grids.grid(torch.cat(rows), columns=8, scale=6, gap=3), arguments.out)
 print(f"rows: means, samples, completions, truth: {arguments.out}")
