@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from commands import BRIEF
+from commands import BRIEF, undrawn
 from forked import Forked
 from simulacra.cli import app, stopping, terminal
 from simulacra.cli.training_display import TrainingDisplay
@@ -622,7 +622,8 @@ def test_a_log_file_gets_a_line_when_a_model_starts_and_one_when_it_is_done(ok):
 
 
 @pytest.mark.parametrize("model", ["gmm", "nice"])
-def test_vectors_are_trained_on_and_sampled_as_numbers(model, ok, places):
+def test_vectors_are_trained_on_and_sampled_as_numbers(model, ok, places, monkeypatch):
+    undrawn(monkeypatch)
     keyword = {"gmm": "components=2", "nice": "hidden=4"}[model]
     ok("train", model, places["vectors"], "--budget", "2steps", "--set", keyword, "--out", "run")
     _, err = ok("sample", "run", "-n", "5")
@@ -902,7 +903,8 @@ def test_compare_trains_judges_and_answers(ok, cli):
     assert "compare/digits/gmm" in err
 
 
-def test_a_comparison_without_any_model_ends_with_an_error(cli, tmp_path):
+def test_a_comparison_without_any_model_ends_with_an_error(cli, monkeypatch):
+    undrawn(monkeypatch)
     np.save("v.npy", np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32))
     asked = ["compare", "v.npy", "--budget", "2steps", "--out", "c"]
     code, out, err = cli(*asked, "--models", "gmm,pixelcnn")
@@ -969,6 +971,7 @@ def test_a_fraction_is_no_whole_number(arguments, capsys):
 
 
 def test_data_that_moved_are_named_anew(tmp_path, monkeypatch, capsys):
+    undrawn(monkeypatch)
     monkeypatch.chdir(tmp_path)
     np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(size=(60, 2)).astype("float32"))
     train = ["train", "gmm", "v.npy", "--set", "components=2", "--budget", "2steps", "--out", "r"]

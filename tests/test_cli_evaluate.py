@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -269,7 +270,9 @@ def test_samples_that_are_no_numbers_are_refused_and_not_counted(places, tmp_pat
         return x
 
     monkeypatch.setattr(GMM, "sample", broken)
-    out, err = ok("evaluate", places["plane"], "--out", tmp_path / "r")
+    # whose judgement was kept would be judged by that
+    own = shutil.copytree(places["plane"], "own", ignore=shutil.ignore_patterns("judgement"))
+    out, err = ok("evaluate", own, "--out", tmp_path / "r")
     assert "gmm: no figures of samples: 1 of 40 samples are not finite" in err
     assert "nan" not in out.lower()
     results = load_strictly((tmp_path / "r" / "results.json").read_text())
