@@ -25,6 +25,7 @@ from simulacra.cli.flags import (
 )
 from simulacra.cli.stopping import stopping
 from simulacra.cli.training_display import TrainingDisplay
+from simulacra.ground import processes
 from simulacra.models import registry
 from simulacra.models.keywords import parse_assignments
 from simulacra.training.options import Budget, Options
@@ -62,22 +63,26 @@ def train(
         training: How to train.
     """
     from simulacra.runs.run import Run
-    from simulacra.training.engine import check_shared, make_fabric, together
+    from simulacra.training.engine import check_shared, device_of, make_fabric, together
 
     keywords, length = parse_assignments(set_), Budget.parse(budget)
     found_model = registry.find(model)
     found = load(source, flags)
     chosen = Options(**{**registry.preset(model), **given(training)})
     name = re.sub(r"[^\w.-]+", "-", f"{Path(model.partition(':')[0]).stem}-{found.name}")
-    fabric = make_fabric(chosen)  # a device that is not there, before there is a folder
+    device_of(chosen)  # one that is not there is told before there is a folder
+    count = processes.count()
     if "accumulate" not in given(training):
         # a batch for each process
-        whole = math.ceil(chosen.accumulate / fabric.world_size) * fabric.world_size
+        whole = math.ceil(chosen.accumulate / count) * count
         chosen = replace(chosen, accumulate=whole)
     elif found_model.turns:
-        check_shared(chosen, fabric.world_size)
-    with together():
-        folder = fabric.broadcast(out if out is not None else new_folder(RUNS, name))
+        check_shared(chosen, count)
+    folder = out if out is not None else new_folder(RUNS, name)
+    if count > 1:
+        # another process may have found one more folder there than the first did
+        with together():
+            folder = make_fabric(chosen).broadcast(folder)
     run = Run.create(
         folder, model=model, keywords=keywords, data=found, options=chosen, budget=length
     )
