@@ -26,8 +26,9 @@ from simulacra.models.keywords import convert, parse_assignments
 from simulacra.training.options import Budget
 
 FUZZED = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+    max_examples=150, deadline=None, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
 X = np.arange(12 * 4, dtype=np.uint8).reshape(12, 2, 2) % 7
 
 

@@ -6,8 +6,10 @@ import functools
 import json
 import os
 import random
+import shutil
 import signal
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 import torch
 
 from forked import Forked
+from kept import Kept
 from simulacra.cli.flags import new_folder
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
@@ -50,6 +53,21 @@ def create(
     )  # fmt: skip
 
 
+@pytest.fixture
+def finished(kept: Kept, digits: Dataset, tmp_path: Path) -> Callable[..., Run]:
+    """A run to its end, trained for the first who asks: each gets a copy to change."""
+
+    def run(name: str = "nice", folder: str = "run") -> Run:
+        def train(place: Path) -> None:
+            assert create(place, digits, name).train(digits).finished
+
+        # sums are added in another order with other threads
+        made = kept.once(f"{__name__} {name} {torch.get_num_threads()}", train)
+        return Run.open(Path(shutil.copytree(made, tmp_path / folder)))
+
+    return run
+
+
 def weights(run: Run) -> dict[str, Any]:
     return dict(run.model().state_dict())
 
@@ -80,9 +98,10 @@ def flat(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_a_stopped_run_goes_on_bit_for_bit(name: str, digits: Dataset, tmp_path: Path) -> None:
-    whole = create(tmp_path / "whole", digits, name)
-    assert whole.train(digits).finished
+def test_a_stopped_run_goes_on_bit_for_bit(
+    name: str, digits: Dataset, finished: Callable[..., Run], tmp_path: Path
+) -> None:
+    whole = finished(name, "whole")
     parts = create(tmp_path / "parts", digits, name)
     for stop in (5, 9, 14):  # before EM converges
         seen: list[int] = []
@@ -97,15 +116,14 @@ def test_a_stopped_run_goes_on_bit_for_bit(name: str, digits: Dataset, tmp_path:
     assert_same(whole, parts)
 
 
-def test_a_finished_run_is_left_as_it_is(digits: Dataset, tmp_path: Path) -> None:
-    run = create(tmp_path / "run", digits)
-    run.train(digits)
+def test_a_finished_run_is_left_as_it_is(digits: Dataset, finished: Callable[..., Run]) -> None:
+    run = finished()
     before = weights(run)
     seen: list[Record] = []
-    again = Run.open(tmp_path / "run")
-    assert again.train(digits, on_record=seen.append).finished
+    assert run.train(digits, on_record=seen.append).finished
     assert seen == []
-    assert all(torch.equal(before[name], value) for name, value in weights(again).items())
+    after = weights(Run.open(run.folder))
+    assert all(torch.equal(before[name], value) for name, value in after.items())
 
 
 def train_and_kill(folder: Path) -> None:
@@ -148,13 +166,14 @@ def train_and_kill(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nice", "gan"])
-def test_kill_9_at_random_moments(name: str, digits: Dataset, tmp_path: Path) -> None:
+def test_kill_9_at_random_moments(
+    name: str, digits: Dataset, finished: Callable[..., Run], tmp_path: Path
+) -> None:
     """Killed again and again, a run ends where one that was left in peace ends."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        whole = create(tmp_path / "whole", digits, name)
-        whole.train(digits)
+        whole = finished(name, "whole")
         killed = create(tmp_path / "killed", digits, name)
         process = Forked(train_and_kill, killed.folder, log=tmp_path / "log")
         assert process.wait() == 0, process.said()
@@ -187,12 +206,9 @@ def test_checkpoints_are_few_and_the_best_is_kept(digits: Dataset, tmp_path: Pat
 
 
 def test_a_broken_newest_checkpoint_is_named_and_passed_over(
-    digits: Dataset, tmp_path: Path
+    digits: Dataset, finished: Callable[..., Run]
 ) -> None:
-    whole = create(tmp_path / "whole", digits)
-    whole.train(digits)
-    run = create(tmp_path / "run", digits)
-    run.train(digits)
+    whole, run = finished(folder="whole"), finished()
     newest, before = run.checkpoints()[:2]
     path = newest / "training.safetensors"
     content = bytearray(path.read_bytes())
@@ -213,18 +229,16 @@ def test_a_broken_newest_checkpoint_is_named_and_passed_over(
     assert_same(whole, run)
 
 
-def test_no_sound_checkpoint_is_an_error(digits: Dataset, tmp_path: Path) -> None:
-    run = create(tmp_path / "run", digits)
-    run.train(digits)
+def test_no_sound_checkpoint_is_an_error(finished: Callable[..., Run]) -> None:
+    run = finished()
     for folder in run.checkpoints():
         (folder / "MANIFEST.json").unlink()
     with pytest.raises(CheckpointError, match="no sound checkpoint"):
         run.model()
 
 
-def test_no_file_of_a_run_holds_code(digits: Dataset, tmp_path: Path) -> None:
-    run = create(tmp_path / "run", digits, "gan")
-    run.train(digits)
+def test_no_file_of_a_run_holds_code(finished: Callable[..., Run]) -> None:
+    run = finished("gan")
     kinds = {path.suffix for path in run.folder.rglob("*") if path.is_file()}
     assert kinds == {".json", ".safetensors", ".csv", ".png"}
 
@@ -329,9 +343,8 @@ def test_records_that_lie_are_refused(change: Any, digits: Dataset, tmp_path: Pa
         Run.open(run.folder)
 
 
-def test_pictures_are_drawn_at_the_quarters(digits: Dataset, tmp_path: Path) -> None:
-    run = create(tmp_path / "run", digits)
-    run.train(digits)
+def test_pictures_are_drawn_at_the_quarters(finished: Callable[..., Run]) -> None:
+    run = finished()
     assert [path.stem for path in sorted((run.folder / "samples").iterdir())] == [
         "00000010", "00000020", "00000030", "00000040",
     ]  # fmt: skip
@@ -378,9 +391,8 @@ def test_a_model_of_ones_own_trains_and_is_only_run_when_named(
     assert description.describe(name).family == "yours"
 
 
-def test_a_checkpoint_is_a_saved_model(digits: Dataset, tmp_path: Path) -> None:
-    run = create(tmp_path / "run", digits, "vae")
-    run.train(digits)
+def test_a_checkpoint_is_a_saved_model(finished: Callable[..., Run]) -> None:
+    run = finished("vae")
     alone = saved.load(run.checkpoints()[0])
     stored = read_folder(run.checkpoints()[0], "weights")["weights"]
     assert all(torch.equal(stored[name], value) for name, value in alone.state_dict().items())
@@ -404,10 +416,9 @@ def test_a_checkpoint_holds_the_average_of_the_weights(digits: Dataset, tmp_path
 
 @pytest.mark.parametrize("change", [{"model": "gmm"}, {"keywords": {"hidden": [9]}}])
 def test_a_record_of_another_model_is_refused(
-    change: dict[str, Any], digits: Dataset, tmp_path: Path
+    change: dict[str, Any], digits: Dataset, finished: Callable[..., Run]
 ) -> None:
-    run = create(tmp_path / "run", digits)
-    run.train(digits)
+    run = finished()
     run.record.update(change)
     with pytest.raises(CheckpointError, match="another model"):
         run.model()
