@@ -73,9 +73,9 @@ def model(name: str) -> str:
 
 
 def methods(found: type) -> list[list[str]]:
-    """Public methods and properties that a class defines itself, with their first lines."""
+    """Public methods and properties of a class and of its family's base, with their first lines."""
     rows = []
-    for name, member in vars(found).items():
+    for name, member in _of_family(found).items():
         told = inspect.getdoc(member.fget if isinstance(member, property) else member) or ""
         if name.startswith("_") or not told or isinstance(member, str):
             continue
@@ -85,6 +85,16 @@ def methods(found: type) -> list[list[str]]:
             arguments = [each for each in inspect.signature(member).parameters if each != "self"]
             rows.append([f"`{name}({', '.join(arguments)})`", told.partition("\n\n")[0]])
     return [[name, _joined(told)] for name, told in rows]
+
+
+def _of_family(found: type) -> dict[str, Any]:
+    """What a class defines itself, then what it has from the base of its family."""
+    family, _, _ = found.__module__.rpartition(".")
+    members: dict[str, Any] = {}
+    for kind in found.__mro__:
+        if kind.__module__.startswith(family):
+            members = {**members, **{k: v for k, v in vars(kind).items() if k not in members}}
+    return members
 
 
 def _joined(text: str) -> str:
