@@ -132,7 +132,7 @@ def test_too_few_channels_for_the_colours_are_refused(inputs: int, outputs: int)
         MaskedConv2d(inputs, outputs, 3, mask="A", colours=3)
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.integers(1, 40), st.data())
 def test_colours_share_the_channels(features: int, data: st.DataObject) -> None:
     colours = data.draw(st.integers(1, features))
@@ -164,7 +164,7 @@ def streamed(conv: MaskedConv2d, mask: Mask, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, database=None)
 @given(
     st.sampled_from([1, 3, 5, 7]), st.integers(1, 3), st.integers(0, 5), st.integers(0, 5),
     st.integers(1, 4), st.integers(1, 5), st.integers(1, 3), st.sampled_from(["A", "B"]),

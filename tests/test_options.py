@@ -72,7 +72,7 @@ def test_a_refusal_says_how_a_budget_is_written() -> None:
 NEARLY = st.text(alphabet="0123456789.e+-smhtpoc ", max_size=12)
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.one_of(st.text(max_size=30), NEARLY))
 @example("1e308epochs")
 @example("9e999999999s")
@@ -105,7 +105,7 @@ def test_a_budget_is_written_as_people_do(budget: Budget, text: str) -> None:
     assert str(budget) == text
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(
     st.one_of(
         st.builds(Budget, st.integers(1, 10**15), st.just("steps")),
@@ -154,7 +154,7 @@ def test_possible_extremes_are_kept() -> None:
 STEPS = st.integers(1, 10_000)
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(STEPS, st.integers(0, 500), st.sampled_from(["cosine", "constant"]), st.data())
 def test_the_learning_rate_stays_in_its_range(
     steps: int, warmup: int, schedule: Any, data: st.DataObject

@@ -72,7 +72,7 @@ def test_every_part_of_a_seed_counts_and_so_does_their_order() -> None:
     assert len(drawn) == len(seeds)
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(
     st.lists(
         st.lists(st.integers(0, TOP), max_size=3).map(tuple), min_size=2, max_size=2, unique=True
@@ -240,7 +240,7 @@ def test_no_two_of_many_observations_share_a_key() -> None:
         assert len(keys_of(x).unique()) == len(x)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, database=None)
 @given(st.integers(1, 6), st.data())
 def test_different_vectors_have_different_keys(width: int, data: st.DataObject) -> None:
     value = st.floats(-1e3, 1e3, width=32)

@@ -160,7 +160,7 @@ def test_names_are_shown_on_one_line(folder: Path, name: bytes) -> None:
     assert "0.png (it holds text)" in message
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.binary(min_size=1))
 @example(b"a\nb\x00\x1b")
 def test_any_name_can_be_shown(name: bytes) -> None:
@@ -307,7 +307,10 @@ def _whole(suffix: str) -> list[bytes]:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".tif", ".webp", ".bmp", ".ppm"])
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore")
@@ -341,7 +344,10 @@ MAGIC = (
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(head=st.sampled_from(MAGIC), rest=st.binary(max_size=60))
 @pytest.mark.filterwarnings("ignore")

@@ -94,7 +94,10 @@ def test_a_bomb_is_unpacked_no_further_than_its_header_claims(tmp_path: Path) ->
 
 @given(data=st.data())
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_bytes_give_an_array_or_a_data_error(tmp_path: Path, data: st.DataObject) -> None:
     inner = bytearray(idx_bytes(IMAGES))

@@ -132,7 +132,10 @@ def test_a_file_is_opened_by_its_content_among_image_formats_alone(tmp_path: Pat
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".tif", ".webp", ".bmp", ".ppm"])
 @given(data=st.data())
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_any_bytes_give_pixels_or_a_known_fault(

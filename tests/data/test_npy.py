@@ -382,7 +382,10 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
 
 @given(data=st.data())
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_bytes_give_an_array_or_a_data_error(tmp_path: Path, data: st.DataObject) -> None:
     stream = io.BytesIO()

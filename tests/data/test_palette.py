@@ -181,7 +181,7 @@ def test_what_meets_the_form_already_stays() -> None:
     assert reform(indexed) is indexed
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, database=None)
 @given(
     channels=st.sampled_from([1, 3]),
     levels=st.integers(2, 300),

@@ -66,7 +66,7 @@ def test_what_is_no_pattern_is_refused(pattern: str, message: str) -> None:
         label_of(pattern, "cat_1")
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.lists(WORDS, min_size=1, max_size=4), st.data())
 def test_any_part_between_underscores_can_be_the_label(
     words: list[str], data: st.DataObject
@@ -76,7 +76,7 @@ def test_any_part_between_underscores_can_be_the_label(
     assert label_of(pattern, "_".join(words)) == words[at]
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(
     st.text(st.characters(exclude_characters="*{}"), max_size=8),
     st.text(st.characters(exclude_characters="*{}"), max_size=8),

@@ -65,7 +65,7 @@ def test_the_mu_law_inverts_to_float(levels: int) -> None:
     assert mu_law(spec.to_float(every[None])[0].numpy(), levels).tolist() == every.tolist()
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.floats(-1, 1), st.integers(2, 300))
 def test_no_level_is_nearer_after_companding(amplitude: float, levels: int) -> None:
     """By the definition: f(s) = sign(s) ln(1 + μ|s|) / ln(1 + μ), on a grid of levels."""
@@ -85,7 +85,7 @@ def test_levels_have_the_smallest_type_and_loud_sounds_are_clipped() -> None:
 # ---- windows ------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 12), st.randoms())
 def test_windows_hold_every_sample_once_and_silence(sizes, window, random) -> None:
     recordings = [np.arange(100 * i, 100 * i + n).astype(np.int16) for i, n in enumerate(sizes)]
@@ -361,7 +361,7 @@ def test_a_cut_file_is_never_read_as_a_whole_one(kind: str, cut: int) -> None:
         decode(whole[:cut])
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.data())
 def test_garbage_raises_what_is_expected(data: st.DataObject) -> None:
     """Whatever the bytes are: a sound without NaN, or a ValueError."""

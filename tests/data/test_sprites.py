@@ -79,7 +79,10 @@ def test_windows_line_ends_and_a_last_one_are_taken(tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     content=st.binary(max_size=40) | st.text(" \n\r\t0123456789-٣.", max_size=40).map(str.encode)
@@ -100,7 +103,10 @@ def test_any_bytes_are_the_table_or_refused(tmp_path: Path, content: bytes) -> N
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_any_altered_file_gives_sprites_or_an_error(tmp_path: Path, data: st.DataObject) -> None:

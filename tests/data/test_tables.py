@@ -184,7 +184,7 @@ def test_suspicious_columns_are_noted(tmp_path: Path) -> None:
     assert load(str(numbered)).notes[0].startswith("the first row counts the columns")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, database=None)
 @given(
     st.one_of(
         st.binary(max_size=300),
@@ -215,7 +215,7 @@ def test_any_bytes_are_a_table_or_an_error(content: bytes, suffix: str, labels: 
 floats32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, database=None)
 @given(
     st.integers(1, 4).flatmap(
         lambda width: st.lists(st.lists(floats32, min_size=width, max_size=width), min_size=10)
