@@ -235,7 +235,8 @@ PROGRAMS = [*blocks(read("getting-started.md"), "python"), *blocks(read("data.md
 
 
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))
-def test_programs_run(number: int) -> None:
+def test_programs_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     code, shorter = re.subn(r'"(30s|20s|300steps)"', '"12steps"', PROGRAMS[number])
     assert shorter == 1
     code = code.replace('"pixelcnn", data.spec)', '"pixelcnn", data.spec, {"channels": 8})')
