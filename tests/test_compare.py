@@ -18,7 +18,9 @@ from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.judging.judge import Judge
-from simulacra.judging.results import Results
+from simulacra.judging.judgement import Judgement
+from simulacra.judging.results import Entry, Results
+from simulacra.models import registry
 from simulacra.report.tables import table
 from simulacra.runs.run import Run
 from simulacra.training.options import Budget
@@ -147,7 +149,7 @@ def test_the_test_split_is_looked_at_by_the_judge_alone(
 
 
 def test_a_stopped_comparison_goes_on(
-    digits: Dataset, tmp_path: Path, compared: tuple[Path, Any]
+    digits: Dataset, tmp_path: Path, compared: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Record] = []
 
@@ -169,11 +171,52 @@ def test_a_stopped_comparison_goes_on(
     assert not (folder / "report.html").exists()
     asked = recorded(folder)
     data = load(**asked.pop("data"))
+    measured, model = list[str](), Judge.model
+
+    def spy(self: Judge, *arguments: Any, **keywords: Any) -> Any:
+        measured.append(arguments[1])
+        return model(self, *arguments, **keywords)
+
+    monkeypatch.setattr(Judge, "model", spy)
     again = compare(data, folder=folder, **asked)
+    # what was judged before the stop is found in its run
+    assert measured == ["vae", "pixelcnn"]
     assert not again.stopped
     _, whole = compared
     for name in some:
         assert entry(again, name).likelihood == entry(whole, name).likelihood
+
+
+def test_a_model_is_built_once_before_it_learns(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, build = list[str](), registry.build
+
+    def spy(name: str, *arguments: Any, **keywords: Any) -> Any:
+        built.append(name)
+        return build(name, *arguments, **keywords)
+
+    monkeypatch.setattr(registry, "build", spy)
+    before: dict[str, int] = {}
+
+    class Watcher:
+        def on_judge(self, model: str) -> None: ...
+        def on_done(self, model: str, entry: Any) -> None: ...
+        def on_record(self, model: str, record: Record) -> None: ...
+        def on_start(self, model: str, training: Any) -> None:
+            before[model] = built.count(model)
+
+    monkeypatch.setattr(Judge, "run", lambda self, run, *_, **__: Judgement(Entry(model="any")))
+    monkeypatch.setattr(Judge, "together", lambda self, *_, **__: self)
+    monkeypatch.setattr("simulacra.comparing.compare.write_report", lambda *_: None)
+    monkeypatch.setattr(Judge, "results", None, raising=False)
+    names = ["nice", "vae"]
+    compare(
+        digits, names, folder=tmp_path / "c", budget="1steps", options=OPTIONS,
+        keywords={name: KEYWORDS[name] for name in names}, watcher=Watcher(),
+    )  # fmt: skip
+    # to see that it takes data and keywords, and to learn
+    assert before == dict.fromkeys(names, 2)
 
 
 def test_a_model_that_diverges_fails_alone(

@@ -64,8 +64,8 @@ def compare(
     data: Dataset,
     models: Sequence[str],
     *,
-    folder: Path,
-    budget: Budget,
+    folder: Path | str,
+    budget: Budget | str,
     options: Mapping[str, Any] | None = None,
     keywords: Mapping[str, Mapping[str, Any]] | None = None,
     draws: int = 64,
@@ -80,7 +80,7 @@ def compare(
         data: What all learn from.
         models: Their names.
         folder: Gets a run folder for each, `results.json` and `report.html`.
-        budget: Of each.
+        budget: Of each, as on the command line: `90s`, `2000steps`, `10epochs`.
         options: Training options that differ from each model's preset; see `Options`.
         keywords: Constructor keywords by model.
         draws: Importance draws of bounds.
@@ -99,16 +99,16 @@ def compare(
         >>> data = sim.load_data("digits")
         >>> few = {name: split.take(torch.arange(19)) for name, split in data.splits.items()}
         >>> data = dataclasses.replace(data, **few)  # so that it takes a second
-        >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as place:
         ...     results = sim.compare(
-        ...         data, ["nice", "gan"], folder=Path(place) / "few", budget=sim.Budget(1, "steps")
+        ...         data, ["nice", "gan"], folder=f"{place}/few", budget="1steps"
         ...     )
         >>> [entry.model for entry in results.models]
         ['nice', 'gan']
     """
     options, keywords = dict(options or {}), {k: dict(v) for k, v in (keywords or {}).items()}
-    watcher = watcher or _Nobody()
+    watcher, folder = watcher or _Nobody(), Path(folder)
+    budget = Budget.parse(budget) if isinstance(budget, str) else budget
     whole = _checked(models, data, keywords, folder)
     asked = {
         "format": FORMAT,

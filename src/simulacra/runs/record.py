@@ -78,7 +78,7 @@ def read_record(path: Path) -> dict[str, Any]:
             raise CheckpointError(f"{path} has {odd[0]!r}, which is no part of a run")
         DataSpec.from_json(record["spec"])
         options_of(record)
-        Budget.parse(record["budget"])
+        budget_of(record)
         plan = Plan(**({"steps": 1, "validate_every": 1} | (record["plan"] or {})))
         if not (plan.steps and plan.validate_every):
             raise ValueError("a plan's steps and validate_every are positive")
@@ -92,6 +92,11 @@ def read_record(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     return record
+
+
+def budget_of(record: dict[str, Any]) -> Budget:
+    """How long a run was asked to train."""
+    return Budget.parse(record["budget"])
 
 
 def options_of(record: dict[str, Any]) -> Options:

@@ -23,8 +23,8 @@ from simulacra.models.model import Model
 from simulacra.runs.checkpoints import checkpoints, newest_sound, write_checkpoint
 from simulacra.runs.journal import Journal, check_tensorboard
 from simulacra.runs.metrics import METRICS, read_metrics
-from simulacra.runs.record import RECORD, new_record, options_of, read_record
-from simulacra.training.engine import make_fabric, together
+from simulacra.runs.record import RECORD, budget_of, new_record, options_of, read_record
+from simulacra.training.engine import device_of, together
 from simulacra.training.loop import Training
 from simulacra.training.memory import PeakMemory
 from simulacra.training.options import Budget, Options
@@ -139,6 +139,11 @@ class Run:
         return options_of(self.record)
 
     @property
+    def budget(self) -> Budget:
+        """How long it was asked to train."""
+        return budget_of(self.record)
+
+    @property
     def plan(self) -> Plan | None:
         """How long it trains, once that is known."""
         return Plan(**self.record["plan"]) if self.record["plan"] else None
@@ -251,7 +256,7 @@ class Run:
             check_tensorboard()
         options = self.options
         name = registry.allowed_name(self.record["model"], code)
-        memory = PeakMemory(make_fabric(options).device)
+        memory = PeakMemory(device_of(options))
         try:
             with seeded(options.seed, _BUILD):
                 model = registry.build(name, self.spec, self.record["keywords"])
@@ -306,7 +311,7 @@ class Run:
             raise found
         newest, broken, plan = found
         if newest is None:
-            training.plan = plan or training.set_plan(Budget.parse(self.record["budget"]))
+            training.plan = plan or training.set_plan(self.budget)
             begun = time.perf_counter()
             self._save(training)
             sparing = training.plan.sparing(time.perf_counter() - begun)

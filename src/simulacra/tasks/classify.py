@@ -10,6 +10,7 @@ from torch import Tensor
 from simulacra.ground.errors import MissingCapability
 from simulacra.models.model import Likelihood, Model
 from simulacra.tasks.bayes import BATCH, given_each_label, log_marginal, log_posterior
+from simulacra.tasks.sample import device_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def classify(
         DataError: If the training data have one class only.
     """
     model = classifier(model)
-    device = next(iter(model.state_dict().values())).device
+    device = device_of(model)
     each = torch.cat(
         [
             given_each_label(model, some.to(device), frequencies, draws=draws, seed=seed).cpu()

@@ -10,6 +10,7 @@ from torch import Tensor
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Model
+from simulacra.tasks.sample import device_of
 
 _AT_ONCE = 100_000
 """Values that are predicted together; each has a probability a level."""
@@ -43,7 +44,7 @@ def surprise(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
     if not len(x):
         raise UsageError("surprise needs at least one observation")
     model.spec.check(x)
-    device = next(iter(model.state_dict().values())).device
+    device = device_of(model)
     rows = max(1, _AT_ONCE // model.spec.dims)
     told = [None] * len(x.split(rows)) if context is None else context.split(rows)
     nats = []

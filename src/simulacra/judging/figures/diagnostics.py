@@ -18,6 +18,7 @@ from simulacra.judging.figures.intervals import degrees_of_freedom, half_width, 
 from simulacra.judging.figures.likelihood import Score, Scores, likelihood
 from simulacra.models.model import Likelihood, Model
 from simulacra.tasks.bayes import BATCH
+from simulacra.tasks.sample import device_of
 
 MOST_TRAINED_ON = 2000
 """Training observations that are scored."""
@@ -246,7 +247,7 @@ def _other_rows(
     other = torch.empty_like(context)
     other[order] = context[order.roll(-1)]
     changed = (other != context).reshape(len(context), -1).any(1)
-    device = next(iter(model.state_dict().values())).device
+    device = device_of(model)
     parts = [
         model.log_likelihood(x.to(device), told.to(device), draws=draws, seed=seed).cpu().double()
         for x, told in replace(observations, context=other).batches(BATCH)

@@ -17,6 +17,7 @@ from simulacra.judging.figures.intervals import degrees_of_freedom, standard_err
 from simulacra.judging.figures.records import LikelihoodFigures, Unit
 from simulacra.models.model import Likelihood, Model
 from simulacra.tasks.bayes import BATCH, given_each_label, log_marginal
+from simulacra.tasks.sample import device_of
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def likelihood(
     if limit is not None and limit < len(observations):
         rows = permutation(len(observations))[:limit]
         observations = observations.take(rows)
-    device = next(iter(model.state_dict().values())).device
+    device = device_of(model)
     alone, told, each = [], [], []
     for x, context in observations.batches(BATCH):
         x, context = x.to(device), None if context is None else context.to(device)
