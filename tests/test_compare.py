@@ -18,7 +18,7 @@ from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.judging.judge import Judge
-from simulacra.judging.judgement import Judgement
+from simulacra.judging.judgement import Judged, Judgement
 from simulacra.judging.results import Entry, Results
 from simulacra.models import registry
 from simulacra.report.tables import table
@@ -206,10 +206,9 @@ def test_a_model_is_built_once_before_it_learns(
         def on_start(self, model: str, training: Any) -> None:
             before[model] = built.count(model)
 
-    monkeypatch.setattr(Judge, "run", lambda self, run, *_, **__: Judgement(Entry(model="any")))
-    monkeypatch.setattr(Judge, "together", lambda self, *_, **__: self)
+    monkeypatch.setattr(Judge, "run", lambda *_, **__: Judgement(Entry(model="any")))
+    monkeypatch.setattr(Judge, "together", lambda *_, **__: Judged(Results(), {}, {}))
     monkeypatch.setattr("simulacra.comparing.compare.write_report", lambda *_: None)
-    monkeypatch.setattr(Judge, "results", None, raising=False)
     names = ["nice", "vae"]
     compare(
         digits, names, folder=tmp_path / "c", budget="1steps", options=OPTIONS,
