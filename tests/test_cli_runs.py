@@ -64,10 +64,10 @@ def test_runs_are_listed_with_their_figures_the_newest_first(ok, made, monkeypat
     out, err = ok("runs")
     assert err == ""
     heading, *rows = out.splitlines()
-    assert heading.split() == ["run", "model", "data", "steps", "budget", "validation", "test",
+    assert heading.split() == ["run", "model", "data", "steps", "validation", "test",
                                "made", "state"]  # fmt: skip
     assert [row.split()[0] for row in rows] == ["new", "told", "old"]
-    assert f"3/3 3steps {about['validation']['value']:.3f} bits/dim    – " in rows[2]
+    assert f"3/3 {about['validation']['value']:.3f} bits/dim    – " in rows[2]
     local = datetime.fromisoformat(about["created"]).astimezone()
     assert rows[2].endswith(f"{local:%Y-%m-%d %H:%M} finished")
 
@@ -205,7 +205,7 @@ def test_a_decoder_is_exported(ok, made):
         (["export"], 2, "export needs RUN"),
         (["export", "nothing"], 4, "holds no run"),
         (["export", "small", "-o", "x.pt"], 2, "--out is a .onnx file, got 'x.pt'"),
-        (["export", "mixture"], 2, "GMM has no decoder of codes"),
+        (["export", "mixture"], 2, "GMM has no decoder of codes: use vae or gan"),
         (["export", "told"], 2, "takes context, which is not exported"),
         (["push", "small"], 2, "push needs OWNER/NAME"),
         (["push", "nothing", "a/b"], 4, "holds no run"),

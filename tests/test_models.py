@@ -17,8 +17,9 @@ from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.flow.nice import NICE
+from simulacra.models.lawbook.trials import precision_of
 from simulacra.models.mixture.gmm import GMM
-from simulacra.models.model import Likelihood, Swept
+from simulacra.models.model import Likelihood, Model, Swept
 
 PICTURE = DataSpec((1, 4, 4), 8)
 PAIR = DataSpec((2,), None)
@@ -270,3 +271,21 @@ def test_sweeps_over_vectors_tell_their_loss_in_the_units_of_the_data() -> None:
     with torch.no_grad():
         before = -float(model.log_likelihood(x).mean())
     assert model.update([(x, None)])["loss"] == pytest.approx(before, abs=1e-3)
+
+
+class Still(Model):
+    """Has nothing to learn, and a mask in front of its numbers."""
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec)
+        self.register_buffer("mask", torch.ones(3, dtype=torch.bool))
+        self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
+
+    def loss(
+        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
+    ) -> dict[str, Tensor]:
+        return {"loss": self.mean.sum()}
+
+
+def test_laws_compute_in_the_precision_of_floats_and_not_of_masks() -> None:
+    assert precision_of(Still(DataSpec((3,), None))) == torch.float64

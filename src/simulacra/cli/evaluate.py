@@ -164,10 +164,9 @@ def _data_of(runs: list[Run], flags: Any) -> Dataset:  # noqa: ANN401 (a class m
     """
     prints = {run.record["data"]["fingerprint"] for run in runs}
     if len(prints) > 1:
-        names = " and ".join(run.record["data"]["name"] for run in runs)
-        raise UsageError(
-            f"both runs need the same data, got {names} in two forms: their figures do not compare"
-        )
+        names = list(dict.fromkeys(run.record["data"]["name"] for run in runs))
+        got = " and ".join(names) + " in two forms" * (len(names) == 1)
+        raise UsageError(f"both runs need the same data, got {got}: their figures do not compare")
     data_dir = given(flags).get("data_dir")
     return runs[0].dataset(str(data_dir) if data_dir else None)
 

@@ -46,7 +46,6 @@ def runs(folder: Path | None = None, /, *, json: Json = False) -> None:
                 "model": about["model"] or "–",
                 "data": about["data"] or "–",
                 "steps": f"{about['steps']}/{about['planned']}" if about["planned"] else "–",
-                "budget": about["budget"] or "–",
                 "validation": _figure(about["validation"]),
                 "test": _figure(about["test"]),
                 "made": _local(each),
@@ -54,7 +53,7 @@ def runs(folder: Path | None = None, /, *, json: Json = False) -> None:
             }
             for about, each in zip(found, there, strict=True)
         ],
-        right=("steps", "budget", "validation", "test"),
+        right=("steps", "validation", "test"),
         words=("state",),
     )
 

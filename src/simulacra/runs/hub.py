@@ -41,6 +41,8 @@ def push_to_hub(run: Run, repository: str, *, private: bool = False) -> str:
         >>> sim.push_to_hub(run, "someone/digits")
         'https://huggingface.co/someone/digits/commit/...'
     """
+    if repository.count("/") != 1:
+        raise UsageError(f"a repository is called owner/name, got {repository!r}")
     model = run.model()
     with _hub(repository) as hub, tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"

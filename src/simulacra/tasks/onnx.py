@@ -60,7 +60,7 @@ def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
         _write(model, judge, path, "x", "logit", torch.zeros(2, *model.spec.event_shape))
         return
     if not isinstance(model, Latent):
-        raise MissingCapability(f"{type(model).__name__} has no decoder of codes")
+        raise MissingCapability(f"{type(model).__name__} has no decoder of codes: use vae or gan")
     likelihood = getattr(model, "likelihood", None)
     if likelihood is not None and (model.spec.levels is None or not model.spec.ordered):
         raise MissingCapability(

@@ -10,7 +10,7 @@ from torch import Tensor
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.lawbook.law import Law, hold
-from simulacra.models.lawbook.trials import contexts, observations
+from simulacra.models.lawbook.trials import contexts, observations, precision_of
 from simulacra.models.model import (
     Completion,
     Decoding,
@@ -108,7 +108,7 @@ def decodes_to_data(model: Decoding) -> None:
 @torch.no_grad()
 def comes_back(model: Invertible) -> None:
     """Decoding undoes encoding: levels exactly, vectors to 1e-4, in float64 to 1e-9."""
-    own = next(iter(model.state_dict().values())).dtype
+    own = precision_of(model)
     for dtype in dict.fromkeys((own, torch.float64)):
         model.to(dtype)
         x, told = observations(model, 16), contexts(model, 16)

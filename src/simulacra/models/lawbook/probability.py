@@ -7,7 +7,14 @@ from torch import Tensor
 
 from simulacra.ground.randomness import seeded
 from simulacra.models.lawbook.law import Law, hold
-from simulacra.models.lawbook.trials import agree, contexts, observations, one_context, states
+from simulacra.models.lawbook.trials import (
+    agree,
+    contexts,
+    observations,
+    one_context,
+    precision_of,
+    states,
+)
 from simulacra.models.model import Completion, Likelihood, Model, Sampling
 
 
@@ -17,7 +24,7 @@ def sums_to_one(model: Likelihood) -> None:
     x = states(model)
     told = one_context(model, len(x))
     if model.exact:
-        own = next(iter(model.state_dict().values())).dtype
+        own = precision_of(model)
         for dtype in dict.fromkeys((own, torch.float64)):
             total = float(model.to(dtype).log_likelihood(x, told).double().exp().sum())
             hold(abs(total - 1) < (1e-10 if dtype == torch.float64 else 1e-5), f"sums to {total}")

@@ -46,6 +46,12 @@ def randomise(model: M, scale: float = 0.3, seed: int = 0) -> M:
     return model.eval()
 
 
+def precision_of(model: Model) -> torch.dtype:
+    """What a model computes in: the type of its first weight or buffer of floats."""
+    kinds = (value.dtype for value in model.state_dict().values() if value.is_floating_point())
+    return next(kinds, torch.float32)
+
+
 def states(model: Model) -> Tensor:
     """Every observation of a tiny discrete space."""
     levels = range(model.spec.levels or 0)
