@@ -64,12 +64,12 @@ def test_runs_are_listed_with_their_figures_the_newest_first(ok, made, monkeypat
     out, err = ok("runs")
     assert err == ""
     heading, *rows = out.splitlines()
-    assert heading.split() == ["run", "model", "data", "steps", "validation", "test",
-                               "made", "state"]  # fmt: skip
+    assert heading.split() == ["run", "model", "data", "steps", "validation", "test", "unit",
+                               "made"]  # fmt: skip
     assert [row.split()[0] for row in rows] == ["new", "told", "old"]
-    assert f"3/3 {about['validation']['value']:.3f} bits/dim    – " in rows[2]
+    assert re.search(rf"3/3 +{about['validation']['value']:.3f} +– bits/dim ", rows[2])
     local = datetime.fromisoformat(about["created"]).astimezone()
-    assert rows[2].endswith(f"{local:%Y-%m-%d %H:%M} finished")
+    assert rows[2].endswith(f" {local:%d %b %H:%M}")
 
 
 def test_a_judged_run_shows_its_test_figure_until_it_learns_on(ok, made):

@@ -39,23 +39,25 @@ def runs(folder: Path | None = None, /, *, json: Json = False) -> None:
     if not found:
         terminal.note(f"{place} holds no runs: make one, as in simulacra train vae digits")
         return
-    terminal.print_table(
-        [
-            {
-                "run": about["name"],
-                "model": about["model"] or "–",
-                "data": about["data"] or "–",
-                "steps": f"{about['steps']}/{about['planned']}" if about["planned"] else "–",
-                "validation": _figure(about["validation"]),
-                "test": _figure(about["test"]),
-                "made": _local(each),
-                "state": _state(about),
-            }
-            for about, each in zip(found, there, strict=True)
-        ],
-        right=("steps", "validation", "test"),
-        words=("state",),
-    )
+    rows = [
+        {
+            "run": about["name"],
+            "model": about["model"] or "–",
+            "data": about["data"] or "–",
+            "steps": f"{about['steps']}/{about['planned']}" if about["planned"] else "–",
+            "validation": _figure(about["validation"]),
+            "test": _figure(about["test"]),
+            "unit": _unit(about),
+            "made": _local(each),
+            "state": _state(about),
+        }
+        for about, each in zip(found, there, strict=True)
+    ]
+    if all(about["finished"] and not about["broken"] for about in found):
+        # nothing to be said of any
+        rows = [{key: cell for key, cell in row.items() if key != "state"} for row in rows]
+    words = [key for key in rows[0] if key == "state"]
+    terminal.print_table(rows, right=("steps", "validation", "test"), words=words)
 
 
 def _about(listed: Listed) -> dict[str, Any]:
@@ -115,14 +117,18 @@ def _judged(run: Run, steps: int) -> dict[str, Any] | None:
 
 
 def _figure(figure: dict[str, Any] | None) -> str:
-    if figure is None:
-        return "–"
-    return f"{figure.get('relation', '')} {figure['value']:.3f} {figure['unit']}".strip()
+    return f"{figure.get('relation', '')} {figure['value']:.3f}".strip() if figure else "–"
+
+
+def _unit(about: dict[str, Any]) -> str:
+    """What both figures are in; where they differ, that of validation, then that of test."""
+    units = [figure["unit"] for figure in (about["validation"], about["test"]) if figure]
+    return ", ".join(dict.fromkeys(units)) or "–"
 
 
 def _local(listed: Listed) -> str:
     """When it was made, by the clock here."""
-    return f"{listed.created.astimezone():%Y-%m-%d %H:%M}" if listed.created else "–"
+    return f"{listed.created.astimezone():%d %b %H:%M}" if listed.created else "–"
 
 
 def _state(about: dict[str, Any]) -> str:
