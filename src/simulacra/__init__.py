@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Swept,
     )
     from simulacra.models.registry import build, find, list_models
+    from simulacra.models.takes import Takes
     from simulacra.report.folder import write_report
     from simulacra.runs.hub import from_pretrained, push_to_hub
     from simulacra.runs.run import Run
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Autoregressive", "Budget", "Completion", "DataSpec", "Dataset", "Decoding", "Encoding", "Flow",
     "Invertible", "Judge", "Latent", "Likelihood", "Model", "Options", "Run", "Sampling",
-    "Stepwise", "Swept", "Training",
+    "Stepwise", "Swept", "Takes", "Training",
     "build", "check_model", "compare", "complete", "export_onnx", "find", "fit", "from_pretrained",
     "from_zoo", "interpolate", "judge_model", "likelihood", "list_models", "load_data",
     "push_to_hub", "sample", "write_report",
@@ -67,6 +68,7 @@ _PLACES = {
         "Completion", "Decoding", "Encoding", "Invertible", "Latent", "Likelihood", "Model",
         "Sampling", "Stepwise", "Swept",
     ),
+    "models.takes": ("Takes",),
     "models.registry": ("build", "find", "list_models"),
     "report.folder": ("write_report",),
     "runs.hub": ("from_pretrained", "push_to_hub"),

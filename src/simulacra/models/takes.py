@@ -11,6 +11,11 @@ from simulacra.ground.spec import DataSpec
 class Takes:
     """Which forms of data a model takes; all, unless it says otherwise.
 
+    Example:
+        >>> import simulacra as sim
+        >>> sim.Takes(vectors=False).includes(sim.DataSpec((3,), levels=None))
+        False
+
     Args:
         pictures: Levels of a picture `(C, H, W)`.
         sequences: Levels of what is no picture, as of a sound `(T,)`.
