@@ -205,7 +205,7 @@ def test_short_trainings_start_at_the_learning_rate(schedule: Any, steps: int) -
 
 
 def test_presets_belong_to_models() -> None:
-    text = resources.files("simulacra").joinpath("presets.toml").read_text("utf-8")
+    text = resources.files("simulacra.models").joinpath("presets.toml").read_text("utf-8")
     assert tomllib.loads(text).keys() <= MODELS.keys()
 
 
