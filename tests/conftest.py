@@ -21,7 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_finish() -> None:
+@pytest.fixture(scope="module", autouse=True)
+def looked_through() -> None:
     """What is imported by now is not looked through again before every training."""
     gc.collect()
     gc.freeze()
