@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # workers of one thread each: with more, they fight for the cores
 WORKERS ?= 2
-# what is compiled is kept, for many tests start a process
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS)
+# what is compiled is kept, for many tests start a process; neighbours share what they prepare, so a
+# worker has a row of files, and takes from the other one at the end
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test suite nightly lint format bench calibrate docs clean
