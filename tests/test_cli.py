@@ -335,7 +335,7 @@ OPTIONS = {
     "data": "look json " + DATA,
     "runs": "json",
     "export": "out code",
-    "push": "private",
+    "push": "code private",
 }
 
 

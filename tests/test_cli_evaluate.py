@@ -283,6 +283,20 @@ def test_samples_that_are_no_numbers_are_refused_and_not_counted(places, tmp_pat
     assert results["references"]["real"]["views"]["features"]["frechet"]["value"] >= 0
 
 
+def test_figures_that_were_measured_before_are_said_to_be_found(places, tmp_path, ok):
+    own = shutil.copytree(places["plane"], "own", ignore=shutil.ignore_patterns("judgement"))
+    command = ["evaluate", own, "--json", "--test-limit", 20]
+    (first, quiet), (again, err) = ok(*command), ok(*command)
+    before = (
+        f"gmm: figures as they were measured before, from {own}/judgement: remove it to measure"
+    )
+    assert before not in quiet
+    assert before in err
+    first, again = load_strictly(first), load_strictly(again)
+    assert first["models"] == again["models"]
+    assert before not in ok(*command[:-1], 21)[1]
+
+
 # ---- two runs -----------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,8 +78,9 @@ def test_a_judged_run_shows_its_test_figure_until_it_learns_on(ok, made):
     results = json.loads(ok("evaluate", "judged", "--test-limit", 9, "--json")[0])
     likelihood = results["models"][0]["likelihood"]
     test = shown(ok)["judged"]["test"]
-    assert test == {"value": likelihood["bits_per_dim"], "unit": "bits/dim", "relation": "="}
-    assert f"= {test['value']:.3f} bits/dim" in ok("runs")[0]
+    assert test == {"value": likelihood["bits_per_dim"], "unit": "bits/dim", "relation": "=",
+                    "observations": 9}  # fmt: skip
+    assert f"= {test['value']:.3f} (of 9) bits/dim" in ok("runs")[0]
     # what was judged is another model than that of now
     last = folder / "checkpoints" / "3"
     shutil.rmtree(last)
@@ -90,7 +92,8 @@ def test_the_test_figure_of_a_model_that_is_told_labels_is_given_them(ok, made):
     made("told", "labelled")
     results = json.loads(ok("evaluate", "told", "--test-limit", 9, "--draws", 2, "--json")[0])
     given = results["models"][0]["likelihood_given_label"]["bits_per_dim"]
-    assert shown(ok)["told"]["test"] == {"value": given, "unit": "bits/dim", "relation": "≤"}
+    assert shown(ok)["told"]["test"] == {"value": given, "unit": "bits/dim", "relation": "≤",
+                                         "observations": 9}  # fmt: skip
 
 
 def test_vectors_are_shown_in_nats(ok, monkeypatch):
@@ -101,10 +104,13 @@ def test_vectors_are_shown_in_nats(ok, monkeypatch):
     ok("evaluate", name)
     about = shown(ok)[name]
     assert about["validation"]["unit"] == about["test"]["unit"] == "nats"
-    # the loss, as it is shown while a model learns
-    assert about["validation"]["value"] == pytest.approx(best_validation(Path("runs", name)))
+    # the log-likelihood, as in a report
+    assert about["validation"]["value"] == pytest.approx(-best_validation(Path("runs", name)))
     results = json.loads(Path("runs", name, "results.json").read_text())
-    assert about["test"]["value"] == -results["models"][0]["likelihood"]["log_likelihood"]
+    assert about["test"]["value"] == results["models"][0]["likelihood"]["log_likelihood"]
+    # of the whole test split
+    assert about["test"]["observations"] is None
+    assert f" = {about['test']['value']:.3f} ".replace("-", "−") in ok("runs")[0]
 
 
 def test_runs_of_a_comparison_or_of_another_folder_go_by_what_commands_take(ok, made, tmp_path):
@@ -149,6 +155,13 @@ BREAKS = {
     "undated": lambda folder: (folder / "run.json").write_text(
         re.sub('"created": "[^"]*"', '"created": "yesterday"', (folder / "run.json").read_text())
     ),
+    "of no calendar": lambda folder: (folder / "run.json").write_text(
+        re.sub('"created": "[^"]*"', '"created": "0001-01-01T00:00:00+00:00"',
+               (folder / "run.json").read_text())
+    ),
+    "of a number": lambda folder: (folder / "run.json").write_text(
+        re.sub('"name": "digits"', '"name": 5', (folder / "run.json").read_text())
+    ),
 }  # fmt: skip
 
 
@@ -162,7 +175,7 @@ def test_a_broken_run_is_a_line_that_says_so(how, ok, made):
     out, err = ok("runs")
     assert err == ""
     assert "whole" in out
-    if how == "undated":
+    if how in ("undated", "of no calendar"):
         # it can be used all the same
         assert list(found) == ["whole", "broken one"]
         assert found["broken one"]["broken"] is None
@@ -244,6 +257,29 @@ def test_a_model_is_pushed_and_its_address_told(ok, made, monkeypatch):
     assert [(name, told["private"]) for name, told in asked] == [
         ("me/small", False), ("me/small", True)
     ]  # fmt: skip
+
+
+def test_a_model_of_ones_own_is_pushed_when_its_code_is_named(ok, cli, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is an extra")
+    uploaded = []
+    Path("mine.py").write_text(
+        "from simulacra.models.mixture.gmm import GMM\n"
+        'class Mine(GMM):\n    """A mixture of my own."""\n'
+    )
+    ok("train", "mine.py:Mine", "digits", "--set", "components=2", "--budget", "1steps",
+       "-o", "runs/mine")  # fmt: skip
+    code, _, err = cli("push", "mine", "me/mine")
+    assert code == 4
+    assert "pass --code file.py:Class" in err
+
+    def upload(*, folder_path, **_):
+        uploaded.append((folder_path / "README.md").read_text())
+        return SimpleNamespace(commit_url="https://example.org/commit")
+
+    monkeypatch.setattr(hub, "create_repo", lambda *_, **__: None)
+    monkeypatch.setattr(hub, "upload_folder", upload)
+    ok("push", "mine", "me/mine", "--code", "mine.py:Mine")
+    assert "A mixture of my own." in uploaded[0]
 
 
 def test_a_push_that_cannot_be_ends_with_its_code(cli, made, monkeypatch):

@@ -17,7 +17,7 @@ from simulacra.judging import judge as module
 from simulacra.judging import judgement
 from simulacra.judging.judge import Judge, judge_model
 from simulacra.judging.judgement import KEPT, fingerprint_of, kept
-from simulacra.judging.results import Results
+from simulacra.judging.results import Machine, Results
 from simulacra.models import registry
 from simulacra.runs import zoo
 from simulacra.runs.run import Run
@@ -116,6 +116,39 @@ def test_other_weights_data_and_code_have_another_fingerprint(digits, monkeypatc
     with torch.no_grad():
         model.s[0] = torch.nextafter(model.s[0], torch.tensor(9.0))
     assert fingerprint_of(model, data="a") != one
+
+
+def test_names_of_classes_groups_and_the_machine_count(run, digits, measured, monkeypatch):
+    def judged(data):
+        return Judge(data, **SMALL).run(run)
+
+    assert judged(digits).found is None
+    assert judged(digits).found == run.folder / KEPT
+    named = replace(digits, class_names=tuple("abcdefghij"))
+    assert judged(named).entry.likelihood.per_class[0].class_name == "a"
+    grouped = replace(digits, test=replace(digits.test, groups=torch.arange(len(digits.test)) // 3))
+    assert judged(grouped).entry.likelihood.groups is not None
+    assert grouped.fingerprint == digits.fingerprint
+    elsewhere = Machine(processor="another", threads=1)
+    monkeypatch.setattr(module, "machine", lambda _: elsewhere)
+    assert judged(grouped).found is None
+    assert measured == ["nice"] * 4
+
+
+def test_code_that_a_model_of_ones_own_uses_counts(digits, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "used_by_mine.py").write_text("SHIFT = 0.0\n")
+    (tmp_path / "mine.py").write_text(
+        "import used_by_mine\nfrom simulacra.models.flow.nice import NICE\n"
+        "class Mine(NICE):\n    shifted = used_by_mine.SHIFT\n"
+    )
+    with seeded(0):
+        model = registry.build(f"{tmp_path / 'mine.py'}:Mine", digits.spec, {"hidden": (8,)})
+        ours = registry.build("nice", digits.spec, {"hidden": (8,)})
+    before = fingerprint_of(model), fingerprint_of(ours)
+    (tmp_path / "used_by_mine.py").write_text("SHIFT = 1.0\n")
+    assert fingerprint_of(model) != before[0]
+    assert fingerprint_of(ours) == before[1]
 
 
 def test_nothing_is_written_into_the_package(trained, digits, tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ def test_what_is_not_finite_is_read_back():
     assert Entry.from_json(json.loads(json.dumps(entry.to_json()))) == entry
 
 
-@pytest.mark.parametrize("version", [None, 0, FORMAT + 1, "1"])
+@pytest.mark.parametrize("version", [None, 0, FORMAT + 1, "1", True, 1.0])
 def test_another_format_is_refused_by_its_number(version):
     value = typed(five()).to_json() | {"format": version}
     with pytest.raises(CheckpointError, match=f"have format {version}, this simulacra reads 1"):

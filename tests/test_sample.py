@@ -155,6 +155,8 @@ def test_vectors_say_how_many_samples_there_are() -> None:
         ("label", {"label": 1, "context": torch.zeros(2).long()}, UsageError, "give one"),
         ("label", {"context": torch.full((2,), 7)}, UsageError, "labels go from 0 to 2"),
         ("none", {"n": 0}, UsageError, "n is at least 1"),
+        ("none", {"n": 2.5}, UsageError, "n is a whole number, got 2.5"),
+        ("label", {"context": torch.tensor(1)}, UsageError, "a row for each sample"),
         ("none", {"temperature": 2.0}, MissingCapability, "VAE has no temperature"),
         ("none", {"temperature": -1.0}, UsageError, "temperature is positive"),
         ("none", {"top_k": 3}, MissingCapability, "as top_k needs: use pixelcnn"),
@@ -166,6 +168,11 @@ def test_what_is_wrong_is_said(
 ) -> None:
     with pytest.raises(error, match=words):
         sim.sample(built("vae", **VAE, context=context), **asked)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(UsageError, match="drawn from a model, got Linear"):
+        sim.sample(torch.nn.Linear(1, 1), 2)  # type: ignore[arg-type]
 
 
 def test_narrowing_reaches_a_model_that_draws_in_turn() -> None:

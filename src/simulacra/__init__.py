@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from simulacra.comparing.compare import compare
     from simulacra.data.catalogue import load as load_data
     from simulacra.data.dataset import Dataset
+    from simulacra.ground.errors import BrokenLaw, MissingCapability, UsageError
     from simulacra.ground.spec import DataSpec
     from simulacra.judging.figures.likelihood import likelihood
     from simulacra.judging.judge import Judge, judge_model
@@ -46,9 +47,9 @@ if TYPE_CHECKING:
     from simulacra.training.options import Budget, Options
 
 __all__ = [
-    "Autoregressive", "Budget", "Completion", "DataSpec", "Dataset", "Decoding", "Encoding", "Flow",
-    "Invertible", "Judge", "Latent", "Likelihood", "Model", "Options", "Run", "Sampling",
-    "Stepwise", "Swept", "Takes", "Training",
+    "Autoregressive", "BrokenLaw", "Budget", "Completion", "DataSpec", "Dataset", "Decoding",
+    "Encoding", "Flow", "Invertible", "Judge", "Latent", "Likelihood", "MissingCapability",
+    "Model", "Options", "Run", "Sampling", "Stepwise", "Swept", "Takes", "Training", "UsageError",
     "build", "check_model", "compare", "complete", "export_onnx", "find", "fit", "from_pretrained",
     "from_zoo", "interpolate", "judge_model", "likelihood", "list_models", "load_data",
     "push_to_hub", "sample", "write_report",
@@ -58,6 +59,7 @@ _PLACES = {
     "comparing.compare": ("compare",),
     "data.catalogue": ("load as load_data",),
     "data.dataset": ("Dataset",),
+    "ground.errors": ("BrokenLaw", "MissingCapability", "UsageError"),
     "ground.spec": ("DataSpec",),
     "judging.figures.likelihood": ("likelihood",),
     "judging.judge": ("Judge", "judge_model"),

@@ -52,6 +52,8 @@ def evaluate(
 ) -> None:
     """Measure a trained model on the test split, or anyone's samples against data; write a report.
 
+    What was measured before is kept in RUN/judgement, and used while nothing has changed.
+
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
         against: Another run on the same data, to be compared with observation by observation.
@@ -110,6 +112,12 @@ def evaluate(
         seed, budget, folder = 0, None, out or new_folder(EVALUATIONS, name)
     from simulacra.report.folder import write_report
 
+    for each in judged:
+        if each.found is not None:
+            terminal.note(
+                f"{each.entry.model}: figures as they were measured before, from {each.found}: "
+                "remove it to measure again"
+            )
     together = judge.together(judged, seed=seed, budget=budget)
     page = write_report(folder, together)
     if json:

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from simulacra.cli import terminal
+from simulacra.cli.flags import Code
 from simulacra.cli.inputs import opened
 
 
@@ -17,6 +18,7 @@ def push(
     /,
     *,
     private: bool = False,
+    code: Code = None,
 ) -> None:
     """Upload a trained model to the Hugging Face hub: its weights, what it is, and a card.
 
@@ -26,8 +28,9 @@ def push(
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
         repository: Where to, as owner/name; it is made if it is not there.
         private: Let nobody but its owner see it, if it is made.
+        code: file.py:Class of a model of your own, which is not uploaded.
     """
     from simulacra.runs.hub import push_to_hub
 
-    terminal.print_line(push_to_hub(opened(run), repository, private=private))
+    terminal.print_line(push_to_hub(opened(run), repository, private=private, code=code))
     terminal.note(f"load it in Python with: simulacra.from_pretrained({repository!r})")

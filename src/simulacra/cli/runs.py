@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simulacra.cli import terminal
 from simulacra.cli.flags import RUNS, Json
 from simulacra.ground.errors import UsageError
+from simulacra.report.text import number
 
 if TYPE_CHECKING:
     from simulacra.runs.listing import Listed
@@ -41,7 +42,7 @@ def runs(folder: Path | None = None, /, *, json: Json = False) -> None:
         return
     rows = [
         {
-            "run": about["name"],
+            "run": terminal.printable(about["name"]),
             "model": about["model"] or "–",
             "data": about["data"] or "–",
             "steps": f"{about['steps']}/{about['planned']}" if about["planned"] else "–",
@@ -93,7 +94,9 @@ def _validation(run: Run, best: float | None) -> dict[str, Any] | None:
     if best is None:
         return None
     in_bits = run.spec.levels is not None and run.spec.rate is None
-    value = best / (run.spec.dims * math.log(2)) if in_bits else best
+    # of vectors the log-likelihood, as everywhere in a report
+    nats = best if run.spec.levels is not None else -best
+    value = best / (run.spec.dims * math.log(2)) if in_bits else nats
     return {"value": value, "unit": "bits/dim" if in_bits else "nats"}
 
 
@@ -111,13 +114,23 @@ def _judged(run: Run, steps: int) -> dict[str, Any] | None:
     unit = "nats" if found.bits_per_dim is None else "bits/dim"
     if run.spec.rate is not None and found.bits_per_dim is not None:
         unit = "bits/valid sample"
-    # of vectors too the loss, as it stands beside that of validation
-    value = -found.log_likelihood if found.bits_per_dim is None else found.bits_per_dim
-    return {"value": value, "unit": unit, "relation": "=" if found.exact else "≤"}
+    in_bits = found.bits_per_dim is not None
+    of = run.record["data"].get("splits", {}).get("test")
+    few = None if of is None or found.observations in (None, of) else found.observations
+    return {
+        "value": found.bits_per_dim if in_bits else found.log_likelihood,
+        "unit": unit,
+        "relation": "=" if found.exact else "≤" if in_bits else "≥",
+        # of a part of the test split alone
+        "observations": few,
+    }
 
 
 def _figure(figure: dict[str, Any] | None) -> str:
-    return f"{figure.get('relation', '')} {figure['value']:.3f}".strip() if figure else "–"
+    if figure is None:
+        return "–"
+    some = f" (of {figure['observations']})" if figure.get("observations") else ""
+    return f"{figure.get('relation', '')} {number(figure['value'], None)}{some}".strip()
 
 
 def _unit(about: dict[str, Any]) -> str:
@@ -128,7 +141,7 @@ def _unit(about: dict[str, Any]) -> str:
 
 def _local(listed: Listed) -> str:
     """When it was made, by the clock here."""
-    return f"{listed.created.astimezone():%d %b %H:%M}" if listed.created else "–"
+    return f"{listed.created:%d %b %H:%M}" if listed.created else "–"
 
 
 def _state(about: dict[str, Any]) -> str:

@@ -16,17 +16,39 @@ class SimulacraError(Exception):
 
 
 class UsageError(SimulacraError):
-    """A wrong argument, option, model keyword or configuration."""
+    """A wrong argument, option, model keyword or configuration.
+
+    Example:
+        >>> import simulacra as sim
+        >>> sim.Budget.parse("soon")
+        Traceback (most recent call last):
+        simulacra.ground.errors.UsageError: a budget is written 90s, ..., got 'soon'
+    """
 
     exit_code = 2
 
 
 class MissingCapability(UsageError):
-    """A model was asked for something that its kind cannot do."""
+    """A model was asked for something that its kind cannot do, or for data that it is not for.
+
+    Example:
+        >>> import simulacra as sim
+        >>> try:
+        ...     sim.build("pixelcnn", sim.DataSpec((3,), levels=None))
+        ... except sim.MissingCapability as error:
+        ...     print(error)
+        PixelCNN needs pictures ...
+    """
 
 
 class BrokenLaw(UsageError, AssertionError):
-    """A model does not keep what every model of its kind promises."""
+    """A model does not keep what every model of its kind promises; see `check_model`.
+
+    Example:
+        >>> import simulacra as sim
+        >>> issubclass(sim.BrokenLaw, AssertionError)
+        True
+    """
 
 
 class DataError(SimulacraError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,6 +34,17 @@ def data_summary(data: Dataset) -> DataSummary:
         test=len(data.test),
         fingerprint=data.fingerprint,
     )
+
+
+def summary(data: Dataset) -> list[Any]:
+    """What figures depend on of some data, in a few values.
+
+    Beside the observations themselves, which their fingerprint stands for, the names of classes,
+    what varies together, and whether the true density is known.
+    """
+    groups = data.test.groups
+    shared = None if groups is None else hashlib.sha256(groups.numpy().tobytes()).hexdigest()
+    return [data.fingerprint, list(data.class_names), shared, data.density is not None]
 
 
 def machine(device: torch.device | None) -> Machine:

@@ -20,7 +20,7 @@ from torch import Tensor
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.judging import pictures as album
-from simulacra.judging.circumstances import data_summary, machine
+from simulacra.judging.circumstances import data_summary, machine, summary
 from simulacra.judging.entries import can, described, is_swept, learning_curves, skipped_steps
 from simulacra.judging.features.views import View, views
 from simulacra.judging.figures.cost import cost
@@ -144,7 +144,8 @@ class Judge:
             fingerprint = fingerprint_of(
                 self._placed(model),
                 name=name,
-                data=self.data.fingerprint,
+                data=summary(self.data),
+                machine=asdict(machine(self.device)),
                 options=options,
                 outcome=outcome and asdict(outcome),
                 asked=[self.draws, self.limit, self.most],

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
 import json
 import shutil
+import sys
+import sysconfig
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -33,11 +34,13 @@ class Judgement:
         entry: Its figures.
         pictures: PNG files by kind.
         score: Of p(x), if there is one.
+        found: The folder that it was found in, if it was not measured now.
     """
 
     entry: Entry
     pictures: dict[str, bytes] = field(default_factory=dict)
     score: Score | None = None
+    found: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def kept(place: Path, fingerprint: str | None = None) -> Judgement | None:
         score = None
         if state["score"] is not None:
             score = Score.of(**{name: state["score"][name] for name in _SCORE})
-        return Judgement(Entry.from_json(state["entry"]), pictures, score)
+        return Judgement(Entry.from_json(state["entry"]), pictures, score, place)
     except (CheckpointError, KeyError, TypeError, ValueError, AttributeError, RuntimeError):
         return None
 
@@ -118,16 +121,34 @@ def fingerprint_of(model: Model, **depends: Any) -> str:  # noqa: ANN401 (any JS
         digest.update(name.encode())
         digest.update(_bytes(value))
         depends["device"] = value.device.type
-    source = inspect.getsourcefile(type(model))
-    own = Path(source).read_bytes() if source and Path(source).is_file() else b""
+    ours = type(model).__module__.startswith(f"{__package__.partition('.')[0]}.")
     depends |= {
         "format": FORMAT,
         "package": _package(),
-        "code": hashlib.sha256(own).hexdigest(),
-        "torch": torch.__version__,
+        "code": None if ours else _own_code(),
+        "keywords": model.keywords,
         "spec": model.spec.to_json(),
     }
     digest.update(json.dumps(depends, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _own_code() -> str:
+    """A hash of all code that is neither Python's nor installed: a user's model, and what it uses.
+
+    Which of the modules that are loaded a model uses, nobody can tell; so all of them count.
+    """
+    installed = {Path(place).resolve() for place in sysconfig.get_paths().values()}
+    installed |= {Path(place).resolve() for place in (*sys.path, "") if "site-packages" in place}
+    files = set()
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        path = Path(file).resolve() if file else None
+        if path and path.suffix == ".py" and path.is_file() and not installed & {*path.parents}:
+            files.add(path)
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

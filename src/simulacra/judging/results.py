@@ -185,7 +185,7 @@ class Results:
             CheckpointError: If it is of another format, or no results.
         """
         found = value.get("format") if isinstance(value, dict) else None
-        if found != FORMAT:
+        if type(found) is not int or found != FORMAT:
             raise CheckpointError(
                 f"these results have format {found}, this simulacra reads {FORMAT}: "
                 "make them again with the version at hand"

@@ -161,6 +161,9 @@ def _per_class(score: Score, data: Dataset) -> tuple[ClassLikelihood, ...] | Non
         rows.append(
             ClassLikelihood(
                 class_name=name,
+                exact=figures.exact,
+                relation=figures.relation,
+                draws=figures.draws,
                 bits_per_dim=figures.bits_per_dim,
                 log_likelihood=figures.log_likelihood,
                 standard_error=figures.standard_error,

@@ -22,6 +22,7 @@ class Cell:
         decimals: Digits behind the point of a number, that stands in line with others; `None` of
             words, and of numbers with a unit of their own.
         beside: Whether `error` stands beside the head, as one number with it, and not below.
+        reference: Whether it names a row that is no model, but what models are read between.
         why: The rest of the sentence that the head begins, where there are no figures.
     """
 
@@ -31,6 +32,7 @@ class Cell:
     loud: str = ""
     decimals: int | None = None
     beside: bool = False
+    reference: bool = False
     why: str = ""
 
     def __str__(self) -> str:

@@ -36,7 +36,6 @@ from simulacra.report.ranking import (
     unit_of,
     winners,
 )
-from simulacra.report.sample_tables import INDEPENDENT, REAL
 from simulacra.report.sections import Section
 from simulacra.report.tables import table
 from simulacra.report.text import listed
@@ -107,7 +106,7 @@ def _page() -> Template:
     loader = PackageLoader("simulacra", "report")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"in_line": in_line, "beside": beside, "broken": broken}
-    environment.globals |= {"references": (REAL, INDEPENDENT), "arrows": ARROWS}
+    environment.globals |= {"arrows": ARROWS}
     return environment.get_template("page.html.j2")
 
 

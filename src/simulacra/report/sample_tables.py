@@ -10,6 +10,7 @@ from simulacra.judging.figures.records import SampleFigures
 from simulacra.judging.results import Results
 from simulacra.report.cells import (
     NOTHING,
+    Cell,
     Rows,
     interval_column,
     plain,
@@ -129,7 +130,11 @@ def _table(results: Results, view: str | None, keys: Sequence[str]) -> Rows:
         told.insert(0, (REAL, results.references.real))
     if results.references.independent:
         told.append((INDEPENDENT, results.references.independent))
-    rows: Rows = [{"model": words(name)} for name, _ in told]
+    references = (results.references.real, results.references.independent)
+    rows: Rows = [
+        {"model": Cell(name, reference=any(each is reference for reference in references))}
+        for name, each in told
+    ]
     for key in keys:
         is_share, samples = MEASURES[key].unit == "share", [each for _, each in told]
         column = (

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 CARD = "README.md"
 
 
-def push_to_hub(run: Run, repository: str, *, private: bool = False) -> str:
+def push_to_hub(
+    run: Run, repository: str, *, private: bool = False, code: str | None = None
+) -> str:
     """Upload a run's model: its weights, what it is, their checksums, and a card.
 
     Args:
         run: What trained it.
         repository: `owner/name`; it is made if it is not there.
         private: Whether only its owner sees it, if it is made.
+        code: Of a model of one's own, where its class is: see `saved.load`. The class itself is
+            not uploaded, and who takes the model needs it.
 
     Returns:
         The commit's address.
@@ -43,11 +47,11 @@ def push_to_hub(run: Run, repository: str, *, private: bool = False) -> str:
     """
     if repository.count("/") != 1:
         raise UsageError(f"a repository is called owner/name, got {repository!r}")
-    model = run.model()
+    model = run.model(code=code)
     with _hub(repository) as hub, tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
         saved.save(model, folder, run.record["model"])
-        (folder / CARD).write_text(_card(run), encoding="utf-8")
+        (folder / CARD).write_text(_card(run, model), encoding="utf-8")
         hub.create_repo(repository, private=private, exist_ok=True)
         commit = hub.upload_folder(
             repo_id=repository, folder_path=folder, commit_message="A model trained by simulacra"
@@ -126,9 +130,10 @@ def _hub(repository: str) -> Iterator[Any]:
         raise
 
 
-def _card(run: Run) -> str:
+def _card(run: Run, model: Model) -> str:
     """What a reader has to know: the model, its data, and how to load it."""
-    about, record = description.describe(run.record["model"]), run.record
+    record = run.record
+    about = description.describe_class(type(model), record["model"])
     lines = [
         "---",
         "library_name: simulacra",

@@ -30,10 +30,12 @@ class Listed:
 
     @property
     def created(self) -> datetime | None:
-        """When it was made, if its record says so."""
+        """When it was made, by the clock here, if its record says so."""
         try:
-            return datetime.fromisoformat(self.run.record["created"]) if self.run else None
-        except (KeyError, TypeError, ValueError):
+            made = datetime.fromisoformat(self.run.record["created"]) if self.run else None
+            # some dates are in no calendar once they are moved to another zone
+            return None if made is None else made.astimezone()
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
 

@@ -87,8 +87,9 @@ def read_record(path: Path) -> dict[str, Any]:
                 raise TypeError(f"{part} is no {kind.__name__}")
         if not isinstance(record["data"]["options"]["source"], str):
             raise TypeError("data has no source")
-        if not isinstance(record["data"]["fingerprint"], str):
-            raise TypeError("data has no fingerprint")
+        for name in ("fingerprint", "name"):
+            if not isinstance(record["data"][name], str):
+                raise TypeError(f"data has no {name}")
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     return record

@@ -202,6 +202,12 @@ def asked_context(
         MissingCapability: If the model takes no such context.
         UsageError: If a label or the number of rows is out of range, or vectors are missing.
     """
+    if not isinstance(model, Model):
+        raise UsageError(f"samples are drawn from a model, got {type(model).__name__}")
+    if n is not None and type(n) is not int:
+        raise UsageError(f"n is a whole number, got {n!r}")
+    if context is not None and not context.ndim:
+        raise UsageError("context has a row for each sample, got a single number: pass label")
     check_takes(model, label=label is not None, context=context)
     if label is not None and context is not None:
         raise UsageError("a label is one class for all, and context has a row for each: give one")

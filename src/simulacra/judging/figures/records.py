@@ -17,17 +17,23 @@ class ClassLikelihood:
 
     Args:
         class_name: The class.
+        exact: As in `LikelihoodFigures`, and so are `relation` and `draws`.
+        relation: See there.
         bits_per_dim: Bits for each valid value; `None` of continuous vectors.
         log_likelihood: Mean, in nats per observation.
-        standard_error: As in `LikelihoodFigures`.
+        standard_error: See there.
+        draws: See there.
         observations: Of the class.
         non_finite: Of these, without a finite likelihood.
     """
 
     class_name: str
+    exact: bool = False
+    relation: Literal["=", "≤"] = "≤"
     bits_per_dim: float | None = None
     log_likelihood: float | None = None
     standard_error: float | None = None
+    draws: int = 1
     observations: int = 0
     non_finite: int = 0
 
