@@ -37,7 +37,7 @@ class MissingCapability(UsageError):
         ...     sim.build("pixelcnn", sim.DataSpec((3,), levels=None))
         ... except sim.MissingCapability as error:
         ...     print(error)
-        PixelCNN needs pictures ...
+        pixelcnn needs pictures ...
     """
 
 
