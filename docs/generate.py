@@ -21,6 +21,7 @@ from cyclopts import App, Group
 from simulacra.cli.app import COMMANDS, app
 from simulacra.data.catalogue import NAMES
 from simulacra.data.form import KINDS, Form
+from simulacra.ground.docstrings import meanings, raised
 from simulacra.judging.figures.measures import FIDELITY, LABELS, LIKELIHOOD, NOVELTY, WHOLE
 from simulacra.models import description, registry
 from simulacra.models.model import CAPABILITIES, Swept
@@ -43,9 +44,7 @@ def model(name: str) -> str:
     """What a model's class and docstring say of it."""
     about, found = description.describe(name), registry.find(name)
     preset = registry.preset(name)
-    doc = inspect.getdoc(found) or ""
-    takes = re.search(r"^    spec: (.*(?:\n {8}.*)*)", doc, re.M)
-    refuses = re.search(r"^    MissingCapability: (.*(?:\n {8}.*)*)", doc, re.M)
+    takes, refused = meanings(found).get("spec"), raised(found).get("MissingCapability", "")
     lines = [
         f"`{name}` is the class `{about.class_name}`, family *{about.family}*. {about.summary}",
         "",
@@ -57,9 +56,8 @@ def model(name: str) -> str:
         "",
     ]
     if takes:
-        refused = _joined(refuses[1]) if refuses else ""
         told = f" `MissingCapability` {refused[:1].lower()}{refused[1:]}" if refused else ""
-        lines += [f"**Takes.** {_joined(takes[1])}{told}", ""]
+        lines += [f"**Takes.** {takes}{told}", ""]
     rows = [
         [f"`{key}`", kind.replace(" | ", " or "), f"`{default}`", meaning]
         for key, (kind, default, meaning) in about.keywords.items()
@@ -146,13 +144,11 @@ def commands(_: str) -> str:
 
 def form(_: str) -> str:
     """The options of data, with the kinds that they are for."""
-    doc = inspect.getdoc(Form) or ""
-    meanings = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", doc, re.M))
+    told = meanings(Form)
     rows = []
     for field in fields(Form):
         kinds = [kind for kind, names in KINDS.items() if field.name in names]
-        meaning = _joined(meanings[field.name])
-        rows.append([f"`{field.name}`", ", ".join(kinds) or "the hub", meaning])
+        rows.append([f"`{field.name}`", ", ".join(kinds) or "the hub", told[field.name]])
     return "\n".join(table(["option", "for", "meaning"], rows))
 
 

@@ -17,7 +17,7 @@ NO_FAMILY = ("training", "runs", "judging", "report", "comparing", "cli")
 LIBRARIES = {
     "rich": ("cli",),
     "cyclopts": ("cli",),
-    "docstring_parser": ("models.description",),
+    "docstring_parser": ("ground.docstrings",),
     "matplotlib": ("drawing",),
     "jinja2": ("report.page",),
     "lightning_fabric": ("training",),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 import os
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, make_dataclass
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from cyclopts import Parameter
 
 from simulacra.data.form import Form
+from simulacra.ground.docstrings import meanings
 from simulacra.ground.errors import ResourceError, UsageError
 from simulacra.training.options import Options
 
@@ -45,12 +44,11 @@ def _flags(
     What a user did not set then stays for the model's preset to choose.
     """
     hints = get_type_hints(source)
-    doc = inspect.getdoc(source) or ""
-    meanings = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", doc, re.MULTILINE))
+    told = meanings(source)
     made = make_dataclass(f"{source.__name__}Flags", [
         (
             f.name,
-            Annotated[hints[f.name] | None, _parameter(meanings[f.name], f.default, hints[f.name])],
+            Annotated[hints[f.name] | None, _parameter(told[f.name], f.default, hints[f.name])],
             None,
         )
         for f in fields(source)

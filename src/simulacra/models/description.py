@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-import docstring_parser
-
+from simulacra.ground.docstrings import in_a_line, meanings, parsed
 from simulacra.models.keywords import type_name
 from simulacra.models.model import Model, capabilities
 from simulacra.models.registry import find
@@ -47,10 +46,9 @@ def describe(name: str) -> Description:
 def describe_class(found: type[Model], name: str) -> Description:
     """What a class says of itself, under the name that it goes by."""
     doc = inspect.getdoc(found) or ""
-    parsed = docstring_parser.parse(doc, docstring_parser.DocstringStyle.GOOGLE)
-    meanings = {each.arg_name: _in_a_line(each.description) for each in parsed.params}
+    told = meanings(found)
     keywords = {
-        key: (type_name(p.annotation), p.default, meanings.get(key, ""))
+        key: (type_name(p.annotation), p.default, told.get(key, ""))
         for key, p in found.signature().items()
     }
     _, ours, place = found.__module__.partition("simulacra.models.")
@@ -58,7 +56,7 @@ def describe_class(found: type[Model], name: str) -> Description:
         name=name,
         class_name=found.__name__,
         family=place.partition(".")[0] if ours else "yours",
-        summary=parsed.short_description or "",
+        summary=parsed(found).short_description or "",
         paper=_section(doc, "Paper"),
         departs=_section(doc, "Departs from the paper"),
         capabilities=tuple(capabilities(found)),
@@ -73,8 +71,4 @@ def _section(doc: str, title: str) -> str:
     """
     _, _, rest = f"\n{doc}".partition(f"\n{title}:")
     first, *more = rest.split("\n")
-    return _in_a_line("\n".join([first, *takewhile(lambda line: line[:1] in ("", " "), more)]))
-
-
-def _in_a_line(text: str | None) -> str:
-    return " ".join((text or "").split())
+    return in_a_line("\n".join([first, *takewhile(lambda line: line[:1] in ("", " "), more)]))
