@@ -3,80 +3,63 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from torch import Tensor, nn
-from torch.distributions import Categorical
 
-from simulacra.ground.errors import BrokenLaw, MissingCapability, UsageError
+import wrong_models
+import wrong_vectors
+from simulacra.ground.errors import BrokenLaw, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.adversarial.gan import GAN
-from simulacra.models.autoregressive.base import Autoregressive
-from simulacra.models.autoregressive.made import MADE
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
-from simulacra.models.laws import check_model, laws_of
+from simulacra.models.laws import cases, check_model, laws_of
 from simulacra.models.mixture.gmm import GMM
-from simulacra.models.model import Decoding, Encoding, Model, Sampling
-from simulacra.models.takes import Takes
-from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.models.model import Encoding, Model, Sampling
+from wrong_models import Table
 
-
-class Table(Autoregressive):
-    """Each level by the one before it.
-
-    Args:
-        spec: Levels.
-        smoothing: Divides the logits.
-        context: What it is told.
-    """
-
-    takes = Takes(vectors=False)
-
-    def __init__(
-        self, spec: DataSpec, *, smoothing: float = 2.0, context: ContextKind = "none"
-    ) -> None:
-        if spec.levels is None:
-            raise MissingCapability("a table is of levels")
-        super().__init__(spec)
-        self.smoothing, self.context = smoothing, context
-        self.told = ContextEmbedding(context, spec, 4)
-        self.table = nn.Parameter(torch.randn(spec.dims, spec.levels + 1, spec.levels))
-        self.shift = nn.Linear(self.told.width, spec.levels) if self.told.width else None
-
-    def conditionals(self, x: Tensor, context: Tensor | None = None) -> Categorical:
-        """p(x_i | the value before it in the order)."""
-        levels, order = self.spec.levels or 0, self.order
-        in_order = x.flatten(1)[:, order]
-        before = torch.cat([torch.full_like(in_order[:, :1], levels), in_order[:, :-1]], 1)
-        logits = self.table[torch.arange(self.spec.dims), before] / self.smoothing
-        told = self.told(context, logits[:, :, 0])
-        if self.shift is not None:
-            logits = logits + self.shift(told)[:, None]
-        logits = logits[:, order.argsort()].view(*x.shape, levels)
-        return Categorical(logits=logits, validate_args=False)
-
-    def blind_spot(self) -> Tensor:
-        """All but the one before."""
-        rank = self.order.argsort()
-        return rank[None] - rank[:, None] > 1
+WRONG = [*wrong_models.WRONG, *wrong_vectors.WRONG]
 
 
 def test_a_good_model_is_told_which_laws_it_keeps() -> None:
     kept = check_model(Table)
     assert {
-        "causality", "incremental sampling", "keywords", "docstring", "turns", "completion",
-        "contexts", "normalisation", "sampling", "exact completion", "saving", "takes",
+        "causality", "keywords", "docstring", "turns", "learning", "completion", "contexts",
+        "normalisation", "sampling", "exact completion", "saving", "takes",
     } <= set(kept)  # fmt: skip
-    assert "inverse" not in kept
+    # it has no sampler beside the plain one
+    assert not {"inverse", "incremental sampling", "sampling of vectors"} & set(kept)
     own = DataSpec((1, 2, 2), 2, classes=2)
     assert "sampling" in check_model(Table, keywords={"smoothing": 3.0}, specs={"own": own})
     large = {"large": DataSpec((1, 5, 5), 4), "vectors": DataSpec((2,), None)}
     assert {"jacobian", "normalisation"} & set(check_model(NICE, specs=large)) == {"jacobian"}
+
+
+@pytest.mark.parametrize("kind", wrong_vectors.GOOD)
+@pytest.mark.parametrize("values", [1, 2])
+def test_a_density_is_integrated_whatever_its_form(kind: type[Model], values: int) -> None:
+    kept = check_model(kind, specs={"own": DataSpec((values,), None)})
+    assert {"normalisation of vectors", "sampling of vectors"} <= set(kept)
+
+
+def test_a_law_that_asks_nothing_is_not_named() -> None:
+    # of three values a density is not integrated
+    kept = check_model(wrong_vectors.Bell, specs={"own": DataSpec((3,), None)})
+    assert not [law for law in kept if "of vectors" in law]
+    assert "decoding" not in check_model(wrong_vectors.DecodesAlone)
+    assert not {"turns", "learning", "context refused"} & set(check_model(GMM))
+    assert not {"learning", "score alone"} & set(check_model(GAN))
+
+
+def test_a_large_picture_is_not_changed_value_by_value() -> None:
+    large = DataSpec((1, 28, 28), 256)
+    asked = {case.law.name for case in cases(Table, specs={"large": large})}
+    assert "turns" in asked
+    assert not {"causality", "incremental sampling", "incremental prediction"} & asked
+    small = DataSpec((1, 10, 10), 256)
+    both = cases(Table, specs={"large": large, "small": small})
+    assert ("causality", "small") in {(case.law.name, case.form) for case in both}
 
 
 def test_a_place_or_a_name_will_do(tmp_path: Path) -> None:
@@ -87,239 +70,7 @@ def test_a_place_or_a_name_will_do(tmp_path: Path) -> None:
     assert {"jacobian", "inverse", "encoding"} <= set(check_model(f"{tmp_path}/my.py:Mine"))
 
 
-class SeesItsTarget(Table):
-    """A value is predicted from itself."""
-
-    def conditionals(self, x: Tensor, context: Tensor | None = None) -> Categorical:
-        before = super().conditionals(x, context).logits
-        own = nn.functional.one_hot(x, self.spec.levels or 0)
-        return Categorical(logits=before + own, validate_args=False)
-
-
-class ForgetsJacobian(NICE):
-    def log_density(self, y: Tensor, context: Tensor | None = None) -> Tensor:
-        return super().log_density(y, context) + self.log_scale.sum()
-
-
-class WrongJacobian(NICE):
-    def transform(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, ladj = super().transform(y, context)
-        return z, -ladj
-
-
-class IsNoBound(VAE):
-    def log_likelihood(
-        self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
-    ) -> Tensor:
-        entropy: Tensor = self.posterior(x, context).entropy()
-        return super().log_likelihood(x, context, draws=draws, seed=seed) + entropy
-
-
-class DrawsColder(Table):
-    def sample_steps(self, *args: Any, **options: Any) -> Iterator[Tensor]:
-        return super().sample_steps(*args, **{**options, "temperature": 0.9})
-
-
-class MovesBoth(GAN):
-    def loss(
-        self, x: Tensor, context: Tensor | None = None, *, turn: str = "discriminator"
-    ) -> dict[str, Tensor]:
-        if turn == "generator":
-            logit = self._judge(self._generate(self.prior(len(x)), context), context)
-            return {"loss": -nn.functional.logsigmoid(logit).mean()}
-        return super().loss(x, context, turn=turn)
-
-
-class DoesNotComeBack(NICE):
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return super().decode(0.9 * z, context)
-
-
-class KeepsAnother(Table):
-    """Keeps what it was given otherwise.
-
-    Args:
-        spec: Levels.
-        smoothing: At most 1.5.
-        context: What it is told.
-    """
-
-    small = ({"smoothing": 3.0},)
-
-    def __init__(
-        self, spec: DataSpec, *, smoothing: float = 1.0, context: ContextKind = "none"
-    ) -> None:
-        super().__init__(spec, smoothing=min(smoothing, 1.5), context=context)
-
-
-class KeepsNone(Table):
-    """Forgets a keyword.
-
-    Args:
-        spec: Levels.
-        width: Kept nowhere.
-    """
-
-    def __init__(self, spec: DataSpec, *, width: int = 3) -> None:
-        super().__init__(spec)
-
-
-class SaysNothing(Table):
-    """Has no words for its keywords."""
-
-
-class Overwrites(GMM):
-    def complete(self, x: Tensor, observed: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.sample(len(x))
-
-
-class Peeks(GMM):
-    def complete(self, x: Tensor, observed: Tensor, context: Tensor | None = None) -> Tensor:
-        drawn = super().complete(x, observed, context)
-        peeked = (drawn + x) % (self.spec.levels or 1)
-        return torch.where(observed.expand_as(x), x, peeked)
-
-
-class MixesContexts(VAE):
-    def likelihood(self, z: Tensor, context: Tensor | None = None) -> Any:
-        mixed = self.context_features(context, z).mean(0)
-        return super().likelihood(z + mixed.sum(), context)
-
-
-class EncodesAtRandom(VAE):
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        drawn: Tensor = self.posterior(x, context).sample()
-        return drawn
-
-
-class ScoresByTheBatch(VAE):
-    def log_likelihood(
-        self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
-    ) -> Tensor:
-        z = self.posterior(x, context).sample()
-        return self._log_likelihood(x, z, context)
-
-
-class TakesLess(NICE):
-    takes = Takes(unordered=False, values=2)
-
-    def __init__(self, spec: DataSpec, **keywords: Any) -> None:
-        if spec.levels is None:
-            raise MissingCapability("no vectors")
-        super().__init__(spec, **keywords)
-
-    signature = NICE.signature
-
-
-class SamplesWithoutSaying(MADE):
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return x.float()
-
-
-class Forgets(GMM):
-    def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
-        super().prepare(x, context)
-        self.late = 0.5
-
-    def sample(self, n: int, context: Tensor | None = None) -> Tensor:
-        drawn = super().sample(n, context)
-        return drawn if hasattr(self, "late") else drawn.flip(0)
-
-
-class Falls(GMM):
-    def complete(self, *args: Any, **options: Any) -> Tensor:
-        raise KeyError("oh\nno")
-
-
-class DrawsTheSame(GAN):
-    def prior(self, n: int) -> Tensor:
-        return torch.ones(n, self.latent)
-
-
-class DecodesToFloats(Encoding, Decoding):
-    """An autoencoder, which is no more than that.
-
-    Args:
-        spec: Anything.
-    """
-
-    def __init__(self, spec: DataSpec) -> None:
-        super().__init__(spec)
-        self.layer = nn.Linear(spec.dims, spec.dims)
-
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.layer(x.float().flatten(1))
-
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return z.view(-1, *self.spec.event_shape)
-
-    def loss(
-        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
-    ) -> dict[str, Tensor]:
-        if context is not None:
-            raise UsageError("takes no context")
-        return {"loss": self.encode(x).square().mean()}
-
-
-class NeedsSome(Table):
-    def log_likelihood(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
-        return super().log_likelihood(x, *args, **options) + 0 * x.max()
-
-
-class HidesWhatIsBroken(Table):
-    def log_likelihood(self, *args: Any, **options: Any) -> Tensor:
-        return super().log_likelihood(*args, **options).nan_to_num()
-
-
-class HearsNoContext(Table):
-    def loss(
-        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
-    ) -> dict[str, Tensor]:
-        return super().loss(x, context if self.context != "none" else None)
-
-
-class PredictsALittleOtherwise(Table):
-    def in_turn(self, canvas: Tensor, context: Tensor | None = None) -> Iterator[Tensor]:
-        for prediction in super().in_turn(canvas, context):
-            yield prediction + 1e-9 * torch.arange(prediction.shape[1])
-
-
-class DecodesColder(VAE):
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return super().decode(0.5 * z, context)
-
-
-@pytest.mark.parametrize(
-    ("kind", "law", "what"),
-    [
-        (DrawsTheSame, "draws", "another seed gives the same samples"),
-        (DecodesToFloats, "decoding", "expected integer levels"),
-        (NeedsSome, "empty batches", "it raises"),
-        (HidesWhatIsBroken, "broken weights", "weights that are no numbers give a finite score"),
-        (HearsNoContext, "context refused", "context='none', and one is taken"),
-        (PredictsALittleOtherwise, "incremental prediction", "the prediction of value 0 is off"),
-        (DecodesColder, "sampling of codes", "samples disagree with the likelihood"),
-        (SeesItsTarget, "causality", "value 0 is seen too early"),
-        (ForgetsJacobian, "normalisation", "sums to"),
-        (WrongJacobian, "jacobian", "log-determinant is off"),
-        (IsNoBound, "normalisation", "sums to"),
-        (DrawsColder, "sampling", "samples disagree with the likelihood"),
-        (MovesBoth, "turns", "moves in the turn of the generator"),
-        (DoesNotComeBack, "inverse", "decoding what was encoded is off"),
-        (KeepsAnother, "keywords", "smoothing=3.0 is kept as 1.5"),
-        (KeepsNone, "keywords", "the keyword width is not kept as an attribute"),
-        (SaysNothing, "docstring", "say nothing of the keyword smoothing"),
-        (Overwrites, "completion", "an observed value changed"),
-        (Peeks, "completion", "hidden values are seen"),
-        (MixesContexts, "contexts", "a row heard another row's context"),
-        (EncodesAtRandom, "encoding", "a code depends on chance"),
-        (ScoresByTheBatch, "score alone", "from that in another batch"),
-        (TakesLess, "takes", "which the constructor refuses: no vectors"),
-        (SamplesWithoutSaying, "capabilities", "it has encode, and is no Encoding"),
-        (Forgets, "saving", "saved and loaded, it draws otherwise"),
-        (Falls, "completion", "it raises KeyError: 'oh\\nno'"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "law", "what"), WRONG)
 def test_a_wrong_model_is_refused_by_the_laws_name(kind: type[Model], law: str, what: str) -> None:
     with pytest.raises(BrokenLaw) as caught:
         check_model(kind)
@@ -332,8 +83,7 @@ def test_a_wrong_model_is_refused_by_the_laws_name(kind: type[Model], law: str, 
 def test_each_law_has_a_wrong_model() -> None:
     """Those that no class here breaks are broken in `test_planted_faults.py`."""
     names = {law.name for kind in (Table, VAE, NICE, GAN, GMM) for law in laws_of(kind)}
-    (wrong,) = (mark.args[1] for mark in test_a_wrong_model_is_refused_by_the_laws_name.pytestmark)
-    assert names - {law for _, law, _ in wrong} == {"incremental sampling", "exact completion"}
+    assert names - {law for _, law, _ in WRONG} == {"incremental sampling", "exact completion"}
 
 
 def test_what_is_no_model_is_refused() -> None:
@@ -346,5 +96,9 @@ def test_what_is_no_model_is_refused() -> None:
         check_model(Half)
     with pytest.raises(UsageError, match="no model is called"):
         check_model("xyzzy")
+    with pytest.raises(UsageError, match=r"as {'x': DataSpec\(.*\)}; got 'x': \(1, 2\)"):
+        check_model("made", specs={"x": (1, 2)})  # type: ignore[dict-item]
+    with pytest.raises(UsageError, match=r"forms of data by name.*got DataSpec"):
+        check_model("made", specs=DataSpec((1, 2, 2), 3))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="takes none of these data"):
         check_model(NICE, specs={"one": DataSpec((1,), None)})

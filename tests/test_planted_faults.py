@@ -19,6 +19,7 @@ from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
+from simulacra.models.lawbook import trials
 from simulacra.models.mixture.gmm import GMM
 from simulacra.models.model import Completion, Model
 from simulacra.nn.masked_convolution import MaskedConv2d
@@ -273,3 +274,19 @@ def test_a_models_conditionals_are_enough() -> None:
     laws.completes(model)
     laws.completes_by_its_conditional(model)
     assert math.isfinite(model.loss(laws.observations(model, 5))["loss"].item())
+
+
+@pytest.mark.parametrize(
+    ("rare", "fits"), [(0, True), (1, True), (2, True), (5, False), (50, False)]
+)
+def test_draws_of_rare_cells_count_as_what_they_are(rare: int, fits: bool) -> None:
+    """One draw where a hundredth is expected shows nothing, and is no χ² of 80; five do."""
+    p = torch.tensor([0.5, 0.5 - 1e-6, 6e-7, 4e-7])
+    counts = torch.tensor([5000.0, 5000.0 - rare, 0.0, rare])
+    if fits:
+        trials.fits(counts, p, "off")
+    else:
+        with pytest.raises(AssertionError, match="off"):
+            trials.fits(counts, p, "off")
+    with pytest.raises(AssertionError, match="off"):
+        trials.fits(torch.tensor([5000.0, 5000.0, 1.0]), torch.tensor([0.5, 0.5, 0.0]), "off")

@@ -7,10 +7,12 @@ A model of this package and one of the user's are held to the same book. The law
 from __future__ import annotations
 
 import importlib
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from inspect import Parameter
 from itertools import chain
 from typing import Any
 
@@ -24,6 +26,12 @@ from simulacra.nn.context import ContextKind
 
 _MOST_STATES = 4096
 """Possible observations that a law looks at, at most."""
+
+_MOST_VALUES = 128
+"""Values that a law changes or draws one after another, at most: its time grows as their square."""
+
+_MOST_AXES = 2
+"""Values of a vector that a law integrates over, at most."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,12 @@ class Case:
         except Exception as error:
             what = f"it cannot be built: {_raised(error)} (data that it is not for: see `takes`)"
             raise self._broken("keywords", what) from error
-        for key, value in self.keywords.items():
-            kept = getattr(model, key, None)
-            if kept != value:
+        defaults = {key: each.default for key, each in self.kind.signature().items()}
+        for key, value in {**defaults, **self.keywords}.items():
+            if not hasattr(model, key):
+                raise self._broken("keywords", f"the keyword {key} is not kept as an attribute")
+            kept = getattr(model, key)
+            if value is not Parameter.empty and kept != value:
                 raise self._broken("keywords", f"{key}={value!r} is kept as {kept!r}")
         return model
 
@@ -158,7 +169,9 @@ def check_model(
         model: A class, or a name: `made`, or `my.py:MyModel` for one of your own.
         keywords: To build it with; otherwise its `small` ones, and where it has none, its defaults.
         specs: Forms of data by names of yours, in place of the usual ones. Laws that look at all
-            possible observations are asked where there are at most 4096.
+            possible observations are asked where there are at most 4096, those that integrate over
+            vectors where these have one or two values, and those that change every value in turn
+            where there are at most 128: of larger data, ask them of a small form beside it.
         every: Every law with all small keywords on all forms, which takes minutes.
 
     Returns:
@@ -168,6 +181,7 @@ def check_model(
         BrokenLaw: At the first law that it does not keep, with the law's name.
         UsageError: If it is no model, or takes none of the data.
     """
+    _refuse_what_is_no_form(specs)
     kind = find(model) if isinstance(model, str) else model
     if not (isinstance(kind, type) and issubclass(kind, Model)):
         raise UsageError(f"check_model takes a class of models or its name, got {model!r}")
@@ -180,6 +194,15 @@ def check_model(
     if not kept:
         raise UsageError(f"{kind.__name__} takes none of these data: pass specs that it takes")
     return list(kept)
+
+
+def _refuse_what_is_no_form(specs: Any) -> None:  # noqa: ANN401 (whatever a user passes)
+    told = "specs are forms of data by name, as {'x': DataSpec((1, 2, 2), levels=3)}; got"
+    if specs is not None and not isinstance(specs, Mapping):
+        raise UsageError(f"{told} {specs!r}")
+    for name, spec in (specs or {}).items():
+        if not isinstance(spec, DataSpec):
+            raise UsageError(f"{told} {name!r}: {spec!r}")
 
 
 def _raised(error: Exception) -> str:
@@ -216,9 +239,16 @@ def _variants(kind: type[Model], keywords: Mapping[str, Any] | None) -> list[dic
 
 def _fits(law: Law, spec: DataSpec) -> bool:
     """Whether a law can be asked on data of a form that its user chose."""
+    if all((FORMS[form].levels is None) != (spec.levels is None) for form in law.forms):
+        return False
+    if law.value_by_value and spec.dims > _MOST_VALUES:
+        return False
+    if not law.states:
+        return True
     if spec.levels is None:
-        return "vectors" in law.forms
-    return not law.states or spec.levels**spec.dims <= _MOST_STATES
+        return spec.dims <= _MOST_AXES
+    # the logarithm of a number that may have thousands of digits
+    return spec.dims * math.log(spec.levels) <= math.log(_MOST_STATES) + 1e-9
 
 
 def _can_be_told(context: ContextKind, spec: DataSpec) -> bool:

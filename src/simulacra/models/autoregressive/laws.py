@@ -156,6 +156,11 @@ def does_nothing_of_nothing(model: Autoregressive) -> None:
     hold(model.complete(x, observed, told).shape == x.shape, "completions come of nothing")
 
 
+def has_its_own_sampler(model: Autoregressive) -> bool:
+    """Whether it predicts one value otherwise than all: there are two samplers to compare."""
+    return type(model).in_turn is not Autoregressive.in_turn
+
+
 def on_levels(model: Autoregressive) -> bool:
     """Whether predictions are of levels, which are compared."""
     return model.spec.levels is not None
@@ -164,9 +169,15 @@ def on_levels(model: Autoregressive) -> bool:
 _PICTURES = ("picture", "colour-picture", "palette", "sequence")
 
 LAWS = (
-    Law("causality", Autoregressive, is_causal, _PICTURES),
-    Law("incremental sampling", Autoregressive, samples_incrementally, _PICTURES),
+    Law("causality", Autoregressive, is_causal, _PICTURES, value_by_value=True),
+    Law(
+        "incremental sampling", Autoregressive, samples_incrementally, _PICTURES,
+        has_its_own_sampler, value_by_value=True,
+    ),
     # weights of the size of trained ones: larger ones enlarge what float32 rounds away
-    Law("incremental prediction", Autoregressive, predicts_in_turn, _PICTURES, scale=0.1),
+    Law(
+        "incremental prediction", Autoregressive, predicts_in_turn, _PICTURES, value_by_value=True,
+        scale=0.1,
+    ),
     Law("empty batches", Autoregressive, does_nothing_of_nothing, ("colour-picture", "sequence")),
-)
+)  # fmt: skip

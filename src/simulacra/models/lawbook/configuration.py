@@ -87,6 +87,8 @@ def comes_back_with_its_weights(model: Model) -> None:
     asked: list[tuple[str, Callable[[Any], Tensor]]] = []
     if isinstance(model, Likelihood):
         asked.append(("scores", lambda each: each.log_likelihood(x, told)))
+    if isinstance(model, Encoding):
+        asked.append(("encodes", lambda each: each.encode(x, told)))
     if isinstance(model, Sampling):
         asked.append(("draws", lambda each: each.sample(5, told)))
     for what, ask in asked:

@@ -22,7 +22,10 @@ class Law:
         concerns: Whether it has something to ask of this very model; of every one, if left out.
         keywords: What the model is built with beside its small keywords.
         told: Whether it is about models that are told a context.
-        states: Whether it looks at every observation that there can be.
+        states: Whether it looks at every observation that there can be; at all of the plane, of
+            vectors.
+        value_by_value: Whether it changes or draws one value after another, each at the cost of
+            all.
         scale: Of the noise that is added to the weights, see `trials.randomise`.
     """
 
@@ -34,6 +37,7 @@ class Law:
     keywords: Mapping[str, Any] = field(default_factory=dict)
     told: bool = False
     states: bool = False
+    value_by_value: bool = False
     scale: float = 0.3
 
 

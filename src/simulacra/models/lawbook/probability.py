@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from simulacra.ground.randomness import seeded
+from simulacra.models.lawbook.densities import draws_from_its_density, integrates_to_one
 from simulacra.models.lawbook.law import Law, hold
 from simulacra.models.lawbook.trials import (
     agree,
@@ -103,6 +104,11 @@ def scores_alone(model: Likelihood) -> None:
     hold(gap < 1e-5, f"a score differs by {gap:.1e} nat a dimension from that in another batch")
 
 
+def has_weights(model: Model) -> bool:
+    """Whether it has numbers that could be broken."""
+    return any(value.is_floating_point() for value in (*model.parameters(), *model.buffers()))
+
+
 @torch.no_grad()
 def broken_weights_show(model: Likelihood) -> None:
     """Weights that are no numbers give scores that are none, and no exception: they count."""
@@ -129,8 +135,17 @@ LAWS = (
         completes_exactly, states=True,
     ),
     Law("score alone", Likelihood, scores_alone, ("picture", "colour-picture", "vectors")),
+    # weights of the size of trained ones: larger ones make ridges that no rule integrates
+    Law(
+        "normalisation of vectors", Likelihood, integrates_to_one, ("plane",), states=True,
+        scale=0.1,
+    ),
+    Law(
+        "sampling of vectors", Likelihood, draws_from_its_density, ("plane",), exactly_and_draws,
+        states=True, scale=0.1,
+    ),
     Law(
         "broken weights", Likelihood, broken_weights_show,
-        ("picture", "colour-picture", "vectors"),
+        ("picture", "colour-picture", "vectors"), has_weights,
     ),
 )  # fmt: skip

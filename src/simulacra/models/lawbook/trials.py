@@ -24,8 +24,12 @@ FORMS = {
     "picture": DataSpec((1, 6, 6), 4, classes=3, context_width=2),
     "colour-picture": DataSpec((3, 3, 3), 4, classes=3, context_width=2),
     "vectors": DataSpec((3,), None, classes=3, context_width=2),
+    "plane": DataSpec((2,), None, classes=3, context_width=2),
 }
-"""Every kind of data in its smallest form; of the first five a law can look at every state."""
+"""Every kind of data in its smallest form.
+
+Of the first five a law can look at every state, and of vectors in a plane at a grid.
+"""
 
 
 def trial(kind: type[M], spec: DataSpec, keywords: dict[str, Any], scale: float = 0.3) -> M:
@@ -95,17 +99,39 @@ def agree(model: Model, drawn: Tensor, p: Tensor, otherwise: str) -> None:
     Raises:
         BrokenLaw: If the draws are not of these probabilities.
     """
-    from scipy import stats  # slow to import, and seldom needed
-
-    n = len(drawn)
     place = (model.spec.levels or 0) ** torch.arange(model.spec.dims - 1, -1, -1)
     counts = torch.bincount((drawn.flatten(1) * place).sum(1), minlength=len(p)).double()
+    fits(counts, p, otherwise)
+
+
+def fits(counts: Tensor, p: Tensor, otherwise: str, unsure: Tensor | None = None) -> None:
+    """χ² of how many draws fell into each cell.
+
+    Args:
+        counts: Draws in each cell.
+        p: Probability of each.
+        otherwise: What is wrong, where p < 1e-6.
+        unsure: By how much each probability may be off, which is not held against the draws.
+
+    Raises:
+        BrokenLaw: If the draws are not of these probabilities.
+    """
+    from scipy import stats  # slow to import, and seldom needed
+
+    n = float(counts.sum())
+    off = torch.zeros_like(p) if unsure is None else unsure * n
     # cells with few expected draws are put together
     many = p * n >= 10
-    observed = torch.cat([counts[many], counts[~many].sum()[None]])
-    expected = torch.cat([p[many] * n, (p[~many].sum() * n)[None]])
-    keep = expected > 0
-    hold(float(observed[~keep].sum()) == 0, otherwise)
-    statistic = float(((observed - expected)[keep] ** 2 / expected[keep]).sum())
-    value = float(stats.chi2.sf(statistic, int(keep.sum()) - 1))
+    observed, expected, allowed = (
+        torch.cat([of[many], of[~many].sum()[None]]) for of in (counts, p * n, off)
+    )
+    hold(bool(expected[-1] + allowed[-1] > 0 or observed[-1] == 0), otherwise)
+    if not expected[-1] >= 10:
+        # too few for χ², even together: how rarely so many come
+        value = float(stats.poisson.sf(float(observed[-1]) - 1, float(expected[-1] + allowed[-1])))
+        hold(value >= 1e-6, f"p = {value:.1e}: {otherwise}")
+        observed, expected, allowed = observed[:-1], expected[:-1], allowed[:-1]
+    gap = ((observed - expected).abs() - allowed).clamp_min(0)
+    statistic = float((gap**2 / expected).sum())
+    value = float(stats.chi2.sf(statistic, max(1, len(expected) - 1)))
     hold(value >= 1e-6, f"p = {value:.1e}: {otherwise}")
