@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
@@ -42,6 +43,7 @@ COMMANDS = (
     "push",
 )
 OWN = """
+import soundfile
 import torch
 from simulacra.models.model import Likelihood, Sampling
 
@@ -518,23 +520,25 @@ def test_a_look_shows_what_a_model_sees(ok, places):
         ("moons", charts.scatter, "5000 training vectors"),
         ("two-peaks", charts.histograms, "5000 training vectors, column by column"),
         ("wide.csv", charts.histograms, "21 training vectors, column by column"),
-        ("fsdd", lambda x: charts.waves(x, 8000), "64 training sounds"),
+        ("sounds", lambda x: charts.waves(x, 8000), "64 training sounds"),
     ],
 )
 def test_a_look_at_vectors_and_sounds_is_a_drawing(ok, name, draw, told):
     np.savetxt("wide.csv", np.random.default_rng(0).normal(size=(30, 5)), delimiter=",")
     asked = {}
-    if name == "fsdd":
-        if not (SHARED / "fsdd").is_dir():
-            pytest.skip("the spoken digits are not in ../shared/data")
-        asked = {"data_dir": SHARED, "window": 2000}
+    if name == "sounds":
+        noise = np.random.default_rng(0).normal(size=(100, 200)) / 8
+        Path("sounds").mkdir()
+        for number, sound in enumerate(noise):
+            soundfile.write(Path("sounds", f"{number}.wav"), sound, 8000)
+        asked = {"window": 200}
     flags = [part for key, v in asked.items() for part in (f"--{key.replace('_', '-')}", v)]
     out, err = ok("data", name, *flags, "--look", "look.png")
     assert err == f"look.png: {told}\n"
     dataset = load(name, **asked)
     x, _ = dataset.train.batch(torch.arange(int(told.split()[0])))
     assert Path("look.png").read_bytes() == files.png(draw(dataset.spec.to_float(x)))
-    if name == "fsdd":
+    if name == "sounds":
         assert re.search(r"samples a second +8000", out)
         shortest = min(int(split.lengths.min()) for split in dataset.splits.values())
         assert re.search(rf"samples of the shortest window +{shortest}\b", out)
@@ -723,7 +727,7 @@ def test_a_real_process_saves_on_sigterm(tmp_path):
     assert "Traceback" not in rest
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["models", "--json"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["data", "--json"]])
 def test_a_reader_who_has_had_enough_is_no_error(arguments):
     read, write = os.pipe()
     os.close(read)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from commands import undrawn
 from simulacra.comparing.compare import compare, recorded
 from simulacra.data.catalogue import load
-from simulacra.data.dataset import Dataset
+from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.judging.judge import Judge
 from simulacra.judging.judgement import Judged, Judgement
@@ -39,6 +40,17 @@ OPTIONS = {"batch": 32, "device": "cpu"}
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return load("digits")
+
+
+@pytest.fixture(scope="module")
+def few(digits: Dataset) -> Dataset:
+    """For what is no matter of figures: 44 pictures to be held against, and no labels."""
+    parts = {
+        name: Observations(split.x[:count])
+        for (name, split), count in zip(digits.splits.items(), (300, 60, 44), strict=True)
+    }
+    spec = replace(digits.spec, classes=0)
+    return replace(digits, **parts, spec=spec, class_names=())
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +231,7 @@ def test_a_model_is_built_once_before_it_learns(
 
 
 def test_a_model_that_diverges_fails_alone(
-    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from simulacra.models.flow.nice import NICE
 
@@ -228,7 +240,7 @@ def test_a_model_that_diverges_fails_alone(
 
     monkeypatch.setattr(NICE, "loss", broken)
     results = compare(
-        digits, ["gmm", "nice"], folder=tmp_path / "c", budget=Budget(30, "steps"),
+        few, ["gmm", "nice"], folder=tmp_path / "c", budget=Budget(30, "steps"),
         options=OPTIONS, keywords={"gmm": KEYWORDS["gmm"], "nice": KEYWORDS["nice"]}, draws=1,
     )  # fmt: skip
     assert "not finite" in entry(results, "nice").failed
@@ -294,6 +306,9 @@ def test_what_is_drawn_from_a_known_density_is_held_against_it(
 ) -> None:
     undrawn(monkeypatch)
     data = load("ring-8")
+    # a thousand samples have figures of their own, of which nothing is asked here
+    monkeypatch.setattr(Judge, "views", [])
+    monkeypatch.setattr(Judge, "samples", "of no matter here")
     results = compare(
         data, ["gmm"], folder=tmp_path / "c", budget=Budget(40, "steps"), options=OPTIONS,
         keywords={"gmm": {"components": 8}}, draws=1,
@@ -372,9 +387,9 @@ def test_a_folder_of_another_comparison_is_refused(
         compare(digits, ["gmm"], folder=tmp_path, budget=Budget(1, "steps"))
 
 
-def test_a_model_that_refuses_the_data_fails_alone(digits: Dataset, tmp_path: Path) -> None:
+def test_a_model_that_refuses_the_data_fails_alone(few: Dataset, tmp_path: Path) -> None:
     results = compare(
-        digits, ["gmm", "nice"], folder=tmp_path / "c", budget=Budget(2, "steps"),
+        few, ["gmm", "nice"], folder=tmp_path / "c", budget=Budget(2, "steps"),
         options=OPTIONS, keywords={"gmm": {"components": 5000}, "nice": KEYWORDS["nice"]}, draws=1,
     )  # fmt: skip
     assert "as many observations" in entry(results, "gmm").failed
@@ -392,13 +407,13 @@ def test_a_model_that_cannot_take_the_data_is_shown_beside_the_others(tmp_path: 
     assert entry(results, "nice").failed is None
 
 
-def test_judging_runs_no_code_but_what_is_named(digits: Dataset, tmp_path: Path) -> None:
+def test_judging_runs_no_code_but_what_is_named(few: Dataset, tmp_path: Path) -> None:
     (tmp_path / "ours.py").write_text(
         "from simulacra.models.flow.nice import NICE\nclass Mine(NICE): ...\n"
     )
     name = f"{tmp_path / 'ours.py'}:Mine"
     compare(
-        digits, [name], folder=tmp_path / "c", budget=Budget(2, "steps"), options=OPTIONS,
+        few, [name], folder=tmp_path / "c", budget=Budget(2, "steps"), options=OPTIONS,
         keywords={name: KEYWORDS["nice"]},
     )  # fmt: skip
     run = Run.open(next((tmp_path / "c").glob("*/run.json")).parent)
@@ -407,6 +422,6 @@ def test_judging_runs_no_code_but_what_is_named(digits: Dataset, tmp_path: Path)
         "from simulacra.models.flow.nice import NICE\nclass Mine(NICE): ...\n"
     )
     with pytest.raises(CheckpointError, match="--code"):
-        Judge(digits, draws=1).run(run)
-    judged = Judge(digits, draws=1).run(run, code=f"{tmp_path / 'safe.py'}:Mine")
+        Judge(few, draws=1).run(run)
+    judged = Judge(few, draws=1).run(run, code=f"{tmp_path / 'safe.py'}:Mine")
     assert judged.entry.class_name == "Mine"
