@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,6 +14,10 @@ import pytest
 # tests to workers, which start when it has read this, does without
 if TYPE_CHECKING:
     from kept import Kept
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    importlib.import_module("lean")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

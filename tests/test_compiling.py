@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch.distributions import Distribution, Normal
 
+from forked import Forked
 from simulacra.training.compiling import compiled, distributions_unchecked
 
-IN_A_NEW_PROCESS = """
-import torch
-from torch.distributions import Distribution
-from simulacra.training.compiling import compiled
-double = compiled(lambda x: 2 * x, backend="eager")
-assert Distribution._validate_args, "after compiling"
-assert double(torch.ones(2)).tolist() == [2, 2]
-assert Distribution._validate_args, "after the call"
-"""
+
+def compile_first() -> None:
+    """What a process that has compiled nothing sees."""
+    double = compiled(lambda x: 2 * x, backend="eager")
+    assert Distribution._validate_args, "after compiling"
+    assert double(torch.ones(2)).tolist() == [2, 2]
+    assert Distribution._validate_args, "after the call"
 
 
-def test_distributions_check_their_arguments_after_compiling() -> None:
+def test_distributions_check_their_arguments_after_compiling(tmp_path: Path) -> None:
     """In a process of its own: torch turns the checks off the first time alone."""
-    done = subprocess.run([sys.executable, "-c", IN_A_NEW_PROCESS], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = Forked(compile_first, log=tmp_path / "log")
+    assert process.wait() == 0, process.said()
 
 
 def test_what_is_compiled_computes_the_same_and_checks_nothing() -> None:
