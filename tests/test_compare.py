@@ -306,6 +306,7 @@ def test_what_is_drawn_from_a_known_density_is_held_against_it(
 ) -> None:
     undrawn(monkeypatch)
     data = load("ring-8")
+    data = replace(data, train=data.train.take(torch.arange(2000)))
     # a thousand samples have figures of their own, of which nothing is asked here
     monkeypatch.setattr(Judge, "views", [])
     monkeypatch.setattr(Judge, "samples", "of no matter here")

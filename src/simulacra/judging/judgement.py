@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import sys
 import sysconfig
@@ -140,11 +141,20 @@ def _own_code() -> str:
     """
     installed = {Path(place).resolve() for place in sysconfig.get_paths().values()}
     installed |= {Path(place).resolve() for place in (*sys.path, "") if "site-packages" in place}
+
+    @cache
+    def is_installed(folder: str) -> bool:
+        path = Path(folder).resolve()
+        return not installed.isdisjoint((path, *path.parents))
+
     files = set()
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
-        path = Path(file).resolve() if file else None
-        if path and path.suffix == ".py" and path.is_file() and not installed & {*path.parents}:
+        # of thousands of files nearly all are seen to be installed by their folder alone
+        if not file or (not os.path.islink(file) and is_installed(os.path.dirname(file))):
+            continue
+        path = Path(file).resolve()
+        if path.suffix == ".py" and path.is_file() and installed.isdisjoint(path.parents):
             files.add(path)
     digest = hashlib.sha256()
     for path in sorted(files):
