@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,6 +42,14 @@ def cached_extractors(tmp_path_factory) -> None:
     from kept import shared
 
     os.environ["SIMULACRA_CACHE"] = str(shared(tmp_path_factory.getbasetemp()) / "cache")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """No test is about a disk after a power cut: those of what is synced and when stand in here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")

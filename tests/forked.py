@@ -80,6 +80,8 @@ def _run(
         os.dup2(handle, stream)
     os.chdir(folder)
     os.environ.update(environment)
+    # as in the tests' own process: see conftest.py
+    os.fsync = lambda _: None
     # what was imported is not looked through again before every training
     gc.freeze()
     run(*arguments)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,17 @@ def made(name: str) -> Model:
     with seeded(0):
         spec = load("digits").spec
         return Troubled(spec) if name == "troubled" else registry.build(name, spec, KINDS[name])
+
+
+def command_read_anew(*arguments: str) -> None:
+    """A command whose modules are imported in this environment, as a process of a user's does.
+
+    Only what they are built on is there already, which takes longest.
+    """
+    for name in [name for name in sys.modules if name.partition(".")[0] == "simulacra"]:
+        del sys.modules[name]
+    sys.argv = ["simulacra", *arguments]
+    runpy.run_module("simulacra", run_name="__main__", alter_sys=True)
 
 
 def train_all(folder: Path) -> None:
