@@ -60,6 +60,12 @@ def measured(monkeypatch) -> list[str]:
     return names
 
 
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """What samples look like is of no matter to a test."""
+    monkeypatch.setattr(module.album, "model_pictures", lambda *_, **__: {})
+
+
 def test_nothing_is_judged_twice(run, digits, measured):
     first = Judge(digits, **SMALL).run(run)
     again = Judge(digits, **SMALL).run(Run.open(run.folder))
@@ -74,6 +80,7 @@ def test_nothing_is_judged_twice(run, digits, measured):
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("changed", ["draws", "limit", "most"])
 def test_another_question_is_asked_anew(run, digits, measured, changed):
     Judge(digits, **SMALL).run(run)
@@ -81,6 +88,7 @@ def test_another_question_is_asked_anew(run, digits, measured, changed):
     assert measured == ["nice", "nice"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_that_learnt_more_is_measured_anew(run, digits, measured):
     run = Run.create(
         run.folder.with_name("longer"), model="nice", keywords={"hidden": (8,)}, data=digits,
@@ -94,6 +102,7 @@ def test_a_model_that_learnt_more_is_measured_anew(run, digits, measured):
     assert measured == ["nice", "nice"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_judgement_that_was_altered_is_measured_anew(run, digits, measured):
     Judge(digits, **SMALL).run(run)
     file = run.folder / KEPT / f"{KEPT}.json"
@@ -118,6 +127,7 @@ def test_other_weights_data_and_code_have_another_fingerprint(digits, monkeypatc
     assert fingerprint_of(model, data="a") != one
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_names_of_classes_groups_and_the_machine_count(run, digits, measured, monkeypatch):
     def judged(data):
         return Judge(data, **SMALL).run(run)
