@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kept import Kept
 from simulacra.ground.randomness import seeded
 from simulacra.models import description, registry
 
@@ -23,13 +24,22 @@ PICTURES = {
 SIDE, GAP = 8 * 6, 3
 
 
-def run(name: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+def run(name: str, kept: Kept) -> np.ndarray:
+    """The picture of an example, which is run once: it leaves nothing else where it runs."""
     path = EXAMPLES / f"{name}.py"
-    monkeypatch.setattr(sys, "argv", [str(path), "--budget", "2steps", "--out", str(out)])
-    # the script seeds torch's global generator, which is not its own here
-    with seeded(0):
-        runpy.run_path(str(path), run_name="__main__")
-    with Image.open(out) as image:
+
+    def make(place: Path) -> None:
+        place.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(place)
+            patch.setattr(sys, "argv", [str(path), "--budget", "2steps", "--out", "here.png"])
+            # the script seeds torch's global generator, which is not its own here
+            with seeded(0):
+                runpy.run_path(str(path), run_name="__main__")
+
+    made = kept.once(f"{__name__} {name}", make)
+    assert [path.name for path in made.iterdir()] == ["here.png"]
+    with Image.open(made / "here.png") as image:
         return np.asarray(image.convert("L"))
 
 
@@ -53,25 +63,21 @@ def test_there_is_an_example_for_every_family() -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_an_example_ends_in_a_picture(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    digits = tiles(run(name, tmp_path / "here.png", monkeypatch), *PICTURES[name])
+def test_an_example_ends_in_a_picture(name: str, kept: Kept) -> None:
+    digits = tiles(run(name, kept), *PICTURES[name])
     # no digit is of one grey, and no two rows are the same, but for those there and back by a flow
     assert (digits.max((2, 3)) > digits.min((2, 3))).all()
     assert len(np.unique(digits.reshape(len(digits), -1), axis=0)) == len(digits) - (name == "flow")
-    assert [path.name for path in tmp_path.iterdir()] == ["here.png"]
 
 
-def test_a_flow_gives_its_digits_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digits = tiles(run("flow", tmp_path / "flow.png", monkeypatch), *PICTURES["flow"])
+def test_a_flow_gives_its_digits_back(kept: Kept) -> None:
+    digits = tiles(run("flow", kept), *PICTURES["flow"])
     np.testing.assert_array_equal(digits[0], digits[2])
     assert (digits[0] != digits[1]).any()
 
 
-def test_completions_keep_what_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digits = tiles(run("autoregressive", tmp_path / "a.png", monkeypatch), 8, 6)
+def test_completions_keep_what_was_given(kept: Kept) -> None:
+    digits = tiles(run("autoregressive", kept), *PICTURES["autoregressive"])
     upper, lower = digits[:, :, :4], digits[:, :, 4:]
     for column in range(1, 6):
         np.testing.assert_array_equal(upper[:, column], upper[:, 0])

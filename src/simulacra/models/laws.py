@@ -162,7 +162,8 @@ def check_model(
 
     Example:
         >>> import simulacra as sim
-        >>> "normalisation" in sim.check_model("made")
+        >>> bits = sim.DataSpec((1, 2, 2), levels=2)
+        >>> "normalisation" in sim.check_model("made", specs={"bits": bits})
         True
 
     Args:
