@@ -17,7 +17,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from commands import BRIEF, undrawn
+from commands import BRIEF, blank, undrawn
 from forked import Forked
 from simulacra.cli import app, stopping, terminal
 from simulacra.cli.training_display import TrainingDisplay
@@ -95,6 +95,12 @@ def draw_pictures(folder: Path, count: int, *, rgb: bool, sides=(8,)) -> None:
         shape = (side, side, 3) if rgb else (side, side)
         pixels = noise.integers(0, 256, shape).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:02}.png")
+
+
+@pytest.fixture(autouse=True)
+def blank_diagrams(monkeypatch):
+    """Those of reports are looked at in the tests of reports."""
+    blank(monkeypatch)
 
 
 @pytest.fixture(scope="module")

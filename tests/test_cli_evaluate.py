@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from commands import BRIEF, run_main, train
+from commands import BRIEF, blank, run_main, train
 from simulacra.cli import terminal
 from simulacra.data.catalogue import load
 from simulacra.data.splits import halves
@@ -47,6 +47,12 @@ def digits_as_files(folder: Path, split: str, rows: torch.Tensor) -> None:
         place = folder / data.class_names[label]
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(place / f"{number:03}.png")
+
+
+@pytest.fixture(autouse=True)
+def blank_diagrams(monkeypatch):
+    """Those of reports are looked at in the tests of reports."""
+    blank(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 import laws
-from commands import run_main, undrawn
+from commands import blank, run_main, undrawn
 from simulacra.cli.app import app
 from simulacra.ground.errors import BrokenLaw
 from simulacra.ground.randomness import seeded
@@ -214,12 +214,13 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def ends_well(words: list[str]) -> None:
     """Run a command with a budget, pictures and a network that cost seconds and not minutes."""
-    small = {"16": "8"} if "--side" in words else {}
+    small = {"16": "4"} if "--side" in words else {}
     told = [small.get(word, re.sub(r"^\d+s$", "2steps", word)) for word in words]
     if words[0] in ("train", "compare") and "pixelcnn" in " ".join(words):
         told += ["--set", "channels=8" if words[0] == "train" else "pixelcnn.channels=8"]
     with pytest.MonkeyPatch.context() as patch:
         undrawn(patch)
+        blank(patch)
         assert run_main(*told) == 0, words
 
 
@@ -241,7 +242,8 @@ def test_programs_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert shorter == 1
     code = code.replace('"pixelcnn", data.spec)', '"pixelcnn", data.spec, {"channels": 8})')
     known: dict[str, Any] = {}
-    with seeded(0):
+    with seeded(0), monkeypatch.context() as patch:
+        blank(patch)
         exec(code, known)
     assert isinstance(known["model"], Model)
     assert "score" not in known or math.isfinite(known["score"].nats)
