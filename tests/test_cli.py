@@ -542,7 +542,12 @@ def test_a_look_at_vectors_and_sounds_is_a_drawing(ok, monkeypatch, name, draw, 
     given, drawn = [], []
     with monkeypatch.context() as patch:
         chart, png = getattr(charts, draw), files.png
-        patch.setattr(charts, draw, lambda *told, **_: given.append(told) or chart(*told))
+
+        def watched(*told, **named):
+            given.append((*told, *named.values()))
+            return chart(*told, **named)
+
+        patch.setattr(charts, draw, watched)
         patch.setattr(files, "png", lambda picture: drawn.append(png(picture)) or drawn[-1])
         out, err = ok("data", name, *flags, "--look", "look.png")
     assert err == f"look.png: {told}\n"
@@ -550,7 +555,7 @@ def test_a_look_at_vectors_and_sounds_is_a_drawing(ok, monkeypatch, name, draw, 
     x, _ = dataset.train.batch(torch.arange(int(told.split()[0])))
     [(values, *rest)], [picture] = given, drawn
     assert torch.equal(values, dataset.spec.to_float(x))
-    assert all(part in ((), None, 8000) for part in rest)
+    assert [part for part in rest if part not in ((), None)] == [8000] * (name == "sounds")
     assert Path("look.png").read_bytes() == picture
     if name == "sounds":
         assert re.search(r"samples a second +8000", out)
