@@ -7,9 +7,8 @@ from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
 from simulacra.ground.errors import UsageError
-from simulacra.judging.figures import fidelity as module
+from simulacra.judging.figures import neighbours as module
 from simulacra.judging.figures.fidelity import (
-    NEIGHBOURS,
     coverage,
     density,
     fidelity,
@@ -18,6 +17,7 @@ from simulacra.judging.figures.fidelity import (
     precision,
     recall,
 )
+from simulacra.judging.figures.neighbours import NEIGHBOURS
 
 KEYS = ["frechet", "kernel", "precision", "recall", "density", "coverage"]
 VALUES = [frechet_distance, kernel_distance, precision, recall, density, coverage]
