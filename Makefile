@@ -23,7 +23,7 @@ test: .venv/tested ## run the style, type and test suites, without network
 suite: .venv/tested
 	$(PYTEST)
 
-nightly: .venv/tested ## all tests, every law on all data, and those of large extras (15 minutes)
+nightly: .venv/tested ## all tests, every law on all data, and those of large extras
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[hf]'
 	$(PYTEST) --every
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from simulacra.data.catalogue import load
-from simulacra.data.sets.toy_densities import TOYS, Pinwheel, Sawtooth, Smeared, Tiles, Toy
+from simulacra.data.sets.toy_densities import TOYS, Sawtooth, Smeared, Tiles, Toy
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 
@@ -26,18 +26,15 @@ def density_of(name: str) -> Toy:
     return density
 
 
-def fine(density: Toy) -> int:
-    """Cells of a side of a grid that is fine enough to integrate on."""
-    # blades of the pinwheel are narrow where they meet
-    return 288 if density.event_shape == (1,) or isinstance(density, Pinwheel) else 144
+CELLS = 288
 
 
 @cache
 def mass_of_points(density: Toy) -> Tensor:
     """Mass of each cell of a fine regular grid over [−6, 6]^D, by the density in its middle."""
     dims = density.event_shape[0]
-    step = 2 * REACH / fine(density)
-    middles = -REACH + step * (torch.arange(fine(density)).double() + 0.5)
+    step = 2 * REACH / CELLS
+    middles = -REACH + step * (torch.arange(CELLS).double() + 0.5)
     at = torch.cartesian_prod(*[middles] * dims).reshape(-1, dims)
     return density.log_prob(at).exp() * step**dims
 
@@ -45,7 +42,7 @@ def mass_of_points(density: Toy) -> Tensor:
 def mass_of_cells(density: Toy, cells: int = 24) -> Tensor:
     """Mass of each cell of a coarser grid."""
     dims = density.event_shape[0]
-    mass = mass_of_points(density).reshape((cells, fine(density) // cells) * dims)
+    mass = mass_of_points(density).reshape((cells, CELLS // cells) * dims)
     return mass.sum(tuple(range(1, 2 * dims, 2))).flatten()
 
 
