@@ -69,6 +69,7 @@ class Case:
         except BrokenLaw as error:
             raise self._broken(self.law.name, str(error)) from error
         except Exception as error:
+            # a model of the user's own may raise anything: that is what is wrong with it
             raise self._broken(self.law.name, _raised(error)) from error
         return True
 
