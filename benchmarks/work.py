@@ -11,8 +11,9 @@ from torch.optim import AdamW
 from simulacra.data.dataset import Observations
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.models.model import Model, Sampling, Swept
+from simulacra.models.model import Model, Sampling
 from simulacra.models.registry import build
+from simulacra.models.swept import Swept
 from simulacra.training.options import Budget, Options
 
 LEVELS = 256
@@ -40,14 +41,15 @@ def step(model: Model, x: Tensor) -> Job:
     if isinstance(model, Swept):
         return lambda: model.update([(x, None)])
     fused = x.device.type in ("cpu", "cuda")
+    turns = _turns(model)
     optimizers = {
         turn: AdamW(model.player(turn).parameters(), lr=0.0, weight_decay=0.0, fused=fused)
-        for turn in model.turns
+        for turn in turns
     }
 
     def run() -> None:
         model.train()
-        for turn in model.turns:
+        for turn in turns:
             # a game's other players got gradients too
             model.zero_grad()
             model.loss(x, turn=turn)["loss"].backward()
@@ -56,13 +58,18 @@ def step(model: Model, x: Tensor) -> Job:
     return run
 
 
+def _turns(model: Model) -> list[str]:
+    return [turn for stage in model.stages for turn in stage.turns]
+
+
 def forward(model: Model, x: Tensor) -> Job:
     """One evaluation of the loss on a batch, without gradients; of a game, one for each turn."""
+    turns = _turns(model)
 
     @torch.no_grad()
     def run() -> None:
         model.train()
-        for turn in model.turns or ("model",):
+        for turn in turns or ["model"]:
             model.loss(x, turn=turn)
 
     return run

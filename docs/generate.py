@@ -24,7 +24,8 @@ from simulacra.data.form import KINDS, Form
 from simulacra.ground.docstrings import meanings, raised
 from simulacra.judging.figures.measures import FIDELITY, LABELS, LIKELIHOOD, NOVELTY, WHOLE
 from simulacra.models import description, registry
-from simulacra.models.model import CAPABILITIES, Swept
+from simulacra.models.model import CAPABILITIES
+from simulacra.models.swept import Swept
 
 DOCS = Path(__file__).parent
 if str(DOCS.parent) not in sys.path:

@@ -19,7 +19,8 @@ from simulacra.models.adversarial.gan import GAN
 from simulacra.models.flow.nice import NICE
 from simulacra.models.lawbook.trials import precision_of
 from simulacra.models.mixture.gmm import GMM
-from simulacra.models.model import Likelihood, Model, Swept
+from simulacra.models.model import Likelihood, Model
+from simulacra.models.swept import Swept
 
 PICTURE = DataSpec((1, 4, 4), 8)
 PAIR = DataSpec((2,), None)

@@ -264,6 +264,8 @@ def test_the_record_says_what_was_run(digits: Dataset, tmp_path: Path) -> None:
         "validate_every": 2,
         "validate_on": 1000,
         "seconds": None,
+        "start": 0,
+        "begun": 0.0,
     }
     assert record["data"]["fingerprint"] == digits.fingerprint
     assert record["versions"]["torch"] == torch.__version__

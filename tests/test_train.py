@@ -101,7 +101,7 @@ def test_a_seed_decides_everything_and_leaves_the_generator(name: str, digits: D
 @pytest.mark.parametrize("name", TINY)
 def test_training_lowers_the_validation_loss(name: str, digits: Dataset) -> None:
     made = training(name, digits, steps=80, every=20, lr=5e-3, ema=0.9)
-    first = made._validate(1000)
+    first = made.learner.validate(1000)
     last = [record.validation for record in made if record.validated][-1]
     if name == "gan":
         assert first is None
@@ -191,7 +191,7 @@ def test_accumulated_batches_are_one_large_batch(digits: Dataset) -> None:
 def test_a_gradient_is_clipped_for_each_player(digits: Dataset) -> None:
     made = training("gan", digits, steps=1, clip=1e-3 / 64)
     norms: dict[str, float] = {}
-    for turn, optimizer in made.players.optimizers.items():
+    for turn, optimizer in made.learner.players.optimizers.items():
         step = optimizer.step
 
         def spy(*args: Any, turn: str = turn, step: Any = step, **kwargs: Any) -> Any:
@@ -317,8 +317,8 @@ def test_budgets_in_steps_and_epochs(digits: Dataset, budget: str, expected: Pla
 
 
 def test_an_epoch_of_a_game_counts_every_batch(digits: Dataset) -> None:
-    assert training("gan", digits).steps_per_epoch == pytest.approx(len(digits.train) // 16 / 2)
-    assert training("gmm", digits).steps_per_epoch == 1
+    assert training("gan", digits).learner.steps_per_epoch == pytest.approx(len(digits.train) // 16 / 2)
+    assert training("gmm", digits).learner.steps_per_epoch == 1
 
 
 def test_a_budget_in_seconds_becomes_steps_and_measuring_is_undone(digits: Dataset) -> None:
@@ -376,7 +376,7 @@ def test_optimisers_get_the_options_and_the_halved_rate(digits: Dataset) -> None
                     schedule="constant")  # fmt: skip
     made.progress.lr_scale = 0.5
     next(iter(made))
-    for optimizer in made.players.optimizers.values():
+    for optimizer in made.learner.players.optimizers.values():
         (group,) = optimizer.param_groups
         assert group["lr"] == pytest.approx(0.005)
         assert tuple(group["betas"]) == (0.3, 0.8)

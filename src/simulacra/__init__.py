@@ -30,9 +30,10 @@ if TYPE_CHECKING:
         Model,
         Sampling,
         Stepwise,
-        Swept,
     )
     from simulacra.models.registry import build, find, list_models
+    from simulacra.models.stages import Player, Stage
+    from simulacra.models.swept import Swept
     from simulacra.models.takes import Takes
     from simulacra.report.folder import write_report
     from simulacra.runs.hub import from_pretrained, push_to_hub
@@ -49,10 +50,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Autoregressive", "BrokenLaw", "Budget", "Completion", "DataSpec", "Dataset", "Decoding",
     "Encoding", "Flow", "Invertible", "Judge", "Latent", "Likelihood", "MissingCapability",
-    "Model", "Options", "Run", "Sampling", "Stepwise", "Swept", "Takes", "Training", "UsageError",
-    "build", "check_model", "compare", "complete", "export_onnx", "find", "fit", "from_pretrained",
-    "from_zoo", "interpolate", "judge_model", "likelihood", "list_models", "load_data",
-    "push_to_hub", "sample", "write_report",
+    "Model", "Options", "Player", "Run", "Sampling", "Stage", "Stepwise", "Swept", "Takes",
+    "Training", "UsageError", "build", "check_model", "compare", "complete", "export_onnx", "find",
+    "fit", "from_pretrained", "from_zoo", "interpolate", "judge_model", "likelihood",
+    "list_models", "load_data", "push_to_hub", "sample", "write_report",
 ]  # fmt: skip
 
 _PLACES = {
@@ -68,8 +69,10 @@ _PLACES = {
     "models.laws": ("check_model",),
     "models.model": (
         "Completion", "Decoding", "Encoding", "Invertible", "Latent", "Likelihood", "Model",
-        "Sampling", "Stepwise", "Swept",
+        "Sampling", "Stepwise",
     ),
+    "models.stages": ("Player", "Stage"),
+    "models.swept": ("Swept",),
     "models.takes": ("Takes",),
     "models.registry": ("build", "find", "list_models"),
     "report.folder": ("write_report",),

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from simulacra.cli.compare import alone, go_on_comparing
 from simulacra.cli.flags import COMPARISON, Code, Json, open_run, run_folder
 from simulacra.cli.train import go_on
 from simulacra.ground.errors import UsageError
 from simulacra.models import registry
+from simulacra.training.options import Budget
+from simulacra.training.plan import EVERYONE
 
 
 def resume(
     run: Path,
     /,
     *,
+    budget: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    lr: Annotated[list[str], Parameter(metavar="[PLAYER=]RATE", show_default=False)] = [],  # noqa: B006
     data_dir: Path | None = None,
     code: Code = None,
     tensorboard: bool = False,
     json: Json = False,
 ) -> None:
-    """Go on with a training, or a comparison, that was stopped.
+    """Go on with a training, or a comparison, that was stopped; or train a run longer.
 
     Args:
         run: A run's name below runs/, or the folder of a run or comparison.
+        budget: How much longer than planned to train: +10m, +2000steps or +10epochs; a run that
+            has ended goes on, and its schedule ends later.
+        lr: Another learning rate from here on, of one player of several as discriminator=1e-4;
+            repeat it for more.
         data_dir: Folder that holds the data's files, if it moved.
         code: file.py:Class of a model of your own.
         tensorboard: Write files for TensorBoard too, into RUN/tensorboard.
         json: Print JSON, of a comparison.
     """
     folder = run_folder(run)
+    longer, rates = None if budget is None else _longer(budget), _rates(lr)
+    if (folder / COMPARISON).is_file() and (longer or rates):
+        raise UsageError(f"{folder} is a comparison: --budget and --lr are for a single run")
     if (folder / COMPARISON).is_file():
         from simulacra.comparing.compare import recorded
         from simulacra.data.catalogue import load
@@ -45,4 +59,24 @@ def resume(
     opened = open_run(run)
     registry.allowed_name(opened.record["model"], code)
     found = opened.dataset(str(data_dir) if data_dir else None)
-    go_on(opened, found, code=code, tensorboard=tensorboard)
+    go_on(opened, found, code=code, tensorboard=tensorboard, longer=longer, rates=rates)
+
+
+def _longer(text: str) -> Budget:
+    """How much longer, as written."""
+    if not text.strip().startswith("+"):
+        raise UsageError(f"--budget says how much longer, as +10m, got {text!r}")
+    return Budget.parse(text.strip()[1:])
+
+
+def _rates(texts: list[str]) -> dict[str, float]:
+    """Learning rates by player, as written."""
+    rates = {}
+    for text in texts:
+        player, equals, rate = text.rpartition("=")
+        try:
+            value = float(rate)
+        except ValueError as error:
+            raise UsageError(f"--lr takes a rate, or PLAYER=RATE, got {text!r}") from error
+        rates[player.strip() if equals else EVERYONE] = value
+    return rates

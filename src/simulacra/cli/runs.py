@@ -14,6 +14,7 @@ from simulacra.report.text import number
 if TYPE_CHECKING:
     from simulacra.runs.listing import Listed
     from simulacra.runs.run import Run
+    from simulacra.training.plan import Outcome
 
 
 def runs(folder: Path | None = None, /, *, json: Json = False) -> None:
@@ -69,7 +70,7 @@ def _about(listed: Listed) -> dict[str, Any]:
     own = listed.folder.is_relative_to(RUNS) and listed.folder != RUNS
     validation = test = None
     if run and outcome:
-        validation, test = _validation(run, outcome.best), _judged(run, outcome.steps)
+        validation, test = _validation(run, outcome), _judged(run, outcome.steps)
     return {
         "name": str(listed.folder.relative_to(RUNS) if own else listed.folder),
         "folder": str(listed.folder),
@@ -86,13 +87,17 @@ def _about(listed: Listed) -> dict[str, Any]:
     }
 
 
-def _validation(run: Run, best: float | None) -> dict[str, Any] | None:
+def _validation(run: Run, outcome: Outcome) -> dict[str, Any] | None:
     """The best validation, in the unit that its training showed.
 
     How much of a window of sound is not padding only the data say, which are not read for a list.
     """
+    best = outcome.best
     if best is None:
         return None
+    if not outcome.in_nats:
+        # a loss of the model's own
+        return {"value": best, "unit": "loss"}
     in_bits = run.spec.levels is not None and run.spec.rate is None
     # of vectors the log-likelihood, as everywhere in a report
     nats = best if run.spec.levels is not None else -best

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -22,12 +24,14 @@ from simulacra.cli.flags import (
     given,
     load,
     new_folder,
+    open_run,
 )
 from simulacra.cli.stopping import stopping
 from simulacra.cli.training_display import TrainingDisplay
 from simulacra.ground import processes
 from simulacra.models import registry
 from simulacra.models.keywords import parse_assignments
+from simulacra.models.swept import Swept
 from simulacra.training.options import Budget, Options
 
 if TYPE_CHECKING:
@@ -43,6 +47,7 @@ def train(
     budget: Length = "60s",
     out: Out = None,
     set_: Set = [],  # noqa: B006 (read only)
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
     tensorboard: bool = False,
     flags: DataFlags = DataFlags(),
     training: TrainingFlags = TrainingFlags(),
@@ -58,6 +63,8 @@ def train(
         budget: How long: 90s, 5m, 2000steps or 10epochs.
         out: The run folder, which must not exist; runs/MODEL-DATA by default.
         set_: A keyword of the model (see: simulacra models MODEL); repeat it for more.
+        from_: A run of the same model, whose weights it begins with; its keywords are the usual
+            ones then.
         tensorboard: Write files for TensorBoard too, into RUN/tensorboard.
         flags: How the data are read.
         training: How to train.
@@ -76,20 +83,37 @@ def train(
         # a batch for each process
         whole = math.ceil(chosen.accumulate / count) * count
         chosen = replace(chosen, accumulate=whole)
-    elif found_model.turns:
+    elif not issubclass(found_model, Swept):
         check_shared(chosen, count)
+    if chosen.compile and found_model.not_compiled:
+        terminal.note(f"--compile is left out: {model} is not compiled, {found_model.not_compiled}")
     folder = out if out is not None else new_folder(RUNS, name)
     if count > 1:
         # another process may have found one more folder there than the first did
         with together():
             folder = make_fabric(chosen).broadcast(folder)
+    start = None if from_ is None else open_run(from_)
     run = Run.create(
-        folder, model=model, keywords=keywords, data=found, options=chosen, budget=length
+        folder,
+        model=model,
+        keywords=keywords,
+        data=found,
+        options=chosen,
+        budget=length,
+        start=start,
     )
     go_on(run, found, code=model, tensorboard=tensorboard)
 
 
-def go_on(run: Run, found: Dataset, *, code: str | None, tensorboard: bool) -> None:
+def go_on(
+    run: Run,
+    found: Dataset,
+    *,
+    code: str | None,
+    tensorboard: bool,
+    longer: Budget | None = None,
+    rates: Mapping[str, float] = MappingProxyType({}),
+) -> None:
     """Train a run to its end, or until it is asked to stop, with its live line.
 
     Args:
@@ -97,6 +121,8 @@ def go_on(run: Run, found: Dataset, *, code: str | None, tensorboard: bool) -> N
         found: Its data.
         code: file.py:Class of a model of one's own.
         tensorboard: Whether to write files for TensorBoard too.
+        longer: How much longer than planned.
+        rates: Learning rates of players from here on.
     """
     name, folder = run.record["model"], shlex.quote(str(run.folder))
     own = "" if name in registry.MODELS else f" --code {shlex.quote(str(code))}"
@@ -117,6 +143,8 @@ def go_on(run: Run, found: Dataset, *, code: str | None, tensorboard: bool) -> N
                 on_record=lambda record: display.on_record(name, record),
                 should_stop=lambda: stop.number is not None,
                 tensorboard=tensorboard,
+                longer=longer,
+                rates=rates,
             )
         kind = display.kind[name]
         if not outcome.finished:

@@ -49,6 +49,7 @@ class TrainingDisplay:
         self.validation: dict[str, float] = {}
         self.trainings: dict[str, Training] = {}
         self.kind: dict[str, str] = {}
+        self.stage: dict[str, int] = {}
 
     def __enter__(self) -> TrainingDisplay:
         if self.shown:
@@ -71,7 +72,7 @@ class TrainingDisplay:
     def on_start(self, model: str, training: Training) -> None:
         """See `compare.Watcher`."""
         self.trainings[model] = training
-        self.kind[model] = "steps" if training.turns else "sweeps"
+        self.kind[model] = _kind(training)
         task, done = self.tasks[model], training.progress.step
         state = f"{done}/{training.plan.steps} {self.kind[model]}"
         self.progress.update(task, total=training.plan.steps, completed=done, state=state)
@@ -82,16 +83,25 @@ class TrainingDisplay:
 
     def on_record(self, model: str, record: Record) -> None:
         """See `compare.Watcher`."""
+        training = self.trainings[model]
+        if record.stage != self.stage.setdefault(model, record.stage):
+            # another stage, another loss
+            self.stage[model] = record.stage
+            self.validation.pop(model, None)
         if record.validation is not None:
             self.validation[model] = record.validation
         # a plan may be counted again
-        steps = self.trainings[model].plan.steps
+        steps = training.plan.steps
         state = f"{record.step:>{len(str(steps))}}/{steps} {self.kind[model]}"
+        if len(training.stages) > 1:
+            state = f"{training.stages[record.stage].name}  {state}"
         if model in self.validation:
-            value, unit = self.validation[model], "nats"
-            if self.nats_per_bit:
-                value, unit = value / self.nats_per_bit, self.unit
-            state += f"  validation {value:.3f} {unit}"
+            value, unit = self.validation[model], " nats"
+            if not training.in_nats(record.stage):
+                unit = ""
+            elif self.nats_per_bit:
+                value, unit = value / self.nats_per_bit, f" {self.unit}"
+            state += f"  validation {value:.3f}{unit}"
         else:
             losses = [f"{k.removesuffix('/loss')} {v:.3g}" for k, v in record.losses.items()
                       if k.endswith("loss")]  # fmt: skip
@@ -117,6 +127,10 @@ class TrainingDisplay:
         self.progress.stop_task(self.tasks[model])
         if not self.shown:
             note(f"{model}: {state}")
+
+
+def _kind(training: Training) -> str:
+    return "sweeps" if all(stage.by_sweeps for stage in training.stages) else "steps"
 
 
 def _nats_per_bit(found: Dataset) -> float:

@@ -10,7 +10,8 @@ from simulacra.judging.figures.likelihood import bits_per_dim, valid_dims
 from simulacra.judging.figures.records import Curves, Nature
 from simulacra.judging.results import Entry
 from simulacra.models.description import Description
-from simulacra.models.model import Latent, Model, Swept, capabilities
+from simulacra.models.model import Latent, Likelihood, Model, capabilities
+from simulacra.models.swept import Swept
 from simulacra.training.plan import Outcome
 
 
@@ -63,14 +64,18 @@ def learning_curves(
         # as the table has it: bits, or the log-likelihood of vectors, of which more is better
         return -nats if model.spec.levels is None else bits_per_dim(nats, model.spec, dims)
 
-    known = {"step", "epoch", "seconds", "lr", "validation", "skipped"}
+    known = {"step", "epoch", "seconds", "lr", "validation", "skipped", "stage"}
+    validation = metrics.get("validation", [])
+    stages = [stage or 0.0 for stage in metrics.get("stage", [0.0] * len(validation))]
+    # given its label an observation is another question, which shares no axis with p(x); neither
+    # does a loss of another kind, nor that of a stage before the last
+    shares = isinstance(model, Likelihood) and model.context == "none"
     return Curves(
         seconds=tuple(metrics.get("seconds", ())),
         steps=tuple(metrics.get("step", ())),
         validation=tuple(
-            # given its label an observation is another question, which shares no axis with p(x)
-            None if value is None or model.context != "none" else shown(value)
-            for value in metrics.get("validation", ())
+            shown(value) if value is not None and shares and stage == stages[-1] else None
+            for value, stage in zip(validation, stages, strict=True)
         ),
         losses={
             name.removesuffix("/loss"): tuple(values)
@@ -89,4 +94,6 @@ def skipped_steps(outcome: Outcome | None) -> list[str]:
 
 def is_swept(model: Model | type[Model]) -> bool:
     """Whether a training goes by sweeps over the data, not by gradient steps."""
-    return issubclass(model if isinstance(model, type) else type(model), Swept)
+    if isinstance(model, Model):
+        return all(stage.by_sweeps for stage in model.stages)
+    return issubclass(model, Swept)

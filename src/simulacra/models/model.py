@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
+from simulacra.models.stages import Player, Stage
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextKind
 
@@ -41,8 +41,24 @@ class Model(nn.Module, ABC):
         >>> mean = sim.fit(Mean(data.spec), data, "3steps")
     """
 
-    turns: ClassVar[tuple[str, ...]] = ("model",)
+    turns: tuple[str, ...] = ("model",)
     """Who moves in one training step, in order; one optimiser for each distinct name."""
+
+    players: Mapping[str, Player] = {}
+    """How players move that do not all move alike."""
+
+    kept: tuple[str, ...] | None = None
+    """See `Stage`: players of whose weights the average is kept; all, unless it says otherwise."""
+
+    classes_in_batch: tuple[int, int] | None = None
+    """(P, K): a batch is K observations of each of P classes, and `loss` is told their labels."""
+
+    validation_cost: int = 1
+    """Passes through the network that `validation_loss` takes for one observation."""
+
+    not_compiled: ClassVar[str] = ""
+    """Why a step of it is never compiled: torch compiles no second derivatives, as of a gradient
+    penalty."""
 
     context: ContextKind = "none"
     """What the model is told beside an observation."""
@@ -80,6 +96,11 @@ class Model(nn.Module, ABC):
         """The keywords that this model was built with."""
         return {name: getattr(self, name) for name in self.signature()}
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What its training consists of, one after another: one stage, unless it says otherwise."""
+        return (Stage("training", self.turns, kept=self.kept),)
+
     def player(self, turn: str) -> nn.Module:
         """The module that moves in a turn: the model itself, unless it is a game."""
         return self
@@ -101,64 +122,31 @@ class Model(nn.Module, ABC):
         Args:
             x: Observations `(N, *event_shape)`.
             context: Row *i* belongs to row *i* of `x`.
-            turn: Whose move it is, one of `turns`.
+            turn: Whose move it is, one of a stage's.
+
+        A loss that also names an argument `place` is told how far its stage is, from 0 to 1, as a
+        scalar tensor; without being told it is at the end. What is returned beside scalars is
+        summed over a step's batches, for `moved`.
         """
 
-
-class Swept(Model):
-    """Learns by whole sweeps over the training data instead of gradient steps.
-
-    Example:
-        >>> import simulacra as sim
-        >>> assert issubclass(sim.find("gmm"), sim.Swept)
-    """
-
-    turns = ()
-
-    @property
-    @abstractmethod
-    def learnt(self) -> int:
-        """How many free numbers the sweeps estimate."""
-
-    @abstractmethod
-    def statistics(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
-        """What a sweep has to know of some observations, as sums over them.
+    def moved(self, turn: str, sums: Mapping[str, Tensor]) -> None:
+        """Act after a player's move, as by clipping weights or moving a codebook.
 
         Args:
-            x: Observations `(N, *event_shape)`; N may be 0.
-            context: One row for each observation.
+            turn: Whose move it was.
+            sums: What `loss` returned beside scalars, summed over all batches of the move.
         """
 
-    @abstractmethod
-    def maximise(self, *sums: Tensor) -> dict[str, float]:
-        """The end of a sweep, from the statistics of all observations added up.
+    def validation_loss(self, x: Tensor, context: Tensor | None = None) -> Tensor | None:
+        """What the best step is chosen by, `(N,)`; without, the last one is taken.
 
-        Returns:
-            `loss` as before the sweep, and `converged` as 1.0 once another sweep is not worth it.
-        """
-
-    @torch.no_grad()
-    def sums(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, ...]:
-        """The statistics of all batches, added up.
+        Never a figure that the judge uses of samples: who is chosen by that has seen it.
 
         Args:
-            batches: Observations and their context.
-
-        Raises:
-            UsageError: If there are no batches.
+            x: Validation observations `(N, *event_shape)`.
+            context: Row *i* belongs to row *i* of `x`.
         """
-        parts = (self.statistics(x, context) for x, context in batches)
-        sums = next(parts, None)
-        if sums is None:
-            raise UsageError("a sweep needs at least one batch")
-        for part in parts:
-            sums = tuple(a + b for a, b in zip(sums, part, strict=True))
-        return sums
-
-    @torch.no_grad()
-    def update(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, float]:
-        """One sweep over all training observations; takes what `sums`, returns what `maximise`."""
-        return self.maximise(*self.sums(batches))
+        return None
 
 
 class Sampling(Model):
@@ -250,6 +238,10 @@ class Likelihood(Model):
         Returns:
             `(N,)`.
         """
+
+    def validation_loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The negative log-likelihood, or the bound's, in nats, `(N,)`."""
+        return -self.log_likelihood(x, context)
 
 
 class Encoding(Model):

@@ -37,9 +37,7 @@ class Journal:
 
     def __init__(self, folder: Path, training: Training, *, tensorboard: bool = False) -> None:
         self.folder, self.training = folder, training
-        self.every = max(1, training.plan.steps // ROWS)
-        self.quarter = max(1, training.plan.steps // _PICTURES)
-        self.drawn = training.progress.step // self.quarter
+        self.drawn = self._quarters(training.progress.step)
         self.board = _board(folder / "tensorboard", training) if tensorboard else None
         self.metrics = Metrics(folder / METRICS, training.progress.step)
         self.stack = contextlib.ExitStack()
@@ -55,16 +53,24 @@ class Journal:
 
     def add(self, record: Record) -> None:
         """Take in a step."""
-        write = record.validated or record.step % self.every == 0
+        every = max(1, self.training.plan.length // ROWS)
+        write = record.validated or record.step % every == 0
         self.metrics.add(record, write=write)
         if self.board is not None and write:
             scalars = {**record.losses, "lr": record.lr, "validation": record.validation}
             for name, value in scalars.items():
                 if value is not None:
                     self.board.add_scalar(name, value, record.step, new_style=True)
-        if record.validated and record.step // self.quarter > self.drawn:
-            self.drawn = record.step // self.quarter
+        # before its last stage a model need not know yet how to draw
+        last = record.stage == len(self.training.stages) - 1
+        if record.validated and last and self._quarters(record.step) > self.drawn:
+            self.drawn = self._quarters(record.step)
             self._draw()
+
+    def _quarters(self, step: int) -> int:
+        """How many quarters of its stage are done."""
+        plan = self.training.plan
+        return (step - plan.start) // max(1, plan.length // _PICTURES)
 
     def _draw(self) -> None:
         """A picture of what the model draws now."""

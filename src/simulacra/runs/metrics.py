@@ -49,6 +49,17 @@ class Metrics:
     def _writer(self, file: Any) -> csv.DictWriter[str]:  # noqa: ANN401 (any text file)
         return csv.DictWriter(file, self.header, lineterminator="\n", extrasaction="ignore")
 
+    def _widen(self, names: list[str]) -> None:
+        """Give the file more columns, which are empty in the rows that it has."""
+        self.file.close()
+        rows = csv.DictReader(io.StringIO(self.path.read_text("utf-8")))
+        text = io.StringIO()
+        self.header += names
+        self._writer(text).writeheader()
+        self._writer(text).writerows([dict.fromkeys(self.header, "") | row for row in rows])
+        write_bytes(self.path, text.getvalue().encode())
+        self.file = self.path.open("a", newline="")
+
     def add(self, record: Record, *, write: bool) -> None:
         """Take in a step, and write a row if it is time for one."""
         for name, value in record.losses.items():
@@ -60,7 +71,12 @@ class Metrics:
         if not self.header:
             self.header = ["step", "epoch", "seconds", "lr", *means, "validation", "skipped"]
             self._writer(self.file).writeheader()
+        later = ["stage"] if record.stage else []
+        if more := [name for name in (*later, *means) if name not in self.header]:
+            # another stage has other losses
+            self._widen(more)
         row = {
+            "stage": record.stage,
             **means,
             "step": record.step,
             "epoch": f"{record.epoch:.4f}",

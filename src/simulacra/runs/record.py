@@ -16,13 +16,15 @@ from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.ground.storage import read_json
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import Plan
+from simulacra.training.plan import Event, Plan
 
 RECORD = "run.json"
 FORMAT = 1
 _PARTS = (
     "format", "model", "keywords", "spec", "data", "options", "budget", "plan", "created",
     "threads", "versions",
+    # of a run that began with another's weights, and of one that was changed as it went
+    "start", "events",
 )  # fmt: skip
 
 
@@ -82,6 +84,8 @@ def read_record(path: Path) -> dict[str, Any]:
         plan = Plan(**({"steps": 1, "validate_every": 1} | (record["plan"] or {})))
         if not (plan.steps and plan.validate_every):
             raise ValueError("a plan's steps and validate_every are positive")
+        for event in record.get("events", []):
+            Event.from_json(event)
         for part, kind in (("model", str), ("keywords", dict), ("data", dict)):
             if not isinstance(record[part], kind):
                 raise TypeError(f"{part} is no {kind.__name__}")

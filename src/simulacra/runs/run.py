@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,12 @@ from simulacra.ground.spec import DataSpec
 from simulacra.ground.storage import read_folder, write_json
 from simulacra.models import registry, saved
 from simulacra.models.model import Model
-from simulacra.runs.checkpoints import checkpoints, newest_sound, write_checkpoint
+from simulacra.runs.checkpoints import checkpoints, newest_sound
 from simulacra.runs.journal import Journal, check_tensorboard
 from simulacra.runs.metrics import METRICS, read_metrics
 from simulacra.runs.record import RECORD, budget_of, new_record, options_of, read_record
+from simulacra.runs.recorded import RecordedTraining
+from simulacra.runs.start import START, fill_from
 from simulacra.training.engine import device_of, together
 from simulacra.training.loop import Training
 from simulacra.training.memory import PeakMemory
@@ -70,14 +70,29 @@ class Run:
         data: Dataset,
         options: Options,
         budget: Budget,
+        start: Run | None = None,
     ) -> Run:
         """A new run, after its model was built once to see that it can be.
 
+        Args:
+            folder: That holds it.
+            model: See `registry.find`.
+            keywords: Of the model, which are those of `start` where they are left out.
+            data: What it learns from.
+            options: How it trains.
+            budget: How long.
+            start: A run whose weights it begins with, instead of new ones; they are copied.
+
         Raises:
-            UsageError: If the folder exists and is not empty, or the model refuses.
+            UsageError: If the folder exists and is not empty, or the model refuses, or is not the
+                one that it is to begin with.
         """
+        if start is not None:
+            keywords = {**start.record["keywords"], **keywords}
         built = registry.build(model, data.spec, keywords)
-        return cls.of(
+        if start is not None:
+            fill_from(built, start.model(code=model), start.folder)
+        run = cls.of(
             folder,
             model=model,
             keywords=built.keywords,
@@ -85,6 +100,12 @@ class Run:
             options=options,
             budget=budget,
         )
+        if start is not None:
+            run.record["start"] = {"run": str(start.folder), "steps": start.outcome().steps}
+            if processes.first():
+                saved.save(built, folder / START, model)
+                write_json(folder / RECORD, run.record)
+        return run
 
     @classmethod
     def of(
@@ -235,8 +256,13 @@ class Run:
         on_record: Callable[[Record], None] = lambda _: None,
         should_stop: Callable[[], bool] = lambda: False,
         tensorboard: bool = False,
+        longer: Budget | None = None,
+        rates: Mapping[str, float] = {},
     ) -> Outcome:
         """Train to the end of the plan, from the newest sound checkpoint if there is one.
+
+        What is changed meanwhile, by `Training.extend` and `Training.change`, is written down
+        before the next step, and done again by a training that goes on from before it.
 
         Args:
             data: What `dataset` gives.
@@ -245,9 +271,12 @@ class Run:
             on_record: Told every step.
             should_stop: Asked after every step; when true, the step is saved and this returns.
             tensorboard: Whether to write files for TensorBoard too.
+            longer: How much longer than planned to train, of a run that may have ended.
+            rates: Learning rates of players, from here on.
 
         Raises:
             DataError: If the data are not those of the run.
+            UsageError: If the training cannot be longer, or has no such player.
             DivergedError: See `Training`.
             ResourceError: If another process of the training was lost.
         """
@@ -265,9 +294,15 @@ class Run:
             raise CheckpointError(
                 f"{self.folder / RECORD} is not of the model that it names: {error}"
             ) from error
+        if "start" in self.record:
+            saved.fill(model, saved.load(self.folder / START, code=code).state_dict())
         with together():
-            training = Training(model, data.train, data.validation, options)
-            broken = self._go_to_newest(training)
+            training = Training(
+                model, data.train, data.validation, options, prepared="start" in self.record
+            )
+            book = RecordedTraining(self.folder, self.record, training)
+            broken = book.go_to_newest()
+            book.change(longer, rates)
             on_start(training, broken)
             journal = (
                 Journal(self.folder, training, tensorboard=tensorboard)
@@ -278,70 +313,18 @@ class Run:
                 for record in training:
                     stopped = training.any_process(should_stop())
                     if stopped:
-                        training.follow_first()
+                        training.settle()
                     if journal is not None:
                         # before the checkpoint: a row is never missing, at most done again
                         journal.add(record)
                     if record.validated or stopped:
                         training.progress.note_peak(memory.growth())
                     if (record.validated or stopped) and finite(training.model):
-                        self._save(training)
-                        self._note(training)
+                        book.save()
                     on_record(record)
+                    book.note()
                     if stopped:
                         # whoever ends before the first one has saved may end it too
                         training.fabric.barrier()
                         break
         return Outcome.of(training.progress, training.plan)
-
-    def _go_to_newest(self, training: Training) -> list[str]:
-        """Put a training where the run is; what is wrong with newer checkpoints.
-
-        The first process looks, and tells the others: they need not see its folder.
-        """
-        found: tuple[Any, list[str], Plan | None] | CheckpointError = (None, [], self.plan)
-        if processes.first() and self.plan is not None and self.checkpoints():
-            try:
-                _, state, broken = self.newest("training")
-                found = (state["training"], broken, self.plan)
-            except CheckpointError as error:
-                found = error
-        found = training.fabric.broadcast(found)
-        if isinstance(found, CheckpointError):
-            raise found
-        newest, broken, plan = found
-        if newest is None:
-            training.plan = plan or training.set_plan(self.budget)
-            begun = time.perf_counter()
-            self._save(training)
-            sparing = training.plan.sparing(time.perf_counter() - begun)
-            training.plan = training.fabric.broadcast(sparing)
-            self._note(training)
-            return broken
-        try:
-            training.load_state_dict(newest)
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(
-                f"the checkpoints of {self.folder} are not of the model that its record says: "
-                f"{type(error).__name__}"
-            ) from error
-        if not finite(training.model) or not finite(training.averaged):
-            raise CheckpointError(
-                f"the newest checkpoint of {self.folder} has NaN or infinite weights: remove it"
-            )
-        self._note(training)
-        return broken
-
-    def _save(self, training: Training) -> None:
-        if processes.first():
-            write_checkpoint(self.folder, training, self.record["model"])
-
-    def _note(self, training: Training) -> None:
-        """Write down what was settled since: the plan, and the precision."""
-        settled = {"plan": asdict(training.plan), "options": asdict(training.options)}
-        # as JSON reads them, where tuples are lists
-        settled = json.loads(json.dumps(settled))
-        if any(self.record[key] != value for key, value in settled.items()):
-            self.record |= settled
-            if processes.first():
-                write_json(self.folder / RECORD, self.record)

@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from simulacra.data.dataset import Observations
+from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.model import Model
 from simulacra.training.options import Options
@@ -18,6 +19,41 @@ Batch = tuple[Tensor, Tensor | None]
 
 _SHUFFLE = -2  # key of a random stream, beside those of the loop
 _SWEEP_BATCH = 1024
+
+
+class ByClass:
+    """Batches of so many observations of so many classes.
+
+    Args:
+        labels: Of all observations, `(N,)`; of those that are untold, −1.
+        classes: In a batch, or all that have two observations where these are fewer.
+        each: Observations of each; of a class that has fewer, some come again.
+
+    Raises:
+        UsageError: If there are no labels, or not two classes of two observations.
+    """
+
+    def __init__(self, labels: Tensor | None, classes: int, each: int) -> None:
+        if labels is None or labels.is_floating_point() or labels.ndim != 1:
+            raise UsageError(
+                "this model learns from batches of classes: it needs data with a label each"
+            )
+        members = [(labels == label).nonzero()[:, 0] for label in labels.unique() if label >= 0]
+        self.members = [rows for rows in members if len(rows) > 1]
+        if len(self.members) < 2:
+            raise UsageError(
+                "this model learns from batches of classes: it needs two classes of two "
+                f"observations at least, got {len(self.members)}"
+            )
+        self.classes, self.each = min(classes, len(self.members)), each
+        self.size = self.classes * each
+
+    def rows(self, seed: int, position: int) -> Tensor:
+        """Places of the observations in the batch at a position of the stream, class by class."""
+        with seeded(seed, _SHUFFLE, position):
+            chosen = torch.randperm(len(self.members))[: self.classes]
+            rows = [self.members[i][torch.randperm(len(self.members[i]))] for i in chosen]
+        return torch.cat([of[torch.arange(self.each) % len(of)] for of in rows])
 
 
 class Batches:
@@ -38,6 +74,11 @@ class Batches:
     ) -> None:
         self.observations, self.size = observations, min(options.batch, len(observations))
         self.seed, self.told = options.seed, model.context != "none"
+        self.classes: ByClass | None = None
+        if model.classes_in_batch is not None:
+            self.classes = ByClass(observations.context, *model.classes_in_batch)
+            # who learns from classes is told them, though it may take no context
+            self.size, self.told = self.classes.size, True
         self.device = fabric.device
         self.rank, self.processes = fabric.global_rank, fabric.world_size
         self._order: tuple[int, Tensor] | None = None
@@ -49,11 +90,13 @@ class Batches:
 
     def __len__(self) -> int:
         """Whole batches in an epoch."""
-        return self.count // self.size
+        return max(1, self.count // self.size)
 
     def at(self, position: int) -> Batch:
         """The batch at a position of the stream, from 0."""
         epoch, number = divmod(position, len(self))
+        if self.classes is not None:
+            return self.rows(self.classes.rows(self.seed, position), epoch=epoch)
         if self._order is None or self._order[0] != epoch:
             with seeded(self.seed, _SHUFFLE, epoch):
                 self._order = (epoch, torch.randperm(self.count))
@@ -69,6 +112,20 @@ class Batches:
         x, context = self.observations.batch(rows, epoch=epoch)
         wanted = context if self.told else None
         return x.to(self.device), None if wanted is None else wanted.to(self.device)
+
+    def in_lots(self, limit: int, size: int) -> Iterator[Batch]:
+        """The first observations in their order, some at a time; or as many batches of classes.
+
+        Args:
+            limit: How many, at most.
+            size: How many at a time.
+        """
+        if self.classes is not None:
+            for number in range(-(-min(limit, self.count) // self.size)):
+                yield self.at(number)
+            return
+        for start in range(0, min(limit, self.count), size):
+            yield self.rows(torch.arange(start, min(start + size, limit, self.count)))
 
     def sweep(self) -> Iterator[Batch]:
         """All observations in their order, or of each batch this process's share."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from simulacra.ground import processes
 from simulacra.ground.errors import ResourceError, UsageError
-from simulacra.models.model import Likelihood, Model
+from simulacra.models.model import Model
 from simulacra.training.options import Options
 
 PATIENCE = timedelta(minutes=10)
@@ -112,9 +112,9 @@ def has_matrix_units(device: torch.device) -> bool:
 def settled(options: Options, model: Model, batch: tuple[Tensor, Tensor | None]) -> Options:
     """The options with a precision that is not `auto` any more.
 
-    bfloat16 needs matrix units, gradients, and a likelihood whose differences between observations
-    it keeps: of a new model the mean says nothing, for it is near that of independent values
-    whatever the network does.
+    bfloat16 needs matrix units, gradients, and a validation loss whose differences between
+    observations it keeps: of a new model the mean says nothing, for it is near that of independent
+    values whatever the network does.
 
     Args:
         options: See `Options`.
@@ -125,23 +125,26 @@ def settled(options: Options, model: Model, batch: tuple[Tensor, Tensor | None])
         return options
     device = batch[0].device
     full = replace(options, precision="32")
-    if not isinstance(model, Likelihood) or not model.turns or not has_matrix_units(device):
-        return full
-    if len(batch[0]) < 2:
-        # there is no spread to hold a difference against
+    stage = model.stages[0]
+    score = stage.validation_loss or model.validation_loss
+    if stage.by_sweeps or not has_matrix_units(device) or len(batch[0]) < 2:
+        # of one observation there is no spread to hold a difference against
         return full
     training = model.training
     model.eval()
-    exact = model.log_likelihood(*batch).double()
+    exact = score(*batch)
     with torch.autocast(device.type, torch.bfloat16):
-        rounded = model.log_likelihood(*batch).double()
+        rounded = score(*batch)
     model.train(training)
-    agrees = bool((rounded - exact).square().mean().sqrt() <= _AGREES * exact.std())
+    if exact is None or rounded is None:
+        return full
+    off = (rounded.double() - exact.double()).square().mean().sqrt()
+    agrees = bool(off <= _AGREES * exact.double().std())
     return replace(options, precision="bf16") if agrees else full
 
 
 _AGREES = 0.1
-"""How far bfloat16 may move a log-likelihood, in standard deviations between observations."""
+"""How far bfloat16 may move a validation loss, in standard deviations between observations."""
 
 
 @contextlib.contextmanager

@@ -36,7 +36,10 @@ def fit(
     training.set_plan(Budget.parse(budget) if isinstance(budget, str) else budget)
     best: dict[str, Tensor] | None = None
     for record in training:
-        if record.validated and record.step == training.progress.best_step:
+        if training.progress.best_step is None:
+            # a stage that has not validated yet begins with what was best in the one before
+            best = None
+        elif record.validated and record.step == training.progress.best_step:
             best = detached_copy(training.averaged.state_dict())
     if best is not None:
         training.averaged.load_state_dict(best)

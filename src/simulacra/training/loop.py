@@ -7,23 +7,21 @@ whatever one of them decides by, all of them know.
 
 from __future__ import annotations
 
-import contextlib
-import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from simulacra.data.dataset import Observations
 from simulacra.data.splits import permutation
-from simulacra.ground.errors import DivergedError
+from simulacra.ground.errors import DivergedError, UsageError, nearest
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import detached_copy
-from simulacra.models.model import Likelihood, Model, Swept
+from simulacra.models.model import Likelihood, Model
+from simulacra.models.stages import Player, Stage
 from simulacra.training.batches import Batches
 from simulacra.training.engine import (
     check_shared,
@@ -32,21 +30,24 @@ from simulacra.training.engine import (
     settled,
     sum_over_processes,
 )
+from simulacra.training.learner import Learner
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import FEW, VALIDATION_SIZE, VALIDATIONS, Plan, Progress, Record
-from simulacra.training.players import Players, finite
+from simulacra.training.pace import seconds_a_look, seconds_a_step
+from simulacra.training.plan import EVERYONE, VALIDATION_SIZE, Event, Plan, Progress, Record
+from simulacra.training.players import finite
 
 _T = TypeVar("_T")
 
 
 class Training:
-    """A model learning from observations.
+    """A model learning from observations, in one stage after another.
 
     Args:
         model: Any family's; it is moved to the device.
         train: What it learns from.
         validation: What chooses the best step; not the test split.
         options: See `Options`.
+        prepared: Whether the model begins with weights of another training, not with `prepare`.
 
     Example:
         >>> import simulacra as sim
@@ -59,25 +60,33 @@ class Training:
     """
 
     def __init__(
-        self, model: Model, train: Observations, validation: Observations, options: Options
+        self,
+        model: Model,
+        train: Observations,
+        validation: Observations,
+        options: Options,
+        *,
+        prepared: bool = False,
     ) -> None:
-        self.options = options
         # a part of it is looked at, and its order may be by class
         few = permutation(len(validation))[:VALIDATION_SIZE]
-        self.model = model.train()
-        self.turns = model.turns
+        self.model, self.stages, self.options = model.train(), model.stages, options
         self.fabric = make_fabric(options)
-        if not isinstance(model, Swept):
+        if not all(stage.by_sweeps for stage in self.stages):
             check_shared(options, self.fabric.world_size)
         self.batches = Batches(train, model, options, self.fabric)
         self.validation = Batches(validation.take(few), model, options, self.fabric)
-        self.progress = Progress()
-        self.plan = Plan(0, 0)
+        self.progress, self.plan = Progress(), Plan(0, 0)
+        self.budget: Budget | None = None
+        self.events: list[Event] = []
         model.to(self.fabric.device)
         begun = time.perf_counter()
         with seeded(options.seed, _PREPARE):
             few = torch.randperm(len(train))[:_PREPARE_SIZE]
-            model.prepare(*self.batches.rows(few))
+            if not prepared:
+                model.prepare(*self.batches.rows(few))
+            if model.not_compiled:
+                options = replace(options, compile=False)
             few = few[: self.batches.size]
             options = self._of_first(settled(options, model, self.batches.rows(few)))
         if options != self.options:
@@ -85,69 +94,187 @@ class Training:
         if options.compile or options.precision == "bf16":
             # the order in memory that kernels of low precision are quick in
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.stage.prepare is not None and not prepared:
+            self._prepare_stage(self.stage)
         follow_first(self.fabric, model)
         self.progress.seconds = time.perf_counter() - begun
-        self.average: AveragedModel | None = None
-        self.players: Players | None = None
-        if not isinstance(model, Swept):
-            self.average = AveragedModel(model, multi_avg_fn=self._average_parameters)
-            self.average.module.eval()
-            self.players = Players(model, options, self.fabric, self.batches)
+        self._enter(0)
         self._good = self.state_dict()
 
-    # ---- length --------------------------------------------------------------------------------
+    # ---- stages --------------------------------------------------------------------------------
 
     @property
-    def steps_per_epoch(self) -> float:
-        """Steps in one pass over the training data; a sweep is one."""
-        if isinstance(self.model, Swept):
-            return 1.0
-        return max(1.0, len(self.batches) / (len(self.turns) * self.options.accumulate))
+    def stage(self) -> Stage:
+        """The stage that it is in."""
+        return self.stages[self.progress.stage]
+
+    @property
+    def in_last_stage(self) -> bool:
+        """Whether no stage comes after the one that it is in."""
+        return self.progress.stage == len(self.stages) - 1
+
+    def in_nats(self, stage: int) -> bool:
+        """Whether the best step of a stage is chosen by a negative log-likelihood."""
+        return self.stages[stage].validation_loss is None and isinstance(self.model, Likelihood)
+
+    @property
+    def averaged(self) -> Model:
+        """The model that is kept: with the average of the weights, or the swept model itself."""
+        return self.learner.averaged
+
+    def settle(self) -> None:
+        """Bring the model that is kept to where the training is, in all processes alike."""
+        self.learner.settle()
+
+    def _enter(self, number: int) -> None:
+        """Give a stage the optimisers and the average that it begins with."""
+        self.progress.stage = number
+        self.progress.in_nats = self.in_nats(number)
+        # those of the stage before make room first
+        self.learner: Learner = None  # type: ignore[assignment]
+        # of a stage that another one follows, the kept model at its best step
+        self._best: dict[str, Tensor] | None = None
+        self.learner = Learner(
+            self.model, number, self.options, self.fabric, self.batches, self.validation
+        )
+
+    def _prepare_stage(self, stage: Stage) -> None:
+        assert stage.prepare is not None
+        self.model.eval()
+        with seeded(self.options.seed, _PREPARE, self.progress.stage):
+            few = torch.randperm(self.batches.count)[:_PREPARE_SIZE]
+            stage.prepare(*self.batches.rows(few))
+
+    def _begin_next(self) -> None:
+        """Go from the end of a stage to the beginning of the next, with what was best."""
+        begun = time.perf_counter()
+        best = self._best or detached_copy(self.averaged.state_dict())
+        self.model.load_state_dict(best)
+        self.progress = self.progress.in_next_stage()
+        if self.stage.prepare is not None:
+            self._prepare_stage(self.stage)
+        follow_first(self.fabric, self.model)
+        self._enter(self.progress.stage)
+        seconds = self.progress.seconds
+        self.progress.seconds = self._of_first(seconds + time.perf_counter() - begun)
+        self._plan_stage(self.progress.step, seconds)
+
+    # ---- length --------------------------------------------------------------------------------
 
     def set_plan(self, budget: Budget) -> Plan:
         """Turn a budget into a number of steps; seconds are measured over the first ones.
 
         The steps that measure are undone, and after a quarter of the plan its pace is looked at
-        once more; from then on the number of steps is frozen.
+        once more; from then on the number of steps is frozen. Of several stages each is planned
+        when it begins, of what is left, by the shares of those to come.
         """
+        self.budget = budget
+        return self._plan_stage(0, 0.0)
+
+    def _plan_stage(self, start: int, begun: float) -> Plan:
+        """The plan of the stage that begins.
+
+        Args:
+            start: Steps of the stages before.
+            begun: Seconds that these took.
+        """
+        budget, progress = self.budget, self.progress
+        assert budget is not None, "set_plan comes before the first step"
+        share = self.stage.share / sum(each.share for each in self.stages[progress.stage :])
         if budget.unit == "s":
-            self.plan = self._calibrate(budget.amount)
-        else:
-            steps = budget.amount * (self.steps_per_epoch if budget.unit == "epochs" else 1)
-            count = max(1, round(steps))
-            self.plan = Plan(count, math.ceil(count / VALIDATIONS), VALIDATION_SIZE)
+            self.plan = self._calibrate((budget.amount - begun) * share, start, begun)
+            return self.plan
+        left = budget.amount - (start if budget.unit == "steps" else progress.epochs)
+        per = self.learner.steps_per_epoch if budget.unit == "epochs" else 1
+        count = max(1, round(left * share * per))
+        self.plan = Plan.counted(count, self.model.validation_cost, start=start, begun=begun)
         return self.plan
 
-    def _calibrate(self, seconds: float) -> Plan:
-        start = time.perf_counter()
+    def _calibrate(self, seconds: float, start: int, begun: float) -> Plan:
+        started = time.perf_counter()
         before = self.state_dict()
         # a plan so long that nothing happens in it but steps
-        self.plan = Plan(10**9, 10**9)
-        times: list[float] = []
-        while len(times) < 3 or sum(times) < 0.04 * seconds:
-            begun = time.perf_counter()
+        self.plan = Plan(10**9, 10**9, start=start)
+
+        def step() -> None:
             self._step()
             self.progress.step += 1
-            times.append(self._of_first(time.perf_counter() - begun))
-            if self._of_first(time.perf_counter() - start) > 0.2 * seconds:
-                break
-        begun = time.perf_counter()
-        self._validate(FEW)
-        each = max(1e-9, (time.perf_counter() - begun) / min(FEW, self.validation.count))
-        # the first process alone has looked at these few; the rest is shared out
-        each /= self.fabric.world_size
-        self.load_state_dict(before)
-        # the first step allocates, so it says little about the others
-        usual = times[1:] or times
-        left = seconds - self.progress.seconds - (time.perf_counter() - start)
-        pace = sum(usual) / len(usual)
+
+        pace = seconds_a_step(step, seconds, self._of_first)
         most = self.validation.count
-        return self._of_first(Plan.within(seconds, left, pace, each, most))
+        look = seconds_a_look(self.learner.validate, most, seconds, self._of_first)
+        self.load_state_dict(before)
+        # what preparing took is the stage's own
+        left = seconds - (self.progress.seconds - begun) - (time.perf_counter() - started)
+        # the first process alone has looked at few; of many each looks at its share
+        look /= self.fabric.world_size
+        plan = Plan.within(seconds, left, pace, look, most, start=start, begun=begun)
+        return self._of_first(plan)
+
+    # ---- what somebody changes meanwhile -------------------------------------------------------
+
+    def extend(self, budget: Budget) -> Event:
+        """Make the training longer than it was planned; its schedule then ends later too.
+
+        Args:
+            budget: How much longer.
+
+        Returns:
+            What a training that goes on from an earlier state has to be told.
+
+        Raises:
+            UsageError: If it has converged, or is in another stage than the last.
+        """
+        progress = self.progress
+        if progress.converged:
+            raise UsageError("this training has converged: longer, it would learn nothing more")
+        if not self.in_last_stage:
+            raise UsageError(
+                f"this training is in its stage {self.stage.name!r}: it can be made longer in its "
+                f"last one, {self.stages[-1].name!r}"
+            )
+        longer = self.plan.longer(budget, progress, self.learner.steps_per_epoch)
+        return self._happens(Event(progress.step, plan=self._of_first(longer)))
+
+    def change(self, player: str, lr: float) -> Event:
+        """Change a player's learning rate from the next step on; schedules go by the new one.
+
+        Args:
+            player: Who moves, in any stage; `EVERYONE` for all.
+            lr: Its learning rate after the warm-up.
+
+        Returns:
+            What a training that goes on from an earlier state has to be told.
+
+        Raises:
+            UsageError: If there is no such player, or the rate is none.
+        """
+        known = list(dict.fromkeys(name for stage in self.stages for name in stage.players))
+        if not known:
+            raise UsageError("a training by sweeps has no learning rate")
+        if player not in (*known, EVERYONE):
+            raise UsageError(f"no player is called {player!r}: {nearest(player, known)}")
+        return self._happens(Event(self.progress.step, player=player, lr=lr))
+
+    def _happens(self, event: Event) -> Event:
+        self.events.append(event)
+        self._meet_events()
+        return event
+
+    def _meet_events(self) -> None:
+        """Apply what happens before the next step, which may have been applied already."""
+        for event in self.events:
+            if event.step == self.progress.step and event.plan is not None:
+                self.plan = event.plan
+            elif event.step == self.progress.step and event.player is not None:
+                everyone = [name for stage in self.stages for name in stage.players]
+                changed = everyone if event.player == EVERYONE else [event.player]
+                self.progress.rates |= dict.fromkeys(changed, event.lr)
 
     # ---- the loop ------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Record]:
-        """Train to the end of the plan, or until sweeps converge.
+        """Train to the end of the plan, or until sweeps converge, in all stages.
 
         Yields:
             A record after every step; `state_dict` is whole at that moment.
@@ -155,12 +282,14 @@ class Training:
         Raises:
             DivergedError: If non-finite numbers come back after three rollbacks.
         """
+        self._meet_events()
         while self.progress.step < self.plan.steps and not self.progress.converged:
             yield self._advance()
+            self._meet_events()
 
     def _advance(self) -> Record:
         progress, begun = self.progress, time.perf_counter()
-        lr = self.options.lr_at(progress.step, self.plan.steps) * progress.lr_scale
+        lr = self._usual_rate()
         losses = self._step()
         progress.step += 1
         if losses:
@@ -172,67 +301,55 @@ class Training:
                 self._roll_back()
                 progress = self.progress
         last = progress.step >= self.plan.steps or progress.converged
-        due = progress.step > 0 and progress.step % self.plan.validate_every == 0
         # a skipped step left the weights as they were, so the last one is validated all the same
-        validated = (due and progress.streak == 0) or last
+        validated = (self.plan.is_due(progress.step) and progress.streak == 0) or last
         if validated:
-            self.follow_first()
+            self.settle()
         if validated and not finite(self.model):
             # a finite loss can still have moved the weights out of the numbers
             self._roll_back()
-            progress, validated = self.progress, False
-        value = self._validate(self.plan.validate_on) if validated else None
-        best = math.inf if progress.best is None else progress.best
-        if value is not None and value < best:
-            progress.best, progress.best_step = value, progress.step
+            progress, validated, last = self.progress, False, False
+        value = self.learner.validate(self.plan.validate_on) if validated else None
+        if value is not None and progress.improves(value) and not self.in_last_stage:
+            self._best = detached_copy(self.averaged.state_dict())
         progress.seconds += time.perf_counter() - begun
         if validated:
             progress.seconds = self._of_first(progress.seconds)
-            if self.plan.seconds is not None and 4 * progress.step >= self.plan.steps and not last:
-                self.plan = self.plan.recounted(progress.step, progress.seconds)
+            plan = self.plan
+            if plan.seconds is not None and 4 * plan.place(progress.step) >= 1 and not last:
+                self.plan = plan.recounted(progress.step, progress.seconds)
+        done = progress.epochs + (progress.step - self.plan.start) / self.learner.steps_per_epoch
+        record = Record(
+            progress.step, done, progress.seconds, lr, losses, value, validated, progress.skipped,
+            progress.stage,
+        )  # fmt: skip
+        if last and not self.in_last_stage:
+            progress.epochs = done
+            self._begin_next()
+        if validated:
             self._good = self.state_dict()
-        epoch = progress.step / self.steps_per_epoch
-        return Record(
-            progress.step, epoch, progress.seconds, lr, losses, value, validated, progress.skipped
-        )
+        return record
 
     def _step(self) -> dict[str, float]:
         """One cycle of turns, or one sweep; its scalars, or nothing if it was skipped."""
-        step = self.progress.step
-        if isinstance(self.model, Swept):
-            with seeded(self.options.seed, step):
-                return self._sweep(self.model)
-        assert self.players is not None
-        assert self.average is not None
-        lr = self.options.lr_at(step, self.plan.steps) * self.progress.lr_scale
-        losses = self.players.step(step, lr)
-        if losses:
-            self.average.update_parameters(self.model)
-            self.progress.average_updates += 1
+        progress = self.progress
+        rates = {name: self.rate(name) for name in self.stage.players}
+        place = self.plan.place(progress.step)
+        losses = self.learner.step(progress.step, rates, place, progress.average_updates)
+        progress.average_updates += bool(losses) and not self.stage.by_sweeps
+        progress.converged = self.learner.converged
         return losses
 
-    def _sweep(self, model: Swept) -> dict[str, float]:
-        """One sweep; its scalars, or nothing if it left the numbers."""
-        # a covariance may be none any more
-        broken: Any = torch.linalg.LinAlgError  # type: ignore[attr-defined]
-        sums: tuple[Tensor, ...] | None = None
-        with contextlib.suppress(broken):
-            sums = model.sums(self.batches.sweep())
-        # before anything is exchanged, for all have to
-        if self.any_process(sums is None):
-            return {}
-        assert sums is not None
-        scalars = {"loss": math.nan}
-        with contextlib.suppress(broken):
-            scalars = model.maximise(*map(self._sum, sums))
-        # another processor may round otherwise, and decide so
-        scalars = self._of_first(scalars)
-        follow_first(self.fabric, model)
-        converged = bool(scalars.pop("converged", 0.0))
-        if not all(map(math.isfinite, scalars.values())):
-            return {}
-        self.progress.converged = converged
-        return scalars
+    def rate(self, player: str) -> float:
+        """A player's learning rate in the next step."""
+        own, usual = self.model.players.get(player, Player()), self.options.lr
+        return self._usual_rate() * (self.progress.rates.get(player, usual * own.lr) / usual)
+
+    def _usual_rate(self) -> float:
+        """The learning rate in the next step of who moves as the options say."""
+        plan = self.plan
+        rate = self.options.lr_at(self.progress.step - plan.start, plan.length)
+        return rate * self.progress.lr_scale
 
     def _roll_back(self) -> None:
         """Go back to the last good state with half the learning rate, three times at most."""
@@ -249,71 +366,23 @@ class Training:
         self.progress.rollbacks, self.progress.skipped = spent, skipped
         self.progress.lr_scale, self.progress.seconds = scale, seconds
 
-    @torch.no_grad()
-    def _validate(self, limit: int) -> float | None:
-        """Mean negative log-likelihood of the average model, nats per observation."""
-        model = self.averaged
-        if not isinstance(model, Likelihood):
-            return None
-        model.eval()
-        sums = torch.zeros(2, dtype=torch.float64)
-        for start in range(0, min(limit, self.validation.count), FEW):
-            if start // FEW % self.fabric.world_size != self.fabric.global_rank:
-                continue
-            rows = torch.arange(start, min(start + FEW, limit, self.validation.count))
-            x, context = self.validation.rows(rows)
-            values = model.log_likelihood(x, context).cpu().double()
-            sums -= torch.tensor([float(values.sum()), -len(rows)], dtype=torch.float64)
-        if isinstance(model, Swept):
-            model.train()
-        total, count = self._sum(sums).tolist()
-        return total / count
-
-    # ---- processes -----------------------------------------------------------------------------
-
-    def _sum(self, values: Tensor) -> Tensor:
-        """A tensor of sums, over all processes."""
-        return sum_over_processes(self.fabric, values)
+    # ---- processes and state -------------------------------------------------------------------
 
     def _of_first(self, value: _T) -> _T:
         """What the first process has: clocks differ, decisions must not."""
         return value if self.fabric.world_size == 1 else self.fabric.broadcast(value)
 
-    def follow_first(self) -> None:
-        """Give every process the first one's weights, and buffers that a loss changed."""
-        follow_first(self.fabric, self.model, self.averaged)
-
     def any_process(self, flag: bool) -> bool:
         """Whether it is true in one of the processes; all of them have to ask."""
-        return bool(self._sum(torch.tensor(float(flag))))
-
-    # ---- parts ---------------------------------------------------------------------------------
-
-    @property
-    def averaged(self) -> Model:
-        """The model that is kept: the average of the weights, or the swept model itself."""
-        module = self.model if self.average is None else self.average.module
-        assert isinstance(module, Model)
-        return module
-
-    def _average_parameters(
-        self, averages: Sequence[Tensor], parameters: Sequence[Tensor], _: Tensor | int
-    ) -> None:
-        # early averages look back over a tenth of the steps so far, not at the initialisation
-        count = self.progress.average_updates
-        decay = min(self.options.ema, (1 + count) / (10 + count))
-        torch._foreach_lerp_(list(averages), list(parameters), 1 - decay)
-
-    # ---- state ---------------------------------------------------------------------------------
+        return bool(sum_over_processes(self.fabric, torch.tensor(float(flag))))
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the training depends on, copied."""
-        state = {
-            "model": self.model.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
-            "optimizers": {} if self.players is None else self.players.state_dict(),
+        state = self.learner.state_dict() | {
             "progress": asdict(self.progress),
             "plan": asdict(self.plan),
+            "best": self._best,
+            "budget": None if self.budget is None else str(self.budget),
         }
         copied: dict[str, Any] = detached_copy(state)
         return copied
@@ -321,13 +390,15 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state; its tensors are copied."""
         state = detached_copy(state)
-        self.model.load_state_dict(state["model"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        if self.players is not None:
-            self.players.load_state_dict(state["optimizers"])
-        self.progress = Progress(**state["progress"])
-        self.plan = Plan(**state["plan"])
+        progress = Progress(**state["progress"])
+        if progress.stage != self.progress.stage:
+            self._enter(progress.stage)
+        self.learner.load_state_dict(state)
+        self.learner.converged = progress.converged
+        self.progress, self.plan = progress, Plan(**state["plan"])
+        self._best = state.get("best")
+        if state.get("budget") is not None:
+            self.budget = Budget.parse(state["budget"])
         self._good = state
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from simulacra.ground.errors import UsageError
+from simulacra.training.options import Budget
 
 VALIDATIONS = 20
 """How often a training validates, at most."""
@@ -13,54 +15,106 @@ VALIDATION_SHARE = 0.1
 """Share of a budget in seconds that validating may take."""
 VALIDATION_SIZE = 1000
 """How many of the validation observations are looked at each time, at most."""
+EVERYONE = "*"
+"""Who is meant where all players are."""
 FEW = 64
-"""And at least, where there are so many."""
+"""How many of them are looked at together."""
+LEAST_VALIDATIONS = 5
+"""How often a training validates at least, however dear that is."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a training is.
+    """How long a stage of a training is, which has one unless its model names several.
 
     Args:
-        steps: Cycles of turns, or sweeps.
+        steps: Cycles of turns, or sweeps, up to the stage's end, counted from the first stage.
         validate_every: Steps between validations; there is one after the last step too.
         validate_on: How many of the validation observations are looked at each time, at most.
-        seconds: What the steps were counted to take, until they are frozen.
+        seconds: What the stage's steps were counted to take, until they are frozen.
+        start: Steps of the stages before.
+        begun: Seconds that these took.
     """
 
     steps: int
     validate_every: int
     validate_on: int = 1000
     seconds: float | None = None
+    start: int = 0
+    begun: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a plan that no training can have."""
-        for name in ("steps", "validate_every", "validate_on"):
+        for name in ("steps", "validate_every", "validate_on", "start"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise UsageError(f"a plan's {name} is a whole number, got {value!r}")
-        if self.seconds is not None and not 0 <= self.seconds < math.inf:
-            raise UsageError(f"a plan's seconds are finite, got {self.seconds!r}")
+        for name, seconds in (("seconds", self.seconds or 0.0), ("begun", self.begun)):
+            if not 0 <= seconds < math.inf:
+                raise UsageError(f"a plan's {name} are finite, got {seconds!r}")
+
+    @property
+    def length(self) -> int:
+        """Steps of the stage itself."""
+        return self.steps - self.start
+
+    def place(self, step: int) -> float:
+        """How far the stage is before a step, from 0 to 1."""
+        return min(1.0, (step - self.start) / max(1, self.length))
+
+    def is_due(self, step: int) -> bool:
+        """Whether so many steps end with a validation."""
+        done = step - self.start
+        return done > 0 and done % self.validate_every == 0
 
     @classmethod
-    def within(cls, seconds: float, left: float, step: float, look: float, most: int) -> Plan:
+    def counted(cls, steps: int, passes: int, *, start: int = 0, begun: float = 0.0) -> Plan:
+        """So many steps.
+
+        Args:
+            steps: Of the stage.
+            passes: Through the network that validating an observation takes: where it takes many,
+                fewer observations are looked at.
+            start: Steps of the stages before.
+            begun: Seconds that these took.
+        """
+        size = max(FEW, VALIDATION_SIZE // max(1, passes))
+        every = math.ceil(steps / VALIDATIONS)
+        return cls(start + steps, every, size, start=start, begun=begun)
+
+    @classmethod
+    def within(
+        cls,
+        seconds: float,
+        left: float,
+        step: float,
+        look: float,
+        most: int,
+        *,
+        start: int = 0,
+        begun: float = 0.0,
+    ) -> Plan:
         """As many steps as seconds allow, of which validating takes a tenth at most.
 
         There are fewer observations in a validation before there are fewer validations, and fewer
-        of these before there is less training.
+        of these before there is less training; but not fewer than five.
 
         Args:
-            seconds: Of the whole training.
+            seconds: Of the whole stage.
             left: Of these, what is left.
             step: That a step takes.
             look: That a validation takes for each observation.
             most: Observations in a validation.
+            start: Steps of the stages before.
+            begun: Seconds that these took.
         """
         affordable = VALIDATION_SHARE * left / look
-        size = int(min(most, VALIDATION_SIZE, max(FEW, affordable / 10)))
-        count = int(min(VALIDATIONS, max(1, affordable / size)))
+        few = min(FEW, affordable / LEAST_VALIDATIONS)
+        size = int(max(1, min(most, VALIDATION_SIZE, max(few, affordable / 10))))
+        count = int(min(VALIDATIONS, max(LEAST_VALIDATIONS, affordable / size)))
         steps = max(1, int((left - count * size * look) / step))
-        return cls(steps, math.ceil(steps / count), size, seconds)
+        every = math.ceil(steps / count)
+        return cls(start + steps, every, size, seconds, start, begun)
 
     def sparing(self, cost: float) -> Plan:
         """The plan with no more validations than a tenth of its seconds can write down.
@@ -71,25 +125,48 @@ class Plan:
         if self.seconds is None:
             return self
         affordable = max(1, int(0.1 * self.seconds / max(cost, 1e-9)))
-        every = max(self.validate_every, math.ceil(self.steps / affordable))
+        every = max(self.validate_every, math.ceil(self.length / affordable))
         return replace(self, validate_every=every)
 
-    def recounted(self, done: int, elapsed: float) -> Plan:
+    def recounted(self, step: int, seconds: float) -> Plan:
         """The plan frozen, its steps counted again if their pace was not kept.
 
         The first steps of a training say little about a machine that others use too.
 
         Args:
-            done: Steps done.
-            elapsed: Seconds that they took.
+            step: Steps done, those of the stages before among them.
+            seconds: That they took.
         """
+        done, elapsed = step - self.start, seconds - self.begun
         left = (self.seconds or elapsed) - elapsed
         steps = done + max(1, round(left * done / elapsed))
-        if 0.8 * self.steps < steps < 1.25 * self.steps:
+        if 0.8 * self.length < steps < 1.25 * self.length:
             return replace(self, seconds=None)
-        validations = math.ceil(self.steps / self.validate_every)
+        validations = math.ceil(self.length / self.validate_every)
         every = math.ceil(steps / validations)
-        return replace(self, steps=steps, validate_every=every, seconds=None)
+        return replace(self, steps=self.start + steps, validate_every=every, seconds=None)
+
+    def longer(self, budget: Budget, progress: Progress, steps_per_epoch: float) -> Plan:
+        """The plan with more steps.
+
+        Args:
+            budget: How much longer.
+            progress: How far the training came.
+            steps_per_epoch: Of the stage.
+
+        Raises:
+            UsageError: If the budget is in seconds, and no step has shown what it takes.
+        """
+        if budget.unit != "s":
+            per = steps_per_epoch if budget.unit == "epochs" else 1
+            return replace(self, steps=self.steps + max(1, round(budget.amount * per)))
+        done, elapsed = progress.step - self.start, progress.seconds - self.begun
+        if not done:
+            raise UsageError("this training has no pace yet: make it longer by steps or epochs")
+        # at the pace that it had, which is looked at once more as it goes on
+        left = (self.steps - progress.step) * elapsed / done
+        more = max(1, round(budget.amount * done / elapsed))
+        return replace(self, steps=self.steps + more, seconds=elapsed + left + budget.amount)
 
 
 @dataclass(frozen=True)
@@ -102,10 +179,11 @@ class Record:
         seconds: Time that steps and validations took so far.
         lr: Learning rate.
         losses: Each turn's scalars, `loss` or `turn/loss`; empty for a skipped step.
-        validation: Mean negative log-likelihood of validation data, nats per observation; only
-            on steps that validate a model with a likelihood.
+        validation: Mean of the model's `validation_loss`, where it has one, on steps that validate:
+            of a model with a likelihood, nats per observation.
         validated: Whether this step ended with a validation, hence is worth a checkpoint.
         skipped: Steps skipped so far for non-finite numbers.
+        stage: Which stage it was in, from 0.
     """
 
     step: int
@@ -116,6 +194,40 @@ class Record:
     validation: float | None
     validated: bool
     skipped: int
+    stage: int = 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change that somebody made while a training went on, before one of its steps.
+
+    Args:
+        step: Steps done when it was made.
+        player: Whose learning rate is another from then on.
+        lr: That rate.
+        plan: What the rest of the training goes by from then on.
+
+    Raises:
+        UsageError: If the rate is none.
+    """
+
+    step: int
+    player: str | None = None
+    lr: float = 0.0
+    plan: Plan | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no training can follow."""
+        if type(self.step) is not int or self.step < 0:
+            raise UsageError(f"an event's step is a whole number, got {self.step!r}")
+        if self.player is not None and not 0 < self.lr < math.inf:
+            raise UsageError(f"a learning rate is positive and finite, got {self.lr!r}")
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Event:
+        """The event read back from `dataclasses.asdict`."""
+        plan = record.get("plan")
+        return cls(**{**record, "plan": None if plan is None else Plan(**plan)})
 
 
 @dataclass
@@ -133,6 +245,26 @@ class Progress:
     best_step: int | None = None
     average_updates: int = 0
     peak_bytes: int | None = None
+    stage: int = 0
+    rates: dict[str, float] = field(default_factory=dict)
+    epochs: float = 0.0
+    in_nats: bool = True
+
+    def improves(self, value: float) -> bool:
+        """Keep a validation loss if it is the best of its stage, and say whether it is."""
+        if self.best is not None and not value < self.best:
+            return False
+        if not value < math.inf:
+            return False
+        self.best, self.best_step = value, self.step
+        return True
+
+    def in_next_stage(self) -> Progress:
+        """As the stage after this one begins."""
+        return replace(
+            self, stage=self.stage + 1, streak=0, converged=False, best=None, best_step=None,
+            average_updates=0,
+        )  # fmt: skip
 
     def note_peak(self, grown: int | None) -> None:
         """Keep the highest peak of memory, whichever process had it; nothing where none is known.
@@ -153,11 +285,13 @@ class Outcome:
         steps: Steps done.
         seconds: What they took, validations included.
         skipped: Steps skipped for non-finite numbers.
-        best: Smallest validation loss, nats per observation, if the model has a likelihood.
+        best: Smallest validation loss of its last stage, if it has any: of a model with a
+            likelihood, nats per observation.
         peak_bytes: Memory at the peak, beyond what the process, or the GPU, had before the model
             was built: weights, gradients, optimiser, activations, the copies that become
             checkpoints; not the data, and on the CPU not torch's own libraries. Of several
             processes, that of the first. `None` where the system does not say.
+        in_nats: Whether `best` is a negative log-likelihood, and not a loss of another kind.
     """
 
     finished: bool
@@ -166,6 +300,7 @@ class Outcome:
     skipped: int
     best: float | None
     peak_bytes: int | None = None
+    in_nats: bool = True
 
     @classmethod
     def of(cls, progress: Progress, plan: Plan) -> Outcome:
@@ -173,4 +308,5 @@ class Outcome:
         return cls(
             progress.converged or progress.step >= plan.steps,
             progress.step, progress.seconds, progress.skipped, progress.best, progress.peak_bytes,
+            progress.in_nats,
         )  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MethodType
 from typing import Any
@@ -15,14 +16,16 @@ from torch.optim import AdamW, Optimizer
 
 from simulacra.ground.randomness import seeded
 from simulacra.models.model import Model
+from simulacra.models.stages import Player, Stage
 from simulacra.training.batches import Batches
+from simulacra.training.buffers import Buffers
 from simulacra.training.compiling import compiled
 from simulacra.training.engine import sum_over_processes
 from simulacra.training.options import Options
 
 
 class Players:
-    """The players of a model, each with its optimiser; a step is one cycle of their turns.
+    """The players of a stage, each with its optimiser; a step is one cycle of their turns.
 
     A turn is made of `accumulate` batches, whose gradients are averaged. They are numbered, each
     has its own seed, and the processes of a training share them out: so the same step is made by
@@ -30,72 +33,83 @@ class Players:
 
     Args:
         model: On the engine's device.
+        stage: Whose turns they are.
         options: See `Options`.
         fabric: The engine.
         batches: What the players learn from.
     """
 
-    def __init__(self, model: Model, options: Options, fabric: Fabric, batches: Batches) -> None:
-        self.model, self.options, self.fabric, self.batches = model, options, fabric, batches
+    def __init__(
+        self, model: Model, stage: Stage, options: Options, fabric: Fabric, batches: Batches
+    ) -> None:
+        self.model, self.stage, self.options = model, stage, options
+        self.fabric, self.batches = fabric, batches
+        self._told_place = "place" in inspect.signature(type(model).loss).parameters
         if options.compile:
             # a method of this model alone, for the engine finds methods by their names
             loss = MethodType(compiled(type(model).loss), model)
             model.loss = loss  # type: ignore[method-assign]
-        # an order of players that does not depend on hashing
-        names = tuple(dict.fromkeys(model.turns))
-        wrapped, *optimizers = fabric.setup(
-            model, *(self._optimizer(model.player(name)) for name in names)
-        )
+        wrapped, *optimizers = fabric.setup(model, *map(self._optimizer, stage.players))
         wrapped.mark_forward_method("loss")
         self.wrapped = wrapped
-        self.optimizers: dict[str, Optimizer] = dict(zip(names, optimizers, strict=True))
+        self.optimizers: dict[str, Optimizer] = dict(zip(stage.players, optimizers, strict=True))
+        self.buffers = Buffers(model, fabric)
 
-    def _optimizer(self, player: torch.nn.Module) -> AdamW:
-        options = self.options
+    def _optimizer(self, name: str) -> AdamW:
+        options, own = self.options, self.model.players.get(name, Player())
         return AdamW(
-            player.parameters(), lr=options.lr, betas=options.betas,
-            weight_decay=options.weight_decay, fused=self.fabric.device.type in ("cpu", "cuda"),
+            self.model.player(name).parameters(), lr=options.lr * own.lr,
+            betas=own.betas or options.betas, weight_decay=options.weight_decay,
+            fused=self.fabric.device.type in ("cpu", "cuda"),
         )  # fmt: skip
 
-    def step(self, step: int, lr: float) -> dict[str, float]:
+    def step(self, step: int, rates: Mapping[str, float], place: float) -> dict[str, float]:
         """One cycle of turns.
 
         Args:
             step: Its number, which seeds it.
-            lr: Learning rate.
+            rates: Each player's learning rate.
+            place: How far the stage is, from 0 to 1.
 
         Returns:
             Each turn's scalars, `loss` or `turn/loss`; nothing if one was not finite: the player
             whose turn it was, and those after it, then stay where they are.
         """
         losses: dict[str, float] = {}
-        turns = self.model.turns
-        for number, turn in enumerate(turns):
-            scalars = self._turn(step, number, turn, lr)
+        several = len(self.stage.turns) > 1 or len(self.model.stages) > 1
+        for number, name in enumerate(self.stage.names()):
+            turn = self.stage.turns[number]
+            self.buffers.begin(turn)
+            scalars = self._turn(step, number, turn, rates[turn], place)
             if not all(map(math.isfinite, scalars.values())):
+                self.buffers.take_back()
                 return {}
-            prefix = f"{turn}/" if len(turns) > 1 else ""
-            losses |= {prefix + name: value for name, value in scalars.items()}
+            prefix = f"{name}/" if several else ""
+            losses |= {prefix + key: value for key, value in scalars.items()}
         return losses
 
-    def _turn(self, step: int, number: int, turn: str, lr: float) -> dict[str, float]:
+    def _turn(self, step: int, number: int, turn: str, lr: float, place: float) -> dict[str, float]:
         """One player's move; with a non-finite loss or gradient it stays where it is."""
         fabric, count = self.fabric, self.options.accumulate
         # all players' gradients: the one before may have left some on this one
         self.model.zero_grad()
         totals: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}
         mine = range(fabric.global_rank, count, fabric.world_size)
         for part in mine:
-            x, context = self.batches.at((step * len(self.model.turns) + number) * count + part)
+            x, context = self.batches.at((step * len(self.stage.turns) + number) * count + part)
             # processes exchange gradients once, with the last batch
             with self._exchange(part == mine[-1]), seeded(self.options.seed, step, number, part):
-                scalars = self._loss(x, context, turn)
-                means = self._means(scalars)
+                scalars = self._loss(x, context, turn, place)
+                means = self._means({k: v for k, v in scalars.items() if _is_scalar(k, v)})
                 if not all(map(math.isfinite, means.values())):
                     return means
                 fabric.backward(scalars["loss"] / len(mine))
             for name, value in means.items():
                 totals[name] = totals.get(name, 0.0) + value / len(mine)
+            for name, values in scalars.items():
+                if not _is_scalar(name, values):
+                    sums[name] = values.detach() + sums.get(name, 0)
         optimizer = self.optimizers[turn]
         norm = fabric.clip_gradients(
             self.wrapped, optimizer, error_if_nonfinite=False,
@@ -107,6 +121,9 @@ class Players:
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
+        self.buffers.exchange(turn)
+        with torch.no_grad():
+            self.model.moved(turn, {k: sum_over_processes(fabric, v) for k, v in sums.items()})
         return totals
 
     @contextmanager
@@ -117,11 +134,15 @@ class Players:
         with self.fabric.no_backward_sync(self.wrapped, enabled=not now):
             yield
 
-    def _loss(self, x: Tensor, context: Tensor | None, turn: str) -> dict[str, Tensor]:
+    def _loss(
+        self, x: Tensor, context: Tensor | None, turn: str, place: float
+    ) -> dict[str, Tensor]:
+        # a tensor, for a compiled step would be compiled anew for each number
+        told = {"place": torch.tensor(place, device=x.device)} if self._told_place else {}
         try:
             # the engine casts in forward alone, unless the model is spread over processes
             with self.fabric.autocast():
-                scalars: dict[str, Tensor] = self.wrapped.loss(x, context, turn=turn)
+                scalars: dict[str, Tensor] = self.wrapped.loss(x, context, turn=turn, **told)
                 return scalars
         except ValueError as error:
             # torch's distributions refuse parameters that are not numbers
@@ -165,3 +186,8 @@ def finite(model: Model) -> bool:
         for value in model.state_dict().values()
         if value.is_floating_point()
     )
+
+
+def _is_scalar(name: str, value: Tensor) -> bool:
+    """Whether it is a scalar of a loss, and not what `Model.moved` is told."""
+    return name == "loss" or not value.ndim

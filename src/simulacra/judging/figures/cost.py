@@ -17,7 +17,8 @@ from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures import flops
 from simulacra.judging.figures.records import Costs
-from simulacra.models.model import Likelihood, Model, Sampling, Stepwise, Swept
+from simulacra.models.model import Likelihood, Model, Sampling, Stepwise
+from simulacra.models.swept import Swept
 from simulacra.tasks.sample import context_of_rows, device_of
 from simulacra.training.plan import Outcome
 
@@ -156,7 +157,7 @@ def _scoring(model: Model, data: Dataset) -> int | None:
         if isinstance(model, Likelihood):
             model.log_likelihood(x, context)
         else:
-            for turn in model.turns or ("model",):
+            for turn in _players(model) or ["model"]:
                 model.loss(x, context, turn=turn)
 
     with seeded(0), torch.no_grad():
@@ -169,14 +170,20 @@ def _training(model: Model, data: Dataset) -> int | None:
     learner = copy.deepcopy(model).train()
 
     def run() -> None:
-        if isinstance(learner, Swept):
-            learner.sums([(x, context)])
-        for turn in learner.turns:
-            learner.zero_grad()
-            learner.loss(x, context, turn=turn)["loss"].backward()
+        # of a model that learns in stages, a step of each
+        for stage in learner.stages:
+            if stage.by_sweeps and isinstance(learner, Swept):
+                learner.sums([(x, context)])
+            for turn in stage.turns:
+                learner.zero_grad()
+                learner.loss(x, context, turn=turn)["loss"].backward()
 
     with seeded(0), torch.enable_grad():
         return flops.count(learner, run) // _COUNTED or None
+
+
+def _players(model: Model) -> list[str]:
+    return [name for stage in model.stages for name in stage.players]
 
 
 def _calls(model: nn.Module, run: Callable[[], object]) -> int:

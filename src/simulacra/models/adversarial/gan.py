@@ -47,6 +47,7 @@ class GAN(Adversarial):
         {"latent": 2, "hidden": (8,), "context": "vector"},
     )
     turns = ("discriminator", "generator")
+    kept = ("generator",)
 
     def __init__(
         self,

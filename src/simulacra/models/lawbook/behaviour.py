@@ -10,7 +10,7 @@ from torch import Tensor
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.lawbook.law import Law, hold
-from simulacra.models.lawbook.trials import contexts, observations, precision_of
+from simulacra.models.lawbook.trials import contexts, observations, players_of, precision_of
 from simulacra.models.model import (
     Completion,
     Decoding,
@@ -27,7 +27,7 @@ def moves_one_player(model: Model) -> None:
     """Each turn's loss gives gradients to its own player, all of it, and to no one else."""
     x, told = observations(model, 8), contexts(model, 8)
     model.train()
-    for turn in model.turns:
+    for turn in players_of(model):
         model.zero_grad(set_to_none=True)
         model.loss(x, told, turn=turn)["loss"].backward()
         own = {id(p) for p in model.player(turn).parameters()}
@@ -42,12 +42,12 @@ def moves_one_player(model: Model) -> None:
 
 def learns_by_steps(model: Model) -> bool:
     """Whether it has a loss that is gone down, and is not fitted by sweeps."""
-    return bool(model.turns)
+    return bool(players_of(model))
 
 
 def has_one_loss(model: Model) -> bool:
     """Whether it learns by steps, and all are down the same loss; of players each has its own."""
-    return len(set(model.turns)) == 1
+    return len(players_of(model)) == 1
 
 
 def has_codes(model: Decoding) -> bool:
@@ -67,7 +67,7 @@ def learns_what_it_scores(model: Likelihood) -> None:
             scores = [model.log_likelihood(x, told, seed=seed).double().mean() for seed in seeds]
         return float(torch.stack(scores).mean())
 
-    (turn,) = set(model.turns)
+    (turn,) = players_of(model)
     before = mean()
     model.train()
     with seeded(10):
@@ -210,7 +210,7 @@ def refuses_another_context(model: Model) -> None:
     x = observations(model, 4)
     wrong = torch.zeros(4).long() if model.context == "none" else None
     try:
-        model.loss(x, wrong, turn=model.turns[0])
+        model.loss(x, wrong, turn=players_of(model)[0])
     except UsageError:
         return
     hold(False, f"context={model.context!r}, and {'one' if wrong is not None else 'none'} is taken")

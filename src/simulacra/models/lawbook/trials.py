@@ -37,9 +37,18 @@ def trial(kind: type[M], spec: DataSpec, keywords: dict[str, Any], scale: float 
     with seeded(0):
         model = kind(spec, **keywords)
     x = observations(model, 60)
+    told = contexts(model, 60)
     with seeded(1):
-        model.prepare(x, contexts(model, 60))
+        model.prepare(x, told)
+        for stage in model.stages:
+            if stage.prepare is not None:
+                stage.prepare(x, told)
     return randomise(model, scale)
+
+
+def players_of(model: Model) -> list[str]:
+    """Who moves in any of a model's stages, each once."""
+    return list(dict.fromkeys(name for stage in model.stages for name in stage.players))
 
 
 def randomise(model: M, scale: float = 0.3, seed: int = 0) -> M:

@@ -12,7 +12,8 @@ from torch.nn.functional import one_hot
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.models.model import Completion, Likelihood, Sampling, Swept
+from simulacra.models.model import Completion, Likelihood, Sampling
+from simulacra.models.swept import Swept
 from simulacra.nn.context import ContextEmbedding
 from simulacra.nn.precision import double, moments
 

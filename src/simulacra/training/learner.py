@@ -1,0 +1,200 @@
+"""`Learner`: a model in one of its stages, with what it needs to learn in that one."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.models.model import Model
+from simulacra.models.stages import Stage
+from simulacra.models.swept import Swept
+from simulacra.training.average import Average
+from simulacra.training.batches import Batches
+from simulacra.training.engine import follow_first, sum_over_processes
+from simulacra.training.options import Options
+from simulacra.training.plan import FEW
+from simulacra.training.players import Players
+
+
+class Learner:
+    """A model in a stage: its players with their optimisers, and the average of their weights.
+
+    Args:
+        model: On the engine's device.
+        number: Of the stage, from 0.
+        options: See `Options`.
+        fabric: The engine.
+        batches: What it learns from.
+        validation: What its best step is chosen by.
+
+    Raises:
+        UsageError: If the stage goes by sweeps, and the model does not.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        number: int,
+        options: Options,
+        fabric: Fabric,
+        batches: Batches,
+        validation: Batches,
+    ) -> None:
+        self.model, self.number, self.options = model, number, options
+        self.fabric, self.batches, self.validation = fabric, batches, validation
+        self.stage: Stage = model.stages[number]
+        self.converged = False
+        self.average: Average | None = None
+        self.players: Players | None = None
+        if fabric.world_size > 1:
+            # what exchanged gradients for the stage before does so until it is gone
+            gc.collect()
+        self._to_train()
+        if not self.stage.by_sweeps:
+            kept = [model.player(name) for name in self.stage.averaged]
+            self.average = Average(model, kept, options.ema)
+            self.players = Players(model, self.stage, options, fabric, batches)
+        elif not isinstance(model, Swept):
+            raise UsageError(
+                f"{type(model).__name__}'s stage {self.stage.name!r} has no turns, and needs "
+                "`statistics` and `maximise`: make the model a Swept"
+            )
+
+    def _to_train(self) -> None:
+        """Let those train who move in this stage; what does not move keeps its statistics too."""
+        self.model.train()
+        everyone = {name for stage in self.model.stages for name in stage.players}
+        for name in everyone - set(self.stage.players):
+            self.model.player(name).eval()
+
+    @property
+    def averaged(self) -> Model:
+        """The model that is kept: with the average of the weights, or the swept model itself."""
+        return self.model if self.average is None else self.average.model
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in one pass over the training data; a sweep is one."""
+        if self.stage.by_sweeps:
+            return 1.0
+        return max(1.0, len(self.batches) / (len(self.stage.turns) * self.options.accumulate))
+
+    def step(
+        self, step: int, rates: Mapping[str, float], place: float, averaged: int
+    ) -> dict[str, float]:
+        """One cycle of turns, or one sweep.
+
+        Args:
+            step: Its number, which seeds it.
+            rates: Each player's learning rate.
+            place: How far the stage is, from 0 to 1.
+            averaged: Steps that the average has followed so far.
+
+        Returns:
+            Its scalars, or nothing if it was skipped.
+        """
+        if self.players is None:
+            with seeded(self.options.seed, step):
+                return self._sweep()
+        losses = self.players.step(step, rates, place)
+        if losses and self.average is not None:
+            self.average.update(averaged)
+        return losses
+
+    def _sweep(self) -> dict[str, float]:
+        """One sweep; its scalars, or nothing if it left the numbers."""
+        model = self.model
+        assert isinstance(model, Swept)
+        # a covariance may be none any more
+        broken: Any = torch.linalg.LinAlgError  # type: ignore[attr-defined]
+        sums: tuple[Tensor, ...] | None = None
+        with contextlib.suppress(broken):
+            sums = model.sums(self.batches.sweep())
+        # before anything is exchanged, for all have to
+        lost = sum_over_processes(self.fabric, torch.tensor(float(sums is None)))
+        if bool(lost):
+            return {}
+        assert sums is not None
+        scalars = {"loss": math.nan}
+        with contextlib.suppress(broken):
+            scalars = model.maximise(*(sum_over_processes(self.fabric, each) for each in sums))
+        if self.fabric.world_size > 1:
+            # another processor may round otherwise, and decide so
+            scalars = self.fabric.broadcast(scalars)
+        follow_first(self.fabric, model)
+        converged = bool(scalars.pop("converged", 0.0))
+        if not all(map(math.isfinite, scalars.values())):
+            return {}
+        self.converged = converged
+        prefix = f"{self.stage.name}/" if len(model.stages) > 1 else ""
+        return {prefix + name: value for name, value in scalars.items()}
+
+    @torch.no_grad()
+    def validate(self, limit: int) -> float | None:
+        """Mean of what the best step is chosen by, of the model that is kept.
+
+        Args:
+            limit: Observations to look at, at most.
+        """
+        model = self.averaged
+        score = model.stages[self.number].validation_loss or model.validation_loss
+        model.eval()
+        sums = torch.zeros(2, dtype=torch.float64)
+        for number, (x, context) in enumerate(self.validation.in_lots(limit, FEW)):
+            if number % self.fabric.world_size != self.fabric.global_rank:
+                continue
+            values = score(x, context)
+            if values is None:
+                # in all processes alike
+                break
+            values = values.cpu().double()
+            sums += torch.tensor([float(values.sum()), len(values)], dtype=torch.float64)
+        if model is self.model:
+            self._to_train()
+        total, count = sum_over_processes(self.fabric, sums).tolist()
+        return total / count if count else None
+
+    def settle(self) -> None:
+        """Bring the model that is kept to where the training is, in all processes alike."""
+        if self.average is not None:
+            self.average.settle(self._passes(self.average.model))
+        follow_first(self.fabric, self.model, self.averaged)
+
+    def _passes(self, model: Model) -> Iterator[Callable[[], object]]:
+        """Losses of the first batches, as the steps of this stage call them."""
+        for number in range(min(_PASSES, len(self.batches))):
+            x, context = self.batches.at(number)
+            for turn in self.stage.players:
+                with seeded(self.options.seed, _PASS, number):
+                    yield partial(model.loss, x, context, turn=turn)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that its next steps depend on."""
+        return {
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizers": {} if self.players is None else self.players.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state of this stage."""
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.players is not None:
+            self.players.load_state_dict(state["optimizers"])
+
+
+_PASS = -5  # key of a random stream that belongs to no step
+_PASSES = 20
+"""Batches that statistics of a normalisation are estimated from, at most."""
