@@ -21,14 +21,17 @@ from simulacra.models.flow.nice import NICE
 from simulacra.models.model import Model
 from simulacra.training.engine import make_fabric, sum_over_processes
 from simulacra.training.loop import Training
-from simulacra.training.options import Options
+from simulacra.training.options import Budget, Options
 from simulacra.training.plan import Plan
+from toys import place
 
 KINDS: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4, "tolerance": 0.0},
     "pixelcnn": {"channels": 4, "layers": 1, "dropout": 0.2, "context": "label"},
     "gan": {"latent": 2, "hidden": (16,)},
     "nice": {"hidden": (16,)},
+    "sampled-autoencoder": {"components": 4},
+    "clipped-wgan": {},
 }
 BATCHES = 4
 
@@ -59,14 +62,31 @@ def trained(model: Model, batches: int = BATCHES) -> tuple[Model, list[Any]]:
     options = Options(batch=8, accumulate=batches, device="cpu", lr=1e-2)
     training = Training(model, data.train, data.validation, options)
     training.plan = Plan(20, 5)
+    if len(model.stages) > 1:
+        training.set_plan(Budget(20, "steps"))
     told = [[r.losses, r.validation, r.skipped] for r in training]
     return training.averaged, told
+
+
+def statistics(steps: int = 3) -> list[float]:
+    """Of a normalisation in the model that learns, after steps of which none validates."""
+    data = load("digits")
+    options = Options(batch=8, accumulate=BATCHES, device="cpu")
+    training = Training(made("sampled-autoencoder"), data.train, data.validation, options)
+    training.budget, training.plan = Budget(20, "steps"), Plan(20, 20)
+    for record, _ in zip(training, range(steps), strict=False):
+        assert not record.validated
+    buffers = dict(training.model.named_buffers())
+    found: list[float] = buffers["encoder.1.running_mean"].tolist()
+    return found
 
 
 def made(name: str) -> Model:
     with seeded(0):
         spec = load("digits").spec
-        return Troubled(spec) if name == "troubled" else registry.build(name, spec, KINDS[name])
+        if name == "troubled":
+            return Troubled(spec)
+        return registry.build(place(name), spec, KINDS[name])
 
 
 def command_read_anew(*arguments: str) -> None:
@@ -89,12 +109,13 @@ def train_all(folder: Path) -> None:
         result, history = trained(made(kind))
         saved.save(result, folder / f"{kind}-{processes.rank()}", kind)
         (folder / f"{kind}-{processes.rank()}.json").write_text(json.dumps(history))
+    (folder / f"statistics-{processes.rank()}.json").write_text(json.dumps(statistics()))
 
 
 def draw_saved(folder: Path) -> None:
     """Say what every model of a folder draws."""
-    for place in sorted(folder.iterdir()):
-        model = saved.load(place)
+    for saved_one in sorted(folder.iterdir()):
+        model = saved.load(saved_one)
         for seed in (0, 1):
             with seeded(seed), torch.no_grad():
-                print(place.name, seed, model.sample(5).flatten().tolist())
+                print(saved_one.name, seed, model.sample(5).flatten().tolist())

@@ -24,6 +24,7 @@ from simulacra.ground.errors import ResourceError, UsageError
 from simulacra.ground.storage import read_folder
 from simulacra.models import saved
 from simulacra.runs.run import Run
+from toys import place
 
 TOLERANCE = 1e-3
 """Of every weight, relative to the largest of its tensor: floats are added in another order."""
@@ -125,7 +126,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", several.KINDS)
 def test_two_processes_learn_what_one_learns(both: Path, kind: str) -> None:
-    first, second = (saved.load(both / f"{kind}-{rank}") for rank in (0, 1))
+    first, second = (saved.load(both / f"{kind}-{rank}", code=place(kind)) for rank in (0, 1))
     assert gap(first, second) == 0
     alone, told = several.trained(several.made(kind))
     assert gap(alone, first) < TOLERANCE
@@ -145,6 +146,13 @@ def test_two_processes_learn_what_one_learns(both: Path, kind: str) -> None:
         # what would be seen if one process's batches were left out
         half, _ = several.trained(several.made(kind), several.BATCHES // 2)
         assert gap(alone, half) > 10 * TOLERANCE
+
+
+def test_statistics_are_exchanged_at_each_step(both: Path) -> None:
+    """Each process normalises batches of its own; none goes on with its statistics alone."""
+    first, second = (json.loads((both / f"statistics-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert max(map(abs, first)) > 0
 
 
 def test_a_sum_over_processes_leaves_its_parts_alone(both: Path) -> None:

@@ -317,7 +317,9 @@ def test_budgets_in_steps_and_epochs(digits: Dataset, budget: str, expected: Pla
 
 
 def test_an_epoch_of_a_game_counts_every_batch(digits: Dataset) -> None:
-    assert training("gan", digits).learner.steps_per_epoch == pytest.approx(len(digits.train) // 16 / 2)
+    assert training("gan", digits).learner.steps_per_epoch == pytest.approx(
+        len(digits.train) // 16 / 2
+    )
     assert training("gmm", digits).learner.steps_per_epoch == 1
 
 

@@ -31,7 +31,6 @@ from simulacra.cli.training_display import TrainingDisplay
 from simulacra.ground import processes
 from simulacra.models import registry
 from simulacra.models.keywords import parse_assignments
-from simulacra.models.swept import Swept
 from simulacra.training.options import Budget, Options
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ def train(
         flags: How the data are read.
         training: How to train.
     """
+    from simulacra.models.swept import Swept
     from simulacra.runs.run import Run
     from simulacra.training.engine import check_shared, device_of, make_fabric, together
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -44,7 +45,7 @@ class Model(nn.Module, ABC):
     turns: tuple[str, ...] = ("model",)
     """Who moves in one training step, in order; one optimiser for each distinct name."""
 
-    players: Mapping[str, Player] = {}
+    players: Mapping[str, Player] = MappingProxyType({})
     """How players move that do not all move alike."""
 
     kept: tuple[str, ...] | None = None

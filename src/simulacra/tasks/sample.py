@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Model, Sampling, Stepwise
+from simulacra.models.modes import evaluating
 from simulacra.nn.distributions import Narrowing
 
 USUAL = 64
@@ -124,7 +124,7 @@ def draw(
     device = device_of(model)
     lots = [torch.arange(n)] if at_once is None else torch.arange(n).split(at_once)
     drawn = []
-    with torch.no_grad(), _evaluated(model):
+    with torch.no_grad(), evaluating(model):
         for number, rows in enumerate(lots):
             told = None if context is None else context[rows.to(context.device)].to(device)
             with seeded(*seed, *([] if at_once is None else [number])):
@@ -163,19 +163,6 @@ def _steps(
     if isinstance(model, Autoregressive):
         return model.sample_steps(n, context, **vars(narrowing))
     return model.sample_steps(n, context)
-
-
-@contextmanager
-def _evaluated(model: Model) -> Iterator[None]:
-    """Eval mode within the block, and the mode from before outside."""
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if training:
-            model.train()
 
 
 def device_of(model: Model) -> torch.device:

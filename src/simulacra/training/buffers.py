@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from simulacra.training.engine import sum_over_processes
 
@@ -12,8 +13,9 @@ from simulacra.training.engine import sum_over_processes
 class Buffers:
     """The buffers of a model that a turn changes, taken back or exchanged when it is done.
 
-    Most buffers are masks and tables, which nothing changes; which ones do change is seen as they
-    do, by torch's count of a tensor's changes.
+    Most buffers are masks and tables, which nothing changes. Those of normalisations over batches
+    do; which others do is seen by torch's count of a tensor's changes, which normalisations leave
+    as it was.
 
     Args:
         model: Whose they are.
@@ -21,7 +23,7 @@ class Buffers:
     """
 
     def __init__(self, model: nn.Module, fabric: Fabric) -> None:
-        self.fabric, self.all = fabric, list(model.buffers())
+        self.model, self.fabric, self.all = model, fabric, list(model.buffers())
         # by turn; until the first one has shown which, all of them may
         self._changing: dict[str, set[int]] = {}
         self._before: dict[int, Tensor] = {}
@@ -45,8 +47,18 @@ class Buffers:
 
         Integers count what all count alike.
         """
+        normalising = {
+            id(buffer)
+            for part in self.model.modules()
+            if isinstance(part, _NormBase) and part.training
+            for buffer in part.buffers()
+        }
         pairs = zip(self.all, self._versions, strict=True)
-        changed = [number for number, (buffer, old) in enumerate(pairs) if buffer._version != old]
+        changed = [
+            number
+            for number, (buffer, old) in enumerate(pairs)
+            if buffer._version != old or id(buffer) in normalising
+        ]
         self._changing[turn] = self._changing.get(turn, set()) | set(changed)
         if self.fabric.world_size == 1 or not self.all:
             return

@@ -18,6 +18,7 @@ from torch import Tensor
 from simulacra.ground import processes
 from simulacra.ground.errors import ResourceError, UsageError
 from simulacra.models.model import Model
+from simulacra.models.modes import evaluating
 from simulacra.training.options import Options
 
 PATIENCE = timedelta(minutes=10)
@@ -130,12 +131,10 @@ def settled(options: Options, model: Model, batch: tuple[Tensor, Tensor | None])
     if stage.by_sweeps or not has_matrix_units(device) or len(batch[0]) < 2:
         # of one observation there is no spread to hold a difference against
         return full
-    training = model.training
-    model.eval()
-    exact = score(*batch)
-    with torch.autocast(device.type, torch.bfloat16):
-        rounded = score(*batch)
-    model.train(training)
+    with evaluating(model):
+        exact = score(*batch)
+        with torch.autocast(device.type, torch.bfloat16):
+            rounded = score(*batch)
     if exact is None or rounded is None:
         return full
     off = (rounded.double() - exact.double()).square().mean().sqrt()

@@ -16,6 +16,7 @@ from torch import Tensor
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.model import Model
+from simulacra.models.modes import evaluating
 from simulacra.models.stages import Stage
 from simulacra.models.swept import Swept
 from simulacra.training.average import Average
@@ -59,7 +60,7 @@ class Learner:
         if fabric.world_size > 1:
             # what exchanged gradients for the stage before does so until it is gone
             gc.collect()
-        self._to_train()
+        self._let_train()
         if not self.stage.by_sweeps:
             kept = [model.player(name) for name in self.stage.averaged]
             self.average = Average(model, kept, options.ema)
@@ -70,7 +71,7 @@ class Learner:
                 "`statistics` and `maximise`: make the model a Swept"
             )
 
-    def _to_train(self) -> None:
+    def _let_train(self) -> None:
         """Let those train who move in this stage; what does not move keeps its statistics too."""
         self.model.train()
         everyone = {name for stage in self.model.stages for name in stage.players}
@@ -148,19 +149,17 @@ class Learner:
         """
         model = self.averaged
         score = model.stages[self.number].validation_loss or model.validation_loss
-        model.eval()
         sums = torch.zeros(2, dtype=torch.float64)
         for number, (x, context) in enumerate(self.validation.in_lots(limit, FEW)):
             if number % self.fabric.world_size != self.fabric.global_rank:
                 continue
-            values = score(x, context)
+            with evaluating(model):
+                values = score(x, context)
             if values is None:
                 # in all processes alike
                 break
             values = values.cpu().double()
             sums += torch.tensor([float(values.sum()), len(values)], dtype=torch.float64)
-        if model is self.model:
-            self._to_train()
         total, count = sum_over_processes(self.fabric, sums).tolist()
         return total / count if count else None
 

@@ -21,6 +21,7 @@ from simulacra.ground.errors import DivergedError, UsageError, nearest
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import detached_copy
 from simulacra.models.model import Likelihood, Model
+from simulacra.models.modes import evaluating
 from simulacra.models.stages import Player, Stage
 from simulacra.training.batches import Batches
 from simulacra.training.engine import (
@@ -140,8 +141,7 @@ class Training:
 
     def _prepare_stage(self, stage: Stage) -> None:
         assert stage.prepare is not None
-        self.model.eval()
-        with seeded(self.options.seed, _PREPARE, self.progress.stage):
+        with evaluating(self.model), seeded(self.options.seed, _PREPARE, self.progress.stage):
             few = torch.randperm(self.batches.count)[:_PREPARE_SIZE]
             stage.prepare(*self.batches.rows(few))
 

@@ -131,6 +131,14 @@ def rows_for(model: Model, split: Observations, n: int) -> tuple[Tensor, Tensor 
     return x.to(device), _told(model, split, n)
 
 
+def _learnt_with(model: Model, data: Dataset, n: int) -> tuple[Tensor, Tensor | None]:
+    """As `rows_for`, of training data, with the classes of a model that learns from these."""
+    x, context = rows_for(model, data.train, n)
+    if model.classes_in_batch is not None and data.train.context is not None:
+        context = data.train.context[torch.arange(n) % len(data.train)].to(x.device)
+    return x, context
+
+
 def _told(model: Model, split: Observations, n: int) -> Tensor | None:
     context = context_of_rows(model, split, n)
     return None if context is None else context.to(device_of(model))
@@ -151,7 +159,7 @@ def _seconds(model: Sampling, data: Dataset, n: int) -> float:
 
 
 def _scoring(model: Model, data: Dataset) -> int | None:
-    x, context = rows_for(model, data.train, _COUNTED)
+    x, context = _learnt_with(model, data, _COUNTED)
 
     def run() -> None:
         if isinstance(model, Likelihood):
@@ -165,7 +173,7 @@ def _scoring(model: Model, data: Dataset) -> int | None:
 
 
 def _training(model: Model, data: Dataset) -> int | None:
-    x, context = rows_for(model, data.train, _COUNTED)
+    x, context = _learnt_with(model, data, _COUNTED)
     # a step leaves gradients, and may change what a model remembers of its batches
     learner = copy.deepcopy(model).train()
 

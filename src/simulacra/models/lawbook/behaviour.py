@@ -10,7 +10,13 @@ from torch import Tensor
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.lawbook.law import Law, hold
-from simulacra.models.lawbook.trials import contexts, observations, players_of, precision_of
+from simulacra.models.lawbook.trials import (
+    contexts,
+    learnt_with,
+    observations,
+    players_of,
+    precision_of,
+)
 from simulacra.models.model import (
     Completion,
     Decoding,
@@ -25,7 +31,7 @@ from simulacra.models.model import (
 
 def moves_one_player(model: Model) -> None:
     """Each turn's loss gives gradients to its own player, all of it, and to no one else."""
-    x, told = observations(model, 8), contexts(model, 8)
+    x, told = observations(model, 8), learnt_with(model, 8)
     model.train()
     for turn in players_of(model):
         model.zero_grad(set_to_none=True)
@@ -45,6 +51,11 @@ def learns_by_steps(model: Model) -> bool:
     return bool(players_of(model))
 
 
+def takes_context_alone(model: Model) -> bool:
+    """Whether it learns by steps, and is told nothing but a context."""
+    return learns_by_steps(model) and model.classes_in_batch is None
+
+
 def has_one_loss(model: Model) -> bool:
     """Whether it learns by steps, and all are down the same loss; of players each has its own."""
     return len(players_of(model)) == 1
@@ -57,7 +68,7 @@ def has_codes(model: Decoding) -> bool:
 
 def learns_what_it_scores(model: Likelihood) -> None:
     """A few small steps down `loss` raise the mean log-likelihood of what they were taken on."""
-    x, told = observations(model, 32), contexts(model, 32)
+    x, told = observations(model, 32), learnt_with(model, 32)
 
     @torch.no_grad()
     def mean() -> float:
@@ -216,6 +227,29 @@ def refuses_another_context(model: Model) -> None:
     hold(False, f"context={model.context!r}, and {'one' if wrong is not None else 'none'} is taken")
 
 
+@torch.no_grad()
+def validates_without_chance(model: Model) -> None:
+    """What the best step is chosen by is a number of each observation, the same at each look."""
+    x, told = observations(model, 9), learnt_with(model, 9)
+    own = [stage.validation_loss for stage in model.stages if stage.validation_loss is not None]
+    for score in (model.validation_loss, *own):
+        found = []
+        for seed in (0, 1):
+            with seeded(seed):
+                found.append(score(x, told))
+        first, again = found
+        if first is None or again is None:
+            hold(first is again, "it validates at one look, and not at another")
+            continue
+        hold(tuple(first.shape) == (9,), f"of 9 observations come losses {tuple(first.shape)}")
+        hold(torch.equal(first, again), "the validation loss depends on chance")
+        # those of classes are about what else is in the batch
+        if model.classes_in_batch is None:
+            few = score(x[:2], None if told is None else told[:2])
+            near = few is not None and torch.allclose(few, first[:2], rtol=1e-4, atol=1e-4)
+            hold(near, "an observation's validation loss depends on what else is in its batch")
+
+
 LAWS = (
     Law(
         "turns", Model, moves_one_player, ("picture", "vectors", "sequence", "palette"),
@@ -242,6 +276,7 @@ LAWS = (
     ),
     Law(
         "context refused", Model, refuses_another_context, ("picture", "vectors"),
-        learns_by_steps,
+        takes_context_alone,
     ),
+    Law("validation", Model, validates_without_chance, ("picture", "vectors", "sequence")),
 )  # fmt: skip

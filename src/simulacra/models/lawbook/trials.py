@@ -37,7 +37,7 @@ def trial(kind: type[M], spec: DataSpec, keywords: dict[str, Any], scale: float 
     with seeded(0):
         model = kind(spec, **keywords)
     x = observations(model, 60)
-    told = contexts(model, 60)
+    told = learnt_with(model, 60)
     with seeded(1):
         model.prepare(x, told)
         for stage in model.stages:
@@ -88,6 +88,13 @@ def contexts(model: Model, n: int) -> Tensor | None:
         return torch.arange(n) % model.spec.classes
     with seeded(2):
         return torch.randn(n, model.spec.context_width)
+
+
+def learnt_with(model: Model, n: int) -> Tensor | None:
+    """What a loss is told with each of `n` observations: their context, or their classes."""
+    if model.classes_in_batch is not None:
+        return torch.arange(n) % model.spec.classes
+    return contexts(model, n)
 
 
 def one_context(model: Model, n: int) -> Tensor | None:
