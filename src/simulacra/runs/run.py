@@ -88,7 +88,9 @@ class Run:
                 one that it is to begin with.
         """
         if start is not None:
-            keywords = {**start.record["keywords"], **keywords}
+            known = registry.find(model).signature()
+            usual = {k: v for k, v in start.record["keywords"].items() if k in known}
+            keywords = usual | keywords
         built = registry.build(model, data.spec, keywords)
         if start is not None:
             fill_from(built, start.model(code=model), start.folder)

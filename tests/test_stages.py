@@ -1,0 +1,508 @@
+"""Stages, players of their own, averages, buffers, and what is changed while a training goes on."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import toys
+from simulacra.data.catalogue import load
+from simulacra.data.dataset import Dataset, Observations
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.models import registry
+from simulacra.models.laws import check_model
+from simulacra.models.model import Model
+from simulacra.models.stages import Player, Stage
+from simulacra.runs.run import Run
+from simulacra.training.batches import ByClass
+from simulacra.training.fit import fit
+from simulacra.training.loop import Training
+from simulacra.training.options import Budget, Options
+from simulacra.training.plan import EVERYONE, Event, Plan
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+def training(
+    name: str,
+    data: Dataset,
+    steps: int | None = None,
+    *,
+    keywords: dict[str, Any] | None = None,
+    **options: Any,
+) -> Training:
+    with seeded(0):
+        model = registry.build(toys.place(name), data.spec, keywords)
+    chosen = Options(**{"batch": 16, "device": "cpu", "warmup": 0} | options)
+    made = Training(model, data.train, data.validation, chosen)
+    if steps is not None:
+        made.set_plan(Budget(steps, "steps"))
+    return made
+
+
+def values(model: Model) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("name", toys.TOYS)
+def test_each_keeps_the_laws(name: str) -> None:
+    kept = check_model(toys.TOYS[name])
+    assert {"turns", "validation", "saving"} <= set(kept)
+    assert ("draws" in kept) == (name in ("sampled-autoencoder", "clipped-wgan", "warm-vae"))
+
+
+# ---- stages ------------------------------------------------------------------------------------
+
+
+def test_stages_share_a_budget_and_each_has_its_best_step(digits: Dataset) -> None:
+    made = training("sampled-autoencoder", digits, 50, lr=0.5, schedule="constant", ema=0.0)
+    best: dict[str, Tensor] = {}
+    seen: list[tuple[int, int | None]] = []
+    for record in made:
+        if record.stage == 0 and record.step == made.progress.best_step:
+            best = values(made.averaged)
+        seen.append((record.stage, made.progress.best_step))
+        if record.step == 40:
+            # already where the next stage begins: the last record of this one is told all the same
+            assert record.stage == 0
+            assert made.progress.stage == 1
+            assert made.progress.best is None
+            now = values(made.model)
+            assert all(torch.equal(now[k], best[k]) for k in best if not k.startswith("mixture"))
+            assert record.validation is not None
+            assert made.plan.start == 40
+            assert made.plan.steps == 50
+    assert [stage for stage, _ in seen].count(0) == 40
+    # else nothing would show that it is the best that is gone on from
+    assert seen[38][1] != 40
+    after = values(made.model)
+    encoder = [name for name in best if name.startswith(("encoder", "decoder"))]
+    # statistics of its normalisation among them
+    assert any("running_mean" in name for name in encoder)
+    assert all(torch.equal(after[name], best[name]) for name in encoder)
+    assert made.progress.best_step is not None
+    assert made.progress.best_step > 40
+
+
+def test_what_one_stage_leaves_the_next_one_has(digits: Dataset) -> None:
+    """Of epochs, too; and a mixture that converges early ends the training."""
+    made = training("sampled-autoencoder", digits)
+    made.set_plan(Budget(2, "epochs"))
+    per_epoch = len(digits.train) // 16
+    assert made.plan.steps == round(2 * 0.8 * per_epoch)
+    last = list(made)[-1]
+    assert made.plan.start == round(2 * 0.8 * per_epoch)
+    # a sweep is an epoch, and 0.4 of one are left
+    assert made.plan.length == 1
+    assert last.epoch == pytest.approx(1.6 + 1, abs=0.02)
+
+
+def test_seconds_are_planned_when_a_stage_begins(digits: Dataset) -> None:
+    made = training("sampled-autoencoder", digits)
+    first = made.set_plan(Budget(1.5, "s"))
+    assert first.seconds == pytest.approx(1.2)
+    assert (first.start, first.begun) == (0, 0.0)
+    records = list(made)
+    assert made.progress.stage == 1
+    assert made.plan.start == sum(record.stage == 0 for record in records)
+    assert made.plan.begun > 0
+    assert made.budget == Budget(1.5, "s")
+
+
+def test_losses_say_which_stage_they_are_of(digits: Dataset) -> None:
+    names = [set(record.losses) for record in training("sampled-autoencoder", digits, 10)]
+    assert names[0] == {"autoencoder/loss"}
+    assert names[-1] == {"mixture/loss"}
+
+
+def test_a_stage_by_sweeps_needs_a_model_that_has_them(digits: Dataset) -> None:
+    class Idle(toys.Autoencoder):
+        @property
+        def stages(self) -> tuple[Stage, ...]:
+            return (Stage("nothing", ()),)
+
+    options = Options(device="cpu")
+    with pytest.raises(UsageError, match="'nothing' has no turns, and needs `statistics`"):
+        Training(Idle(digits.spec), digits.train, digits.validation, options)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda: Stage("a", ("b",), share=0.0), "share is positive"),
+        (lambda: Stage("a", ("b",), kept=("c",)), "keeps players that move in it"),
+        (lambda: Player(lr=0.0), "lr is positive"),
+        (lambda: Player(betas=(0.5, 1.0)), r"betas are in \[0, 1\)"),
+        (lambda: Event(-1), "step is a whole number"),
+        (lambda: Event(1, "model", math.nan), "rate is positive and finite"),
+    ],
+)
+def test_what_no_training_can_follow_is_refused(fault: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fault()
+
+
+def test_fit_gives_back_the_last_stage(digits: Dataset) -> None:
+    """Not the best step of a stage before, of which the mixture knows nothing."""
+    with seeded(0):
+        model = toys.SampledAutoencoder(digits.spec)
+    before = values(model)
+    made = fit(model, digits, "20steps", Options(batch=16, device="cpu"))
+    assert not torch.equal(values(made)["mixture.means"], before["mixture.means"])
+    assert made.sample(3).shape == (3, 1, 8, 8)
+
+
+# ---- players -----------------------------------------------------------------------------------
+
+
+def test_turns_of_one_player_keep_a_loss_each(digits: Dataset) -> None:
+    made = training("clipped-wgan", digits, 2, keywords={"critic_steps": 5})
+    record = next(iter(made))
+    losses = [record.losses[f"critic {number}/loss"] for number in range(1, 6)]
+    assert len(set(losses)) == 5
+    assert "generator/loss" in record.losses
+    assert len(record.losses) == 11
+
+
+def test_players_move_at_rates_of_their_own(digits: Dataset) -> None:
+    made = training("clipped-wgan", digits, 10, lr=1e-3)
+    next(iter(made))
+    assert made.learner.players is not None
+    groups = {n: o.param_groups[0] for n, o in made.learner.players.optimizers.items()}
+    assert groups["critic"]["lr"] == pytest.approx(2e-3)
+    assert groups["generator"]["lr"] == pytest.approx(1e-3)
+    assert groups["critic"]["betas"] == (0.0, 0.9)
+    assert made.rate("critic") == pytest.approx(2 * made.rate("generator"))
+
+
+def test_weights_are_clipped_after_each_move(digits: Dataset) -> None:
+    made = training("clipped-wgan", digits, 3, keywords={"bound": 0.01})
+    list(made)
+    weights = values(made.model)
+    largest = {part: max(float(v.abs().max()) for n, v in weights.items() if n.startswith(part))
+               for part in ("critic", "generator")}  # fmt: skip
+    assert largest["critic"] <= 0.01 + 1e-9
+    assert largest["generator"] > 0.1
+
+
+def test_only_who_is_kept_is_averaged_and_copied(digits: Dataset) -> None:
+    made = training("clipped-wgan", digits, 6)
+    list(made)
+    live, kept = (dict(model.named_parameters()) for model in (made.model, made.averaged))
+    for name in live:
+        shared = live[name].data_ptr() == kept[name].data_ptr()
+        assert shared == name.startswith("critic"), name
+    assert not torch.equal(live["generator.0.weight"], kept["generator.0.weight"])
+    assert {name.partition(".")[0] for name in made.state_dict()["average"]} == {"generator"}
+
+
+def test_a_loss_is_told_how_far_its_stage_is(digits: Dataset) -> None:
+    weights = [record.losses["weight"] for record in training("warm-vae", digits, 10)]
+    assert weights == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 1])
+    # without being told it is at the end
+    with seeded(0):
+        model = toys.WarmVAE(digits.spec)
+    assert model.loss(digits.train.batch(torch.arange(4))[0])["weight"] == 1
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_what_a_model_is_told_after_a_move_is_summed_over_its_batches(
+    digits: Dataset, accumulate: int
+) -> None:
+    made = training("codebook", digits, 1, accumulate=accumulate)
+    before = values(made.model)
+    list(made)
+    now = values(made.model)
+    uses = (now["uses"] - 0.95 * before["uses"]).sum() / 0.05
+    assert float(uses) == pytest.approx(16 * accumulate, rel=1e-4)
+    assert not torch.equal(now["entry"], before["entry"])
+    # and it is what is kept
+    assert torch.equal(values(made.averaged)["entry"], now["entry"])
+
+
+class Uncompiled(toys.Autoencoder):
+    """Says that it is not compiled."""
+
+    not_compiled = "its gradient penalty needs second derivatives"
+
+
+def test_what_cannot_be_compiled_is_not(digits: Dataset) -> None:
+    model = Uncompiled(digits.spec)
+    options = Options(device="cpu", compile=True)
+    made = Training(model, digits.train, digits.validation, options)
+    assert not made.options.compile
+    assert replace(made.options, compile=True) == replace(options, precision="32")
+
+
+# ---- averages and buffers ----------------------------------------------------------------------
+
+
+def test_statistics_are_those_of_the_averaged_weights(digits: Dataset) -> None:
+    made = training("autoencoder", digits, 30, lr=0.05, ema=0.99)
+    list(made)
+    kept, live = values(made.averaged), values(made.model)
+    # what the batches that it was estimated from have, under the averaged weights
+    rows = [made.batches.at(number)[0] for number in range(20)]
+    inputs = [digits.spec.to_float(x).flatten(1) @ kept["encoder.0.weight"].T for x in rows]
+    mean = torch.stack([each.mean(0) for each in inputs]).mean(0)
+    assert torch.allclose(kept["encoder.1.running_mean"], mean, atol=1e-4)
+    assert not torch.allclose(live["encoder.1.running_mean"], mean, atol=1e-2)
+    (norm,) = [m for m in made.averaged.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    assert norm.momentum == 0.1
+    assert not norm.training
+
+
+class Broken(toys.Autoencoder):
+    """Its third batch is no numbers."""
+
+    calls = 0
+
+    def loss(
+        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
+    ) -> dict[str, Tensor]:
+        self.calls += 1
+        y = self._unit(x) * (math.nan if self.calls == 3 else 1.0)
+        return {"loss": (self.decoder(self.encoder(y)) - y).square().sum(1).mean()}
+
+
+def test_a_skipped_step_leaves_statistics_as_they_were(digits: Dataset) -> None:
+    with seeded(0):
+        model = Broken(digits.spec)
+    made = Training(model, digits.train, digits.validation, Options(batch=16, device="cpu"))
+    made.plan = Plan(4, 4)
+    found = {record.step: values(made.model) for record in made if record.step < 4}
+    assert made.progress.skipped == 1
+    assert made.progress.rollbacks == 0
+    name = "encoder.1.running_mean"
+    assert torch.equal(found[3][name], found[2][name])
+    assert not torch.equal(found[1][name], found[2][name])
+
+
+# ---- validation --------------------------------------------------------------------------------
+
+
+def test_every_model_says_what_its_best_step_is_chosen_by(digits: Dataset) -> None:
+    best = {}
+    for name in ("autoencoder", "triplet", "codebook", "clipped-wgan", "warm-vae"):
+        made = training(name, digits, 3)
+        list(made)
+        best[name] = made.progress.best
+        assert made.in_nats(0) == (name == "warm-vae")
+    assert best.pop("clipped-wgan") is None
+    assert all(value is not None and value > 0 for value in best.values())
+
+
+@pytest.mark.parametrize("look", [1e-6, 1e-3, 0.02, 0.1, 1.0])
+def test_dear_validations_are_of_fewer_observations_and_not_fewer_than_five(look: float) -> None:
+    """0.1 s an observation in 14 s: today's tenth is 14 of them."""
+    plan = Plan.within(14.0, 14.0, 0.01, look, 1000)
+    count = plan.length // plan.validate_every
+    assert 5 <= count <= 20
+    spent = count * plan.validate_on * look
+    # of one observation each time nothing can be left out
+    assert spent <= 1.4 * 1.05 or plan.validate_on == 1
+    assert plan.length * 0.01 + spent == pytest.approx(14.0, rel=0.05)
+
+
+def test_a_budget_of_steps_goes_by_what_the_model_says_that_validating_costs(
+    digits: Dataset,
+) -> None:
+    class Dear(toys.Autoencoder):
+        validation_cost = 8
+
+    for kind, looks in ((toys.Autoencoder, 1000), (Dear, 125)):
+        options = Options(device="cpu")
+        made = Training(kind(digits.spec), digits.train, digits.validation, options)
+        assert made.set_plan(Budget(10, "steps")).validate_on == looks
+
+
+# ---- batches of classes ------------------------------------------------------------------------
+
+
+def test_a_batch_is_some_of_each_of_some_classes(digits: Dataset) -> None:
+    made = training("triplet", digits, keywords={"classes": 4, "each": 5})
+    met: Counter[int] = Counter()
+    for position in range(40):
+        x, labels = made.batches.at(position)
+        assert labels is not None
+        assert len(x) == 20
+        assert sorted(Counter(labels.tolist()).values()) == [5] * 4
+        assert len(x.flatten(1).unique(dim=0)) == 20
+        met.update(labels.tolist())
+        assert torch.equal(made.batches.at(position)[0], x)
+    assert len(met) == 10
+    before = float(made.learner.validate(100) or 0)
+    made.set_plan(Budget(60, "steps"))
+    assert list(made)[-1].step == 60
+    assert float(made.learner.validate(100) or 0) < before
+
+
+def test_classes_that_are_few_or_untold() -> None:
+    labels = torch.tensor([-1, 0, 0, 0, 1, 1, 2, -1])
+    batches = ByClass(labels, classes=3, each=4)
+    # one observation makes no pair
+    assert batches.size == 8
+    for position in range(20):
+        rows = batches.rows(0, position)
+        counts = Counter(labels[rows].tolist())
+        assert counts == {0: 4, 1: 4}
+    for wrong in (None, torch.zeros(8, 2), torch.zeros(8).long(), torch.arange(8)):
+        with pytest.raises(UsageError, match="learns from batches of classes"):
+            ByClass(wrong, classes=3, each=4)
+
+
+# ---- longer, from, and changed meanwhile -------------------------------------------------------
+
+
+def run_of(folder: Path, data: Dataset, name: str = "clipped-wgan", **told: Any) -> Run:
+    options = Options(batch=16, device="cpu", **told.pop("options", {}))
+    return Run.create(
+        folder, model=toys.place(name), keywords=told.pop("keywords", {}), data=data,
+        budget=Budget(20, "steps"), options=options, **told,
+    )  # fmt: skip
+
+
+def train(run: Run, data: Dataset, **told: Any) -> Any:
+    return run.train(data, code=run.record["model"], **told)
+
+
+def weights(run: Run) -> dict[str, Tensor]:
+    return dict(run.model(code=run.record["model"]).state_dict())
+
+
+def forget_after(run: Run, step: int) -> None:
+    """As if the process had been killed before it wrote later checkpoints."""
+    for folder in run.checkpoints():
+        if int(folder.name) > step:
+            shutil.rmtree(folder)
+
+
+def test_a_finished_run_trains_longer_and_a_kill_does_not_forget_it(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    run = run_of(tmp_path / "run", digits)
+    train(run, digits)
+    shutil.copytree(run.folder, tmp_path / "killed")
+    assert train(Run.open(run.folder), digits, longer=Budget(15, "steps")).steps == 35
+    again = Run.open(run.folder)
+    assert again.plan is not None
+    assert again.plan.steps == 35
+    # killed when the change was written down, and the checkpoint that has it was not
+    killed = Run.open(tmp_path / "killed")
+    record = killed.record | {"events": again.record["events"]}
+    assert train(Run(killed.folder, record), digits).steps == 35
+    assert equal(weights(again), weights(Run.open(killed.folder)))
+    # and once more, in other units
+    epochs = 2 * 4 * 16 / len(digits.train)
+    assert train(again, digits, longer=Budget(epochs, "epochs")).steps == 37
+    longer = train(Run.open(run.folder), digits, longer=Budget(0.2, "s"))
+    assert longer.finished
+    assert longer.steps > 37
+
+
+def test_a_longer_training_is_one_that_was_planned_longer(digits: Dataset) -> None:
+    """But for what came before it was: its schedule goes on as that of the longer one."""
+    short, long = training("autoencoder", digits, 20), training("autoencoder", digits, 40)
+    list(short)
+    short.extend(Budget(20, "steps"))
+    rates = {record.step: record.lr for record in short}
+    expected = {record.step: record.lr for record in long}
+    assert rates == {step: expected[step] for step in range(21, 41)}
+
+
+def test_what_cannot_be_longer_says_so(digits: Dataset) -> None:
+    mixture = training("gmm", digits, 300, keywords={"components": 2})
+    list(mixture)
+    with pytest.raises(UsageError, match="has converged"):
+        mixture.extend(Budget(5, "steps"))
+    with pytest.raises(UsageError, match="by sweeps has no learning rate"):
+        mixture.change(EVERYONE, 0.1)
+    staged = training("sampled-autoencoder", digits, 20)
+    with pytest.raises(UsageError, match=r"in its stage 'codes': .* in its last one, 'mixture'"):
+        staged.extend(Budget(5, "steps"))
+    with pytest.raises(UsageError, match="no pace yet"):
+        training("autoencoder", digits, 20).extend(Budget(5, "s"))
+    with pytest.raises(UsageError, match=r"no player is called 'critics': .*critic"):
+        training("clipped-wgan", digits, 20).change("critics", 0.1)
+
+
+def test_a_rate_that_is_changed_meanwhile_is_followed_after_a_kill(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    def trained(name: str, change: bool) -> Run:
+        run = run_of(tmp_path / name, digits, options={"schedule": "constant", "warmup": 0})
+        held: list[Training] = []
+
+        def see(record: Any) -> None:
+            if change and record.step == 7:
+                held[0].change("critic", 0.05)
+
+        train(run, digits, on_start=lambda made, _: held.append(made), on_record=see)
+        assert held[0].rate("critic") == pytest.approx(0.05 if change else 0.002)
+        assert held[0].rate("generator") == pytest.approx(0.001)
+        return Run.open(run.folder)
+
+    changed, left = trained("changed", True), trained("left", False)
+    assert changed.record["events"] == [{"step": 7, "player": "critic", "lr": 0.05, "plan": None}]
+    assert not equal(weights(changed), weights(left))
+    # with a checkpoint at every step, the run is put to one before the change
+    state = tmp_path / "killed"
+    stopped = run_of(state, digits, options={"schedule": "constant", "warmup": 0})
+    steps: list[int] = []
+    train(
+        stopped, digits, on_record=lambda record: steps.append(record.step),
+        should_stop=lambda: len(steps) >= 4,
+    )  # fmt: skip
+    record = Run.open(state).record | {"events": changed.record["events"]}
+    train(Run(state, record), digits)
+    assert equal(weights(Run.open(state)), weights(changed))
+
+
+def test_a_run_begins_with_the_weights_of_another(digits: Dataset, tmp_path: Path) -> None:
+    first = run_of(tmp_path / "first", digits, "warm-vae", keywords={"hidden": (12,)})
+    train(first, digits)
+    second = run_of(tmp_path / "second", digits, "warm-vae", start=first)
+    assert second.record["keywords"]["hidden"] == (12,)
+    assert second.record["start"] == {"run": str(first.folder), "steps": 20}
+    begun: list[dict[str, Tensor]] = []
+    # the other one need not be there any more
+    expected = weights(first)
+    shutil.rmtree(first.folder)
+    opened = Run.open(second.folder)
+    train(opened, digits, on_start=lambda made, _: begun.append(values(made.model)))
+    assert equal(begun[0], expected)
+    assert not equal(weights(opened), expected)
+    with pytest.raises(
+        UsageError, match="holds a WarmVAE, whose weights are not for a ClippedWGAN"
+    ):
+        run_of(tmp_path / "other", digits, "clipped-wgan", start=opened)
+    with pytest.raises(UsageError, match=r"do not fit: encoder.0.weight should be \(5, 64\)"):
+        run_of(tmp_path / "wider", digits, "warm-vae", start=opened, keywords={"hidden": (5,)})
+    assert not (tmp_path / "wider").exists()
+
+
+def test_data_of_another_form_do_not_fit(digits: Dataset, tmp_path: Path) -> None:
+    first = run_of(tmp_path / "first", digits, "warm-vae")
+    train(first, digits)
+    few = replace(
+        digits, spec=replace(digits.spec, event_shape=(1, 4, 4)),
+        **{name: Observations(split.x[:, :, :4, :4]) for name, split in digits.splits.items()},
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="the same keywords, and data of the same form"):
+        run_of(tmp_path / "small", few, "warm-vae", start=first)
