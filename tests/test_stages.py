@@ -489,7 +489,7 @@ def test_a_run_begins_with_the_weights_of_another(digits: Dataset, tmp_path: Pat
     assert equal(begun[0], expected)
     assert not equal(weights(opened), expected)
     with pytest.raises(
-        UsageError, match="holds a WarmVAE, whose weights are not for a ClippedWGAN"
+        UsageError, match=r"toys.py:WarmVAE, whose weights are not for .*:ClippedWGAN"
     ):
         run_of(tmp_path / "other", digits, "clipped-wgan", start=opened)
     with pytest.raises(UsageError, match=r"do not fit: encoder.0.weight should be \(5, 64\)"):

@@ -23,7 +23,7 @@ from simulacra.runs.journal import Journal, check_tensorboard
 from simulacra.runs.metrics import METRICS, read_metrics
 from simulacra.runs.record import RECORD, budget_of, new_record, options_of, read_record
 from simulacra.runs.recorded import RecordedTraining
-from simulacra.runs.start import START, fill_from
+from simulacra.runs.start import START, fill_from, inherited
 from simulacra.training.engine import device_of, together
 from simulacra.training.loop import Training
 from simulacra.training.memory import PeakMemory
@@ -88,9 +88,7 @@ class Run:
                 one that it is to begin with.
         """
         if start is not None:
-            known = registry.find(model).signature()
-            usual = {k: v for k, v in start.record["keywords"].items() if k in known}
-            keywords = usual | keywords
+            keywords = inherited(start.record, model, start.folder) | keywords
         built = registry.build(model, data.spec, keywords)
         if start is not None:
             fill_from(built, start.model(code=model), start.folder)

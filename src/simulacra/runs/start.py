@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from simulacra.ground.errors import UsageError
-from simulacra.models import saved
+from simulacra.models import registry, saved
 from simulacra.models.model import Model
 
 START = "start"
 """A run's folder of the weights that it began with, where these were another run's."""
+
+
+def inherited(record: dict[str, Any], model: str, place: Path) -> dict[str, Any]:
+    """The keywords of a run, for a model that begins with its weights.
+
+    Args:
+        record: The run's.
+        model: What the new model is called.
+        place: The run's folder, for messages.
+
+    Raises:
+        UsageError: If the run's is another model.
+    """
+    kind, own = registry.find(model), str(record["model"])
+    # a model of the user's own is loaded as the one that the user names now
+    same = registry.find(own) is kind if own in registry.MODELS else own.endswith(kind.__name__)
+    if not same:
+        raise UsageError(f"{place} holds a model {own}, whose weights are not for {model}")
+    known = kind.signature()
+    return {key: value for key, value in record["keywords"].items() if key in known}
 
 
 def fill_from(model: Model, other: Model, place: Path) -> None:
@@ -23,11 +44,6 @@ def fill_from(model: Model, other: Model, place: Path) -> None:
     Raises:
         UsageError: If these are not weights of such a model.
     """
-    if type(other) is not type(model):
-        raise UsageError(
-            f"{place} holds a {type(other).__name__}, whose weights are not for a "
-            f"{type(model).__name__}"
-        )
     weights, own = dict(other.state_dict()), model.state_dict()
     for name in (*own, *weights):
         shapes = [tuple(of[name].shape) if name in of else "nothing" for of in (own, weights)]
