@@ -506,3 +506,16 @@ def test_data_of_another_form_do_not_fit(digits: Dataset, tmp_path: Path) -> Non
     )  # fmt: skip
     with pytest.raises(UsageError, match="the same keywords, and data of the same form"):
         run_of(tmp_path / "small", few, "warm-vae", start=first)
+
+
+def test_a_stage_has_something_left_whatever_those_before_took(digits: Dataset) -> None:
+    made = training("sampled-autoencoder", digits)
+    made.set_plan(Budget(1.0, "s"))
+    made.plan = Plan(3, 3)
+    for record in made:
+        if record.step == 2:
+            # a machine that others use too
+            made.progress.seconds = 50.0
+    assert made.plan.start == 3
+    assert made.plan.length >= 1
+    assert made.progress.step > 3

@@ -77,9 +77,16 @@ class TrainingDisplay:
         state = f"{done}/{training.plan.steps} {self.kind[model]}"
         self.progress.update(task, total=training.plan.steps, completed=done, state=state)
         self.progress.start_task(task)
+        self.stage[model] = training.progress.stage
+        self._begins(model, done)
+
+    def _begins(self, model: str, done: int) -> None:
+        """In a log, a line when a training or a stage of it begins."""
+        training = self.trainings[model]
         if not self.shown:
             since = f", {done} of them done" if done else ""
-            note(f"{model}: {training.plan.steps} {self.kind[model]} to do{since}")
+            stage = f"stage {training.stage.name}: " if len(training.stages) > 1 else ""
+            note(f"{model}: {stage}{training.plan.steps} {self.kind[model]} to do{since}")
 
     def on_record(self, model: str, record: Record) -> None:
         """See `compare.Watcher`."""
@@ -88,6 +95,7 @@ class TrainingDisplay:
             # another stage, another loss
             self.stage[model] = record.stage
             self.validation.pop(model, None)
+            self._begins(model, training.plan.start)
         if record.validation is not None:
             self.validation[model] = record.validation
         # a plan may be counted again

@@ -182,7 +182,10 @@ class Training:
         assert budget is not None, "set_plan comes before the first step"
         share = self.stage.share / sum(each.share for each in self.stages[progress.stage :])
         if budget.unit == "s":
-            self.plan = self._calibrate((budget.amount - begun) * share, start, begun)
+            whole = self.stage.share / sum(each.share for each in self.stages)
+            # where those before took it all, there is something for this one nevertheless
+            seconds = max((budget.amount - begun) * share, _LEAST * budget.amount * whole)
+            self.plan = self._calibrate(seconds, start, begun)
             return self.plan
         left = budget.amount - (start if budget.unit == "steps" else progress.epochs)
         per = self.learner.steps_per_epoch if budget.unit == "epochs" else 1
@@ -404,5 +407,7 @@ class Training:
 
 _PREPARE = -1  # key of a random stream that belongs to no step, as is that of `batches`
 _PREPARE_SIZE = 10_000
+_LEAST = 0.1
+"""Of a stage's share of the budget, what it has whatever the stages before took."""
 _STREAK = 3
 _ROLLBACKS = 3

@@ -108,7 +108,7 @@ class Plan:
             start: Steps of the stages before.
             begun: Seconds that these took.
         """
-        affordable = VALIDATION_SHARE * left / look
+        affordable = VALIDATION_SHARE * max(0.0, left) / look
         few = min(FEW, affordable / LEAST_VALIDATIONS)
         size = int(max(1, min(most, VALIDATION_SIZE, max(few, affordable / 10))))
         count = int(min(VALIDATIONS, max(LEAST_VALIDATIONS, affordable / size)))
