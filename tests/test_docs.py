@@ -49,6 +49,16 @@ def blocks(text: str, language: str) -> list[str]:
     return [code for kind, code in _BLOCK.findall(text) if kind == language]
 
 
+def test_other_ways_to_learn_are_those_of_the_toys() -> None:
+    """The excerpts stand, line for line and in this order, in models that keep every law."""
+    page = read("adding-a-model.md")
+    chapter = page.partition("## Other ways to learn\n")[2].partition("\n## ")[0]
+    excerpts, toys = blocks(chapter, "python"), (ROOT / "tests" / "toys.py").read_text("utf-8")
+    assert len(excerpts) > 5
+    for excerpt in excerpts:
+        assert excerpt in toys, excerpt
+
+
 def commands(text: str) -> list[list[str]]:
     return [shlex.split(line) for line in "".join(blocks(text, "sh")).splitlines()]
 
