@@ -100,6 +100,24 @@ def test_stages_share_a_budget_and_each_has_its_best_step(digits: Dataset) -> No
     assert made.progress.best_step > 40
 
 
+def test_the_best_of_a_stage_is_known_after_a_stop(digits: Dataset) -> None:
+    """Which may be after it was found, and before the stage ends without a better one."""
+    told = {"lr": 0.5, "schedule": "constant", "ema": 0.0}
+    made, again = (training("sampled-autoencoder", digits, 20, **told) for _ in range(2))
+    for record in made:
+        if record.step == 15:
+            assert made.progress.best_step is not None
+            assert made.progress.best_step < 15
+            again.load_state_dict(made.state_dict())
+        if record.step == 16:
+            # nothing better came
+            assert made.progress.best_step is None
+            break
+    next(iter(again))
+    assert again.progress.stage == 1
+    assert equal(values(again.model), values(made.model))
+
+
 def test_what_one_stage_leaves_the_next_one_has(digits: Dataset) -> None:
     """Of epochs, too; and a mixture that converges early ends the training."""
     made = training("sampled-autoencoder", digits)
