@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from simulacra.ground.errors import UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextKind
@@ -62,6 +62,9 @@ class Model(nn.Module, ABC):
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
+        if spec.mixed and not self.takes.mixed:
+            what = f"{type(self).__name__} takes columns of numbers: drop those of categories"
+            raise MissingCapability(what)
         self.spec = spec
 
     @classmethod
@@ -335,13 +338,9 @@ class Completion(Model):
 
 
 CAPABILITIES: dict[type[Model], str] = {
-    Sampling: "samples",
-    Likelihood: "likelihood",
-    Completion: "completes",
-    Encoding: "encodes",
-    Decoding: "decodes",
-    Latent: "latent",
-}
+    Sampling: "samples", Likelihood: "likelihood", Completion: "completes", Encoding: "encodes",
+    Decoding: "decodes", Latent: "latent",
+}  # fmt: skip
 """What a model can do, in the words that people see."""
 
 

@@ -102,8 +102,9 @@ class Record:
         seconds: Time that steps and validations took so far.
         lr: Learning rate.
         losses: Each turn's scalars, `loss` or `turn/loss`; empty for a skipped step.
-        validation: Mean negative log-likelihood of validation data, nats per observation; only
-            on steps that validate a model with a likelihood.
+        validation: Mean negative log-likelihood of validation data, nats per observation as the
+            model sees it (see `DataSpec.columns`); only on steps that validate a model with a
+            likelihood.
         validated: Whether this step ended with a validation, hence is worth a checkpoint.
         skipped: Steps skipped so far for non-finite numbers.
     """
@@ -153,7 +154,8 @@ class Outcome:
         steps: Steps done.
         seconds: What they took, validations included.
         skipped: Steps skipped for non-finite numbers.
-        best: Smallest validation loss, nats per observation, if the model has a likelihood.
+        best: Smallest validation loss, nats per observation as the model sees it, if it has a
+            likelihood.
         peak_bytes: Memory at the peak, beyond what the process, or the GPU, had before the model
             was built: weights, gradients, optimiser, activations, the copies that become
             checkpoints; not the data, and on the CPU not torch's own libraries. Of several
