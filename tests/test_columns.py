@@ -13,7 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from commands import run_main, train
 from simulacra.cli.output import write_samples
+from simulacra.cli.training_display import TrainingDisplay
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.data.foreign.observations import read_observations
@@ -31,6 +33,7 @@ from simulacra.models import registry
 from simulacra.models.flow.nice import NICE
 from simulacra.models.lawbook.trials import randomise
 from simulacra.models.mixture.gmm import GMM
+from simulacra.runs.run import Run
 from simulacra.tasks.bayes import class_frequencies
 
 RNG = np.random.default_rng(0)
@@ -311,6 +314,36 @@ def test_what_follows_from_a_likelihood_is_in_the_same_units(two: tuple[Dataset,
     assert curves.validation == (-2 - math.log(1000), None)
 
 
+def test_commands_tell_the_units_of_the_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.concatenate([RNG.normal(size=(100, 2)) - 3, RNG.normal(size=(100, 2)) + 3])
+    kinds = ["u"] * 100 + ["v"] * 100
+    path = table(tmp_path / "t.csv", "a,b,kind", (1e40 * x[:, 0]).tolist(), x[:, 1], kinds)
+    told = "--labels", "kind", "--set", "context=label", "--set", "hidden=4", "--device", "cpu"
+    train("nice", path, *told, "--budget", "3steps", "--out", tmp_path / "runs" / "r")
+    run = Run.open(tmp_path / "runs" / "r")
+    data, model = run.dataset(), run.model().eval()
+    p = class_frequencies(data.train, 2)
+    scores = likelihood(model, data.validation, class_frequencies=p)
+    assert scores.given_label is not None
+    assert scores.marginal is not None
+    assert 80 < scores.given_label.nats < 110  # about log 1e40 more than that of normal numbers
+    capsys.readouterr()
+    assert run_main("runs", tmp_path / "runs", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["validation"]["value"] == pytest.approx(-scores.given_label.nats, abs=1e-3)
+    nats = run.outcome().best
+    assert nats is not None
+    shown = TrainingDisplay(["nice"], data).shown_as(nats)
+    assert shown == pytest.approx(scores.given_label.nats, abs=1e-3)
+    np.save(tmp_path / "v.npy", data.spec.to_float(data.validation.x).numpy())
+    assert run_main("classify", run.folder, tmp_path / "v.npy", "--json") == 0
+    entries = json.loads(capsys.readouterr().out)["images"]
+    found = [each["log_likelihood"] for each in entries]
+    assert found == pytest.approx(scores.marginal.values.tolist())
+
+
 def test_features_are_those_of_the_vectors_as_they_are_held(two: tuple[Dataset, Dataset]) -> None:
     """In float32 they would be lost beside an offset."""
     plain, _ = two
@@ -333,6 +366,7 @@ def test_a_column_can_be_a_category(tmp_path: Path) -> None:
     assert data.spec.columns == (Column(), colours, Column("category", 2, words=("5", "6")))
     assert data.spec.mixed
     assert not data.notes
+    assert data.description.endswith("t.csv: a, colour= (3 categories), n (2 categories).")
     places = in_order(data)[:, 1]
     assert [colours.words[int(i)] for i in places] == WORDS
     assert load(**json.loads(json.dumps(data.options))).fingerprint == data.fingerprint

@@ -77,12 +77,16 @@ def dataset_of(
     """
     spec = DataSpec((len(table.names),), None, classes=len(class_names))
     spec, splits = in_columns(splits, spec, table.names, origin, table.words)
+    told = [
+        f"{each} ({len(table.words[each])} categories)" if each in table.words else each
+        for each in table.names
+    ]
     return Dataset(
         name=name,
         spec=spec,
         **splits,
         class_names=class_names,
-        description=f"{origin}: {', '.join(table.names)}.",
+        description=f"{origin}: {', '.join(told)}.",
         notes=(*table.notes, *_warnings(table, spec.columns)),
         columns=table.names if table.header else (),
     )

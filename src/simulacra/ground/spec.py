@@ -230,7 +230,7 @@ class DataSpec:
 
     def _check_categories(self, x: Tensor) -> None:
         """Refuse what is no place of a category."""
-        if not self.mixed or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or not self.mixed:
             return
         for at, column in enumerate(self.columns):
             places = x[:, at]
