@@ -22,13 +22,15 @@ from simulacra.data.foreign.observations import read_observations
 from simulacra.data.foreign.samples import read_samples
 from simulacra.data.form import Form
 from simulacra.data.splits import permutation
+from simulacra.ground.column import Column
 from simulacra.ground.errors import DataError, MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
-from simulacra.ground.spec import Column, DataSpec
+from simulacra.ground.spec import DataSpec
 from simulacra.judging.entries import learning_curves
 from simulacra.judging.features.views import views
 from simulacra.judging.figures.diagnostics import shuffled
 from simulacra.judging.figures.likelihood import bits_per_dim, likelihood
+from simulacra.judging.figures.nature import nature
 from simulacra.models import registry
 from simulacra.models.flow.nice import NICE
 from simulacra.models.lawbook.trials import randomise
@@ -351,6 +353,16 @@ def test_features_are_those_of_the_vectors_as_they_are_held(two: tuple[Dataset, 
     (one, *_), (other, *_) = (views(data, 100) for data in (plain, moved(plain, 1000.0, 1e15)))
     x = plain.test.x
     assert torch.equal(one.features(x), other.features(x))
+
+
+def test_errors_of_codes_are_of_the_vectors_as_they_are_held(
+    two: tuple[Dataset, Dataset],
+) -> None:
+    """A square of 1e300 is no float."""
+    data = moved(two[0], 1e300, 0.0)
+    found = nature(conditional(data), data, calls=1)
+    assert found.reconstruction_error is not None
+    assert found.reconstruction_error < 1e-3
 
 
 # ---- categories ----------------------------------------------------------------------------------

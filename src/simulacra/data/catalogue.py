@@ -75,8 +75,8 @@ def load(source: str, *, data_dir: str | Path | None = None, **asked: Any) -> Da
     if context is not None:
         # absolute, so that a run finds it again from another folder
         asked["context"] = Path(os.path.abspath(Path(context).expanduser()))
-    if "column" in asked:
-        asked["column"] = tuple(asked["column"])  # a record has it as a list
+    if isinstance(asked.get("column"), list):
+        asked["column"] = tuple(asked["column"])  # as a record has it
     form = Form(**asked)
     folder = None
     if source in NAMES:

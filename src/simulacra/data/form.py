@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
+from simulacra.ground.column import ColumnKind
 from simulacra.ground.errors import UsageError
-from simulacra.ground.spec import ColumnKind
 
 Colour = Literal["grey", "rgb", "palette"]
 Kind = Literal["pictures", "sounds", "tables"]

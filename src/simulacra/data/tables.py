@@ -17,8 +17,9 @@ from simulacra.data.formats.listing import shown
 from simulacra.data.formats.parquet import read_parquet
 from simulacra.data.formats.table import Kinds, Table, wrong
 from simulacra.data.splits import FEWEST, Splits, split_all
+from simulacra.ground.column import Column
 from simulacra.ground.errors import DataError
-from simulacra.ground.spec import Column, DataSpec
+from simulacra.ground.spec import DataSpec
 
 FEW = 20
 """A column with no more distinct values than these, and a twentieth of the rows, is discrete."""
@@ -105,8 +106,7 @@ def numbers(table: Table, place: str) -> torch.Tensor:
             f"{place}, row {row + 1}, column {table.names[column]!r}: "
             + wrong(table.numbers[row, column])
         )
-    # always a copy: what was read from a file is read-only
-    return torch.from_numpy(table.numbers.copy())
+    return torch.from_numpy(table.numbers)
 
 
 def in_order(table: Table, place: str) -> Table:
@@ -115,6 +115,8 @@ def in_order(table: Table, place: str) -> Table:
     Raises:
         DataError: If they are too many for categories, or fractions.
     """
+    if not table.words:
+        return table
     values, words = table.numbers.copy(), {}
     for name, own in table.words.items():
         at = table.names.index(name)
@@ -137,17 +139,20 @@ def in_words_of(table: Table, columns: tuple[Column, ...], place: str) -> Table:
     Raises:
         DataError: If it has another word.
     """
+    if not table.words:
+        return table
     values = table.numbers.copy()
-    for at, (name, column) in enumerate(zip(table.names, columns, strict=False)):
+    for at, (name, column) in enumerate(zip(table.names, columns, strict=True)):
         if name not in table.words:
             continue
         known = {word: i for i, word in enumerate(column.words)}
         # a table's 1.0 is category 1
-        own = [word if word in known else word.removesuffix(".0") for word in table.words[name]]
+        words = map(shown, table.words[name])
+        own = [word if word in known else word.removesuffix(".0") for word in words]
         unknown = next((word for word in own if word not in known), None)
         if unknown is not None:
             raise DataError(
-                f"{place}, column {name!r}: {shown(unknown)!r} is none of the data's categories"
+                f"{place}, column {name!r}: {unknown!r} is none of the data's categories"
             )
         values[:, at] = np.array([known[word] for word in own])[values[:, at].astype(np.int64)]
     return replace(table, numbers=values)

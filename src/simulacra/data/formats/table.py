@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from simulacra.ground.column import ColumnKind
 from simulacra.ground.errors import DataError, UsageError, nearest
-from simulacra.ground.spec import ColumnKind
 
 Kinds = Mapping[str, ColumnKind]
 """What columns were said to be, by their names or their numbers from 1."""

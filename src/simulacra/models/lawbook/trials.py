@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from simulacra.ground.column import Column
 from simulacra.ground.randomness import seeded
-from simulacra.ground.spec import Column, DataSpec
+from simulacra.ground.spec import DataSpec
 from simulacra.models.lawbook.law import hold
 from simulacra.models.model import Model
 
