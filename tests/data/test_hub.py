@@ -95,6 +95,23 @@ def test_columns_of_numbers_are_a_table(tmp_path: Path) -> None:
 
 
 @needs_datasets
+def test_columns_are_as_those_of_a_table(tmp_path: Path) -> None:
+    """Large numbers keep their digits, and a column of words can be a category."""
+    values = 1.7e9 + np.random.default_rng(0).normal(size=40)
+    rows = [f"{value!r},{'red' if i % 3 else 'blue'}" for i, value in enumerate(values.tolist())]
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "train.csv").write_text("time,colour\n" + "\n".join(rows) + "\n", "utf-8")
+    asked = {"column": ("colour=category",)}
+    dataset = load(f"hf:{tmp_path / 't'}", **asked)
+    assert dataset.spec.columns[0].offset == pytest.approx(1.7e9)
+    assert dataset.spec.columns[1].words == ("blue", "red")
+    assert dataset.fingerprint == load(str(tmp_path / "t" / "train.csv"), **asked).fingerprint
+    for column, others in (("color", {}), ("colour", {"labels": "colour"})):
+        with pytest.raises(UsageError, match=rf"no column '{column}' for --column"):
+            load(f"hf:{tmp_path / 't'}", column=(f"{column}=category",), **others)
+
+
+@needs_datasets
 @pytest.mark.parametrize(
     ("column", "message"),
     [

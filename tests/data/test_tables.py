@@ -125,7 +125,6 @@ def table_text(**changed: str) -> str:
         (table_text(line5="1,nan,3"), None, "line 5, column 'b': a missing value"),
         (table_text(line5="1,-inf,3"), None, "line 5, column 'b': an infinite value"),
         (table_text(line5="1,1e400,3"), None, "line 5, column 'b': an infinite value"),
-        (table_text(line5="1,4e38,3"), None, "line 5, column 'b': 4e.38 is too large for float32"),
         (table_text(line5="1,1_000,3"), None, "'1_000' is no number"),
         (table_text(line5='1,"2,3'), None, r"line \d+: .*repair it"),
         (table_text(line5="1,\x1b[31m,3"), None, r"'\\x1b\[31m' is no number"),
@@ -176,9 +175,8 @@ def test_suspicious_columns_are_noted(tmp_path: Path) -> None:
     many = np.arange(count) % 100
     rows = zip(x, dice, time, range(count), many, strict=True)
     path = write(tmp_path / "t.csv", rows, header="x,dice,time,index,many")
-    dice_note, time_note, index_note = load(str(path)).notes
+    dice_note, index_note = load(str(path)).notes
     assert dice_note.startswith("column 'dice' takes 6 values only: a density of it can be made")
-    assert time_note.startswith("column 'time' has 1000 values, of which float32 tells 2 apart")
     assert index_note.startswith("column 'index' counts the rows")
     numbered = write(tmp_path / "n.csv", numbers(), header="0,1,2")
     assert load(str(numbered)).notes[0].startswith("the first row counts the columns")
@@ -269,7 +267,7 @@ def test_parquet_holds_the_same_table(tmp_path: Path, parquet: Any) -> None:
     [
         ([1.0] * 11 + [None], None, "row 12, column 'b': missing"),
         ([1.0] * 11 + [math.nan], None, "row 12, column 'b': a missing value"),
-        ([1.0] * 11 + [1e39], None, "row 12, column 'b': 1e.39 is too large"),
+        ([1.0] * 11 + [math.inf], None, "row 12, column 'b': an infinite value"),
         (["x"] * 12, None, "column 'b': string is no number.*--labels 'b'"),
         ([[1, 2]] * 12, "b", "column 'b': labels are integers or words"),
         ([2.0] * 12, None, "column 'b' takes one value"),

@@ -48,7 +48,7 @@ def classify(
     import torch
 
     from simulacra.data.foreign.observations import read_observations
-    from simulacra.judging.figures.likelihood import likelihood
+    from simulacra.judging.figures.likelihood import in_units, likelihood
     from simulacra.tasks.bayes import class_frequencies
     from simulacra.tasks.classify import classifier
     from simulacra.tasks.classify import classify as posterior
@@ -73,7 +73,8 @@ def classify(
     usual = likelihood(
         model, found.validation, class_frequencies=frequencies, draws=draws, limit=_USUAL
     ).marginal
-    entries = _entries(names, answer.probabilities, answer.log_likelihood, found, usual)
+    log_likelihood = in_units(answer.log_likelihood, found.spec)
+    entries = _entries(names, answer.probabilities, log_likelihood, found, usual)
     if json:
         terminal.print_json({"bound": not model.exact, "images": entries})
         return

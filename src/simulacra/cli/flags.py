@@ -79,7 +79,7 @@ def _parameter(
 ) -> Parameter:
     shown = " ".join(map(str, usual)) if isinstance(usual, tuple) else usual
     # what is off or absent unless given needs no word
-    tail = "" if usual is None or usual is False else f" [usually: {shown}]"
+    tail = "" if usual is None or usual is False or usual == () else f" [usually: {shown}]"
     converter = whole if kind in (int, int | None) else None
     return Parameter(help=" ".join(meaning.split()) + tail, converter=converter)
 

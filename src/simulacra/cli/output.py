@@ -68,16 +68,17 @@ def write_sounds(
 
 
 def _write_values(spec: DataSpec, path: Path, x: Tensor) -> None:
-    """Levels in the smallest type that holds them, or floats, as .npy."""
+    """Levels in the smallest type that holds them, or floats in the columns' own units, as .npy."""
     import io
 
     import numpy as np
 
     from simulacra.ground.storage import write_bytes
 
-    values = x.numpy()
-    if spec.levels is not None:
-        values = values.astype(np.uint8 if spec.levels <= 256 else np.int32)
+    if spec.levels is None:
+        values = spec.to_float(x).numpy()
+    else:
+        values = x.numpy().astype(np.uint8 if spec.levels <= 256 else np.int32)
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     write_bytes(path, buffer.getvalue())

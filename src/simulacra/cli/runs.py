@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,11 +97,15 @@ def _validation(run: Run, outcome: Outcome) -> dict[str, Any] | None:
     if not outcome.in_nats:
         # a loss of the model's own
         return {"value": best, "unit": "loss"}
-    in_bits = run.spec.levels is not None and run.spec.rate is None
+    from simulacra.judging.figures.likelihood import bits_per_dim
+
+    if run.spec.rate is not None:
+        return {"value": best, "unit": "nats"}
+    value = bits_per_dim(best, run.spec)
+    if run.spec.levels is not None:
+        return {"value": value, "unit": "bits/dim"}
     # of vectors the log-likelihood, as everywhere in a report
-    nats = best if run.spec.levels is not None else -best
-    value = best / (run.spec.dims * math.log(2)) if in_bits else nats
-    return {"value": value, "unit": "bits/dim" if in_bits else "nats"}
+    return {"value": -value, "unit": "nats"}
 
 
 def _judged(run: Run, steps: int) -> dict[str, Any] | None:

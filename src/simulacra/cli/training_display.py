@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ class TrainingDisplay:
     """
 
     def __init__(self, names: Sequence[str], data: Dataset) -> None:
-        self.nats_per_bit, self.unit = _nats_per_bit(data), _unit(data)
+        self.shown_as, self.unit = _shown_as(data), _unit(data)
         self.progress = Progress(
             TextColumn("{task.fields[name]}"),
             BarColumn(bar_width=24),
@@ -104,11 +103,9 @@ class TrainingDisplay:
         if len(training.stages) > 1:
             state = f"{training.stages[record.stage].name}  {state}"
         if model in self.validation:
-            value, unit = self.validation[model], " nats"
-            if not training.in_nats(record.stage):
-                unit = ""
-            elif self.nats_per_bit:
-                value, unit = value / self.nats_per_bit, f" {self.unit}"
+            value, unit = self.validation[model], ""
+            if training.in_nats(record.stage):
+                value, unit = self.shown_as(value), f" {self.unit}"
             state += f"  validation {value:.3f}{unit}"
         else:
             losses = [f"{k.removesuffix('/loss')} {v:.3g}" for k, v in record.losses.items()
@@ -141,12 +138,15 @@ def _kind(training: Training) -> str:
     return "sweeps" if all(stage.by_sweeps for stage in training.stages) else "steps"
 
 
-def _nats_per_bit(found: Dataset) -> float:
-    """What turns nats per observation into bits per value; 0 for vectors, whose nats stay nats."""
-    from simulacra.judging.figures.likelihood import valid_dims
+def _shown_as(found: Dataset) -> Callable[[float], float]:
+    """What turns mean nats per observation into the figure that is shown, in `_unit`."""
+    from simulacra.judging.figures.likelihood import bits_per_dim, valid_dims
 
-    return valid_dims(found.validation) * math.log(2) if found.spec.levels else 0.0
+    dims = valid_dims(found.validation)
+    return lambda nats: bits_per_dim(nats, found.spec, dims)
 
 
 def _unit(found: Dataset) -> str:
+    if found.spec.levels is None:
+        return "nats"
     return "bits/dim" if found.spec.rate is None else "bits/valid sample"

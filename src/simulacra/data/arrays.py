@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simulacra.data.contexts import check_varies, continuous, read_contexts
+from simulacra.data.columns import in_columns
+from simulacra.data.contexts import continuous, read_contexts
 from simulacra.data.dataset import Dataset, Observations, smallest_dtype
 from simulacra.data.form import MOST_LEVELS
 from simulacra.data.formats.npy import NpzFile, read_npy, some
@@ -52,7 +53,7 @@ def load_arrays(path: Path, levels: int | None = None) -> Dataset:
     if arrays[0].dtype.kind == "f":
         if levels is not None:
             raise UsageError(f"{path} holds continuous vectors, which have no levels")
-        tensors = [continuous(x, path) for x in arrays]
+        tensors = [continuous(x, path, wide=True) for x in arrays]
         own = None
     else:
         own = _count_levels(arrays, levels, path)
@@ -76,7 +77,7 @@ def load_arrays(path: Path, levels: int | None = None) -> Dataset:
     splits = arrange(ready, path)
     if own is None:
         names = [str(number) for number in range(1, spec.dims + 1)]
-        check_varies(splits["train"].x, names, str(path))
+        spec, splits = in_columns(splits, spec, names, str(path))
     return Dataset(
         name=path.name,
         spec=spec,

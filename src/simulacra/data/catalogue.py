@@ -75,6 +75,8 @@ def load(source: str, *, data_dir: str | Path | None = None, **asked: Any) -> Da
     if context is not None:
         # absolute, so that a run finds it again from another folder
         asked["context"] = Path(os.path.abspath(Path(context).expanduser()))
+    if isinstance(asked.get("column"), list):
+        asked["column"] = tuple(asked["column"])  # as a record has it
     form = Form(**asked)
     folder = None
     if source in NAMES:
@@ -83,6 +85,8 @@ def load(source: str, *, data_dir: str | Path | None = None, **asked: Any) -> Da
         form.check(named.kind, source)
         if form.labels is not None and named.kind == "pictures":
             raise UsageError(f"{source} has its own labels, or none: leave --labels out")
+        if form.column:
+            raise UsageError(f"{source} has its own columns: leave --column out")
         dataset = _reformed(named.load(data_dir, form), named.kind, form, fixed=named.fixed)
     elif source.startswith(HUB):
         from simulacra.data.hub import load_hub
@@ -102,6 +106,8 @@ def load(source: str, *, data_dir: str | Path | None = None, **asked: Any) -> Da
     given = {name: getattr(form, name) for name in form.given}
     if "context" in given:
         given["context"] = str(given["context"])
+    if "column" in given:
+        given["column"] = list(given["column"])
     return replace(dataset, options={"source": source, **given, "data_dir": folder})
 
 
@@ -128,6 +134,8 @@ def _read(path: Path, form: Form) -> tuple[Dataset, Kind]:
     if suffix in (".npy", ".npz"):
         if form.labels is not None:
             raise UsageError(f"labels of {path.name} are its array y, not {form.labels!r}")
+        if form.column:
+            raise UsageError(f"columns of {path.name} are numbers: leave --column out")
         dataset = load_arrays(path, None if form.colour == "palette" else form.levels)
         kind: Kind = "pictures" if dataset.spec.is_image or dataset.spec.levels else "tables"
         form.check(kind, path.name)

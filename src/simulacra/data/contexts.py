@@ -97,14 +97,20 @@ def check_varies(train: Tensor, names: Sequence[str], origin: str) -> None:
             )
 
 
-def continuous(x: NDArray[Any], path: Path) -> Tensor:
-    """Float vectors `(N, D)` as float32.
+def continuous(x: NDArray[Any], path: Path, *, wide: bool = False) -> Tensor:
+    """Vectors `(N, D)` as float32.
+
+    Args:
+        x: Numbers.
+        path: Where they come from.
+        wide: As float64 where float32 may not hold what they are stored as.
 
     Raises:
-        DataError: If one is NaN or infinite, or too large for float32.
+        DataError: If one is NaN or infinite, or too large for the kind of float.
     """
+    narrow = not wide or x.dtype in (np.float16, np.float32)
     with np.errstate(over="ignore"):
-        floats = torch.from_numpy(x.astype(np.float32))
+        floats = torch.from_numpy(x.astype(np.float32 if narrow else np.float64))
     broken = int((~floats.isfinite()).flatten(1).any(1).sum())
     if broken:
         raise DataError(

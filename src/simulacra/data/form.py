@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
+from simulacra.ground.column import ColumnKind
 from simulacra.ground.errors import UsageError
 
 Colour = Literal["grey", "rgb", "palette"]
@@ -17,7 +18,7 @@ MOST_LEVELS = 1 << 16
 KINDS: dict[Kind, tuple[str, ...]] = {
     "pictures": ("side", "colour", "levels", "labels", "context", "flip", "shift"),
     "sounds": ("levels", "window", "rate", "labels", "context"),
-    "tables": ("labels", "context"),
+    "tables": ("labels", "context", "column"),
 }
 """Which of the options are for which kind of data; `limit` is for the hub's alone."""
 
@@ -38,6 +39,7 @@ class Form:
         flip: Mirror training pictures at random, left to right.
         shift: Move training pictures at random by up to so many pixels.
         limit: Of a data set on the Hugging Face hub, stream the first so many alone.
+        column: What a table's column is: NAME=category, or NAME=number as all are otherwise.
 
     Raises:
         UsageError: If a value is out of its range.
@@ -53,11 +55,12 @@ class Form:
     flip: bool = False
     shift: int | None = None
     limit: int | None = None
+    column: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that no data could meet."""
         # a record of a run may hold anything
-        kinds = {"labels": str, "context": Path, "flip": bool, "colour": str}
+        kinds = {"labels": str, "context": Path, "flip": bool, "colour": str, "column": tuple}
         for f in fields(self):
             kind, value = kinds.get(f.name, int), getattr(self, f.name)
             # a bool is an int to isinstance
@@ -68,6 +71,14 @@ class Form:
             raise UsageError(f"colour is grey, rgb or palette, got {self.colour!r}")
         if self.levels is not None and not 2 <= self.levels <= MOST_LEVELS:
             raise UsageError(f"levels needs 2 to {MOST_LEVELS}, got {self.levels}")
+        for each in self.column:
+            named, _, word = each.rpartition("=") if isinstance(each, str) else ("", "", each)
+            if not named or word not in get_args(ColumnKind):
+                raise UsageError(
+                    f"column is NAME={' or NAME='.join(get_args(ColumnKind))}, got {each!r}"
+                )
+        if len(self.kinds) < len(self.column):
+            raise UsageError(f"column names one twice: {' '.join(self.column)}")
         units = {
             "side": "pixel", "window": "sample", "rate": "sample a second", "shift": "pixel",
             "limit": "observation",
@@ -76,6 +87,12 @@ class Form:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} needs at least 1 {unit}, got {value}")
+
+    @property
+    def kinds(self) -> dict[str, ColumnKind]:
+        """What columns were said to be, by their names."""
+        pairs = (each.rpartition("=") for each in self.column)
+        return {name: kind for name, _, kind in pairs}  # type: ignore[misc]
 
     @property
     def given(self) -> tuple[str, ...]:

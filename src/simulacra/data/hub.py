@@ -20,9 +20,10 @@ from simulacra.data.form import Form, Kind
 from simulacra.data.formats.images import FAULTS, read_image
 from simulacra.data.formats.listing import shown
 from simulacra.data.formats.safe_reading import ensure_room
-from simulacra.data.formats.table import Table
+from simulacra.data.formats.table import Table, places_of
 from simulacra.data.splits import ALIASES, arrange
-from simulacra.data.tables import classes_of, dataset_of, vectors
+from simulacra.data.tables import classes_of, dataset_of, in_order
+from simulacra.data.tables import numbers as numbers_of
 from simulacra.ground.errors import DataError, ResourceError, UsageError, nearest
 from simulacra.ground.spec import DataSpec
 
@@ -38,13 +39,14 @@ def load_hub(name: str, form: Form) -> tuple[Dataset, Kind]:
 
     Args:
         name: NAME, or NAME@CONFIG; or the path of a folder, beginning with . or /.
-        form: `side`, `colour` and `labels`; with `limit`, the first so many of each split.
+        form: `side`, `colour`, `labels` and `column`; with `limit`, the first so many of each
+            split.
 
     Returns:
         The data set and its kind.
 
     Raises:
-        UsageError: If the library is missing, or no column has the name of the labels.
+        UsageError: If the library is missing, or no column has a name that was given.
         DataError: If there is no such data set, or it holds neither pictures nor numbers.
         ResourceError: If the hub cannot be reached, or the data would not fit into memory.
     """
@@ -57,10 +59,15 @@ def load_hub(name: str, form: Form) -> tuple[Dataset, Kind]:
     pictures = next((column for column, kind in kinds.items() if kind == "Image"), None)
     if pictures is not None:
         return _pictures(splits, pictures, labels, name, form, notes), "pictures"
+    for column in form.kinds:
+        if column not in kinds or column == labels:
+            why = nearest(column, kinds) if column not in kinds else "it holds the labels"
+            raise UsageError(f"hf:{name} has no column {column!r} for --column: {why}")
     numbers = [
         column
         for column, feature in features.items()
-        if column != labels and _is_number(getattr(feature, "dtype", ""))
+        if column != labels
+        and (_is_number(getattr(feature, "dtype", "")) or form.kinds.get(column) == "category")
     ]
     if numbers:
         return _table(splits, numbers, labels, name, form, notes), "tables"
@@ -159,8 +166,9 @@ def _words(
     column: str | None,
     feature: Any,  # noqa: ANN401 (one of theirs)
     name: str,
+    what: str = "label",
 ) -> list[str] | None:
-    """Labels of all splits as words: the names of classes, if the column has them.
+    """Labels or categories of all splits as words: the names of classes, if the column has them.
 
     Raises:
         DataError: If one is missing.
@@ -170,7 +178,7 @@ def _words(
     values = [row[column] for part in rows.values() for row in part]
     named = hasattr(feature, "int2str")
     if any(value is None or (named and value < 0) for value in values):
-        raise DataError(f"hf:{name} has rows without a label: name another column by --labels")
+        raise DataError(f"hf:{name} has rows without a {what} in {column!r}: name another column")
     return [str(feature.int2str(value) if named else value) for value in values]
 
 
@@ -187,11 +195,19 @@ def _table(
     rows = {split: list(_rows(part, chosen, form)) for split, part in splits.items()}
     features = next(iter(splits.values())).features
     words = _words(rows, labels, features.get(labels), name)
-    numbers = [[row[c] for c in columns] for part in rows.values() for row in part]
-    values = np.array(numbers, np.float64).reshape(-1, len(columns))  # None becomes NaN
-    table = Table(tuple(map(shown, columns)), values, words, notes)
+    known: dict[str, tuple[str, ...]] = {}
+    held: list[Any] = []
+    for column in columns:
+        if form.kinds.get(column) == "category":
+            own = _words(rows, column, features.get(column), name, what="category")
+            known[shown(column)], places = places_of(own or [])
+            held.append(places)
+        else:
+            held.append([row[column] for part in rows.values() for row in part])
+    values = np.array(held, np.float64).reshape(len(columns), -1).T  # None becomes NaN
     place = f"hf:{shown(name)}"
-    x = vectors(table, place)
+    table = in_order(Table(tuple(map(shown, columns)), values, words, notes, words=known), place)
+    x = numbers_of(table, place)
     y, class_names = classes_of(words, place)
     ready = _parted(x, y, {split: len(part) for split, part in rows.items()})
     return dataset_of(table, arrange(ready, Path(place)), class_names, place, f"Columns of {place}")

@@ -1,21 +1,23 @@
-"""Data sets from tables: .csv, .tsv and .parquet, of which every column is a number or a label."""
+"""Data sets from tables: .csv, .tsv and .parquet, of which columns are numbers or categories."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from simulacra.data.contexts import check_varies
+from simulacra.data.columns import in_columns
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.form import Form
 from simulacra.data.formats.delimited import read_text
 from simulacra.data.formats.listing import shown
 from simulacra.data.formats.parquet import read_parquet
-from simulacra.data.formats.table import LARGEST, Table, wrong
+from simulacra.data.formats.table import Kinds, Table, wrong
 from simulacra.data.splits import FEWEST, Splits, split_all
+from simulacra.ground.column import Column
 from simulacra.ground.errors import DataError
 from simulacra.ground.spec import DataSpec
 
@@ -26,32 +28,36 @@ _MOST_CLASSES = 1000
 
 
 def load_table(path: Path, form: Form) -> Dataset:
-    """The rows of a table as vectors of floats, split at random; none of them is scaled.
+    """The rows of a table as vectors of floats, split at random.
+
+    Numbers stay as they are, but where float32 would lose their digits or not reach them: there a
+    column has an offset and a scale, see `columns`.
 
     Args:
         path: A .csv, with commas or semicolons, a .tsv or a .parquet file. The first row of text
             is a header if one of its cells is no number.
-        form: `labels` is the name of a column of classes, or its number from 1.
+        form: `labels` is the name of a column of classes, or its number from 1; `column` says
+            what others are.
 
     Raises:
-        DataError: If the file is broken, a cell is no finite number that float32 holds, or a
-            column never varies.
+        DataError: If the file is broken, a cell is no finite number, or a column never varies.
         UsageError: If no column has the name of the labels, or pyarrow is missing.
         ResourceError: If it would not fit into memory.
     """
     place = shown(str(path))
-    table = read_table(path, form.labels)
+    table = read_table(path, form.labels, form.kinds)
     if len(table.numbers) < FEWEST:
         raise DataError(f"{place} holds {len(table.numbers)} rows, expected at least {FEWEST}")
     labels, class_names = classes_of(table.labels, place)
-    splits = split_all(Observations(vectors(table, place), labels))
+    table = in_order(table, place)
+    splits = split_all(Observations(numbers(table, place), labels))
     return dataset_of(table, splits, class_names, shown(path.name), f"Table {place}")
 
 
-def read_table(path: Path, labels: str | None) -> Table:
+def read_table(path: Path, labels: str | None, kinds: Kinds) -> Table:
     """The table of a file, by its suffix; see `load_table`."""
     read = read_parquet if path.suffix.lower() == ".parquet" else read_text
-    return read(path, labels)
+    return read(path, labels, kinds)
 
 
 def dataset_of(
@@ -61,43 +67,100 @@ def dataset_of(
 
     Args:
         table: Its columns.
-        splits: Of the rows.
+        splits: Of its numbers.
         class_names: One for each label.
         name: Of the data set.
         origin: Where the table comes from, the beginning of a sentence.
 
     Raises:
-        DataError: If a column takes one value in all training rows.
+        DataError: If a column takes one value in all training rows, or a number is too large
+            beside these.
     """
-    check_varies(splits["train"].x, table.names, origin)
+    spec = DataSpec((len(table.names),), None, classes=len(class_names))
+    spec, splits = in_columns(splits, spec, table.names, origin, table.words)
+    told = [
+        f"{each} ({len(table.words[each])} categories)" if each in table.words else each
+        for each in table.names
+    ]
     return Dataset(
         name=name,
-        spec=DataSpec((len(table.names),), None, classes=len(class_names)),
+        spec=spec,
         **splits,
         class_names=class_names,
-        description=f"{origin}: {', '.join(table.names)}.",
-        notes=(*table.notes, *_warnings(table)),
+        description=f"{origin}: {', '.join(told)}.",
+        notes=(*table.notes, *_warnings(table, spec.columns)),
         columns=table.names if table.header else (),
     )
 
 
-def vectors(table: Table, place: str) -> torch.Tensor:
-    """The numbers as float32 `(N, D)`.
+def numbers(table: Table, place: str) -> torch.Tensor:
+    """The numbers, `(N, D)` float64.
 
     Raises:
-        DataError: If one is not finite, or too large.
+        DataError: If one is not finite.
     """
-    bad = np.argwhere(~(np.abs(table.numbers) <= LARGEST))
+    bad = np.argwhere(~np.isfinite(table.numbers))
     if len(bad):
         row, column = map(int, bad[0])
         raise DataError(
             f"{place}, row {row + 1}, column {table.names[column]!r}: "
             + wrong(table.numbers[row, column])
         )
-    return torch.from_numpy(table.numbers.astype(np.float32))
+    return torch.from_numpy(table.numbers)
 
 
-def classes_of(words: list[str] | None, place: str) -> tuple[torch.Tensor | None, tuple[str, ...]]:
+def in_order(table: Table, place: str) -> Table:
+    """The table with the words of each category in the order of numbers or letters.
+
+    Raises:
+        DataError: If they are too many for categories, or fractions.
+    """
+    if not table.words:
+        return table
+    values, words = table.numbers.copy(), {}
+    for name, own in table.words.items():
+        at = table.names.index(name)
+        rows = [own[int(i)] for i in values[:, at]]
+        where = f"{place}, column {name!r}"
+        places, words[name] = classes_of(rows, where, what="categories")
+        if places is not None:
+            values[:, at] = places.numpy()
+    return replace(table, numbers=values, words=words)
+
+
+def in_words_of(table: Table, columns: tuple[Column, ...], place: str) -> Table:
+    """The table with its categories as places of the data's own words.
+
+    Args:
+        table: With as many columns as the data, in their order.
+        columns: Of the data.
+        place: Where the table comes from.
+
+    Raises:
+        DataError: If it has another word.
+    """
+    if not table.words:
+        return table
+    values = table.numbers.copy()
+    for at, (name, column) in enumerate(zip(table.names, columns, strict=True)):
+        if name not in table.words:
+            continue
+        known = {word: i for i, word in enumerate(column.words)}
+        # a table's 1.0 is category 1
+        words = map(shown, table.words[name])
+        own = [word if word in known else word.removesuffix(".0") for word in words]
+        unknown = next((word for word in own if word not in known), None)
+        if unknown is not None:
+            raise DataError(
+                f"{place}, column {name!r}: {unknown!r} is none of the data's categories"
+            )
+        values[:, at] = np.array([known[word] for word in own])[values[:, at].astype(np.int64)]
+    return replace(table, numbers=values)
+
+
+def classes_of(
+    words: list[str] | None, place: str, *, what: str = "labels"
+) -> tuple[torch.Tensor | None, tuple[str, ...]]:
     """Labels `(N,)` int64 and the names of their classes, in the order of numbers or letters.
 
     Raises:
@@ -111,34 +174,38 @@ def classes_of(words: list[str] | None, place: str) -> tuple[torch.Tensor | None
     except ValueError:
         values = {}
     if any(not value.is_integer() for value in values.values()):
-        raise DataError(f"{place}: labels should be integers or words, got fractions")
+        raise DataError(f"{place}: {what} should be integers or words, got fractions")
     # 1 and 1.0 are one class
     name_of = {w: str(int(values[w])) if values else w for w in distinct}
     names = sorted(set(name_of.values()), key=int if values else None)
     if len(names) > min(_MOST_CLASSES, max(2, len(words) // 2)):
         raise DataError(
-            f"{place}: labels take {len(names)} values in {len(words)} rows, which are no classes"
+            f"{place}: {what} take {len(names)} values in {len(words)} rows, which are no classes"
         )
     number = {name: i for i, name in enumerate(names)}
     labels = torch.tensor([number[name_of[word]] for word in words])
     return labels, tuple(shown(name) for name in names)
 
 
-def _warnings(table: Table) -> Iterator[str]:
+def _warnings(table: Table, columns: tuple[Column, ...]) -> Iterator[str]:
     """What is suspicious of columns of numbers."""
     rows = len(table.numbers)
-    for name, column in zip(table.names, table.numbers.T, strict=True):
-        distinct = len(np.unique(column))
+    own = columns or (Column(),) * len(table.names)
+    for name, values, column in zip(table.names, table.numbers.T, own, strict=True):
+        if name in table.words:
+            continue
+        distinct = len(np.unique(values))
         if distinct <= FEW and distinct < rows / 20:
             yield (
                 f"column {name!r} takes {distinct} values only: a density of it can be made as "
                 "high as one likes"
             )
-        narrow = len(np.unique(column.astype(np.float32)))
+        held = ((values - column.offset) / column.scale).astype(np.float32)
+        narrow = len(np.unique(held))
         if narrow < 0.9 * distinct:
             yield (
-                f"column {name!r} has {distinct} values, of which float32 tells {narrow} apart: "
-                "subtract what all have in common"
+                f"column {name!r} has {distinct} values, of which float32 tells {narrow} apart, "
+                "whatever is subtracted"
             )
-        if (np.diff(column) == 1).all():
+        if (np.diff(values) == 1).all():
             yield f"column {name!r} counts the rows: drop it if it is no measurement"

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from simulacra.ground.column import Column
 from simulacra.ground.errors import UsageError
 
 Coding = Literal["plain", "palette", "mu-law"]
@@ -28,6 +29,8 @@ class DataSpec:
         classes: Number of classes that labels take, 0 without labels.
         context_width: Width of the context vectors that come with the data, 0 without.
         rate: Samples a second, of a sound.
+        columns: Of a continuous vector, what each value stands for; nothing where all are numbers
+            as they are.
 
     Example:
         >>> import simulacra as sim, torch
@@ -46,6 +49,7 @@ class DataSpec:
     classes: int = 0
     context_width: int = 0
     rate: int | None = None
+    columns: tuple[Column, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a form that no observation can have."""
@@ -71,6 +75,12 @@ class DataSpec:
                 "a palette is of unordered levels (1, H, W), "
                 f"got {self.event_shape} with ordered={self.ordered}"
             )
+        if self.columns and (self.levels is not None or self.event_shape != (len(self.columns),)):
+            form = "levels" if self.levels is not None else "a vector"
+            raise UsageError(
+                f"columns are those of a continuous vector, one for each value: got "
+                f"{len(self.columns)} for {form} {self.event_shape}"
+            )
 
     @property
     def dims(self) -> int:
@@ -82,6 +92,22 @@ class DataSpec:
         """Whether an observation is a picture `(C, H, W)`."""
         return len(self.event_shape) == 3
 
+    @property
+    def mixed(self) -> bool:
+        """Whether some values of a vector are no plain numbers."""
+        return any(column.kind != "number" for column in self.columns)
+
+    @property
+    def log_scale(self) -> float:
+        """By how much log p of a vector as it is held exceeds that in the columns' own units."""
+        return math.fsum(math.log(column.scale) for column in self.columns)
+
+    def _units(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Offset and scale of each column, `(D,)` float64: float32 would round an offset."""
+        pairs = [(column.offset, column.scale) for column in self.columns]
+        offset, scale = torch.tensor(pairs, dtype=torch.float64, device=device).T
+        return offset, scale
+
     def to_float(self, x: Tensor) -> Tensor:
         """Levels as numbers for people and metrics; the one place where this happens.
 
@@ -90,10 +116,14 @@ class DataSpec:
 
         Returns:
             Floats: intensities in [0, 1], RGB in [0, 1] as `(N, 3, H, W)` for a palette,
-            amplitudes in [−1, 1] for μ-law, the vector itself if continuous.
+            amplitudes in [−1, 1] for μ-law. A continuous vector is itself; or, with columns, in
+            the units of these, in float64, a category being its place.
         """
         if self.levels is None:
-            return x.float()
+            if not self.columns:
+                return x.float()
+            offset, scale = self._units(x.device)
+            return x.double() * scale + offset
         if self.palette is not None:
             colours = torch.tensor(self.palette, dtype=torch.float32, device=x.device) / 255
             return colours[x[:, 0].long()].movedim(-1, 1)
@@ -103,6 +133,27 @@ class DataSpec:
             signed = 2 * unit - 1
             return signed.sign() * ((1 + mu) ** signed.abs() - 1) / mu
         return unit
+
+    def from_float(self, values: Tensor) -> Tensor:
+        """Numbers in the units of the columns as continuous vectors: the inverse of `to_float`.
+
+        Args:
+            values: `(N, D)`, float64 where digits matter; a category as its place.
+
+        Returns:
+            `(N, D)` float32; infinite where a number is too large for it.
+
+        Raises:
+            UsageError: If the data are levels, whose numbers `foreign` reads.
+        """
+        if self.levels is not None:
+            raise UsageError(
+                f"numbers become continuous vectors, and data have {self.levels} levels"
+            )
+        if not self.columns:
+            return values.float()
+        offset, scale = self._units(values.device)
+        return ((values.double() - offset) / scale).float()
 
     def check(self, x: Tensor) -> None:
         """Refuse a batch that is not of this form.
@@ -116,6 +167,7 @@ class DataSpec:
                 f"got {tuple(x.shape)}"
             )
         if self.levels is None:
+            self._check_categories(x)
             return
         if x.is_floating_point():
             raise UsageError(
@@ -130,18 +182,37 @@ class DataSpec:
                 f"expected levels 0 … {self.levels - 1}, got {int(x.min())} … {int(x.max())}"
             )
 
+    def _check_categories(self, x: Tensor) -> None:
+        """Refuse what is no place of a category."""
+        if torch.compiler.is_compiling() or not self.mixed:
+            return
+        for at, column in enumerate(self.columns):
+            places = x[:, at]
+            wrong = (places != places.round()) | (places < 0) | (places >= (column.levels or 0))
+            if column.kind == "category" and bool(wrong.any()):
+                raise UsageError(
+                    f"column {at + 1} is a category: expected its places 0 … "
+                    f"{(column.levels or 0) - 1}, got {float(places[wrong][0]):g}"
+                )
+
     def to_json(self) -> dict[str, Any]:
         """The form as plain JSON values."""
-        return asdict(self)
+        record = asdict(self)
+        # a record from before there were columns is that of the same form
+        return record if self.columns else {k: v for k, v in record.items() if k != "columns"}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> DataSpec:
         """The form read back from `to_json`."""
         palette = record.get("palette")
+        columns = (
+            Column(**{**each, "words": tuple(each["words"])}) for each in record.get("columns", ())
+        )
         return cls(
             **{
                 **record,
                 "event_shape": tuple(record["event_shape"]),
                 "palette": None if palette is None else tuple(tuple(c) for c in palette),
+                "columns": tuple(columns),
             }
         )

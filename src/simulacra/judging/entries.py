@@ -62,7 +62,8 @@ def learning_curves(
 
     def shown(nats: float) -> float:
         # as the table has it: bits, or the log-likelihood of vectors, of which more is better
-        return -nats if model.spec.levels is None else bits_per_dim(nats, model.spec, dims)
+        value = bits_per_dim(nats, model.spec, dims)
+        return -value if model.spec.levels is None else value
 
     known = {"step", "epoch", "seconds", "lr", "validation", "skipped", "stage"}
     validation = metrics.get("validation", [])

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from simulacra.ground.errors import MissingCapability
 from simulacra.ground.spec import DataSpec
 from simulacra.models.stages import Player, Stage
 from simulacra.models.takes import Takes
@@ -79,6 +80,9 @@ class Model(nn.Module, ABC):
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
+        if spec.mixed and not self.takes.mixed:
+            what = f"{type(self).__name__} takes columns of numbers: drop those of categories"
+            raise MissingCapability(what)
         self.spec = spec
 
     @classmethod
@@ -328,13 +332,9 @@ class Completion(Model):
 
 
 CAPABILITIES: dict[type[Model], str] = {
-    Sampling: "samples",
-    Likelihood: "likelihood",
-    Completion: "completes",
-    Encoding: "encodes",
-    Decoding: "decodes",
-    Latent: "latent",
-}
+    Sampling: "samples", Likelihood: "likelihood", Completion: "completes", Encoding: "encodes",
+    Decoding: "decodes", Latent: "latent",
+}  # fmt: skip
 """What a model can do, in the words that people see."""
 
 

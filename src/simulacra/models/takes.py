@@ -22,6 +22,7 @@ class Takes:
         vectors: Continuous vectors.
         unordered: Levels without an order, too.
         values: The fewest values that an observation may have.
+        mixed: Vectors of which some columns are no plain numbers, too; none, unless it says so.
     """
 
     pictures: bool = True
@@ -29,6 +30,7 @@ class Takes:
     vectors: bool = True
     unordered: bool = True
     values: int = 1
+    mixed: bool = False
 
     def includes(self, spec: DataSpec) -> bool:
         """Whether data of this form are among them."""
@@ -37,4 +39,4 @@ class Takes:
         else:
             kind = self.pictures if spec.is_image else self.sequences
         ordered = self.unordered or spec.ordered
-        return kind and ordered and spec.dims >= self.values
+        return kind and ordered and spec.dims >= self.values and (self.mixed or not spec.mixed)

@@ -1,4 +1,4 @@
-"""`metrics.csv`: how a training went, a row now and then."""
+"""`metrics.csv`: how a training went, a row now and then, as `training.plan.Record` has it."""
 
 from __future__ import annotations
 

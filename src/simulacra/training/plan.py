@@ -180,7 +180,8 @@ class Record:
         lr: Learning rate.
         losses: Each turn's scalars, `loss` or `turn/loss`; empty for a skipped step.
         validation: Mean of the model's `validation_loss`, where it has one, on steps that validate:
-            of a model with a likelihood, nats per observation.
+            of a model with a likelihood, nats per observation as the model sees it (see
+            `DataSpec.columns`).
         validated: Whether this step ended with a validation, hence is worth a checkpoint.
         skipped: Steps skipped so far for non-finite numbers.
         stage: Which stage it was in, from 0.
@@ -286,7 +287,7 @@ class Outcome:
         seconds: What they took, validations included.
         skipped: Steps skipped for non-finite numbers.
         best: Smallest validation loss of its last stage, if it has any: of a model with a
-            likelihood, nats per observation.
+            likelihood, nats per observation as the model sees it.
         peak_bytes: Memory at the peak, beyond what the process, or the GPU, had before the model
             was built: weights, gradients, optimiser, activations, the copies that become
             checkpoints; not the data, and on the CPU not torch's own libraries. Of several

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simulacra.data.columns import as_vectors
 from simulacra.data.contexts import continuous
 from simulacra.data.dataset import Dataset
 from simulacra.data.form import Colour
@@ -44,7 +45,7 @@ def read_observations(path: Path, data: Dataset) -> Tensor:
     if not path.exists():
         raise DataError(f"{name} does not exist: check the path")
     if suffix == ".npy":
-        return _rows(path, spec)
+        return _rows(path, data)
     if suffix not in SUFFIXES:
         raise UsageError(f"{name} is no image or .npy: expected {' '.join(sorted(SUFFIXES))} .npy")
     if not spec.is_image:
@@ -52,8 +53,9 @@ def read_observations(path: Path, data: Dataset) -> Tensor:
     return _image(path, data)
 
 
-def _rows(path: Path, spec: DataSpec) -> Tensor:
+def _rows(path: Path, data: Dataset) -> Tensor:
     """The observations of an .npy file."""
+    spec = data.spec
     values = read_npy(path)
     if values.shape == spec.event_shape:
         values = values[None]
@@ -64,7 +66,8 @@ def _rows(path: Path, spec: DataSpec) -> Tensor:
             f"{values.shape}"
         )
     if spec.levels is None:
-        return continuous(values, path)
+        numbers = continuous(values, path, wide=True)
+        return as_vectors(numbers, spec, data.columns, shown(str(path)))
     low, high = int(values.min()), int(values.max())
     if low < 0 or high >= spec.levels:
         raise DataError(

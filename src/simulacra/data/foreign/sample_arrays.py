@@ -11,14 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simulacra.data.columns import as_vectors
 from simulacra.data.contexts import continuous
 from simulacra.data.dataset import Dataset
+from simulacra.data.form import Form
 from simulacra.data.formats.listing import counted, shown
 from simulacra.data.formats.npy import NpzFile, read_npy, some
 from simulacra.data.formats.safe_reading import ensure_room
 from simulacra.data.formats.table import Table
 from simulacra.data.intensities import levels_of, recoloured
-from simulacra.data.tables import read_table, vectors
+from simulacra.data.tables import in_words_of, numbers, read_table
 from simulacra.data.windows import mu_law
 from simulacra.ground.errors import DataError, UsageError
 
@@ -61,7 +63,8 @@ def from_arrays(path: Path, data: Dataset) -> Read:
                 "them the figures would flatter, so none are judged"
             )
     if spec.levels is None:
-        return continuous(x, path), labels, notes
+        numbers = continuous(x, path, wide=True)
+        return as_vectors(numbers, spec, data.columns, place), labels, notes
     of = _of_floats if x.dtype.kind == "f" else _of_integers
     levels, more = of(x, data, spec.levels, place)
     return levels, labels, notes + more
@@ -126,20 +129,25 @@ def from_table(path: Path, data: Dataset) -> Read:
         DataError: If the table is broken, or has other columns or another number of them.
     """
     place = shown(str(path))
-    asked = data.options.get("labels")
+    asked, kinds = (
+        data.options.get("labels"),
+        Form(column=tuple(data.options.get("column", ()))).kinds,
+    )
     try:
-        table = read_table(path, asked)
+        table = read_table(path, asked, kinds)
     except UsageError:
         if asked is None:
             raise
         # samples need no labels
-        table = read_table(path, None)
+        table = read_table(path, None, kinds)
     if len(table.names) == data.spec.dims - 1 and asked is not None:
-        table = read_table(path, None)
+        table = read_table(path, None, kinds)
     table, told = _in_order(table, data, place)
     words = None if table.labels is None else np.array(table.labels)
     labels, notes = _labels_of(words, len(table.numbers), data, place)
-    return vectors(table, place), labels, [*notes, *told]
+    table = in_words_of(table, data.spec.columns, place)
+    x = as_vectors(numbers(table, place), data.spec, table.names, place)
+    return x, labels, [*notes, *told]
 
 
 def _in_order(table: Table, data: Dataset, place: str) -> tuple[Table, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import re
 from array import array
@@ -14,19 +15,20 @@ import numpy as np
 
 from simulacra.data.formats.listing import open_regular, shown
 from simulacra.data.formats.safe_reading import FAULTS, ensure_room, read_at_most
-from simulacra.data.formats.table import LARGEST, Table, column_of, numbered, wrong
+from simulacra.data.formats.table import Kinds, Table, columns_of, numbered, wrong
 from simulacra.ground.errors import DataError
 
 _LONGEST = 40
 """Characters of a cell that an error shows."""
 
 
-def read_text(path: Path, labels: str | None) -> Table:
+def read_text(path: Path, labels: str | None, kinds: Kinds) -> Table:
     """The table of a text file, which has a header if a cell of its first row is no number.
 
     Args:
         path: A .tsv, or a .csv with commas, semicolons or tabs.
         labels: The name of the column of labels, or its number from 1.
+        kinds: What columns were said to be.
 
     Raises:
         DataError: If it is no such text, a row has another length, or a cell is no number.
@@ -40,13 +42,15 @@ def read_text(path: Path, labels: str | None) -> Table:
     if first is None:
         raise DataError(f"{place} is empty: expected rows of numbers")
     # a column of words that is named by its number says nothing about a header
-    asked = numbered(labels)
-    header = any(not _is_number(cell) for i, cell in enumerate(first[1]) if i != asked)
+    of_words = {numbered(each) for each in (labels, *kinds)}
+    header = any(not _is_number(cell) for i, cell in enumerate(first[1]) if i not in of_words)
     width = len(first[1])
     names = [cell or f"column {i}" for i, cell in enumerate(first[1], 1)]
     names = [shown(name) for name in names] if header else [f"column {i + 1}" for i in range(width)]
-    at = column_of(names, labels, place, named=header)
+    at, categories = columns_of(names, labels, kinds, place, named=header)
     numbers, words = array("d"), []
+    # the words of a category, each with its place
+    places: dict[int, dict[str, int]] = {i: {} for i in categories}
     kept = [name for i, name in enumerate(names) if i != at]
     line, cells = first
     if header:
@@ -57,6 +61,13 @@ def read_text(path: Path, labels: str | None) -> Table:
                 f"{place}, line {line}: {len(cells)} cells where the first row has {width}: "
                 "give every row as many"
             )
+        for i, known in places.items():
+            if not cells[i]:
+                raise DataError(
+                    f"{place}, line {line}, column {names[i]!r}: an empty cell: fill it or drop "
+                    "the row"
+                )
+            cells[i] = str(known.setdefault(cells[i], len(known)))
         if at is not None:
             word = cells.pop(at)
             if not word:
@@ -71,7 +82,10 @@ def read_text(path: Path, labels: str | None) -> Table:
     notes = []
     if not header and len(kept) > 2 and (np.diff(values[0]) == 1).all() and values[0, 0] in (0, 1):
         notes.append("the first row counts the columns: if it is a header, name them by words")
-    return Table(tuple(kept), values, None if at is None else words, tuple(notes), header)
+    return Table(
+        tuple(kept), values, None if at is None else words, tuple(notes), header,
+        {names[i]: tuple(known) for i, known in places.items()},
+    )  # fmt: skip
 
 
 def _text(path: Path) -> str:
@@ -131,13 +145,13 @@ def _rows(text: str, delimiter: str, place: str) -> Iterator[tuple[int, list[str
 
 
 def _number(cell: str) -> float:
-    """A finite number that float32 holds.
+    """A finite number.
 
     Raises:
         ValueError: If it is none.
     """
     value = float(cell)
-    if "_" in cell or not abs(value) <= LARGEST:
+    if "_" in cell or not math.isfinite(value):
         raise ValueError(cell)
     return value
 

@@ -9,16 +9,17 @@ import numpy as np
 
 from simulacra.data.formats.listing import open_regular, shown
 from simulacra.data.formats.safe_reading import FAULTS, ensure_room
-from simulacra.data.formats.table import Table, column_of
+from simulacra.data.formats.table import Kinds, Table, columns_of, places_of
 from simulacra.ground.errors import DataError, UsageError
 
 
-def read_parquet(path: Path, labels: str | None) -> Table:
+def read_parquet(path: Path, labels: str | None, kinds: Kinds) -> Table:
     """The table of a .parquet file.
 
     Args:
         path: The file.
         labels: The name of the column of labels, or its number from 1.
+        kinds: What columns were said to be.
 
     Raises:
         DataError: If the file is broken, or a column holds no numbers or misses one.
@@ -44,17 +45,22 @@ def read_parquet(path: Path, labels: str | None) -> Table:
     names = [shown(str(name)) for name in table.column_names]
     if not names:
         raise DataError(f"{place} has no columns: expected numbers")
-    at = column_of(names, labels, place, named=True)
+    at, categories = columns_of(names, labels, kinds, place, named=True)
     columns = {name: table.column(i) for i, name in enumerate(names)}
-    return _table_of(columns, None if at is None else names[at], place)
+    return _table_of(
+        columns, None if at is None else names[at], {names[i] for i in categories}, place
+    )
 
 
-def _table_of(columns: dict[str, Any], labels: str | None, place: str) -> Table:
+def _table_of(
+    columns: dict[str, Any], labels: str | None, categories: set[str], place: str
+) -> Table:
     """A table of Arrow's columns.
 
     Args:
         columns: By name.
         labels: The name of the column of labels, if there is one.
+        categories: The names of columns of categories.
         place: Where they come from.
 
     Raises:
@@ -63,7 +69,7 @@ def _table_of(columns: dict[str, Any], labels: str | None, place: str) -> Table:
     import pyarrow
 
     kinds = pyarrow.types
-    numbers, words = [], None
+    numbers, words, known = [], None, {}
     for name, column in columns.items():
         if column.null_count:
             row = column.is_null().to_pylist().index(True)
@@ -71,10 +77,16 @@ def _table_of(columns: dict[str, Any], labels: str | None, place: str) -> Table:
         if kinds.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         kind = column.type
-        if name == labels:
+        if name == labels or name in categories:
+            what = "labels" if name == labels else "categories"
             if kinds.is_nested(kind) or kinds.is_binary(kind):
-                raise DataError(f"{place}, column {name!r}: labels are integers or words")
-            words = [str(value) for value in column.to_pylist()]
+                raise DataError(f"{place}, column {name!r}: {what} are integers or words")
+            own = [str(value) for value in column.to_pylist()]
+            if name == labels:
+                words = own
+                continue
+            known[name], places = places_of(own)
+            numbers.append(places)
             continue
         if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind)
                 or kinds.is_decimal(kind)):  # fmt: skip
@@ -84,4 +96,5 @@ def _table_of(columns: dict[str, Any], labels: str | None, place: str) -> Table:
             )
         numbers.append(np.asarray(column.to_pylist() if kinds.is_decimal(kind)
                                   else column.to_numpy(), np.float64))  # fmt: skip
-    return Table(tuple(name for name in columns if name != labels), np.stack(numbers, 1), words)
+    names = tuple(name for name in columns if name != labels)
+    return Table(names, np.stack(numbers, 1), words, words=known)

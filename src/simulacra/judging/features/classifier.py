@@ -18,7 +18,7 @@ from simulacra.nn.precision import moments
 class Classifier(Encoding):
     """p(label | x) by convolutions over pictures or sounds, or a perceptron over vectors.
 
-    It sees what people see, `spec.to_float(x)`, standardised by training moments: those of each
+    It sees what people see, `seen`, standardised by training moments: those of each
     channel, or of each value of a vector. A first convolution brings a picture to at most 16 × 16
     places and a sound to at most 256, two more to a quarter of that a side (a sound: a sixteenth).
 
@@ -78,7 +78,17 @@ class Classifier(Encoding):
         return self.head(self.encode(x)).log_softmax(1)
 
     def _seen(self, x: Tensor) -> Tensor:
-        return self.spec.to_float(x).reshape(len(x), *seen_shape(self.spec))
+        return seen(self.spec, x)
+
+
+def seen(spec: DataSpec, x: Tensor) -> Tensor:
+    """Observations as a network sees them, `(N, *seen_shape)` float32.
+
+    As people do, `spec.to_float`; but vectors as they are held, for in the units of their columns
+    float32 may lose them.
+    """
+    values = x.float() if spec.levels is None else spec.to_float(x)
+    return values.reshape(len(x), *seen_shape(spec))
 
 
 def seen_shape(spec: DataSpec) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.judging.features.classifier import Classifier, is_sound, seen_shape
+from simulacra.judging.features.classifier import Classifier, is_sound, seen, seen_shape
 from simulacra.judging.features.inception import Inception
 from simulacra.judging.features.pinned_classifier import RECIPE, pinned_classifier
 from simulacra.judging.features.random_convolutions import RandomConvolutions
@@ -53,8 +53,7 @@ class View:
             trained on the training labels), `random-convolutions-64`, `vector`, `pca`,
             `inception-pool3`.
         spec: Of the observations.
-        network: From floats as people see them, `spec.to_float`, to raw features; a classifier
-            from levels.
+        network: From floats, see `classifier.seen`, to raw features; a classifier from levels.
         shift: Subtracted from raw features, `(R,)` float64.
         matrix: From raw to shown features, `(R, width)` float64.
         hash: SHA-256 (hex) of the extractor's name and of all numbers that it works with.
@@ -231,8 +230,7 @@ def _raw(network: nn.Module, spec: DataSpec, x: Tensor) -> Tensor:
     size = 16 if isinstance(network, Inception) else _BATCH
     if isinstance(network, Classifier):
         return torch.cat([network.encode(part) for part in x.split(size)])
-    shape = (-1, *seen_shape(spec))
-    return torch.cat([network(spec.to_float(part).reshape(shape)) for part in x.split(size)])
+    return torch.cat([network(seen(spec, part)) for part in x.split(size)])
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.intervals import degrees_of_freedom, half_width, standard_error
-from simulacra.judging.figures.likelihood import Score, Scores, likelihood
+from simulacra.judging.figures.likelihood import Score, Scores, in_units, likelihood
 from simulacra.models.model import Likelihood, Model
 from simulacra.tasks.bayes import BATCH
 from simulacra.tasks.sample import device_of
@@ -249,7 +249,9 @@ def _other_rows(
     changed = (other != context).reshape(len(context), -1).any(1)
     device = device_of(model)
     parts = [
-        model.log_likelihood(x.to(device), told.to(device), draws=draws, seed=seed).cpu().double()
+        in_units(
+            model.log_likelihood(x.to(device), told.to(device), draws=draws, seed=seed), model.spec
+        )
         for x, told in replace(observations, context=other).batches(BATCH)
         if told is not None
     ]

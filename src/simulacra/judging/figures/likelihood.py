@@ -1,4 +1,8 @@
-"""Likelihood of unseen observations: the one place where nats become bits per dimension."""
+"""Likelihood of unseen observations, in the units of the data.
+
+The one place where nats become bits per dimension, and where a density of vectors as models see
+them becomes that of the columns as they are in the data.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,8 @@ class Score:
         standard_error: Of the mean, in nats; of sounds with padding, that of nats per valid
             sample times `dims`. NaN where nothing varies independently.
         dims: Valid values in an observation, their mean where that differs.
-        levels: Levels of a value; `None` for continuous vectors, whose nats stay nats.
+        levels: Levels of a value; `None` for continuous vectors, whose nats stay nats, of a density
+            in the columns' own units.
         draws: Importance draws of a bound; 1 where nothing is drawn.
         observations: How many were looked at.
         non_finite: How many of them have no finite likelihood.
@@ -227,13 +232,13 @@ def likelihood(
     for x, context in observations.batches(BATCH):
         x, context = x.to(device), None if context is None else context.to(device)
         if model.context == "none":
-            alone.append(model.log_likelihood(x, draws=draws, seed=seed))
+            alone.append(in_units(model.log_likelihood(x, draws=draws, seed=seed), model.spec))
         else:
-            told.append(model.log_likelihood(x, context, draws=draws, seed=seed))
+            values = model.log_likelihood(x, context, draws=draws, seed=seed)
+            told.append(in_units(values, model.spec))
             if model.context == "label" and class_frequencies is not None:
-                each.append(
-                    given_each_label(model, x, class_frequencies, draws=draws, seed=seed).cpu()
-                )
+                values = given_each_label(model, x, class_frequencies, draws=draws, seed=seed)
+                each.append(in_units(values, model.spec))
                 alone.append(log_marginal(each[-1], class_frequencies))
 
     valid = observations.lengths
@@ -265,12 +270,27 @@ def valid_dims(observations: Observations) -> float:
     return float(observations.lengths.double().mean())
 
 
-def bits_per_dim(nats: float, spec: DataSpec, dims: float | None = None) -> float:
-    """Nats per observation as bits for each level; of continuous vectors, the nats.
+def in_units(log_p: Tensor, spec: DataSpec) -> Tensor:
+    """Log-likelihoods of observations as a model has them, in the units of the data.
 
     Args:
-        nats: Mean negative log-likelihood.
+        log_p: Nats, of any shape.
+        spec: Of the data; columns with a scale make a density another one.
+
+    Returns:
+        Nats, float64 on the CPU.
+    """
+    return log_p.cpu().double() - spec.log_scale
+
+
+def bits_per_dim(nats: float, spec: DataSpec, dims: float | None = None) -> float:
+    """Nats per observation as bits for each level; of continuous vectors, nats in their units.
+
+    Args:
+        nats: Mean negative log-likelihood, as a model has it.
         spec: Of the data.
         dims: Valid values in an observation, from `valid_dims`; all by default.
     """
-    return nats if spec.levels is None else nats / ((dims or spec.dims) * math.log(2))
+    if spec.levels is None:
+        return nats + spec.log_scale
+    return nats / ((dims or spec.dims) * math.log(2))

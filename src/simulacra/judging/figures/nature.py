@@ -44,7 +44,8 @@ def nature(model: Model, data: Dataset, *, calls: int | None) -> Nature:
         - `invertible`: whether decoding undoes encoding by construction, as in a flow.
         - `reconstruction_error`: root of the mean square of what encoding and decoding an
           observation changes, in the units of `DataSpec.to_float`: 0 … 1 for pictures, −1 … 1 for
-          sounds. A decoder that draws is drawn from, and its noise is in it. `None` for models
+          sounds; of vectors as they are held, for the square of a column's own unit may be beyond
+          any float. A decoder that draws is drawn from, and its noise is in it. `None` for models
           that do not do both, or where the result is not finite.
         - `reconstruction_worst`: the largest change of a single value.
         - `recovered`: of an invertible model on levels, the share of values that come back exactly.
@@ -111,7 +112,8 @@ def _reconstruction(model: Model, data: Dataset) -> dict[str, float | None]:
             x.append(part.cpu())
             again.append(model.decode(model.encode(part, context), context).cpu())
     before, after = torch.cat(x), torch.cat(again)
-    change = model.spec.to_float(after).double() - model.spec.to_float(before).double()
+    show = (lambda each: each) if model.spec.levels is None else model.spec.to_float
+    change = show(after).double() - show(before).double()
     if not bool(change.isfinite().all()):
         return found
     found["reconstruction_error"] = float(change.square().mean().sqrt())

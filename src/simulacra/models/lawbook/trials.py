@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from simulacra.ground.column import Column
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models.lawbook.law import hold
@@ -25,6 +26,13 @@ FORMS = {
     "colour-picture": DataSpec((3, 3, 3), 4, classes=3, context_width=2),
     "vectors": DataSpec((3,), None, classes=3, context_width=2),
     "plane": DataSpec((2,), None, classes=3, context_width=2),
+    "mixed": DataSpec(
+        (3,),
+        None,
+        classes=3,
+        context_width=2,
+        columns=(Column(), Column("category", 3), Column()),
+    ),
 }
 """Every kind of data in its smallest form.
 
@@ -73,10 +81,14 @@ def states(model: Model) -> Tensor:
 
 
 def observations(model: Model, n: int, seed: int = 1) -> Tensor:
-    """Some observations `(n, *event_shape)`: uniform levels, or normal vectors."""
+    """Some observations `(n, *event_shape)`: uniform levels and categories, or normal numbers."""
     with seeded(seed):
         if model.spec.levels is None:
-            return torch.randn(n, *model.spec.event_shape)
+            x = torch.randn(n, *model.spec.event_shape)
+            for at, column in enumerate(model.spec.columns):
+                if column.levels is not None:
+                    x[:, at] = torch.randint(column.levels, (n,))
+            return x
         return torch.randint(model.spec.levels, (n, *model.spec.event_shape))
 
 
