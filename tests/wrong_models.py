@@ -210,7 +210,7 @@ class Falls(GMM):
 
 
 class DrawsTheSame(GAN):
-    def prior(self, n: int) -> Tensor:
+    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
         return torch.ones(n, self.latent)
 
 

@@ -301,13 +301,18 @@ class Latent(Sampling, Decoding):
     """
 
     @abstractmethod
-    def prior(self, n: int) -> Tensor:
-        """Codes `(n, …)` drawn from the prior."""
+    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
+        """Codes `(n, …)` drawn from the prior.
+
+        Args:
+            n: How many.
+            context: One row for each code; for a prior that is told nothing it changes nothing.
+        """
 
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
         """Decode codes drawn from the prior; see `Sampling.sample`."""
         with torch.no_grad():
-            return self.decode(self.prior(n), context)
+            return self.decode(self.prior(n, context), context)
 
 
 class Completion(Model):

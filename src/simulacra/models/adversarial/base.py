@@ -76,8 +76,8 @@ class Adversarial(Latent):
             return y
         return y.floor().clamp(0, self.spec.levels - 1).long()
 
-    def prior(self, n: int) -> Tensor:
-        """Standard normal codes `(n, latent)`."""
+    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
+        """Standard normal codes `(n, latent)`, whatever the context."""
         return torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
 
 

@@ -30,8 +30,7 @@ class Flow(Likelihood, Invertible, Latent):
         >>> import simulacra as sim, torch
         >>> from torch.distributions import Independent, Normal
         >>> class Gaussian(sim.Flow):
-        ...     @property
-        ...     def base(self):
+        ...     def base(self, context=None):
         ...         zeros = torch.zeros(self.spec.event_shape)
         ...         return Independent(Normal(zeros, 1.0), zeros.ndim)
         ...     def transform(self, y, context=None):
@@ -60,10 +59,16 @@ class Flow(Likelihood, Invertible, Latent):
         """Exact on continuous vectors; on levels, the dequantisation bound."""
         return self.spec.levels is None
 
-    @property
     @abstractmethod
-    def base(self) -> Distribution:
-        """The density of codes, over one event `(*event_shape)` with no batch."""
+    def base(self, context: Tensor | None = None) -> Distribution:
+        """The density of codes, over events `(*event_shape)`.
+
+        Args:
+            context: One row for each code.
+
+        Returns:
+            One for all rows, with no batch; or where the context moves it a batch `(N,)`.
+        """
 
     @abstractmethod
     def transform(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -92,7 +97,7 @@ class Flow(Likelihood, Invertible, Latent):
     def log_density(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """Log p(y) in nats `(N,)`, of y in the units of the data."""
         z, ladj = self.transform((y - self.shift) * torch.exp(-self.log_scale), context)
-        return self.base.log_prob(z) + ladj - self.log_scale.sum()
+        return self.base(context).log_prob(z) + ladj - self.log_scale.sum()
 
     def log_likelihood(
         self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
@@ -132,6 +137,7 @@ class Flow(Likelihood, Invertible, Latent):
             return y
         return y.floor().clamp(0, self.spec.levels - 1).long()
 
-    def prior(self, n: int) -> Tensor:
+    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
         """Codes drawn from `base`."""
-        return self.base.sample((n,))
+        codes = self.base(context)
+        return codes.sample(() if codes.batch_shape else (n,))

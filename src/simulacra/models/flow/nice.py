@@ -72,9 +72,8 @@ class NICE(Flow):
         )
         self.s = nn.Parameter(torch.zeros(spec.dims))
 
-    @property
-    def base(self) -> Independent[Logistic]:
-        """Independent standard logistic codes (equation 9)."""
+    def base(self, context: Tensor | None = None) -> Independent[Logistic]:
+        """Independent standard logistic codes (equation 9), whatever the context."""
         zero = torch.zeros(self.spec.event_shape, dtype=self.s.dtype, device=self.s.device)
         # not validated: what is not finite must reach the likelihood, where it is counted
         codes = Logistic(zero, torch.ones_like(zero), validate_args=False)

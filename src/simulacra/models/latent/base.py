@@ -130,8 +130,8 @@ class Variational(Likelihood, Encoding, Latent):
         drawn: Tensor = self.likelihood(z, context).sample()
         return drawn.long() if self.spec.levels is not None else drawn * self.scale + self.shift
 
-    def prior(self, n: int) -> Tensor:
-        """Standard normal codes `(n, latent)`."""
+    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
+        """Standard normal codes `(n, latent)`, whatever the context."""
         weight = next(self.parameters())
         return torch.randn(n, self.latent, dtype=weight.dtype, device=weight.device)
 
