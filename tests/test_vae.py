@@ -79,7 +79,7 @@ def test_a_vae_of_vectors_against_quadrature() -> None:
 def test_a_decoder_is_for_levels_or_for_vectors() -> None:
     assert VAE(PAIR, hidden=(4,)).kind == "gaussian"
     for spec, observation in ((PAIR, "categorical"), (PICTURE, "gaussian")):
-        with pytest.raises(MissingCapability, match=f"observation='{observation}' is not for"):
+        with pytest.raises(MissingCapability, match=f"observation='{observation}' needs"):
             VAE(spec, hidden=(4,), observation=observation)
 
 

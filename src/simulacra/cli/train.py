@@ -86,7 +86,7 @@ def train(
     run = Run.create(
         folder, model=model, keywords=keywords, data=found, options=chosen, budget=length
     )
-    go_on(run, found, code=model, tensorboard=tensorboard)
+    go_on(run, found, code=registry.own_code(model, keywords), tensorboard=tensorboard)
 
 
 def go_on(run: Run, found: Dataset, *, code: str | None, tensorboard: bool) -> None:
@@ -99,7 +99,7 @@ def go_on(run: Run, found: Dataset, *, code: str | None, tensorboard: bool) -> N
         tensorboard: Whether to write files for TensorBoard too.
     """
     name, folder = run.record["model"], shlex.quote(str(run.folder))
-    own = "" if name in registry.MODELS else f" --code {shlex.quote(str(code))}"
+    own = "" if code is None or code in registry.MODELS else f" --code {shlex.quote(code)}"
     terminal.note(f"{name} on {found.name}, into {run.folder}")
     with stopping() as stop:
         with TrainingDisplay([name], found) as display:

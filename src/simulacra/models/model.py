@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -48,7 +48,10 @@ class Model(nn.Module, ABC):
     """What the model is told beside an observation."""
 
     takes: ClassVar[Takes] = Takes()
-    """Which forms of data it is for; its constructor refuses others with `MissingCapability`."""
+    """Which forms of data it is for; others are refused with `MissingCapability`."""
+
+    preset: ClassVar[Mapping[str, Any]] = {}
+    """Training options that suit it, where they are not the usual ones; the user's come before."""
 
     small: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     """Keywords of tiny models, the usual ones first: what the laws are tried with."""
@@ -62,6 +65,7 @@ class Model(nn.Module, ABC):
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
+        self.takes.check(spec, type(self).__name__)
         self.spec = spec
 
     @classmethod
@@ -74,6 +78,14 @@ class Model(nn.Module, ABC):
     def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401, ARG003 (any keywords)
         """What a model with these keywords takes, where they make it less than `takes`."""
         return cls.takes
+
+    @classmethod
+    def class_for(cls, **keywords: Any) -> type[Model]:  # noqa: ANN401, ARG003 (any keywords)
+        """The class of a model with these keywords, where one changes what the model can do.
+
+        A subclass that has the same keywords; the registry builds it in place of this one.
+        """
+        return cls
 
     @property
     def keywords(self) -> dict[str, Any]:
@@ -302,12 +314,7 @@ class Latent(Sampling, Decoding):
 
     @abstractmethod
     def prior(self, n: int, context: Tensor | None = None) -> Tensor:
-        """Codes `(n, …)` drawn from the prior.
-
-        Args:
-            n: How many.
-            context: One row for each code; for a prior that is told nothing it changes nothing.
-        """
+        """Codes `(n, …)` drawn from the prior, each for a row of the context."""
 
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
         """Decode codes drawn from the prior; see `Sampling.sample`."""

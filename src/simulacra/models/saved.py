@@ -9,7 +9,7 @@ from simulacra.ground.errors import CheckpointError, UsageError, one_line
 from simulacra.ground.spec import DataSpec
 from simulacra.ground.storage import read_folder, write_folder
 from simulacra.models.model import Model
-from simulacra.models.registry import allowed_name, build
+from simulacra.models.registry import restored
 
 
 def saved_form(model: Model, name: str) -> dict[str, Any]:
@@ -38,9 +38,9 @@ def load(folder: Path, *, code: str | None = None) -> Model:
     what = state["model"]
     if not isinstance(what, dict) or not isinstance(what.get("model"), str):
         raise CheckpointError(f"{folder} does not say of which model it is")
-    name = allowed_name(what["model"], code)
+    name = what["model"]
     try:
-        model = build(name, DataSpec.from_json(what["spec"]), what["keywords"])
+        model = restored(name, DataSpec.from_json(what["spec"]), what["keywords"], code)
         fill(model, state["weights"])
     except (RuntimeError, UsageError, ValueError, TypeError, KeyError, AttributeError) as error:
         if "allocate memory" in str(error):

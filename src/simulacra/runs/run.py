@@ -255,11 +255,11 @@ class Run:
         if tensorboard:
             check_tensorboard()
         options = self.options
-        name = registry.allowed_name(self.record["model"], code)
+        said = self.record
         memory = PeakMemory(device_of(options))
         try:
             with seeded(options.seed, _BUILD):
-                model = registry.build(name, self.spec, self.record["keywords"])
+                model = registry.restored(said["model"], self.spec, said["keywords"], code)
         except UsageError as error:
             # it was built once, when the run was made
             raise CheckpointError(

@@ -14,7 +14,7 @@ from torch.distributions import (
     Normal,
 )
 
-from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.latent.base import Variational
 from simulacra.models.takes import Takes
@@ -28,10 +28,10 @@ Observation = Literal["auto", "bernoulli", "categorical", "discretised-logistic"
 
 _TAKES: dict[Observation, Takes] = {
     "auto": Takes(),
-    "bernoulli": Takes(vectors=False),
+    "bernoulli": Takes(vectors=False, most_levels=2),
     "categorical": Takes(vectors=False),
     "discretised-logistic": Takes(vectors=False, unordered=False),
-    "gaussian": Takes(pictures=False, sequences=False),
+    "gaussian": Takes(pictures=False, sounds=False),
 }
 """Distribution of a value given its code → the data that it is for."""
 
@@ -62,11 +62,11 @@ class VAE(Variational):
         context: What both networks are told beside the observation: none, label or vector.
 
     Raises:
-        MissingCapability: If the decoder needs levels, or ordered ones.
-        UsageError: If it is of another number of levels, or of none.
+        MissingCapability: If the data are not those that the decoder is for.
     """
 
     takes = Takes()
+    preset = {"lr": 2e-3}
     small = (
         {"latent": 2, "hidden": (8,)},
         {"latent": 2, "hidden": (8,), "observation": "categorical"},
@@ -90,16 +90,10 @@ class VAE(Variational):
             raise UsageError(
                 f"observation is one of {', '.join(get_args(Observation))}, got {observation!r}"
             )
+        _TAKES[observation].check(spec, f"observation={observation!r}")
         super().__init__(spec, latent)
         self.hidden, self.observation, self.context = tuple(hidden), observation, context
         self.kind = _decoder(spec) if observation == "auto" else observation
-        if (self.kind == "gaussian") != (spec.levels is None):
-            form = "continuous vectors" if spec.levels is None else f"{spec.levels} levels"
-            raise MissingCapability(f"observation={observation!r} is not for {form}: use auto")
-        if self.kind == "bernoulli" and spec.levels != 2:
-            raise UsageError(f"observation='bernoulli' needs 2 levels, the data have {spec.levels}")
-        if self.kind == "discretised-logistic" and not spec.ordered:
-            raise MissingCapability("a discretised logistic needs ordered levels: use categorical")
         parameters = {"bernoulli": 1, "categorical": spec.levels or 0}.get(self.kind, 2)
         self.context_features = ContextEmbedding(context, spec, 32)
         told = self.context_features.width

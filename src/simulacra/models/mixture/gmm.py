@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import keyed_uniform, keys_of
 from simulacra.ground.spec import DataSpec
 from simulacra.models.mixture.base import Mixture
@@ -41,9 +41,6 @@ class GMM(Mixture):
         prior: Pseudo-observations of the pooled variances in each component; 0 for maximum
             likelihood.
         tolerance: Converged once a sweep gains less than this, in nats per value.
-
-    Raises:
-        MissingCapability: If the levels are unordered.
     """
 
     takes = Takes(unordered=False)
@@ -64,8 +61,6 @@ class GMM(Mixture):
         prior: float = 1.0,
         tolerance: float = 1e-5,
     ) -> None:
-        if not spec.ordered:
-            raise MissingCapability("gmm needs ordered levels: use pixelcnn or vae")
         if components < 1 or min(prior, tolerance) < 0 or covariance not in ("diagonal", "full"):
             raise UsageError(
                 "components is positive, prior and tolerance at least 0, covariance diagonal or "
