@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MODELS = {
     "gmm": "simulacra.models.mixture.gmm:GMM",
     "vae": "simulacra.models.latent.vae:VAE",
+    "iwae": "simulacra.models.latent.vae:VAE",
     "pixelcnn": "simulacra.models.autoregressive.pixelcnn:PixelCNN",
     "gated-pixelcnn": "simulacra.models.autoregressive.gated_pixelcnn:GatedPixelCNN",
     "row-lstm": "simulacra.models.autoregressive.row_lstm:RowLSTM",
@@ -32,7 +33,7 @@ MODELS = {
 }
 """Name of a model → where it is."""
 
-FIXED: dict[str, dict[str, Any]] = {}
+FIXED: dict[str, dict[str, Any]] = {"iwae": {"objective": "iwae"}}
 """Name of a model → the keywords of its class that the name settles."""
 
 
@@ -102,9 +103,21 @@ def build(name: str, spec: DataSpec, keywords: Mapping[str, Any] | None = None) 
     return _built(name, configured(find(name), keywords or {}, name), spec)
 
 
-def restored(recorded: str, spec: DataSpec, keywords: Mapping[str, Any], code: str | None) -> Model:
-    """The model that a checkpoint or a run's record tells of; see `of_record` and `build`."""
-    return _built(*of_record(recorded, keywords, code), spec)
+def restored(said: Mapping[str, Any], code: str | None) -> Model:
+    """The model that a checkpoint or a run's record tells of, without its weights.
+
+    Args:
+        said: Its `model`, `keywords` and `spec`, as recorded.
+        code: See `of_record`.
+
+    Raises:
+        CheckpointError: See `of_record`.
+        UsageError: See `build`.
+    """
+    from simulacra.ground.spec import DataSpec
+
+    name, values = of_record(said["model"], said["keywords"], code)
+    return _built(name, values, DataSpec.from_json(said["spec"]))
 
 
 def _built(name: str, values: dict[str, Any], spec: DataSpec) -> Model:

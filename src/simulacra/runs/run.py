@@ -134,6 +134,11 @@ class Run:
         return DataSpec.from_json(self.record["spec"])
 
     @property
+    def _said(self) -> dict[str, Any]:
+        """Which model it is: checkpoints say it in the same words, whatever keywords came since."""
+        return {name: self.record[name] for name in ("model", "keywords", "spec")}
+
+    @property
     def options(self) -> Options:
         """How it trains."""
         return options_of(self.record)
@@ -221,8 +226,7 @@ class Run:
                 # a broken best one leaves the newest
                 state["model"] = read_folder(best, "model", "weights")["model"]
                 folder = best
-        said = {name: self.record[name] for name in ("model", "keywords", "spec")}
-        if json.dumps(state["model"], sort_keys=True) != json.dumps(said, sort_keys=True):
+        if json.dumps(state["model"], sort_keys=True) != json.dumps(self._said, sort_keys=True):
             raise CheckpointError(f"{folder} holds another model than {self.folder / RECORD} says")
         return saved.load(folder, code=code)
 
@@ -255,11 +259,10 @@ class Run:
         if tensorboard:
             check_tensorboard()
         options = self.options
-        said = self.record
         memory = PeakMemory(device_of(options))
         try:
             with seeded(options.seed, _BUILD):
-                model = registry.restored(said["model"], self.spec, said["keywords"], code)
+                model = registry.restored(self._said, code)
         except UsageError as error:
             # it was built once, when the run was made
             raise CheckpointError(
@@ -334,7 +337,7 @@ class Run:
 
     def _save(self, training: Training) -> None:
         if processes.first():
-            write_checkpoint(self.folder, training, self.record["model"])
+            write_checkpoint(self.folder, training, self._said)
 
     def _note(self, training: Training) -> None:
         """Write down what was settled since: the plan, and the precision."""

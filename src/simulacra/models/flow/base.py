@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from simulacra.ground.randomness import keyed_uniform, keys_of
+from simulacra.ground.randomness import keyed_uniform
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Invertible, Latent, Likelihood
-from simulacra.nn.distributions import log_mean_exp
-from simulacra.nn.precision import double
+from simulacra.nn.distributions import importance_weighted
+from simulacra.nn.levels import to_levels
+from simulacra.nn.precision import moments
 
 
 class Flow(Likelihood, Invertible, Latent):
@@ -82,14 +83,9 @@ class Flow(Likelihood, Invertible, Latent):
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Take the mean and standard deviation of each value of y = x + u."""
         y = self._dequantise(x, torch.tensor(0.5, dtype=self.shift.dtype, device=x.device))
-        # in float64, where no square of a float32 overflows
-        variance = double(y).var(0, unbiased=False)
-        if self.spec.levels:
-            variance = variance + 1 / 12
-        # what does not vary here may do so later, in units that are as good as any
-        variance = torch.where(variance > 0, variance, torch.ones_like(variance))
-        self.shift.copy_(double(y).mean(0))
-        self.log_scale.copy_(0.5 * variance.log())
+        mean, spread = moments(y, 1 / 12 if self.spec.levels else 0.0)
+        self.shift.copy_(mean)
+        self.log_scale.copy_(spread.log())
 
     def _dequantise(self, x: Tensor, noise: Tensor) -> Tensor:
         return x.to(noise.dtype) + noise if self.spec.levels else x.to(self.shift.dtype)
@@ -106,12 +102,12 @@ class Flow(Likelihood, Invertible, Latent):
         self.spec.check(x)
         if self.exact:
             return self.log_density(x.to(self.shift.dtype), context)
-        keys = keys_of(x, seed)
-        log_weights = []
-        for draw in range(draws):
-            noise = keyed_uniform(keys + draw, self.spec.event_shape).to(self.shift)
-            log_weights.append(self.log_density(self._dequantise(x, noise), context))
-        return log_mean_exp(torch.stack(log_weights))
+
+        def log_weight(keys: Tensor) -> Tensor:
+            noise = keyed_uniform(keys, self.spec.event_shape).to(self.shift)
+            return self.log_density(self._dequantise(x, noise), context)
+
+        return importance_weighted(x, draws, seed, log_weight)
 
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
@@ -133,9 +129,7 @@ class Flow(Likelihood, Invertible, Latent):
         it: a flow on levels samples a little otherwise than its bound says.
         """
         y = self.invert(z, context) * self.log_scale.exp() + self.shift
-        if self.spec.levels is None:
-            return y
-        return y.floor().clamp(0, self.spec.levels - 1).long()
+        return to_levels(y, self.spec.levels)
 
     def prior(self, n: int, context: Tensor | None = None) -> Tensor:
         """Codes drawn from `base`."""
