@@ -21,9 +21,10 @@ from cyclopts import App, Group
 from simulacra.cli.app import COMMANDS, app
 from simulacra.data.catalogue import NAMES
 from simulacra.data.form import KINDS, Form
-from simulacra.ground.docstrings import meanings, raised
+from simulacra.ground.docstrings import meanings
 from simulacra.judging.figures.measures import FIDELITY, LABELS, LIKELIHOOD, NOVELTY, WHOLE
 from simulacra.models import description, registry
+from simulacra.models.keywords import written
 from simulacra.models.model import CAPABILITIES
 from simulacra.models.swept import Swept
 
@@ -45,7 +46,6 @@ def model(name: str) -> str:
     """What a model's class and docstring say of it."""
     about, found = description.describe(name), registry.find(name)
     preset = registry.preset(name)
-    takes, refused = meanings(found).get("spec"), raised(found).get("MissingCapability", "")
     lines = [
         f"`{name}` is the class `{about.class_name}`, family *{about.family}*. {about.summary}",
         "",
@@ -55,12 +55,11 @@ def model(name: str) -> str:
         "",
         f"**Can.** {_sentence(', '.join(about.capabilities))}.",
         "",
+        f"**Takes.** {_sentence(str(registry.takes(name)))}.",
+        "",
     ]
-    if takes:
-        told = f" `MissingCapability` {refused[:1].lower()}{refused[1:]}" if refused else ""
-        lines += [f"**Takes.** {takes}{told}", ""]
     rows = [
-        [f"`{key}`", kind.replace(" | ", " or "), f"`{default}`", meaning]
+        [f"`{key}`", kind.replace(" | ", " or "), f"`{written(default)}`", meaning]
         for key, (kind, default, meaning) in about.keywords.items()
     ]
     lines += table(["keyword", "type", "default", "meaning"], rows)
@@ -113,9 +112,11 @@ def capabilities(_: str) -> str:
         can = ["yes" if issubclass(found, kind) else "–" for kind in words]
         context = found.signature().get("context")
         turns = ", ".join(found.turns) or "none"
-        takes = "yes" if context is not None else "–"
-        rows.append([f"[`{name}`](models/{name}.md)", *can, takes, turns])
-    return "\n".join(table(["model", *words.values(), "takes a context", "turns of a step"], rows))
+        told = "yes" if context is not None else "–"
+        data = str(registry.takes(name))
+        rows.append([f"[`{name}`](models/{name}.md)", *can, told, turns, data])
+    heads = ["model", *words.values(), "takes a context", "turns of a step", "takes"]
+    return "\n".join(table(heads, rows))
 
 
 def commands(_: str) -> str:

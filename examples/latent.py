@@ -13,6 +13,7 @@ from simulacra.tasks.interpolate import between
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="40s", help="90s, 2000steps or 10epochs")
+parser.add_argument("--model", default="vae", choices=("vae", "iwae"))
 parser.add_argument("--out", default="latent.png", help="the picture to write")
 arguments = parser.parse_args()
 
@@ -25,10 +26,11 @@ data = sim.load_data("digits")
 # this is a probability of the digit itself. No one can do the integral; an encoder q(z | x) gives a
 # lower bound of its logarithm.
 torch.manual_seed(0)
-model = sim.build("vae", data.spec, {"latent": 16})
+model = sim.build(arguments.model, data.spec, {"latent": 16})
 
 # %% Train
-# The loss is the negative bound: reconstruction plus the divergence of the code from its prior.
+# The loss is the negative bound: reconstruction plus the divergence of the code from its prior; of
+# iwae, the tighter bound of several codes.
 model = sim.fit(model, data, arguments.budget, sim.Options(lr=2e-3))
 # Many codes drawn for each digit tighten the bound; their number belongs to the figure.
 score = sim.likelihood(model, data.test, draws=64).marginal

@@ -202,13 +202,18 @@ def test_a_stopped_comparison_goes_on(
 def test_a_model_is_built_once_before_it_learns(
     digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built, build = list[str](), registry.build
+    built, build, restored = list[str](), registry.build, registry.restored
 
-    def spy(name: str, *arguments: Any, **keywords: Any) -> Any:
+    def spy(name: str, *arguments: Any) -> Any:
         built.append(name)
-        return build(name, *arguments, **keywords)
+        return build(name, *arguments)
+
+    def spy_on_records(said: Any, code: str | None) -> Any:
+        built.append(said["model"])
+        return restored(said, code)
 
     monkeypatch.setattr(registry, "build", spy)
+    monkeypatch.setattr(registry, "restored", spy_on_records)
     before: dict[str, int] = {}
 
     class Watcher:

@@ -147,7 +147,7 @@ class Shared(Latent):
     def loss(self, x, context=None, *, turn="model"):
         return {"loss": self.decoder(x.flatten(1).float()).square().mean()}
 
-    def prior(self, n):
+    def prior(self, n, context=None):
         return torch.randn(n, self.spec.dims)
 
     def decode(self, z, context=None):

@@ -130,7 +130,7 @@ def test_sampling_catches_a_row_that_did_not_go_left(monkeypatch):
 
 
 def test_what_it_cannot_do_is_refused():
-    with pytest.raises(MissingCapability, match="diagonal-bilstm needs pictures"):
+    with pytest.raises(MissingCapability, match="DiagonalBiLSTM needs pictures"):
         DiagonalBiLSTM(DataSpec((4,), 3))
     for keywords in ({"layers": 0}, {"channels": 0}, {"first_kernel_size": 1}):
         with pytest.raises(UsageError, match="are positive"):

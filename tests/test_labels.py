@@ -15,6 +15,7 @@ from simulacra.drawing import charts, files
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures.intervals import share
 from simulacra.judging.figures.labels import (
     BINS,
     class_accuracy,
@@ -22,7 +23,6 @@ from simulacra.judging.figures.labels import (
     class_shares,
     classification,
     generative_classifier,
-    share,
 )
 from simulacra.models import registry
 from simulacra.tasks.bayes import log_posterior
@@ -44,7 +44,7 @@ def sure_of(labels, classes=3, confidence=0.9):
     [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662), (1, 1, 0.2065, 1.0)],
 )
 def test_a_share_has_wilsons_interval(hits, count, low, high):
-    figure = share(hits, count)
+    figure = share(hits / count, count)
     assert figure.value == hits / count
     assert (figure.low, figure.high) == pytest.approx((low, high), abs=1e-4)
 
@@ -52,7 +52,8 @@ def test_a_share_has_wilsons_interval(hits, count, low, high):
 def test_every_share_lies_within_its_interval():
     for count in (1, 3, 7, 97, 1000):
         for hits in range(count + 1):
-            assert 0 <= share(hits, count).low <= hits / count <= share(hits, count).high <= 1
+            figure = share(hits / count, count)
+            assert 0 <= figure.low <= hits / count <= figure.high <= 1
 
 
 # ---- samples as a classifier takes them -----------------------------------------------------

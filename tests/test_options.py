@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import tomllib
 from dataclasses import fields
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,11 +203,6 @@ def test_short_trainings_start_at_the_learning_rate(schedule: Any, steps: int) -
 # ---- presets ------------------------------------------------------------------------------------
 
 
-def test_presets_belong_to_models() -> None:
-    text = resources.files("simulacra.models").joinpath("presets.toml").read_text("utf-8")
-    assert tomllib.loads(text).keys() <= MODELS.keys()
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_presets_are_options_that_differ_from_the_usual(name: str) -> None:
     usual, suited = Options(), preset(name)
@@ -219,5 +213,8 @@ def test_presets_are_options_that_differ_from_the_usual(name: str) -> None:
         assert getattr(built, key) != getattr(usual, key), f"{name}: {key} is the usual one"
 
 
-def test_a_model_without_a_preset_has_none() -> None:
-    assert preset("my.py:Model") == {}
+def test_a_model_of_ones_own_may_have_a_preset(tmp_path: Path) -> None:
+    base = "from simulacra.models.flow.nice import NICE\nclass Mine(NICE):\n    "
+    (tmp_path / "my.py").write_text(base + "preset = {'batch': 3}\n")
+    assert preset(f"{tmp_path}/my.py:Mine") == {"batch": 3}
+    assert preset("gmm") == {}

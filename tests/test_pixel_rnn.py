@@ -134,5 +134,5 @@ def test_one_value_and_no_observation_are_enough():
 
 
 def test_continuous_vectors_are_refused():
-    with pytest.raises(MissingCapability, match="integer levels"):
+    with pytest.raises(MissingCapability, match="PixelRNN needs levels, these are vectors"):
         PixelRNN(DataSpec((3,), None))

@@ -372,7 +372,7 @@ def test_concat_elu_keeps_both_signs():
     [DataSpec((3,), None), DataSpec((4,), 8), DataSpec((1, 4, 4), 3, ordered=False)],
 )
 def test_data_without_order_are_refused(spec):
-    with pytest.raises(MissingCapability, match="ordered integer levels"):
+    with pytest.raises(MissingCapability, match="needs pictures of ordered levels, these are"):
         PixelCNNpp(spec)
 
 

@@ -250,7 +250,7 @@ def test_a_refusal_says_what_was_expected(own: str) -> None:
 
 def test_unknown_keywords_name_the_nearest() -> None:
     assert refusal("vae", {"latnt": 3}) == "vae has no keyword 'latnt': did you mean 'latent'?"
-    assert "known: context, hidden, latent" in refusal("vae", {"q": 3})
+    assert "known: context, draws, hidden, latent" in refusal("vae", {"q": 3})
     assert "no keyword 'spec'" in refusal("vae", {"spec": 3})
     assert "no keyword 'self'" in refusal("vae", {"self": 3})
 
@@ -259,6 +259,38 @@ def test_a_keywords_value_may_still_be_refused_by_the_model() -> None:
     assert "got latent=0" in refusal("gan", {"latent": "0"})
     with pytest.raises(MissingCapability, match="ordered levels"):
         registry.build("nice", DataSpec((4,), 3, ordered=False))
+
+
+# ---- a name that settles keywords ---------------------------------------------------------------
+
+
+def test_a_name_settles_keywords_of_its_class(tmp_path: Path) -> None:
+    with seeded(0):
+        model = registry.build("iwae", GREY, {"hidden": "4", "draws": "3"})
+    assert model.keywords["objective"] == "iwae"
+    assert registry.find("iwae") is registry.find("vae") is type(model)
+    saved.save(model, tmp_path / "m", "iwae")
+    assert read_folder(tmp_path / "m")["model"]["model"] == "iwae"
+    assert saved.load(tmp_path / "m").keywords == model.keywords
+    assert registry.build("iwae", GREY, {"objective": "iwae"}).keywords["objective"] == "iwae"
+    assert refusal("iwae", {"objective": "elbo"}) == (
+        "iwae is vae with objective=iwae, got elbo: use vae"
+    )
+    assert registry.preset("iwae") == registry.preset("vae") != {}
+
+
+def test_what_a_name_settles_is_not_offered() -> None:
+    assert "objective" in description.describe("vae").keywords
+    offered = description.describe("iwae").keywords
+    assert "draws" in offered
+    assert "objective" not in offered
+
+
+def test_settled_keywords_are_among_those_that_the_laws_are_tried_with() -> None:
+    for name, fixed in registry.FIXED.items():
+        kind = registry.find(name)
+        assert fixed.keys() <= kind.signature().keys()
+        assert any(fixed.items() <= each.items() for each in kind.small), name
 
 
 def test_assignments_are_read() -> None:

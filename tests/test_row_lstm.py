@@ -119,7 +119,7 @@ def test_causality_catches_an_undeclared_blind_spot(monkeypatch):
 
 
 def test_what_it_cannot_do_is_refused():
-    with pytest.raises(MissingCapability, match="row-lstm needs pictures"):
+    with pytest.raises(MissingCapability, match="RowLSTM needs pictures"):
         RowLSTM(DataSpec((4,), 3))
     for keywords in ({"layers": 0}, {"channels": 0}):
         with pytest.raises(UsageError, match="are positive"):

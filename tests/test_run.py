@@ -58,6 +58,22 @@ def create(
     )  # fmt: skip
 
 
+def test_a_run_from_before_a_keyword_came_goes_on(digits: Dataset, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", digits, "vae", budget="4steps")
+    # as it was written when there were none of these
+    old = {k: v for k, v in run.record["keywords"].items() if k not in ("objective", "draws")}
+    run = Run(run.folder, run.record | {"keywords": old})
+    asked = iter([False, True])
+    with pytest.MonkeyPatch.context() as patch:
+        undrawn(patch)
+        run.train(digits, should_stop=lambda: next(asked, False))
+        (run.folder / "run.json").write_text(json.dumps(run.record))
+        again = Run.open(run.folder)
+        assert again.train(digits).finished
+    assert again.record["keywords"].keys() == old.keys()
+    assert again.model().keywords["objective"] == "elbo"
+
+
 @pytest.fixture
 def finished(kept: Kept, digits: Dataset, tmp_path: Path) -> Callable[..., Run]:
     """A run to its end, trained for the first who asks: each gets a copy to change."""

@@ -302,7 +302,7 @@ def test_ends_are_the_decoded_codes_under_the_same_noise(name: str) -> None:
 def test_only_the_code_changes_along_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """With one code everywhere the frames of a row are one picture, however random the decoder."""
     model = latent("vae")
-    monkeypatch.setattr(model, "prior", lambda n: torch.full((n, 2), 0.1))
+    monkeypatch.setattr(model, "prior", lambda n, _: torch.full((n, 2), 0.1))
     frames = interpolate(model, rows=3, steps=5)
     assert bool((frames == frames[:, :1]).all())
     assert not bool((frames[0] == frames[1]).all()), "rows have noise of their own"

@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 import laws
 from laws import randomise
-from simulacra.ground.errors import MissingCapability
+from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models.latent.laws import by_quadrature
@@ -79,7 +79,7 @@ def test_a_vae_of_vectors_against_quadrature() -> None:
 def test_a_decoder_is_for_levels_or_for_vectors() -> None:
     assert VAE(PAIR, hidden=(4,)).kind == "gaussian"
     for spec, observation in ((PAIR, "categorical"), (PICTURE, "gaussian")):
-        with pytest.raises(MissingCapability, match=f"observation='{observation}' is not for"):
+        with pytest.raises(MissingCapability, match=f"observation='{observation}' needs"):
             VAE(spec, hidden=(4,), observation=observation)
 
 
@@ -112,3 +112,43 @@ def test_training_loss_is_the_negative_bound() -> None:
         bounds = torch.stack([-model.log_likelihood(x, seed=s).mean() for s in range(400)])
     error = 4 * float((losses.var() / 400 + bounds.var() / 400).sqrt())
     assert abs(float(losses.mean() - bounds.mean())) < error
+
+
+@pytest.mark.parametrize("draws", [1, 4])
+def test_the_importance_weighted_loss_is_the_negative_bound_of_as_many_draws(draws: int) -> None:
+    model = trial(VAE, FORMS["picture"], {**VAE.small[0], "objective": "iwae", "draws": draws})
+    x = laws.observations(model, 20)
+    with torch.no_grad(), seeded(0):
+        losses = torch.stack([model.loss(x)["loss"] for _ in range(120)])
+        bounds = torch.stack(
+            [-model.log_likelihood(x, draws=draws, seed=1000 * s).mean() for s in range(120)]
+        )
+        looser = torch.stack([-model.log_likelihood(x, seed=s).mean() for s in range(120)])
+    error = 4 * float((losses.var() / 120 + bounds.var() / 120).sqrt())
+    assert abs(float(losses.mean() - bounds.mean())) < error
+    if draws > 1:
+        assert float(looser.mean() - losses.mean()) > error
+
+
+def test_its_gradient_weighs_codes_by_how_well_they_explain() -> None:
+    """Σ w̃_j ∇ log w_j (equation 14), from the same noise."""
+    model = trial(VAE, FORMS["picture"], {**VAE.small[0], "objective": "iwae", "draws": 3})
+    x = laws.observations(model, 6)
+    with seeded(4):
+        model.loss(x)["loss"].backward()
+    found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    with seeded(4):
+        posterior = model.posterior(x)
+        noise = [torch.randn_like(posterior.mean) for _ in range(3)]
+        log_w = torch.stack([model.log_weight(x, posterior, each) for each in noise])
+    (-(log_w.detach().softmax(0) * log_w).sum(0).mean()).backward()
+    expected = [p.grad for p in model.parameters() if p.grad is not None]
+    for own, true in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, true)
+
+
+@pytest.mark.parametrize("keywords", [{"objective": "elbow"}, {"draws": 0}])
+def test_impossible_objectives_are_refused(keywords: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"objective is elbo or iwae|draws are positive"):
+        VAE(PICTURE, hidden=(4,), **keywords)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, softplus
 
-from simulacra.ground.errors import MissingCapability
 from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
 from simulacra.models.adversarial.base import Adversarial, still
@@ -32,16 +31,11 @@ class Autoencoder(Encoding, Decoding):
     Args:
         spec: Ordered levels.
         latent: Size of a code.
-
-    Raises:
-        MissingCapability: If the data are no ordered levels.
     """
 
     takes = Takes(vectors=False, unordered=False)
 
     def __init__(self, spec: DataSpec, *, latent: int = 2) -> None:
-        if spec.levels is None or not spec.ordered:
-            raise MissingCapability("an autoencoder needs ordered levels: use vae")
         super().__init__(spec)
         self.latent, self.told = latent, ContextEmbedding("none", spec)
         self.encoder = nn.Sequential(
@@ -140,9 +134,6 @@ class ClippedWGAN(Adversarial):
         latent: Size of a code.
         critic_steps: Turns of the critic for each of the generator.
         bound: Largest weight of the critic.
-
-    Raises:
-        MissingCapability: If the levels are unordered.
     """
 
     takes = Takes(unordered=False)
@@ -154,8 +145,6 @@ class ClippedWGAN(Adversarial):
     def __init__(
         self, spec: DataSpec, *, latent: int = 2, critic_steps: int = 3, bound: float = 0.2
     ) -> None:
-        if not spec.ordered:
-            raise MissingCapability("a clipped WGAN needs ordered levels: use vae")
         self.turns = ("critic",) * critic_steps + ("generator",)
         super().__init__(spec, latent, "none")
         self.critic_steps, self.bound = critic_steps, bound
@@ -202,16 +191,11 @@ class Triplet(Encoding):
         latent: Size of a code.
         classes: In a batch.
         each: Observations of each class in it.
-
-    Raises:
-        MissingCapability: If the data are no ordered levels.
     """
 
     takes = Takes(vectors=False, unordered=False)
 
     def __init__(self, spec: DataSpec, *, latent: int = 4, classes: int = 3, each: int = 4) -> None:
-        if spec.levels is None or not spec.ordered:
-            raise MissingCapability("a triplet network needs ordered levels")
         super().__init__(spec)
         self.latent, self.classes, self.each = latent, classes, each
         self.classes_in_batch = (classes, each)
@@ -292,9 +276,6 @@ class Codebook(Encoding, Decoding):
         spec: Ordered levels.
         entries: Of the codebook.
         latent: Size of an entry.
-
-    Raises:
-        MissingCapability: If the data are no ordered levels.
     """
 
     takes = Takes(vectors=False, unordered=False)
@@ -303,8 +284,6 @@ class Codebook(Encoding, Decoding):
     totals: Tensor
 
     def __init__(self, spec: DataSpec, *, entries: int = 4, latent: int = 2) -> None:
-        if spec.levels is None or not spec.ordered:
-            raise MissingCapability("a codebook needs ordered levels")
         super().__init__(spec)
         self.entries, self.latent = entries, latent
         self.told = ContextEmbedding("none", spec)

@@ -189,6 +189,14 @@ class TakesLess(NICE):
     signature = NICE.signature
 
 
+class TakesMore(GMM):
+    __doc__ = GMM.__doc__
+
+    @classmethod
+    def takes_with(cls, **keywords: Any) -> Takes:
+        return Takes(unordered=False, sounds=keywords.get("components") != 3)
+
+
 class SamplesWithoutSaying(MADE):
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return x.float()
@@ -210,7 +218,7 @@ class Falls(GMM):
 
 
 class DrawsTheSame(GAN):
-    def prior(self, n: int) -> Tensor:
+    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
         return torch.ones(n, self.latent)
 
 
@@ -297,6 +305,7 @@ WRONG: list[tuple[type[Model], str, str]] = [
     (EncodesAtRandom, "encoding", "a code depends on chance"),
     (ScoresByTheBatch, "score alone", "from that in another batch"),
     (TakesLess, "takes", "which the constructor refuses: no vectors"),
+    (TakesMore, "takes", "`takes` excludes sequence, which the constructor takes"),
     (SamplesWithoutSaying, "capabilities", "it has encode, and is no Encoding"),
     (Forgets, "saving", "saved and loaded, it draws otherwise"),
     (Falls, "completion", "it raises KeyError: 'oh\\nno'"),

@@ -26,7 +26,7 @@ class Bell(Likelihood, Sampling):
         spec: Vectors.
     """
 
-    takes = Takes(pictures=False, sequences=False)
+    takes = Takes(pictures=False, sounds=False)
     exact = True
 
     def __init__(self, spec: DataSpec) -> None:

@@ -340,7 +340,7 @@ def trained(model: Any, x: torch.Tensor, steps: int = 60) -> Any:
 def test_other_units_cost_what_they_must(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every column times s, log p changes by −Σ log |s|, and nothing else does."""
     # a bound's noise is keyed by the values, which are others here
-    monkeypatch.setattr("simulacra.models.latent.base.keys_of", lambda x, _: torch.arange(len(x)))
+    monkeypatch.setattr("simulacra.nn.distributions.keys_of", lambda x, _: torch.arange(len(x)))
     make = {
         "gmm": lambda: GMM(TRIPLE, components=3),
         "gmm-full": lambda: GMM(TRIPLE, components=3, covariance="full"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from simulacra.cli import terminal
 from simulacra.cli.flags import Json
 from simulacra.models import registry
+from simulacra.models.keywords import written
 
 if TYPE_CHECKING:
     from simulacra.models import description
@@ -61,7 +62,7 @@ def models(name: str | None = None, /, *, json: Json = False) -> None:
     terminal.print_line("")
     terminal.print_table(
         [
-            {"--set": key, "type": kind, "default": str(default), "meaning": meaning}
+            {"--set": key, "type": kind, "default": written(default), "meaning": meaning}
             for key, (kind, default, meaning) in about.keywords.items()
         ],
         words=("type", "meaning"),

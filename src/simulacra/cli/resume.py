@@ -51,7 +51,8 @@ def resume(
         alone()
         asked = recorded(folder)
         for name in asked["models"]:
-            if registry.allowed_name(name, code) != name:
+            keywords = asked["keywords"].get(name, {})
+            if registry.of_record(name, keywords, code)[0] != name:
                 raise UsageError(f"{folder} compares {name!r}, got --code {code}: pass that")
         read = asked.pop("data") | ({"data_dir": str(data_dir)} if data_dir else {})
         go_on_comparing(load(**read), folder, **asked, json=json)

@@ -102,7 +102,7 @@ def train(
         budget=length,
         start=start,
     )
-    go_on(run, found, code=model, tensorboard=tensorboard)
+    go_on(run, found, code=registry.own_code(model, keywords), tensorboard=tensorboard)
 
 
 def go_on(
@@ -125,7 +125,7 @@ def go_on(
         rates: Learning rates of players from here on.
     """
     name, folder = run.record["model"], shlex.quote(str(run.folder))
-    own = "" if name in registry.MODELS else f" --code {shlex.quote(str(code))}"
+    own = "" if code is None or code in registry.MODELS else f" --code {shlex.quote(code)}"
     terminal.note(f"{name} on {found.name}, into {run.folder}")
     with stopping() as stop:
         with TrainingDisplay([name], found) as display:

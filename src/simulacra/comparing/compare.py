@@ -128,9 +128,10 @@ def compare(
     for name in models:
         try:
             run = _run(folder, name, data, options, whole[name], budget)
+            code = registry.own_code(name, keywords.get(name, {}))
             outcome = run.train(
                 data,
-                code=name,
+                code=code,
                 on_start=partial(_told_start, watcher, name),
                 on_record=partial(watcher.on_record, name),
                 should_stop=should_stop,
@@ -139,7 +140,7 @@ def compare(
             if stopped:
                 break
             watcher.on_judge(name)
-            judged.append(judge.run(run, outcome, code=name))
+            judged.append(judge.run(run, outcome, code=code))
         except MissingCapability as error:
             judged.append(_without(name, left_out=str(error)))
         except (UsageError, DivergedError) as error:

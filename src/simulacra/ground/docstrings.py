@@ -1,4 +1,4 @@
-"""What docstrings say of arguments and errors, for helps, pages and records."""
+"""What docstrings say of arguments, for helps, pages and records."""
 
 from __future__ import annotations
 
@@ -16,11 +16,6 @@ def parsed(thing: object) -> docstring_parser.Docstring:
 def meanings(thing: object) -> dict[str, str]:
     """What each argument is, on one line."""
     return {each.arg_name: in_a_line(each.description) for each in parsed(thing).params}
-
-
-def raised(thing: object) -> dict[str, str]:
-    """When each kind of error is raised, on one line."""
-    return {str(each.type_name): in_a_line(each.description) for each in parsed(thing).raises}
 
 
 def in_a_line(text: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from simulacra.ground.docstrings import in_a_line, meanings, parsed
 from simulacra.models.keywords import type_name
 from simulacra.models.model import Model, capabilities
-from simulacra.models.registry import find
+from simulacra.models.registry import FIXED, find
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,18 @@ def describe(name: str) -> Description:
 
 
 def describe_class(found: type[Model], name: str) -> Description:
-    """What a class says of itself, under the name that it goes by."""
+    """What a class says of itself, under the name that it goes by.
+
+    Keywords that the name settles are not among its keywords.
+    """
+    fixed = FIXED.get(name, {})
+    found = found.class_for(**fixed)
     doc = inspect.getdoc(found) or ""
     told = meanings(found)
     keywords = {
         key: (type_name(p.annotation), p.default, told.get(key, ""))
         for key, p in found.signature().items()
+        if key not in fixed
     }
     _, ours, place = found.__module__.partition("simulacra.models.")
     return Description(

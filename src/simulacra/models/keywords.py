@@ -5,9 +5,22 @@ from __future__ import annotations
 import json
 import math
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypedDict, Union, get_args, get_origin
 
 from simulacra.ground.errors import UsageError
+
+
+class Nested(TypedDict):
+    """A model that another one is made of: its name, and its keywords.
+
+    A constructor's keyword of this type, or `Nested | None`, is given as a name, with the nested
+    model's own keywords after a dot: `--set decoder=made --set decoder.hidden=64`. The constructor
+    finds all of them filled in, and makes the model by `registry.build`, for data of its own form.
+    """
+
+    name: str
+    keywords: dict[str, Any]
+
 
 _WORDS: dict[Any, Any] = {bool: {"true": True, "false": False}, type(None): {"none": None}}
 """Kinds of values that are written in a word."""
@@ -15,6 +28,7 @@ _WORDS: dict[Any, Any] = {bool: {"true": True, "false": False}, type(None): {"no
 _WRITTEN = {
     bool: "true or false",
     type(None): "None",
+    Nested: "a model's name, its keywords after a dot",
     tuple[int, ...]: "whole numbers with commas, as 512,256",
     tuple[float, ...]: "numbers with commas, as 0.5,0.25",
 }
@@ -44,6 +58,14 @@ def type_name(annotation: Any) -> str:  # noqa: ANN401 (any annotation)
     plain = isinstance(annotation, type) and not get_args(annotation)
     name: str = annotation.__name__ if plain else str(annotation).replace("typing.", "")
     return _WRITTEN.get(annotation, name)
+
+
+def written(value: Any) -> str:  # noqa: ANN401 (any keyword's value)
+    """A keyword's value as people see it; a nested model as `made(hidden=(64,))`."""
+    if isinstance(value, dict):
+        told = ", ".join(f"{key}={written(each)}" for key, each in value["keywords"].items())
+        return f"{value['name']}({told})" if told else value["name"]
+    return str(value)
 
 
 def convert(value: Any, annotation: Any, what: str) -> Any:  # noqa: ANN401 (any keyword's value)

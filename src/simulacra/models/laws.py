@@ -21,7 +21,7 @@ from simulacra.ground.spec import DataSpec
 from simulacra.models.lawbook.law import Law
 from simulacra.models.lawbook.trials import FORMS, trial
 from simulacra.models.model import Model
-from simulacra.models.registry import find
+from simulacra.models.registry import FIXED, find
 from simulacra.nn.context import ContextKind
 
 _MOST_STATES = 4096
@@ -112,6 +112,7 @@ def cases(
     keywords: Mapping[str, Any] | None = None,
     specs: Mapping[str, DataSpec] | None = None,
     every: bool = False,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Iterator[Case]:
     """What a model is asked, known without building it.
 
@@ -124,9 +125,12 @@ def cases(
         keywords: To be built with, in place of its small keywords.
         specs: Forms of data by their names, in place of those of each law.
         every: Every law with all small keywords on all of its forms instead.
+        fixed: To be built with beside its small keywords: those that its name settles.
     """
-    small = _variants(kind, keywords)
-    possible = [_possible(law, kind, small, specs) for law in laws_of(kind)]
+    small = _variants(kind, keywords, fixed or {})
+    # a keyword may choose a subclass, which has laws of its own
+    laws = {id(law): law for each, _ in small for law in laws_of(each)}
+    possible = [_possible(law, small, specs) for law in laws.values()]
     if every:
         yield from chain.from_iterable(possible)
         return
@@ -190,7 +194,8 @@ def check_model(
     if kind.__abstractmethods__:
         raise UsageError(f"{kind.__name__} lacks {', '.join(sorted(kind.__abstractmethods__))}")
     kept: dict[str, None] = {}
-    for case in cases(kind, keywords=keywords, specs=specs, every=every):
+    fixed = FIXED.get(model) if isinstance(model, str) else None
+    for case in cases(kind, keywords=keywords, specs=specs, every=every, fixed=fixed):
         if case.check():
             kept[case.law.name] = None
     if not kept:
@@ -213,16 +218,16 @@ def _raised(error: Exception) -> str:
 
 def _possible(
     law: Law,
-    kind: type[Model],
-    small: list[dict[str, Any]],
+    small: list[tuple[type[Model], dict[str, Any]]],
     specs: Mapping[str, DataSpec] | None,
 ) -> list[Case]:
     """All that a law could be asked on, the usual case first."""
-    own = {form: FORMS[form] for form in law.forms} if specs is None else specs
+    asked = {form: FORMS[form] for form in law.forms} if specs is None else specs
     return [
         Case(law, kind, given, form, spec)
-        for given in ({**each, **law.keywords} for each in small)
-        for form, spec in own.items()
+        for kind, given in ((each, {**own, **law.keywords}) for each, own in small)
+        if any(law is one for one in laws_of(kind))
+        for form, spec in asked.items()
         if kind.takes_with(**given).includes(spec)
         if _fits(law, spec)
         if _can_be_told(given.get("context", "none"), spec)
@@ -230,13 +235,18 @@ def _possible(
     ]
 
 
-def _variants(kind: type[Model], keywords: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The keywords to build with; some tell a model of its context, if it listens to any."""
-    small = [dict(each) for each in kind.small] if keywords is None else [dict(keywords)]
+def _variants(
+    kind: type[Model], keywords: Mapping[str, Any] | None, fixed: Mapping[str, Any]
+) -> list[tuple[type[Model], dict[str, Any]]]:
+    """Keywords to build with, and the class that they choose; some tell it of its context."""
+    given = kind.small if keywords is None else (keywords,)
+    small: list[dict[str, Any]] = []
+    for each in ({**own, **fixed} for own in given):
+        small += [each] if each not in small else []
     parameters = kind.signature()
     if "context" in parameters and not any("context" in each for each in small):
         small += [{**small[0], "context": told} for told in ("label", "vector")]
-    return small
+    return [(kind.class_for(**each), each) for each in small]
 
 
 def _fits(law: Law, spec: DataSpec) -> bool:

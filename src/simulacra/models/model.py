@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from simulacra.ground.errors import MissingCapability
 from simulacra.ground.spec import DataSpec
 from simulacra.models.stages import Player, Stage
 from simulacra.models.takes import Takes
@@ -59,14 +58,16 @@ class Model(nn.Module, ABC):
     """Passes through the network that `validation_loss` takes for one observation."""
 
     not_compiled: ClassVar[str] = ""
-    """Why a step of it is never compiled: torch compiles no second derivatives, as of a gradient
-    penalty."""
+    """Why a step is never compiled: torch compiles no second derivatives (gradient penalties)."""
 
     context: ContextKind = "none"
     """What the model is told beside an observation."""
 
     takes: ClassVar[Takes] = Takes()
-    """Which forms of data it is for; its constructor refuses others with `MissingCapability`."""
+    """Which forms of data it is for; others are refused with `MissingCapability`."""
+
+    preset: ClassVar[Mapping[str, Any]] = {}
+    """Training options that suit it, where they are not the usual ones; the user's come before."""
 
     small: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     """Keywords of tiny models, the usual ones first: what the laws are tried with."""
@@ -80,9 +81,7 @@ class Model(nn.Module, ABC):
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
-        if spec.mixed and not self.takes.mixed:
-            what = f"{type(self).__name__} takes columns of numbers: drop those of categories"
-            raise MissingCapability(what)
+        self.takes.check(spec, type(self).__name__)
         self.spec = spec
 
     @classmethod
@@ -95,6 +94,14 @@ class Model(nn.Module, ABC):
     def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401, ARG003 (any keywords)
         """What a model with these keywords takes, where they make it less than `takes`."""
         return cls.takes
+
+    @classmethod
+    def class_for(cls, **keywords: Any) -> type[Model]:  # noqa: ANN401, ARG003 (any keywords)
+        """The class of a model with these keywords, where one changes what the model can do.
+
+        A subclass that has the same keywords; the registry builds it in place of this one.
+        """
+        return cls
 
     @property
     def keywords(self) -> dict[str, Any]:
@@ -298,13 +305,13 @@ class Latent(Sampling, Decoding):
     """
 
     @abstractmethod
-    def prior(self, n: int) -> Tensor:
-        """Codes `(n, …)` drawn from the prior."""
+    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
+        """Codes `(n, …)` drawn from the prior, each for a row of the context."""
 
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
         """Decode codes drawn from the prior; see `Sampling.sample`."""
         with torch.no_grad():
-            return self.decode(self.prior(n), context)
+            return self.decode(self.prior(n, context), context)
 
 
 class Completion(Model):

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
-import tomllib
-import types
-from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
 
-from simulacra.ground.errors import CheckpointError, UsageError, nearest, one_line
-from simulacra.models.keywords import convert
+from simulacra.ground.errors import CheckpointError, MissingCapability, UsageError, nearest
+from simulacra.models.keywords import Nested, convert, type_name, written
+from simulacra.models.own_code import imported, of_one_file
 
 if TYPE_CHECKING:
     from simulacra.ground.spec import DataSpec
     from simulacra.models.model import Model
+    from simulacra.models.takes import Takes
 
 MODELS = {
     "gmm": "simulacra.models.mixture.gmm:GMM",
     "vae": "simulacra.models.latent.vae:VAE",
+    "iwae": "simulacra.models.latent.vae:VAE",
     "pixelcnn": "simulacra.models.autoregressive.pixelcnn:PixelCNN",
     "gated-pixelcnn": "simulacra.models.autoregressive.gated_pixelcnn:GatedPixelCNN",
     "row-lstm": "simulacra.models.autoregressive.row_lstm:RowLSTM",
@@ -34,6 +32,9 @@ MODELS = {
     "nice": "simulacra.models.flow.nice:NICE",
 }
 """Name of a model → where it is."""
+
+FIXED: dict[str, dict[str, Any]] = {"iwae": {"objective": "iwae"}}
+"""Name of a model → the keywords of its class that the name settles."""
 
 
 def list_models() -> list[str]:
@@ -64,7 +65,7 @@ def find(name: str) -> type[Model]:
     if not where:
         known = nearest(name.replace("++", "pp"), MODELS)
         raise UsageError(f"no model is called {name!r}: {known} (your own: my.py:MyModel)")
-    module = importlib.import_module(where) if name in MODELS else _import_own(where)
+    module = importlib.import_module(where) if name in MODELS else imported(where)
     found = getattr(module, class_name, None)
     if found is None:
         raise UsageError(f"{where} has no class {class_name}")
@@ -79,46 +80,18 @@ def find(name: str) -> type[Model]:
     return found
 
 
-def _import_own(where: str) -> types.ModuleType:
-    """A module of the user's, whose faults are not ours."""
-    try:
-        load = _import_file if where.endswith(".py") else importlib.import_module
-        return load(where)
-    except Exception as error:
-        raise UsageError(
-            f"{where} cannot be imported: {type(error).__name__}: {one_line(error)}"
-        ) from error
-
-
-def _import_file(where: str) -> types.ModuleType:
-    path = Path(where)
-    if not path.is_file():
-        raise FileNotFoundError("there is no such file")
-    # run once, so that its class is the same whenever it is asked for
-    name = f"simulacra_user:{path.resolve()}:{path.stat().st_mtime_ns}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None  # noqa: PT018 (for mypy alone)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def build(name: str, spec: DataSpec, keywords: dict[str, Any] | None = None) -> Model:
+def build(name: str, spec: DataSpec, keywords: Mapping[str, Any] | None = None) -> Model:
     """A new model; seed torch before, for the same weights again.
 
     Args:
         name: See `find`.
         spec: The form of the data.
-        keywords: Constructor keywords, as values or as the text of a command line.
+        keywords: Constructor keywords, as values or as the text of a command line; those of a
+            nested model below it, as `{"name": "made", "keywords": {"hidden": (8,)}}`, or each
+            after a dot, as `{"decoder": "made", "decoder.hidden": "8"}`.
 
     Raises:
+        MissingCapability: If it does not take such data; says which models do.
         UsageError: If a keyword is unknown or missing, or its value is not of its type.
 
     Example:
@@ -127,43 +100,205 @@ def build(name: str, spec: DataSpec, keywords: dict[str, Any] | None = None) -> 
         >>> sim.build("vae", spec, {"latent": 2}).keywords["latent"]
         2
     """
-    found = find(name)
-    return found(spec, **configured(found, keywords or {}, name))
+    return _built(name, configured(find(name), keywords or {}, name), spec)
+
+
+def restored(said: Mapping[str, Any], code: str | None) -> Model:
+    """The model that a checkpoint or a run's record tells of, without its weights.
+
+    Args:
+        said: Its `model`, `keywords` and `spec`, as recorded.
+        code: See `of_record`.
+
+    Raises:
+        CheckpointError: See `of_record`.
+        UsageError: See `build`.
+    """
+    from simulacra.ground.spec import DataSpec
+
+    name, values = of_record(said["model"], said["keywords"], code)
+    return _built(name, values, DataSpec.from_json(said["spec"]))
+
+
+def _built(name: str, values: dict[str, Any], spec: DataSpec) -> Model:
+    kind = find(name).class_for(**values)
+    if (why := kind.takes_with(**values).refusal(spec)) is None:
+        return kind(spec, **values)
+    usual = {key: each.default for key, each in kind.signature().items()}
+    for key, value in values.items():
+        if kind.takes_with(**{**values, key: usual[key]}).includes(spec):
+            told = f"{key}={written(value)}"
+            raise MissingCapability(f"{name} with {told} {why}: leave {told} out")
+    *others, last = takers(spec) or ["a model of your own"]
+    raise MissingCapability(f"{name} {why}: use {', '.join(others)}{' or ' * bool(others)}{last}")
+
+
+def takes(name: str) -> Takes:
+    """Which data a model takes, with the usual keywords."""
+    return find(name).takes_with(**FIXED.get(name, {}))
+
+
+def takers(spec: DataSpec, most: int = 3) -> list[str]:
+    """Names of models that take data of a form, the first of each family, as they are listed."""
+    found: dict[str, str] = {}
+    for name, place in MODELS.items():
+        family = place.rpartition(".")[0]
+        if family not in found and takes(name).includes(spec):
+            found[family] = name
+    return list(found.values())[:most]
+
+
+# ---- keywords -----------------------------------------------------------------------------------
 
 
 def configured(
-    kind: type[Model], given: Mapping[str, Any], name: str | None = None
+    kind: type[Model],
+    given: Mapping[str, Any],
+    name: str | None = None,
+    allow: Callable[[str], str] = str,
 ) -> dict[str, Any]:
-    """The value of every keyword of a class, each of its type.
+    """The value of every keyword of a class, each of its type; of nested models as well.
 
     Args:
         kind: The class.
         given: Some keywords, as values, as what came out of JSON, or as the text of a command line.
         name: What the model is called, if not by its class.
+        allow: Is told the name of each nested model before it is found, and gives it back.
 
     Raises:
         UsageError: If a keyword is unknown or missing, or its value is not of its type.
     """
-    name, parameters, values = name or kind.__name__, kind.signature(), {}
-    for key in given:
-        if key not in parameters:
-            raise UsageError(f"{name} has no keyword {key!r}: {nearest(key, parameters)}")
+    name = name or kind.__name__
+    return _configured(kind, given, name, _Place(name, "", allow))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where keywords stand: of which model, and below which of its keywords (`decoder.`)."""
+
+    who: str
+    above: str
+    allow: Callable[[str], str]
+
+
+def _configured(
+    kind: type[Model], given: Mapping[str, Any], name: str, at: _Place
+) -> dict[str, Any]:
+    parameters, fixed, values = kind.signature(), FIXED.get(name, {}), dict[str, Any]()
+    below: dict[str, dict[str, Any]] = {}
+    for key, value in given.items():
+        head, dot, rest = key.partition(".")
+        if head not in parameters or (dot and not _is_nested(parameters[head].annotation)):
+            known = [at.above + each for each in parameters]
+            raise UsageError(
+                f"{at.who} has no keyword {at.above + key!r}: {nearest(at.above + key, known)}"
+            )
+        if dot:
+            below.setdefault(head, {})[rest] = value
     # a default is held to its type too: it comes back as a saved value when the model is loaded
     for key, parameter in parameters.items():
-        value = given.get(key, parameter.default)
+        value = given.get(key, fixed.get(key, parameter.default))
         if value is parameter.empty:
-            raise UsageError(f"{name} needs a value for its keyword {key}")
+            raise UsageError(f"{at.who} needs a value for its keyword {at.above}{key}")
         if parameter.annotation is parameter.empty:
-            raise UsageError(f"{name}'s {key} needs a type annotation")
-        values[key] = convert(value, parameter.annotation, f"{name}'s {key}")
+            raise UsageError(f"{at.who}'s {at.above}{key} needs a type annotation")
+        if _is_nested(parameter.annotation):
+            there = _Place(at.who, f"{at.above}{key}.", at.allow)
+            values[key] = _nested(value, parameter.annotation, below.get(key, {}), there)
+        else:
+            values[key] = convert(value, parameter.annotation, f"{at.who}'s {at.above}{key}")
+        if key in fixed and values[key] != fixed[key]:
+            plain = next(n for n, place in MODELS.items() if place == MODELS[name])
+            told = f"{at.above}{key}={written(fixed[key])}"
+            raise UsageError(
+                f"{name} is {plain} with {told}, got {written(values[key])}: use {plain}"
+            )
     return values
+
+
+def _is_nested(annotation: Any) -> bool:  # noqa: ANN401 (any annotation)
+    return Nested in (annotation, *get_args(annotation))
+
+
+def _nested(
+    value: Any,  # noqa: ANN401 (any keyword's value)
+    annotation: Any,  # noqa: ANN401 (any annotation)
+    more: Mapping[str, Any],
+    at: _Place,
+) -> Nested | None:
+    """A nested model with the value of every keyword, from its name, a mapping, or nothing."""
+    what = f"{at.who}'s {at.above.removesuffix('.')}"
+    if str(value).lower() == "none" and type(None) in get_args(annotation):
+        if more:
+            raise UsageError(f"{what} is none and has no keywords: name a model too, got {more}")
+        return None
+    whole = {"name": value, "keywords": {}} if isinstance(value, str) else value
+    match whole:
+        case {"name": str(name), "keywords": Mapping() as keywords, **rest} if not rest:
+            name = at.allow(name)
+        case _:
+            raise UsageError(f"{what} is {type_name(annotation)}, got {value!r}")
+    try:
+        kind = find(name)
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from error
+    return {"name": name, "keywords": _configured(kind, {**keywords, **more}, name, at)}
 
 
 def preset(name: str) -> dict[str, Any]:
     """The training options that suit a model, where they are not the usual ones."""
-    text = resources.files("simulacra.models").joinpath("presets.toml").read_text("utf-8")
-    options = tomllib.loads(text).get(name, {})
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+    return dict(find(name).preset)
+
+
+# ---- which code may run -------------------------------------------------------------------------
+
+
+def of_record(
+    recorded: str, keywords: Mapping[str, Any], code: str | None
+) -> tuple[str, dict[str, Any]]:
+    """The name and all keywords of the model that a record tells of.
+
+    A record never chooses which code is run, neither by the model's name nor by those of models
+    nested in its keywords, however deep: nothing is imported before it is allowed.
+
+    Args:
+        recorded: The model's name there.
+        keywords: Its keywords there.
+        code: Where code of the user's own is, as `file.py:Class`: the model itself, unless it is
+            one of ours, and the only file that nested ones may come from.
+
+    Raises:
+        CheckpointError: If it needs code that `code` does not name.
+        UsageError: If the keywords are not the model's.
+    """
+    name = allowed_name(recorded, code)
+
+    def allow(nested: str) -> str:
+        if nested not in MODELS and not of_one_file(nested, code):
+            raise CheckpointError(
+                f"this model is made of code of somebody's own, {nested!r}: pass --code "
+                "file.py:Class to say which code may run, all of one file"
+            )
+        return nested
+
+    return name, configured(find(name), keywords, name, allow)
+
+
+def own_code(name: str, keywords: Mapping[str, Any]) -> str:
+    """The code of the user's own that a model is made of, itself or nested; else its name.
+
+    Args:
+        name: See `find`.
+        keywords: As the user gave them; see `build`.
+    """
+    names = [name]
+
+    def note(nested: str) -> str:
+        names.append(nested)
+        return nested
+
+    configured(find(name), keywords, name, note)
+    return next((each for each in names if each not in MODELS), name)
 
 
 def allowed_name(recorded: str, code: str | None) -> str:

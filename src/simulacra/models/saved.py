@@ -6,21 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from simulacra.ground.errors import CheckpointError, UsageError, one_line
-from simulacra.ground.spec import DataSpec
 from simulacra.ground.storage import read_folder, write_folder
 from simulacra.models.model import Model
-from simulacra.models.registry import allowed_name, build
-
-
-def saved_form(model: Model, name: str) -> dict[str, Any]:
-    """A model as values for `storage.write_folder`: what it is, and its weights."""
-    what = {"model": name, "keywords": model.keywords, "spec": model.spec.to_json()}
-    return {"model": what, "weights": dict(model.state_dict())}
+from simulacra.models.registry import restored
 
 
 def save(model: Model, folder: Path, name: str) -> None:
     """Write a model alone into a new folder, to be loaded by `load`."""
-    write_folder(folder, saved_form(model, name))
+    what = {"model": name, "keywords": model.keywords, "spec": model.spec.to_json()}
+    write_folder(folder, {"model": what, "weights": dict(model.state_dict())})
 
 
 def load(folder: Path, *, code: str | None = None) -> Model:
@@ -38,14 +32,15 @@ def load(folder: Path, *, code: str | None = None) -> Model:
     what = state["model"]
     if not isinstance(what, dict) or not isinstance(what.get("model"), str):
         raise CheckpointError(f"{folder} does not say of which model it is")
-    name = allowed_name(what["model"], code)
     try:
-        model = build(name, DataSpec.from_json(what["spec"]), what["keywords"])
+        model = restored(what, code)
         fill(model, state["weights"])
     except (RuntimeError, UsageError, ValueError, TypeError, KeyError, AttributeError) as error:
         if "allocate memory" in str(error):
             raise
-        raise CheckpointError(f"{folder} does not fit {name}: {one_line(error)}") from error
+        raise CheckpointError(
+            f"{folder} does not fit {what['model']}: {one_line(error)}"
+        ) from error
     return model.eval()
 
 

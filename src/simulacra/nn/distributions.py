@@ -19,6 +19,8 @@ from torch.distributions.utils import broadcast_all
 from torch.nn.functional import logsigmoid
 
 from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import keys_of
+from simulacra.nn.levels import to_levels
 
 
 class Logistic(Distribution):
@@ -103,7 +105,7 @@ class Discretised(Distribution, ABC):
         """Levels as int64."""
         shape = self._extended_shape(torch.Size(sample_shape))
         y = self.loc + self.scale * self.draw(shape)
-        return y.floor().clamp(0, self.levels - 1).long()
+        return to_levels(y, self.levels)
 
 
 class DiscretisedLogistic(Discretised):
@@ -164,6 +166,24 @@ def log1m_exp(gap: Tensor) -> Tensor:
 def log_mean_exp(log_weights: Tensor) -> Tensor:
     """Log of the mean of exp over the first dimension."""
     return log_weights.logsumexp(0) - math.log(log_weights.shape[0])
+
+
+def importance_weighted(
+    x: Tensor, draws: int, seed: int, log_weight: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Log (1/k) Σ w_j, of weights whose noise is keyed by (seed, observation).
+
+    Args:
+        x: Observations `(N, …)`.
+        draws: How many weights each has, k.
+        seed: Of the noise.
+        log_weight: Told the keys `(N,)` of one draw's noise, gives log w `(N,)`.
+
+    Returns:
+        `(N,)`; a row's value does not depend on the others.
+    """
+    keys = keys_of(x, seed)
+    return log_mean_exp(torch.stack([log_weight(keys + draw) for draw in range(draws)]))
 
 
 @dataclass(frozen=True)

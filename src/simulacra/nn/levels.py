@@ -40,6 +40,16 @@ def as_input(x: Tensor, spec: DataSpec, dtype: torch.dtype | None = None) -> Ten
     return one_hot.movedim(-1, 2).flatten(1, 2)
 
 
+def to_levels(y: Tensor, levels: int | None) -> Tensor:
+    """The level in whose bin each value lies, the outer bins open; continuous values as they are.
+
+    Args:
+        y: Any values; the bin of level k is [k, k + 1).
+        levels: How many there are; `None` for continuous values.
+    """
+    return y if levels is None else y.floor().clamp(0, levels - 1).long()
+
+
 def categorical(logits: Tensor) -> Categorical:
     """The distributions over levels of logits `(…, levels)`, in float32 at least.
 

@@ -21,12 +21,16 @@ def double(x: Tensor) -> Tensor:
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
-def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+def moments(x: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each value over a batch `(N, …)`, to standardise it by.
 
     In float64, where no square of a float32 overflows. What does not vary here may do so later, in
     units that are as good as any: its deviation is 1.
+
+    Args:
+        x: Values `(N, …)`.
+        noise: Variance of what is added to them later.
     """
     wide = double(x)
-    spread = wide.std(0, unbiased=False)
+    spread = (wide.var(0, unbiased=False) + noise).sqrt()
     return wide.mean(0), torch.where(spread > 0, spread, torch.ones_like(spread))

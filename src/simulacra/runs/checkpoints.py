@@ -8,7 +8,6 @@ from typing import Any
 
 from simulacra.ground.errors import CheckpointError
 from simulacra.ground.storage import PARTIAL, read_folder, write_folder
-from simulacra.models import saved
 from simulacra.training.loop import Training
 
 FOLDER = "checkpoints"
@@ -40,13 +39,13 @@ def newest_sound(run: Path, *names: str) -> tuple[Path, dict[str, Any], list[str
     raise CheckpointError(f"{run} has no sound checkpoint" + "".join(f"; {b}" for b in broken))
 
 
-def write_checkpoint(run: Path, training: Training, model: str) -> None:
+def write_checkpoint(run: Path, training: Training, said: dict[str, Any]) -> None:
     """Write where a training is; of older ones, the newest and the best are kept.
 
     Args:
         run: The run's folder.
         training: Between two steps.
-        model: What the model is called.
+        said: Which model it is, as the run's record says.
     """
     folder = run / FOLDER / str(training.progress.step)
     for left in folder.parent.glob(f"{PARTIAL}*"):
@@ -55,7 +54,7 @@ def write_checkpoint(run: Path, training: Training, model: str) -> None:
     if folder.exists():
         # one that was found broken, or the same one
         shutil.rmtree(folder)
-    form = saved.saved_form(training.averaged, model)
+    form = {"model": said, "weights": dict(training.averaged.state_dict())}
     write_folder(folder, {**form, "training": training.state_dict()})
     kept = {str(training.progress.best_step), *(place.name for place in checkpoints(run)[:2])}
     for old in checkpoints(run):

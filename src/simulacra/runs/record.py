@@ -99,6 +99,11 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def said_of(record: dict[str, Any]) -> dict[str, Any]:
+    """Which model it is: checkpoints say it in the same words, whatever keywords came since."""
+    return {name: record[name] for name in ("model", "keywords", "spec")}
+
+
 def budget_of(record: dict[str, Any]) -> Budget:
     """How long a run was asked to train."""
     return Budget.parse(record["budget"])

@@ -13,7 +13,7 @@ from simulacra.ground import processes
 from simulacra.ground.errors import CheckpointError
 from simulacra.ground.storage import write_json
 from simulacra.runs.checkpoints import checkpoints, newest_sound, write_checkpoint
-from simulacra.runs.record import RECORD, budget_of
+from simulacra.runs.record import RECORD, budget_of, said_of
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget
 from simulacra.training.plan import Event, Plan
@@ -97,7 +97,7 @@ class RecordedTraining:
     def save(self) -> None:
         """Write a checkpoint."""
         if processes.first():
-            write_checkpoint(self.folder, self.training, self.record["model"])
+            write_checkpoint(self.folder, self.training, said_of(self.record))
 
     def note(self) -> None:
         """Write down what was settled since: the plan, the precision, and what was changed."""

@@ -21,7 +21,14 @@ from simulacra.models.model import Model
 from simulacra.runs.checkpoints import checkpoints, newest_sound
 from simulacra.runs.journal import Journal, check_tensorboard
 from simulacra.runs.metrics import METRICS, read_metrics
-from simulacra.runs.record import RECORD, budget_of, new_record, options_of, read_record
+from simulacra.runs.record import (
+    RECORD,
+    budget_of,
+    new_record,
+    options_of,
+    read_record,
+    said_of,
+)
 from simulacra.runs.recorded import RecordedTraining
 from simulacra.runs.start import START, fill_from, inherited
 from simulacra.training.engine import device_of, together
@@ -242,8 +249,9 @@ class Run:
                 # a broken best one leaves the newest
                 state["model"] = read_folder(best, "model", "weights")["model"]
                 folder = best
-        said = {name: self.record[name] for name in ("model", "keywords", "spec")}
-        if json.dumps(state["model"], sort_keys=True) != json.dumps(said, sort_keys=True):
+        if json.dumps(state["model"], sort_keys=True) != json.dumps(
+            said_of(self.record), sort_keys=True
+        ):
             raise CheckpointError(f"{folder} holds another model than {self.folder / RECORD} says")
         return saved.load(folder, code=code)
 
@@ -284,11 +292,10 @@ class Run:
         if tensorboard:
             check_tensorboard()
         options = self.options
-        name = registry.allowed_name(self.record["model"], code)
         memory = PeakMemory(device_of(options))
         try:
             with seeded(options.seed, _BUILD):
-                model = registry.build(name, self.spec, self.record["keywords"])
+                model = registry.restored(said_of(self.record), code)
         except UsageError as error:
             # it was built once, when the run was made
             raise CheckpointError(

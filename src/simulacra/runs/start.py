@@ -29,7 +29,8 @@ def inherited(record: dict[str, Any], model: str, place: Path) -> dict[str, Any]
     same = registry.find(own) is kind if own in registry.MODELS else own.endswith(kind.__name__)
     if not same:
         raise UsageError(f"{place} holds a model {own}, whose weights are not for {model}")
-    known = kind.signature()
+    # what the name settles is not the other's to say
+    known = set(kind.signature()) - set(registry.FIXED.get(model, {}))
     return {key: value for key, value in record["keywords"].items() if key in known}
 
 

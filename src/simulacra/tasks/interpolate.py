@@ -75,7 +75,7 @@ def interpolate(
         raise UsageError(f"rows is at least 1 and steps at least 2, got {rows} and {steps}")
     with torch.no_grad():
         with seeded(seed):
-            codes = between(model.prior(rows), model.prior(rows), steps)
+            codes = between(model.prior(rows, context), model.prior(rows, context), steps)
         frames = []
         for step in range(steps):
             with seeded(seed, _DECODE):

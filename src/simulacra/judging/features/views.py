@@ -25,7 +25,7 @@ from simulacra.judging.features.classifier import Classifier, is_sound, seen, se
 from simulacra.judging.features.inception import Inception
 from simulacra.judging.features.pinned_classifier import RECIPE, pinned_classifier
 from simulacra.judging.features.random_convolutions import RandomConvolutions
-from simulacra.judging.figures.labels import share
+from simulacra.judging.figures.intervals import share
 from simulacra.judging.figures.records import ViewSummary
 from simulacra.nn.precision import moments
 
@@ -307,7 +307,7 @@ def _at_chance(classifier: Classifier, data: Dataset) -> str:
     """Why a classifier's features are of no use, in words; empty if they may be of use."""
     labels = data.validation.context
     assert labels is not None
-    right = round(_accuracy(classifier, data.validation) * len(labels))
+    right = round(_accuracy(classifier, data.validation) * len(labels)) / len(labels)
     found, most = share(right, len(labels)), float(labels.bincount().max()) / len(labels)
     if found.low is not None and found.low > most:
         return ""

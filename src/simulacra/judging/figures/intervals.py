@@ -1,4 +1,4 @@
-"""How far a mean may be off: its standard error, degrees of freedom, and 95 % interval."""
+"""How far a mean or a share may be off: standard errors, degrees of freedom, 95 % intervals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import math
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
+
+from simulacra.judging.figures.figure import Figure
+
+_Z = 1.959963984540054  # of a normal distribution, 95 % within
 
 
 def standard_error(
@@ -72,3 +76,20 @@ def _by_group(values: Tensor, groups: Tensor) -> Tensor:
     """The sum of each group's values, `(G,)` float64."""
     present, own = groups.unique(return_inverse=True)
     return torch.zeros(len(present), dtype=torch.float64).index_add(0, own, values.double())
+
+
+def share(value: float, count: int, independent: float | None = None) -> Figure:
+    """A share with the 95 % interval of Wilson (1927), which stays within 0 … 1.
+
+    Args:
+        value: The share.
+        count: Observations or samples behind it.
+        independent: How many independent trials tell as much, where these are not as many.
+    """
+    n = count if independent is None else independent
+    scale = 1 + _Z**2 / n
+    middle = (value + _Z**2 / (2 * n)) / scale
+    half = _Z * math.sqrt(value * (1 - value) / n + (_Z / (2 * n)) ** 2) / scale
+    # rounding must not push the ends past the share itself
+    low, high = max(0.0, min(middle - half, value)), min(1.0, max(middle + half, value))
+    return Figure(value, count, low, high)

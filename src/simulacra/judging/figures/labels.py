@@ -12,6 +12,7 @@ from torch import Tensor
 
 from simulacra.ground.errors import UsageError
 from simulacra.judging.figures.figure import Figure
+from simulacra.judging.figures.intervals import share
 from simulacra.judging.figures.records import Bin, ClassifierFigures
 from simulacra.tasks.bayes import log_posterior
 
@@ -20,9 +21,6 @@ BINS = 15
 
 _DRAWS = 1000
 """Of a bootstrap, and of a simulation."""
-
-_Z = 1.959963984540054
-"""The normal distribution lies within so many deviations 95 % of the time."""
 
 
 def class_accuracy(log_probabilities: Tensor, asked: Tensor) -> Figure:
@@ -39,7 +37,7 @@ def class_accuracy(log_probabilities: Tensor, asked: Tensor) -> Figure:
         UsageError: If there is nothing to judge, or one class only.
     """
     taken = _taken(_normalised(log_probabilities, asked))
-    return share(int((taken == asked.cpu()).sum()), len(taken))
+    return share(int((taken == asked.cpu()).sum()) / len(taken), len(taken))
 
 
 def class_shares(log_probabilities: Tensor) -> Tensor:
@@ -209,7 +207,7 @@ def classification(log_probabilities: Tensor, labels: Tensor, *, seed: int = 0) 
         chosen = generator.integers(len(sure), size=len(sure))
         again[draw] = _ece(place[chosen], (hit - sure)[chosen])
     return Classification(
-        accuracy=share(int(right.sum()), len(right)),
+        accuracy=share(int(right.sum()) / len(right), len(right)),
         ece=_spread(
             _ece(place, hit - sure), again, len(right), float(np.quantile(calibrated, 0.95))
         ),
@@ -222,14 +220,6 @@ def classification(log_probabilities: Tensor, labels: Tensor, *, seed: int = 0) 
         observations=len(right),
         non_finite=int(broken.sum()),
     )
-
-
-def share(hits: int, count: int) -> Figure:
-    """A share of independent trials, with Wilson's interval (1927), which no share leaves."""
-    p, z = hits / count, _Z**2 / count
-    middle, half = (p + z / 2) / (1 + z), _Z * math.sqrt((p * (1 - p) + z / 4) / count) / (1 + z)
-    # rounding must not put the ends within the share where it is 0 or 1
-    return Figure(p, count, min(p, max(0.0, middle - half)), max(p, min(1.0, middle + half)))
 
 
 def _normalised(log_probabilities: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -78,11 +78,12 @@ def _sampling(model: Model, calls: int | None) -> Literal["parallel", "sequentia
 
 @torch.no_grad()
 def _latent(model: Model, data: Dataset) -> int | None:
+    x, told = rows_for(model, data.validation, 1)
     with seeded(0):
         if isinstance(model, Latent):
-            return model.prior(1)[0].numel()
+            return model.prior(1, told)[0].numel()
         if isinstance(model, Encoding):
-            return model.encode(*rows_for(model, data.validation, 1))[0].numel()
+            return model.encode(x, told)[0].numel()
     return None
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures.figure import Figure
+from simulacra.judging.figures.intervals import share
 
 NEIGHBOURS = 5
 """k of the figures of neighbours: Naeem et al. choose 5, Kynkäänniemi et al. 3 for sets of 50,000;
@@ -83,7 +84,7 @@ def neighbour_figures(x: Tensor, y: Tensor, seed: int) -> dict[str, Figure]:
     little = 0.25 / size
     design = (variance * size + little) / (level * (1 - level) + little)
     figures = {
-        name: _share(values[i], n, n / float(design[i]))
+        name: share(values[i], n, n / float(design[i]))
         for i, name in ((0, "precision"), (1, "recall"), (3, "coverage"))
     }
     # in proportion: where samples crowd, a smaller part has a smaller density
@@ -93,12 +94,3 @@ def neighbour_figures(x: Tensor, y: Tensor, seed: int) -> dict[str, Figure]:
     high = values[2] + reach if values[2] > 0 else figures["precision"].high
     figures["density"] = Figure(values[2], n, max(values[2] - reach, 0.0), high)
     return figures
-
-
-def _share(value: float, count: int, independent: float) -> Figure:
-    """A share with the interval of Wilson (1927), of so many independent answers."""
-    z2 = _Z**2 / independent
-    centre = (value + z2 / 2) / (1 + z2)
-    reach = math.sqrt(z2 * (value * (1 - value) + z2 / 4)) / (1 + z2)
-    low, high = max(centre - reach, 0.0), min(centre + reach, 1.0)
-    return Figure(value, count, min(low, value), max(high, value))

@@ -24,6 +24,7 @@ from torch import Tensor
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.randomness import keys_of
 from simulacra.judging.figures.figure import Figure
+from simulacra.judging.figures.intervals import share
 
 FEWEST = 20
 """Rows that each of the three sets needs, and held-out rows and samples that a cell needs."""
@@ -39,7 +40,6 @@ ROUNDING = 1e-6
 
 Features of equal observations may differ in their last digits, by the batch that they came in.
 """
-_Z = 1.959964  # of a 95 % interval
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -130,14 +130,13 @@ def novelty(
     copied = (of_drawn.distance < of_drawn.other) | (of_drawn.distance == 0)
     figures = {
         "c_t": _c_t(space, (held, of_held.distance), (drawn, of_drawn.distance), seed),
-        "authentic": _share(float((~copied).mean()), len(drawn)),
+        "authentic": share(float((~copied).mean()), len(drawn)),
         "nearer": _nearer(of_held.distance, of_drawn.distance),
     }
     if RARE * (len(held) + 1) >= 1:
         count = len(held) * len(drawn) / (len(held) + len(drawn))
-        share = float(_rarely_so_near(of_held.ratio, of_drawn.ratio).mean())
-        low, high = _wilson(share, count)
-        figures["suspects"] = Figure(share, len(drawn), low, high)
+        rare = float(_rarely_so_near(of_held.ratio, of_drawn.ratio).mean())
+        figures["suspects"] = share(rare, len(drawn), count)
     return figures
 
 
@@ -208,7 +207,7 @@ def duplicates(train: Tensor, samples: Tensor) -> dict[str, Figure]:
     equal = np.isin(keys, known)
     repeats = 1 - len(np.unique(keys)) / len(keys)
     return {
-        "duplicates": _share(float(equal.mean()), len(keys)),
+        "duplicates": share(float(equal.mean()), len(keys)),
         "repeats": Figure(repeats, len(keys)),
     }
 
@@ -315,8 +314,7 @@ def _nearer(held: Floats, drawn: Floats) -> Figure:
     count = 3.0 * n * m / (n + m)
     if variance > 0:
         count = min(count, value * (1 - value) / variance)
-    low, high = _wilson(value, count)
-    return Figure(value, m, low, high)
+    return share(value, m, count)
 
 
 def _rarely_so_near(held: Floats, drawn: Floats) -> Floats:
@@ -329,17 +327,3 @@ def _rarely_so_near(held: Floats, drawn: Floats) -> Floats:
     first = np.searchsorted(ordered, drawn, side="left")
     last = np.searchsorted(ordered, drawn, side="right") + 1
     return (np.minimum(last, rare) - np.minimum(first, rare)) / (last - first)
-
-
-def _share(value: float, count: int) -> Figure:
-    low, high = _wilson(value, count)
-    return Figure(value, count, low, high)
-
-
-def _wilson(share: float, count: float) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (1927), which stays within 0 … 1."""
-    scale = 1 + _Z**2 / count
-    centre = (share + _Z**2 / (2 * count)) / scale
-    half = _Z * math.sqrt(share * (1 - share) / count + (_Z / (2 * count)) ** 2) / scale
-    # rounding must not push the ends past the share itself
-    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))

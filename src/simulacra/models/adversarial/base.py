@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Latent
+from simulacra.models.standardised import Standardised
 from simulacra.nn.context import ContextEmbedding, ContextKind
-from simulacra.nn.precision import moments
+from simulacra.nn.levels import to_levels
 
 
-class Adversarial(Latent):
+class Adversarial(Standardised, Latent):
     """A game between a generator of standard normal codes and whoever tells its work from data.
 
     Each player is a network called as its turn, with an embedding of the context of its own. They
@@ -27,19 +28,16 @@ class Adversarial(Latent):
         context: What all players are told beside the observation.
     """
 
-    shift: Tensor
-    scale: Tensor
-
     def __init__(self, spec: DataSpec, latent: int, context: ContextKind) -> None:
         super().__init__(spec)
         self.latent, self.context = latent, context
         told = {player: ContextEmbedding(context, spec, 32) for player in dict.fromkeys(self.turns)}
         self.told = nn.ModuleDict(told)
         self.told_width = told[self.turns[0]].width
-        # y = (x − shift) / scale: levels go to [−1, 1], vectors are standardised by `prepare`
-        half = torch.full(spec.event_shape, (spec.levels or 0) / 2)
-        self.register_buffer("shift", half)
-        self.register_buffer("scale", half.clone() if spec.levels else torch.ones_like(half))
+        if spec.levels is not None:
+            # to [−1, 1]
+            self.shift.fill_(spec.levels / 2)
+            self.scale.fill_(spec.levels / 2)
 
     @abstractmethod
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
@@ -49,14 +47,6 @@ class Adversarial(Latent):
         """The network that moves, with its own embedding of the context."""
         return nn.ModuleList([getattr(self, turn), self.told[turn]])
 
-    @torch.no_grad()
-    def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Take the mean and standard deviation of continuous vectors."""
-        if self.spec.levels is None:
-            mean, spread = moments(x)
-            self.shift.copy_(mean)
-            self.scale.copy_(spread)
-
     def scaled(self, x: Tensor, noise: Tensor | float = 0.5) -> Tensor:
         """Observations `(N, dims)` on the scale that the players share.
 
@@ -64,20 +54,16 @@ class Adversarial(Latent):
             x: `(N, *event_shape)`.
             noise: In [0, 1), fills the bins of levels; without, they are put into the middle.
         """
-        y = x.to(self.shift.dtype)
-        if self.spec.levels is not None:
-            y = y + noise
-        return ((y - self.shift) / self.scale).flatten(1)
+        y = x if self.spec.levels is None else x.to(self.shift.dtype) + noise
+        return self.standardised(y).flatten(1)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """G(z), rounded down to its level."""
         y = self._generate(z, context).view(-1, *self.spec.event_shape) * self.scale + self.shift
-        if self.spec.levels is None:
-            return y
-        return y.floor().clamp(0, self.spec.levels - 1).long()
+        return to_levels(y, self.spec.levels)
 
-    def prior(self, n: int) -> Tensor:
-        """Standard normal codes `(n, latent)`."""
+    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
+        """Standard normal codes `(n, latent)`, whatever the context."""
         return torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.adversarial.base import Adversarial, still
 from simulacra.models.takes import Takes
@@ -35,12 +35,10 @@ class GAN(Adversarial):
             log (1 − D(G(z))), `minimax`.
         dropout: Probability of dropping a feature of the discriminator.
         context: What both players are told beside the observation: none, label or vector.
-
-    Raises:
-        MissingCapability: If the levels are unordered.
     """
 
     takes = Takes(unordered=False)
+    preset = {"lr": 5e-4, "betas": (0.5, 0.999), "schedule": "constant", "clip": 0.0}
     small = (
         {"latent": 2, "hidden": (8,)},
         {"latent": 2, "hidden": (8,), "objective": "minimax", "context": "label"},
@@ -59,8 +57,6 @@ class GAN(Adversarial):
         dropout: float = 0.2,
         context: ContextKind = "none",
     ) -> None:
-        if not spec.ordered:
-            raise MissingCapability("gan needs ordered levels: use pixelcnn or vae")
         if latent < 1 or any(width < 1 for width in hidden) or not 0 <= dropout < 1:
             raise UsageError(
                 "latent and hidden are positive, dropout in [0, 1); got "

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
-from simulacra.ground.errors import MissingCapability, UsageError
-from simulacra.ground.spec import DataSpec
+from simulacra.ground.errors import UsageError
 from simulacra.models.model import Completion, Likelihood, Stepwise
 from simulacra.nn.distributions import Narrowing, draw_levels
 from simulacra.nn.logistic_mixture import DiscretisedLogisticMixture
@@ -41,6 +40,12 @@ class Autoregressive(Stepwise, Likelihood, Completion):
     @abstractmethod
     def conditionals(self, x: Tensor, context: Tensor | None = None) -> Distribution:
         """p(x_i | x_<i) at every position, a batch `(N, *event_shape)` of distributions."""
+
+    @property
+    def _levels(self) -> int:
+        """How many levels a value has, for models that take nothing but levels."""
+        assert self.spec.levels is not None
+        return self.spec.levels
 
     @property
     def order(self) -> Tensor:
@@ -233,35 +238,6 @@ class Autoregressive(Stepwise, Likelihood, Completion):
 
 _AT_ONCE = 100_000
 """Values of candidates that are drawn and weighed together; each has a probability a level."""
-
-
-def needed_levels(
-    name: str, spec: DataSpec, *, pictures: bool = False, ordered: bool = False
-) -> int:
-    """How many levels the data have, which a model needs.
-
-    Args:
-        name: The model's.
-        spec: The form of the data.
-        pictures: Whether they must be pictures.
-        ordered: Whether the levels must be ordered.
-
-    Raises:
-        MissingCapability: If the data are of another form; says which models take it.
-    """
-    if spec.levels is None:
-        came, take = "vectors", "made, gmm, vae or nice"
-    elif pictures and not spec.is_image:
-        came, take = "what is no picture", "made, pixel-rnn, pixel-transformer, gmm, vae or nice"
-    elif ordered and not spec.ordered:
-        came, take = "unordered levels", "pixelcnn, gated-pixelcnn, row-lstm or diagonal-bilstm"
-    else:
-        return spec.levels
-    needed = f"{'pictures (C, H, W) of ' * pictures}{'ordered ' * ordered}integer levels"
-    raise MissingCapability(
-        f"{name} needs {needed}, got {spec.event_shape} with levels={spec.levels}"
-        f"{', ordered=False' * (not spec.ordered)}: for {came} use {take}"
-    )
 
 
 def level_logits(conditionals: Distribution, x: Tensor, levels: int | None) -> Tensor:

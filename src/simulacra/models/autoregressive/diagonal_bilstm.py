@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.convolutional_lstm import (
     ConvLSTM,
     Gates,
@@ -111,12 +111,10 @@ class DiagonalBiLSTM(Autoregressive):
         layers: Number of LSTM layers; up to 12 in the paper.
         first_kernel_size: k of the first k×k convolution (mask A), at least 3.
         context: What the model is told beside the picture: none, label or vector.
-
-    Raises:
-        MissingCapability: If the data are no pictures of levels.
     """
 
-    takes = Takes(sequences=False, vectors=False)
+    takes = Takes(sounds=False, vectors=False)
+    preset = {"batch": 16, "lr": 2e-3}
     small = (
         {"channels": 6, "layers": 2, "first_kernel_size": 3},
         {"channels": 4, "layers": 1, "context": "label"},
@@ -132,7 +130,6 @@ class DiagonalBiLSTM(Autoregressive):
         first_kernel_size: int = 7,
         context: ContextKind = "none",
     ) -> None:
-        levels = needed_levels("diagonal-bilstm", spec, pictures=True)
         if channels < 1 or layers < 1 or first_kernel_size < 3:
             raise UsageError(
                 "channels and layers are positive, first_kernel_size at least 3; got "
@@ -157,7 +154,7 @@ class DiagonalBiLSTM(Autoregressive):
         self.diagonals = Diagonals(spec.event_shape[1], spec.event_shape[2] + 1)
         conv = partial(MaskedConv2d, kernel_size=1, mask="B", colours=self.colours)
         self.hidden = conv(wide, wide)
-        self.logits = conv(wide, self.colours * levels)
+        self.logits = conv(wide, self.colours * self._levels)
 
     def conditionals(self, x: Tensor, context: Tensor | None = None) -> Categorical:
         """p(x_i | x_<i, context), all at once; batch `(N, C, H, W)`."""

@@ -11,7 +11,7 @@ from torch.distributions import Categorical
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.gated_pixelcnn_rows import Row, VerticalRows
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
@@ -94,12 +94,11 @@ class GatedPixelCNN(Autoregressive):
         dropout: Probability of dropping a gated feature of the horizontal stack.
         context: What the model is told beside the picture: none, label or vector; it enters every
             gate.
-
-    Raises:
-        MissingCapability: If the data are no pictures of levels.
     """
 
-    takes = Takes(sequences=False, vectors=False)
+    takes = Takes(sounds=False, vectors=False)
+    # many small steps here too; residual connections everywhere bear the larger ones
+    preset = {"batch": 16, "lr": 2e-3}
     small = (
         {"channels": 12, "layers": 3, "first_kernel_size": 3},
         {"channels": 6, "layers": 2, "first_kernel_size": 3, "context": "label"},
@@ -117,7 +116,6 @@ class GatedPixelCNN(Autoregressive):
         dropout: float = 0.0,
         context: ContextKind = "none",
     ) -> None:
-        levels = needed_levels("gated-pixelcnn", spec, pictures=True)
         if channels < 1 or layers < 1 or not 0 <= dropout < 1:
             raise UsageError(
                 "channels and layers are positive, dropout in [0, 1); got "
@@ -140,7 +138,7 @@ class GatedPixelCNN(Autoregressive):
         self.layers = layers
         pixelwise = partial(MaskedConv2d, kernel_size=1, mask="B", colours=self.colours)
         self.hidden = pixelwise(channels, channels)
-        self.logits = pixelwise(channels, self.colours * levels)
+        self.logits = pixelwise(channels, self.colours * self._levels)
 
     @property
     def stack(self) -> list[GatedLayer]:

@@ -22,12 +22,13 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import keyed_uniform, keys_from
 from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.standardised import Standardised
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.distributions import Narrowing
 from simulacra.nn.levels import as_input, categorical
 from simulacra.nn.masked_linear import MaskedLinear, MaskedLinearStream
-from simulacra.nn.precision import at_least_float32, moments
+from simulacra.nn.precision import at_least_float32
 
 _NARROWEST = 1e-3
 """Least standard deviation of a Gaussian, in those of the data: a density has no top."""
@@ -44,7 +45,7 @@ def deal_degrees(width: int, least: int, dims: int, masks: int, layer: int) -> T
     return degrees[noise.argsort(stable=True)]
 
 
-class MADE(Autoregressive):
+class MADE(Standardised, Autoregressive):
     """A masked autoencoder: fully connected layers, each value's output sees earlier values only.
 
     The likelihood is exact. Levels have a softmax; of continuous vectors, which are standardised
@@ -82,8 +83,6 @@ class MADE(Autoregressive):
         {"hidden": (10,), "masks": 2, "components": 2, "context": "label"},
         {"hidden": (12,), "components": 2, "context": "vector"},
     )
-    shift: Tensor
-    scale: Tensor
 
     def __init__(
         self,
@@ -124,17 +123,6 @@ class MADE(Autoregressive):
         self.A = MaskedLinear(degrees[0], degrees[-1], bias=False) if direct else None
         self.U = nn.Linear(told, sum(hidden), bias=False) if told else None
         self.drop = nn.Dropout(dropout)
-        # of vectors, which are standardised; levels stay as they are
-        self.register_buffer("shift", torch.zeros(spec.event_shape))
-        self.register_buffer("scale", torch.ones(spec.event_shape))
-
-    @torch.no_grad()
-    def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Take the mean and standard deviation of continuous vectors."""
-        if self.spec.levels is None:
-            mean, spread = moments(x)
-            self.shift.copy_(mean)
-            self.scale.copy_(spread)
 
     @property
     def _hidden_layers(self) -> list[MaskedLinear]:
@@ -182,7 +170,7 @@ class MADE(Autoregressive):
 
     def conditionals(self, x: Tensor, context: Tensor | None = None) -> Distribution:
         """p(x_i | x_<i, context), all at once; batch `(N, *event_shape)`."""
-        values = self._in_order(x if self.spec.levels else self._standardised(x))
+        values = self._in_order(x if self.spec.levels else self.standardised(x))
         inputs = as_input(values, self.spec, self.V.weight.dtype)
         told = self._told(context, inputs)
         which = torch.arange(self.masks)
@@ -202,9 +190,6 @@ class MADE(Autoregressive):
         )
         units = AffineTransform(self.shift, self.scale)
         return TransformedDistribution(standardised, units, validate_args=False)
-
-    def _standardised(self, x: Tensor) -> Tensor:
-        return (x.to(self.shift.dtype) - self.shift) / self.scale
 
     def blind_spot(self) -> Tensor:
         """Earlier values that no path of hidden units leads to a later one, if there are too few.

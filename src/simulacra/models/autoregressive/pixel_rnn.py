@@ -11,7 +11,7 @@ from torch.distributions import Categorical
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input, categorical
@@ -40,12 +40,10 @@ class PixelRNN(Autoregressive):
         layers: Number of recurrent layers; each also sees the input, and the output sees each.
         dropout: Probability of dropping a feature on its way up from a layer, not in time.
         context: What the model is told beside the values: none, label or vector.
-
-    Raises:
-        MissingCapability: If the data are no levels.
     """
 
     takes = Takes(vectors=False)
+    preset = {"batch": 16, "lr": 3e-3}
     small = (
         {"hidden": 8},
         {"hidden": 6, "layers": 3, "context": "label"},
@@ -62,7 +60,6 @@ class PixelRNN(Autoregressive):
         dropout: float = 0.0,
         context: ContextKind = "none",
     ) -> None:
-        levels = needed_levels("pixel-rnn", spec)
         if cell not in ("lstm", "gru"):
             raise UsageError(f"cell is lstm or gru, got {cell!r}")
         if hidden < 1 or layers < 1 or not 0 <= dropout < 1:
@@ -74,7 +71,7 @@ class PixelRNN(Autoregressive):
         self.cell: Literal["lstm", "gru"] = cell
         self.hidden, self.layers, self.dropout, self.context = hidden, layers, dropout, context
         self.context_features = ContextEmbedding(context, spec, hidden)
-        value = 1 if spec.ordered else levels
+        value = 1 if spec.ordered else self._levels
         self.start = nn.Parameter(torch.zeros(value))
         told = value + self.context_features.width
         kind = nn.LSTM if cell == "lstm" else nn.GRU
@@ -82,7 +79,7 @@ class PixelRNN(Autoregressive):
             kind(told if i == 0 else told + hidden, hidden) for i in range(layers)
         )
         self.drop = nn.Dropout(dropout)
-        self.logits = nn.Linear(layers * hidden, levels)
+        self.logits = nn.Linear(layers * hidden, self._levels)
         for layer in self.recurrent:
             self._remember(layer)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import categorical
@@ -102,12 +102,10 @@ class PixelTransformer(Autoregressive):
         heads: Number of attention heads, which share the width.
         dropout: Probability of dropping a feature of what a block adds.
         context: What the model is told beside the values: none, label or vector.
-
-    Raises:
-        MissingCapability: If the data are no levels.
     """
 
     takes = Takes(vectors=False)
+    preset = {"batch": 16}
     small = (
         {"width": 8, "layers": 2, "heads": 2},
         {"width": 8, "layers": 1, "heads": 2, "context": "label"},
@@ -127,7 +125,6 @@ class PixelTransformer(Autoregressive):
         dropout: float = 0.0,
         context: ContextKind = "none",
     ) -> None:
-        levels = needed_levels("pixel-transformer", spec)
         if width < 1 or layers < 1 or heads < 1 or not 0 <= dropout < 1:
             raise UsageError(
                 "width, layers and heads are positive, dropout in [0, 1); got "
@@ -144,7 +141,7 @@ class PixelTransformer(Autoregressive):
         self.dropout, self.context = dropout, context
         colours = spec.event_shape[0] if spec.is_image else 1
         self.start = nn.Parameter(torch.zeros(width))
-        self.value = nn.Embedding(levels, width)
+        self.value = nn.Embedding(self._levels, width)
         self.next_colour = nn.Embedding(colours, width) if colours > 1 else None
         self.context_features = ContextEmbedding(context, spec, width)
         self.told = nn.ModuleList(
@@ -154,7 +151,7 @@ class PixelTransformer(Autoregressive):
         self.blocks = nn.ModuleList(Block(width, dropout) for _ in range(layers))
         self.drop = nn.Dropout(dropout)
         self.last = nn.LayerNorm(width)
-        self.logits = nn.Linear(width, levels)
+        self.logits = nn.Linear(width, self._levels)
         for name, weight in self.named_parameters():
             if weight.dim() > 1:
                 # of what is added to the running sum, less the more of it there is

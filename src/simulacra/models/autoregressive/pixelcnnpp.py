@@ -15,7 +15,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.pixelcnnpp_blocks import (
     CachedResolution,
     GatedResNet,
@@ -61,12 +61,10 @@ class PixelCNNpp(Autoregressive):
         dropout: Probability of dropping a feature inside each block.
         context: What the model is told beside the picture: none, label or vector; it enters every
             gate.
-
-    Raises:
-        MissingCapability: If the data are no pictures of ordered levels.
     """
 
-    takes = Takes(sequences=False, vectors=False, unordered=False)
+    takes = Takes(sounds=False, vectors=False, unordered=False)
+    preset = {"batch": 16, "lr": 3e-3}
     small = (
         {"channels": 4, "blocks": 1, "components": 3},
         {"channels": 4, "blocks": 1, "scales": 1, "components": 2, "context": "label"},
@@ -84,7 +82,6 @@ class PixelCNNpp(Autoregressive):
         dropout: float = 0.0,
         context: ContextKind = "none",
     ) -> None:
-        levels = needed_levels("pixelcnnpp", spec, pictures=True, ordered=True)
         if min(channels, blocks, scales, components) < 1 or not 0 <= dropout < 1:
             raise UsageError(
                 "channels, blocks, scales and components are positive, dropout in [0, 1); got "
@@ -94,7 +91,7 @@ class PixelCNNpp(Autoregressive):
         super().__init__(spec)
         self.channels, self.blocks, self.scales = channels, blocks, scales
         self.components, self.dropout, self.context = components, dropout, context
-        self.colours, self.levels = spec.event_shape[0], levels
+        self.colours, self.levels = spec.event_shape[0], self._levels
         self.context_features = ContextEmbedding(context, spec, channels)
         # the colours and a channel of ones, which tells the picture from its padding
         inputs = self.colours + 1

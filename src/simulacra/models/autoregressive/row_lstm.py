@@ -13,7 +13,7 @@ from torch.nn.functional import max_pool1d, pad
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.models.autoregressive.base import Autoregressive, needed_levels
+from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.convolutional_lstm import (
     ConvLSTM,
     Gates,
@@ -91,12 +91,10 @@ class RowLSTM(Autoregressive):
         kernel_size: k of the LSTM's two k×1 convolutions.
         first_kernel_size: k of the first k×k convolution (mask A).
         context: What the model is told beside the picture: none, label or vector.
-
-    Raises:
-        MissingCapability: If the data are no pictures of levels.
     """
 
-    takes = Takes(sequences=False, vectors=False)
+    takes = Takes(sounds=False, vectors=False)
+    preset = {"batch": 16, "lr": 2e-3}
     small = (
         {"channels": 8, "layers": 2, "first_kernel_size": 3},
         {"channels": 4, "layers": 1, "context": "label"},
@@ -113,7 +111,6 @@ class RowLSTM(Autoregressive):
         first_kernel_size: int = 7,
         context: ContextKind = "none",
     ) -> None:
-        levels = needed_levels("row-lstm", spec, pictures=True)
         if channels < 1 or layers < 1:
             raise UsageError(
                 f"channels and layers are positive, got channels={channels}, layers={layers}"
@@ -135,7 +132,7 @@ class RowLSTM(Autoregressive):
         self.layers = layers
         pixelwise = partial(MaskedConv2d, kernel_size=1, mask="B", colours=self.colours)
         self.hidden = pixelwise(wide, wide)
-        self.logits = pixelwise(wide, self.colours * levels)
+        self.logits = pixelwise(wide, self.colours * self._levels)
 
     def conditionals(self, x: Tensor, context: Tensor | None = None) -> Categorical:
         """p(x_i | x_<i, context), all at once; batch `(N, C, H, W)`."""

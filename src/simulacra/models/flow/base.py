@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from simulacra.ground.randomness import keyed_uniform, keys_of
+from simulacra.ground.randomness import keyed_uniform
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Invertible, Latent, Likelihood
-from simulacra.nn.distributions import log_mean_exp
-from simulacra.nn.precision import double
+from simulacra.nn.distributions import importance_weighted
+from simulacra.nn.levels import to_levels
+from simulacra.nn.precision import moments
 
 
 class Flow(Likelihood, Invertible, Latent):
@@ -30,8 +31,7 @@ class Flow(Likelihood, Invertible, Latent):
         >>> import simulacra as sim, torch
         >>> from torch.distributions import Independent, Normal
         >>> class Gaussian(sim.Flow):
-        ...     @property
-        ...     def base(self):
+        ...     def base(self, context=None):
         ...         zeros = torch.zeros(self.spec.event_shape)
         ...         return Independent(Normal(zeros, 1.0), zeros.ndim)
         ...     def transform(self, y, context=None):
@@ -60,10 +60,16 @@ class Flow(Likelihood, Invertible, Latent):
         """Exact on continuous vectors; on levels, the dequantisation bound."""
         return self.spec.levels is None
 
-    @property
     @abstractmethod
-    def base(self) -> Distribution:
-        """The density of codes, over one event `(*event_shape)` with no batch."""
+    def base(self, context: Tensor | None = None) -> Distribution:
+        """The density of codes, over events `(*event_shape)`.
+
+        Args:
+            context: One row for each code.
+
+        Returns:
+            One for all rows, with no batch; or where the context moves it a batch `(N,)`.
+        """
 
     @abstractmethod
     def transform(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -77,14 +83,9 @@ class Flow(Likelihood, Invertible, Latent):
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Take the mean and standard deviation of each value of y = x + u."""
         y = self._dequantise(x, torch.tensor(0.5, dtype=self.shift.dtype, device=x.device))
-        # in float64, where no square of a float32 overflows
-        variance = double(y).var(0, unbiased=False)
-        if self.spec.levels:
-            variance = variance + 1 / 12
-        # what does not vary here may do so later, in units that are as good as any
-        variance = torch.where(variance > 0, variance, torch.ones_like(variance))
-        self.shift.copy_(double(y).mean(0))
-        self.log_scale.copy_(0.5 * variance.log())
+        mean, spread = moments(y, 1 / 12 if self.spec.levels else 0.0)
+        self.shift.copy_(mean)
+        self.log_scale.copy_(spread.log())
 
     def _dequantise(self, x: Tensor, noise: Tensor) -> Tensor:
         return x.to(noise.dtype) + noise if self.spec.levels else x.to(self.shift.dtype)
@@ -92,7 +93,7 @@ class Flow(Likelihood, Invertible, Latent):
     def log_density(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """Log p(y) in nats `(N,)`, of y in the units of the data."""
         z, ladj = self.transform((y - self.shift) * torch.exp(-self.log_scale), context)
-        return self.base.log_prob(z) + ladj - self.log_scale.sum()
+        return self.base(context).log_prob(z) + ladj - self.log_scale.sum()
 
     def log_likelihood(
         self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
@@ -101,12 +102,12 @@ class Flow(Likelihood, Invertible, Latent):
         self.spec.check(x)
         if self.exact:
             return self.log_density(x.to(self.shift.dtype), context)
-        keys = keys_of(x, seed)
-        log_weights = []
-        for draw in range(draws):
-            noise = keyed_uniform(keys + draw, self.spec.event_shape).to(self.shift)
-            log_weights.append(self.log_density(self._dequantise(x, noise), context))
-        return log_mean_exp(torch.stack(log_weights))
+
+        def log_weight(keys: Tensor) -> Tensor:
+            noise = keyed_uniform(keys, self.spec.event_shape).to(self.shift)
+            return self.log_density(self._dequantise(x, noise), context)
+
+        return importance_weighted(x, draws, seed, log_weight)
 
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
@@ -128,10 +129,9 @@ class Flow(Likelihood, Invertible, Latent):
         it: a flow on levels samples a little otherwise than its bound says.
         """
         y = self.invert(z, context) * self.log_scale.exp() + self.shift
-        if self.spec.levels is None:
-            return y
-        return y.floor().clamp(0, self.spec.levels - 1).long()
+        return to_levels(y, self.spec.levels)
 
-    def prior(self, n: int) -> Tensor:
+    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
         """Codes drawn from `base`."""
-        return self.base.sample((n,))
+        codes = self.base(context)
+        return codes.sample(() if codes.batch_shape else (n,))

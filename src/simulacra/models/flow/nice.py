@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.flow.base import Flow
 from simulacra.models.takes import Takes
@@ -31,12 +31,10 @@ class NICE(Flow):
         couplings: Number of additive couplings, at least 2; the halves change places after each.
         hidden: Widths of each coupling's hidden layers.
         context: What the couplings are told beside the observation: none, label or vector.
-
-    Raises:
-        MissingCapability: If the levels are unordered, or there is only one value.
     """
 
     takes = Takes(unordered=False, values=2)
+    preset = {"weight_decay": 1e-4}
     small = (
         {"hidden": (8,)},
         {"hidden": (8,), "couplings": 3, "context": "label"},
@@ -51,10 +49,6 @@ class NICE(Flow):
         hidden: tuple[int, ...] = (512, 512),
         context: ContextKind = "none",
     ) -> None:
-        if not spec.ordered:
-            raise MissingCapability("nice needs ordered levels: use pixelcnn or vae")
-        if spec.dims < 2:
-            raise MissingCapability("nice couples halves of an observation; it has one value only")
         if couplings < 2 or any(width < 1 for width in hidden):
             raise UsageError(
                 f"couplings is at least 2 and hidden positive, got {couplings} and {hidden}"
@@ -72,9 +66,8 @@ class NICE(Flow):
         )
         self.s = nn.Parameter(torch.zeros(spec.dims))
 
-    @property
-    def base(self) -> Independent[Logistic]:
-        """Independent standard logistic codes (equation 9)."""
+    def base(self, context: Tensor | None = None) -> Independent[Logistic]:
+        """Independent standard logistic codes (equation 9), whatever the context."""
         zero = torch.zeros(self.spec.event_shape, dtype=self.s.dtype, device=self.s.device)
         # not validated: what is not finite must reach the likelihood, where it is counted
         codes = Logistic(zero, torch.ones_like(zero), validate_args=False)

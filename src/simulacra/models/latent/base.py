@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
-from simulacra.ground.randomness import keyed_normal, keys_of
+from simulacra.ground.randomness import keyed_normal
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Encoding, Latent, Likelihood
-from simulacra.nn.distributions import log_mean_exp
-from simulacra.nn.precision import moments
+from simulacra.models.standardised import Standardised
+from simulacra.nn.distributions import importance_weighted, log_mean_exp
 
 
-class Variational(Likelihood, Encoding, Latent):
+class Variational(Standardised, Likelihood, Encoding, Latent):
     """p(x) = ∫ p(x | z) p(z) dz with standard normal codes, known through q(z | x) alone.
 
     A model implements `posterior`, q(z | x), and `likelihood`, p(x | z); its `loss` is its own.
@@ -28,14 +28,10 @@ class Variational(Likelihood, Encoding, Latent):
     """
 
     laws = ("simulacra.models.latent.laws",)
-    shift: Tensor
-    scale: Tensor
 
     def __init__(self, spec: DataSpec, latent: int) -> None:
         super().__init__(spec)
         self.latent = latent
-        self.register_buffer("shift", torch.zeros(spec.event_shape))
-        self.register_buffer("scale", torch.ones(spec.event_shape))
 
     @abstractmethod
     def posterior(self, x: Tensor, context: Tensor | None = None) -> Independent[Normal]:
@@ -45,23 +41,13 @@ class Variational(Likelihood, Encoding, Latent):
     def likelihood(self, z: Tensor, context: Tensor | None = None) -> Independent[Distribution]:
         """p(x | z) over levels or standardised vectors; batch `(N,)`, event `(*event_shape)`."""
 
-    @torch.no_grad()
-    def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Take the mean and standard deviation of continuous vectors."""
-        if self.spec.levels is None:
-            mean, spread = moments(x)
-            self.shift.copy_(mean)
-            self.scale.copy_(spread)
-
-    def _values(self, x: Tensor) -> Tensor:
-        """Levels as floats, or the standardised vector."""
-        values = x.to(self._dtype)
-        return values if self.spec.levels is not None else (values - self.shift) / self.scale
-
     def _log_likelihood(self, x: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
         """Log p(x | z) in nats `(N,)`, of x in the units of the data."""
-        log_prob: Tensor = self.likelihood(z, context).log_prob(self._values(x))
-        return log_prob if self.spec.levels is not None else log_prob - self.scale.log().sum()
+        # a level is told as it is: what is not finite would be none
+        levels = self.spec.levels is not None
+        values = x.to(self.shift.dtype) if levels else self.standardised(x)
+        log_prob: Tensor = self.likelihood(z, context).log_prob(values)
+        return log_prob - self.scale.log().sum()
 
     def negative_bound(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The two parts of the negative evidence lower bound, means over observations in nats.
@@ -74,6 +60,21 @@ class Variational(Likelihood, Encoding, Latent):
         reconstruction = -self._log_likelihood(x, z, context).mean()
         kl = kl_divergence(posterior.base_dist, Normal(0.0, 1.0)).sum(1).mean()
         return reconstruction, kl
+
+    def negative_weighted_bound(
+        self, x: Tensor, draws: int, context: Tensor | None = None
+    ) -> Tensor:
+        """−log (1/k) Σ p(x, z_j) / q(z_j | x) of fresh codes, the mean over observations in nats.
+
+        With one code it is the negative evidence lower bound; with more it is tighter (Burda,
+        Grosse and Salakhutdinov 2015, arXiv 1509.00519, equation 8).
+        """
+        posterior = self.posterior(x, context)
+        log_weights = [
+            self.log_weight(x, posterior, torch.randn_like(posterior.mean), context)
+            for _ in range(draws)
+        ]
+        return -log_mean_exp(torch.stack(log_weights)).mean()
 
     def log_weight(
         self,
@@ -112,12 +113,12 @@ class Variational(Likelihood, Encoding, Latent):
         """Log (1/k) Σ p(x, z_k) / q(z_k | x) with exactly k = `draws` codes; nats, `(N,)`."""
         self.spec.check(x)
         posterior = self.posterior(x, context)
-        keys = keys_of(x, seed)
-        log_weights = []
-        for draw in range(draws):
-            noise = keyed_normal(keys + draw, (self.latent,)).to(posterior.mean)
-            log_weights.append(self.log_weight(x, posterior, noise, context))
-        return log_mean_exp(torch.stack(log_weights))
+
+        def log_weight(keys: Tensor) -> Tensor:
+            noise = keyed_normal(keys, (self.latent,)).to(posterior.mean)
+            return self.log_weight(x, posterior, noise, context)
+
+        return importance_weighted(x, draws, seed, log_weight)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The posterior's mean, `(N, latent)`."""
@@ -130,11 +131,6 @@ class Variational(Likelihood, Encoding, Latent):
         drawn: Tensor = self.likelihood(z, context).sample()
         return drawn.long() if self.spec.levels is not None else drawn * self.scale + self.shift
 
-    def prior(self, n: int) -> Tensor:
-        """Standard normal codes `(n, latent)`."""
-        weight = next(self.parameters())
-        return torch.randn(n, self.latent, dtype=weight.dtype, device=weight.device)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
+    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
+        """Standard normal codes `(n, latent)`, whatever the context."""
+        return torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)

@@ -161,7 +161,7 @@ def decodes_to_data(model: Decoding) -> None:
     """What is decoded is of the data's form."""
     x, told = observations(model, 5), contexts(model, 5)
     with seeded(0):
-        codes = model.prior(5) if isinstance(model, Latent) else None
+        codes = model.prior(5, told) if isinstance(model, Latent) else None
         codes = model.encode(x, told) if isinstance(model, Encoding) else codes
         assert codes is not None
         again = model.decode(codes, told)

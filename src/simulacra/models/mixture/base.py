@@ -13,12 +13,14 @@ from torch.nn.functional import one_hot
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Completion, Likelihood, Sampling
+from simulacra.models.standardised import Standardised
 from simulacra.models.swept import Swept
 from simulacra.nn.context import ContextEmbedding
-from simulacra.nn.precision import double, moments
+from simulacra.nn.levels import to_levels
+from simulacra.nn.precision import double
 
 
-class Mixture(Swept, Sampling, Likelihood, Completion):
+class Mixture(Standardised, Swept, Sampling, Likelihood, Completion):
     """p(x) = Σ_k w_k p(x | k), fitted by expectation–maximisation.
 
     A model implements what depends on its components: `_log_joint`, by which observations are
@@ -33,8 +35,6 @@ class Mixture(Swept, Sampling, Likelihood, Completion):
     """
 
     log_weights: Tensor
-    shift: Tensor
-    scale: Tensor
     last_loss: Tensor
 
     def __init__(self, spec: DataSpec, components: int, tolerance: float) -> None:
@@ -42,8 +42,7 @@ class Mixture(Swept, Sampling, Likelihood, Completion):
         self.components, self.tolerance = components, tolerance
         self.context_features = ContextEmbedding("none", spec)
         self.register_buffer("log_weights", torch.full((components,), -math.log(components)))
-        self.register_buffer("shift", torch.zeros(spec.dims))
-        self.register_buffer("scale", torch.ones(spec.dims))
+        self.shift, self.scale = self.shift.flatten(), self.scale.flatten()
         self.register_buffer("last_loss", torch.tensor(torch.finfo(torch.float32).max))
 
     @abstractmethod
@@ -104,13 +103,6 @@ class Mixture(Swept, Sampling, Likelihood, Completion):
         """Mean negative log-likelihood, or bound, in nats per observation."""
         return {"loss": -self.log_likelihood(x, context).mean()}
 
-    def _standardise(self, x: Tensor) -> None:
-        """Take the mean and standard deviation of continuous vectors."""
-        if self.spec.levels is None:
-            mean, spread = moments(x.flatten(1))
-            self.shift.copy_(mean)
-            self.scale.copy_(spread)
-
     def _clusters(self, y: Tensor) -> Tensor:
         """Which of as many clusters of k-means each observation is in, `(N, K)` of 0 and 1.
 
@@ -136,14 +128,12 @@ class Mixture(Swept, Sampling, Likelihood, Completion):
 
     def _middle(self, x: Tensor) -> Tensor:
         """The middle of each bin, or the standardised vector; `(N, D)`."""
-        y = x.to(self.log_weights.dtype).flatten(1)
-        return y + 0.5 if self.spec.levels else (y - self.shift) / self.scale
+        y = self.standardised(x.flatten(1))
+        return y + 0.5 if self.spec.levels else y
 
     def _to_levels(self, y: Tensor) -> Tensor:
         """The bin of each value, or the vector in the units of the data."""
-        if self.spec.levels is None:
-            return y * self.scale + self.shift
-        return y.floor().clamp(0, self.spec.levels - 1).long()
+        return to_levels(y * self.scale + self.shift, self.spec.levels)
 
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from simulacra.ground.errors import MissingCapability, UsageError
-from simulacra.ground.randomness import keyed_uniform, keys_of
+from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import keyed_uniform
 from simulacra.ground.spec import DataSpec
 from simulacra.models.mixture.base import Mixture
 from simulacra.models.takes import Takes
-from simulacra.nn.distributions import DiscretisedNormal, log_mean_exp
+from simulacra.nn.distributions import DiscretisedNormal, importance_weighted
 from simulacra.nn.precision import double
 
 
@@ -41,9 +41,6 @@ class GMM(Mixture):
         prior: Pseudo-observations of the pooled variances in each component; 0 for maximum
             likelihood.
         tolerance: Converged once a sweep gains less than this, in nats per value.
-
-    Raises:
-        MissingCapability: If the levels are unordered.
     """
 
     takes = Takes(unordered=False)
@@ -64,8 +61,6 @@ class GMM(Mixture):
         prior: float = 1.0,
         tolerance: float = 1e-5,
     ) -> None:
-        if not spec.ordered:
-            raise MissingCapability("gmm needs ordered levels: use pixelcnn or vae")
         if components < 1 or min(prior, tolerance) < 0 or covariance not in ("diagonal", "full"):
             raise UsageError(
                 "components is positive, prior and tolerance at least 0, covariance diagonal or "
@@ -89,7 +84,7 @@ class GMM(Mixture):
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Start from the clusters of k-means, each with its own moments."""
         self.context_features(context, x)
-        self._standardise(x)
+        super().prepare(x.flatten(1))
         y = double(self._middle(x))
         members = self._clusters(y)
         self.pooled.copy_(y.var(0, unbiased=False) + self._floor)
@@ -158,13 +153,12 @@ class GMM(Mixture):
         if self.covariance == "diagonal":
             log_mass = self._log_mass(x.flatten(1)).sum(2)
             return (self._log_mixing + log_mass).logsumexp(1)
-        keys = keys_of(x, seed)
-        log_weights = []
-        for draw in range(draws):
-            noise = keyed_uniform(keys + draw, (self.spec.dims,)).to(x.device)
-            y = double(x.flatten(1)) + noise
-            log_weights.append(self._log_joint_density(y).logsumexp(1))
-        return log_mean_exp(torch.stack(log_weights)).to(self.means)
+
+        def log_weight(keys: Tensor) -> Tensor:
+            noise = keyed_uniform(keys, (self.spec.dims,)).to(x.device)
+            return self._log_joint_density(double(x.flatten(1)) + noise).logsumexp(1)
+
+        return importance_weighted(x, draws, seed, log_weight).to(self.means)
 
     @property
     def _bin_variance(self) -> float:
