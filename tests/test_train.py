@@ -45,7 +45,7 @@ def training(
     name: str, data: Dataset, steps: int = 12, *, every: int = 4, **options: Any
 ) -> Training:
     with seeded(0):
-        model = registry.build(name, data.spec, TINY[name])
+        model = registry.build(name, data.spec, TINY.get(name) or registry.find(name).small[0])
     made = Training(
         model, data.train, data.validation, Options(**{"batch": 16, "device": "cpu"} | options)
     )
@@ -344,7 +344,7 @@ def test_devices_that_are_not_there_are_refused(digits: Dataset) -> None:
             training("nice", digits, device="cuda")
 
 
-@pytest.mark.parametrize("name", ["vae", "pixelcnn", "gan", "nice"])
+@pytest.mark.parametrize("name", ["vae", "pixelcnn", "pixel-transformer", "gan", "nice"])
 def test_bfloat16_trains_to_about_the_same_loss(name: str, digits: Dataset) -> None:
     losses = {
         precision: [
@@ -360,7 +360,9 @@ def test_bfloat16_trains_to_about_the_same_loss(name: str, digits: Dataset) -> N
 def test_fit_returns_the_best_that_was_validated(digits: Dataset) -> None:
     with seeded(0):
         model = registry.build("nice", digits.spec, TINY["nice"])
-    options = Options(batch=16, device="cpu", lr=2.0, warmup=0, schedule="constant", ema=0.0)
+    options = Options(
+        batch=16, device="cpu", lr=2.0, warmup=0, schedule="constant", ema=0.0, precision="32"
+    )
     made = Training(copy.deepcopy(model), digits.train, digits.validation, options)
     made.set_plan(Budget(40, "steps"))
     values = [record.validation for record in made if record.validated]

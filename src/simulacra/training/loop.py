@@ -28,6 +28,7 @@ from simulacra.training.engine import (
     check_shared,
     follow_first,
     make_fabric,
+    put_channels_last,
     settled,
     sum_over_processes,
 )
@@ -93,8 +94,7 @@ class Training:
         if options != self.options:
             self.options, self.fabric = options, make_fabric(options)
         if options.compile or options.precision == "bf16":
-            # the order in memory that kernels of low precision are quick in
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            put_channels_last(model)
         if self.stage.prepare is not None and not prepared:
             self._prepare_stage(self.stage)
         follow_first(self.fabric, model)

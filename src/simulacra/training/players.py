@@ -109,7 +109,9 @@ class Players:
                 totals[name] = totals.get(name, 0.0) + value / len(mine)
             for name, values in scalars.items():
                 if not _is_scalar(name, values):
-                    sums[name] = values.detach() + sums.get(name, 0)
+                    # of many batches, which fewer digits would not hold
+                    wide = torch.promote_types(values.dtype, torch.float32)
+                    sums[name] = values.detach().to(wide) + sums.get(name, 0)
         optimizer = self.optimizers[turn]
         norm = fabric.clip_gradients(
             self.wrapped, optimizer, error_if_nonfinite=False,

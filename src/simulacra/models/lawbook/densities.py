@@ -162,7 +162,8 @@ def _by_two_rules(
     # an odd and an even rule: two of one kind agree on an edge a little off the middle
     for points in (6, 5):
         highest = np.polynomial.Legendre.basis(points - 1)
-        ends = [-1.0, *highest.deriv().roots(), 1.0]
+        # all are real, though some versions of numpy give them as complex numbers
+        ends = [-1.0, *highest.deriv().roots().real, 1.0]
         nodes = torch.tensor(ends, dtype=torch.float64)
         weights = 2 / (points * (points - 1) * torch.tensor(highest(np.array(ends))).square())
         at = torch.cartesian_prod(*[nodes] * low.shape[1]).view(-1, low.shape[1])
