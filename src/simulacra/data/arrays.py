@@ -76,7 +76,7 @@ def load_arrays(path: Path, levels: int | None = None) -> Dataset:
     splits = arrange(ready, path)
     if own is None:
         names = [str(number) for number in range(1, spec.dims + 1)]
-        check_varies(splits["train"].x, names, str(path))
+        check_varies(splits["train"].x[:], names, str(path))
     return Dataset(
         name=path.name,
         spec=spec,

@@ -69,7 +69,7 @@ def dataset_of(
     Raises:
         DataError: If a column takes one value in all training rows.
     """
-    check_varies(splits["train"].x, table.names, origin)
+    check_varies(splits["train"].x[:], table.names, origin)
     return Dataset(
         name=name,
         spec=DataSpec((len(table.names),), None, classes=len(class_names)),
