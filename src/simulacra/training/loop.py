@@ -76,7 +76,8 @@ class Training:
         model.to(self.fabric.device)
         begun = time.perf_counter()
         with seeded(options.seed, _PREPARE):
-            few = torch.randperm(len(train))[:_PREPARE_SIZE]
+            most = min(_PREPARE_SIZE, max(1000, _PREPARE_VALUES // model.spec.dims))
+            few = torch.randperm(len(train))[:most]
             model.prepare(*self.batches.rows(few))
             few = few[: self.batches.size]
             options = self._of_first(settled(options, model, self.batches.rows(few)))
@@ -333,5 +334,7 @@ class Training:
 
 _PREPARE = -1  # key of a random stream that belongs to no step, as is that of `batches`
 _PREPARE_SIZE = 10_000
+_PREPARE_VALUES = 1 << 25
+"""As many values of large observations, eight bytes each, for memory need not hold more."""
 _STREAK = 3
 _ROLLBACKS = 3
