@@ -25,6 +25,7 @@ from simulacra.ground import caching
 from simulacra.ground.errors import DataError, ResourceError
 from simulacra.judging.figures import sample_judge
 from simulacra.runs.run import Run
+from simulacra.training import loop
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "preadv"), reason="no reading by position here")
 
@@ -515,6 +516,19 @@ def test_sweeps_are_the_same_bit_for_bit(tmp_path: Path, large: Path) -> None:
         for data in (in_memory(folder), stored(folder))
     ]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_large_pictures_are_prepared_from_few(
+    tmp_path: Path, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = stored(draw(tmp_path / "pictures", 300, (4, 4)))
+    model = sim.build("nice", data.spec, {"hidden": (8,)})
+    seen: list[int] = []
+    monkeypatch.setattr(type(model), "prepare", lambda *given: seen.append(len(given[1])))
+    for values in (loop._PREPARE_VALUES, 150 * 16, 16):
+        monkeypatch.setattr(loop, "_PREPARE_VALUES", values)
+        sim.Training(model, data.train, data.validation, sim.Options(batch=8, device="cpu"))
+    assert seen == [210, 150, 128]
 
 
 def test_a_batch_reads_its_rows_alone(

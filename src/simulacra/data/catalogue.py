@@ -47,7 +47,8 @@ NAMES: dict[str, NamedSet] = {
 def load(source: str, *, data_dir: str | Path | None = None, **asked: Any) -> Dataset:  # noqa: ANN401
     """A data set by its name or path, in the form asked for.
 
-    Nothing is ever downloaded, unless the source begins with `hf:`.
+    Nothing is ever downloaded, unless the source begins with `hf:`. A large folder of pictures is
+    decoded once, into the folder that SIMULACRA_CACHE names, and its rows stay in that file.
 
     Args:
         source: A name from `NAMES`; the path of a folder of images or sounds, a .zip of sounds,

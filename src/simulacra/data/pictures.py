@@ -32,6 +32,8 @@ from simulacra.ground.errors import DataError
 from simulacra.ground.spec import DataSpec
 
 _FORMAT = b"levels-1"
+"""Another one when the same pictures would be read otherwise, or written otherwise."""
+
 _END = struct.Struct("<Q32s8s")
 """The end of a cache: bytes of the record, their SHA-256, the format."""
 _ENDING = ".levels"

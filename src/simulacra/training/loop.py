@@ -76,7 +76,7 @@ class Training:
         model.to(self.fabric.device)
         begun = time.perf_counter()
         with seeded(options.seed, _PREPARE):
-            most = min(_PREPARE_SIZE, max(1000, _PREPARE_VALUES // model.spec.dims))
+            most = min(_PREPARE_SIZE, max(128, _PREPARE_VALUES // model.spec.dims))
             few = torch.randperm(len(train))[:most]
             model.prepare(*self.batches.rows(few))
             few = few[: self.batches.size]
@@ -334,7 +334,7 @@ class Training:
 
 _PREPARE = -1  # key of a random stream that belongs to no step, as is that of `batches`
 _PREPARE_SIZE = 10_000
-_PREPARE_VALUES = 1 << 25
-"""As many values of large observations, eight bytes each, for memory need not hold more."""
+_PREPARE_VALUES = 1 << 24
+"""Of large observations fewer, so that they have no more values, of eight bytes each."""
 _STREAK = 3
 _ROLLBACKS = 3
