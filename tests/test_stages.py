@@ -24,10 +24,11 @@ from simulacra.models.model import Model
 from simulacra.models.stages import Player, Stage
 from simulacra.runs.run import Run
 from simulacra.training.batches import ByClass
+from simulacra.training.changes import make_longer, set_rate
 from simulacra.training.fit import fit
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import EVERYONE, Event, Plan
+from simulacra.training.plan import Event, Plan
 
 
 @pytest.fixture(scope="module")
@@ -437,7 +438,7 @@ def test_a_longer_training_is_one_that_was_planned_longer(digits: Dataset) -> No
     """But for what came before it was: its schedule goes on as that of the longer one."""
     short, long = training("autoencoder", digits, 20), training("autoencoder", digits, 40)
     list(short)
-    short.extend(Budget(20, "steps"))
+    make_longer(short, Budget(20, "steps"))
     rates = {record.step: record.lr for record in short}
     expected = {record.step: record.lr for record in long}
     assert rates == {step: expected[step] for step in range(21, 41)}
@@ -447,16 +448,16 @@ def test_what_cannot_be_longer_says_so(digits: Dataset) -> None:
     mixture = training("gmm", digits, 300, keywords={"components": 2})
     list(mixture)
     with pytest.raises(UsageError, match="has converged"):
-        mixture.extend(Budget(5, "steps"))
+        make_longer(mixture, Budget(5, "steps"))
     with pytest.raises(UsageError, match="by sweeps has no learning rate"):
-        mixture.change(EVERYONE, 0.1)
+        set_rate(mixture, 0.1)
     staged = training("sampled-autoencoder", digits, 20)
     with pytest.raises(UsageError, match=r"in its stage 'codes': .* in its last one, 'mixture'"):
-        staged.extend(Budget(5, "steps"))
+        make_longer(staged, Budget(5, "steps"))
     with pytest.raises(UsageError, match="no pace yet"):
-        training("autoencoder", digits, 20).extend(Budget(5, "s"))
+        make_longer(training("autoencoder", digits, 20), Budget(5, "s"))
     with pytest.raises(UsageError, match=r"no player is called 'critics': .*critic"):
-        training("clipped-wgan", digits, 20).change("critics", 0.1)
+        set_rate(training("clipped-wgan", digits, 20), 0.1, "critics")
 
 
 def test_a_rate_that_is_changed_meanwhile_is_followed_after_a_kill(
@@ -468,7 +469,7 @@ def test_a_rate_that_is_changed_meanwhile_is_followed_after_a_kill(
 
         def see(record: Any) -> None:
             if change and record.step == 7:
-                held[0].change("critic", 0.05)
+                set_rate(held[0], 0.05, "critic")
 
         train(run, digits, on_start=lambda made, _: held.append(made), on_record=see)
         assert held[0].rate("critic") == pytest.approx(0.05 if change else 0.002)

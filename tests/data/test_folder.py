@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from simulacra.data import folder as folder_module
+from simulacra.data import decoding
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.data.folder import load_folder
@@ -180,7 +180,7 @@ def test_the_result_does_not_depend_on_the_pool(
 ) -> None:
     save_numbered(tmp_path, 150)
     many = load_folder(tmp_path).fingerprint
-    monkeypatch.setattr(folder_module.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(decoding.os, "cpu_count", lambda: 1)
     assert load_folder(tmp_path).fingerprint == many
 
 

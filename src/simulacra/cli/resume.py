@@ -13,7 +13,6 @@ from simulacra.cli.train import go_on
 from simulacra.ground.errors import UsageError
 from simulacra.models import registry
 from simulacra.training.options import Budget
-from simulacra.training.plan import EVERYONE
 
 
 def resume(
@@ -70,14 +69,14 @@ def _longer(text: str) -> Budget:
     return Budget.parse(text.strip()[1:])
 
 
-def _rates(texts: list[str]) -> dict[str, float]:
+def _rates(texts: list[str]) -> dict[str | None, float]:
     """Learning rates by player, as written."""
-    rates = {}
+    rates: dict[str | None, float] = {}
     for text in texts:
         player, equals, rate = text.rpartition("=")
         try:
             value = float(rate)
         except ValueError as error:
             raise UsageError(f"--lr takes a rate, or PLAYER=RATE, got {text!r}") from error
-        rates[player.strip() if equals else EVERYONE] = value
+        rates[player.strip() if equals else None] = value
     return rates

@@ -112,7 +112,7 @@ def go_on(
     code: str | None,
     tensorboard: bool,
     longer: Budget | None = None,
-    rates: Mapping[str, float] = MappingProxyType({}),
+    rates: Mapping[str | None, float] = MappingProxyType({}),
 ) -> None:
     """Train a run to its end, or until it is asked to stop, with its live line.
 

@@ -52,9 +52,9 @@ class Augmented(Observations):
 
     def batch(self, indices: Tensor, *, epoch: int = 0) -> tuple[Tensor, Tensor | None]:
         """The pictures at some places as this epoch sees them, and their rows of context."""
-        x, context = super().batch(indices, epoch=epoch)
-        if self.base is not None:
-            x, _ = self.base.batch(indices, epoch=epoch)
+        read = super().batch if self.base is None else self.base.batch
+        x, _ = read(indices, epoch=epoch)
+        context = None if self.context is None else self.context[indices]
         chance = keyed_uniform(keys_from(_CHANGES, self.seed, epoch, indices), (3,))
         height, width = x.shape[-2:]
         down, right = ((2 * self.shift + 1) * chance[:, 1:]).floor().long().T[

@@ -9,8 +9,10 @@ from typing import Any
 
 from simulacra.data.arrays import load_arrays
 from simulacra.data.dataset import Dataset
-from simulacra.data.folder import load_folder
 from simulacra.data.form import Form, Kind
+from simulacra.data.formats.images import SUFFIXES as PICTURES
+from simulacra.data.formats.listing import list_files
+from simulacra.data.pictures import load_pictures
 from simulacra.data.reform import reform
 from simulacra.data.sets.cifar10 import CIFAR10
 from simulacra.data.sets.digits import DIGITS
@@ -45,7 +47,8 @@ NAMES: dict[str, NamedSet] = {
 def load(source: str, *, data_dir: str | Path | None = None, **asked: Any) -> Dataset:  # noqa: ANN401
     """A data set by its name or path, in the form asked for.
 
-    Nothing is ever downloaded, unless the source begins with `hf:`.
+    Nothing is ever downloaded, unless the source begins with `hf:`. A large folder of pictures is
+    decoded once, into the folder that SIMULACRA_CACHE names, and its rows stay in that file.
 
     Args:
         source: A name from `NAMES`; the path of a folder of images or sounds, a .zip of sounds,
@@ -116,21 +119,23 @@ HUB = "hf:"
 
 
 def _read(path: Path, form: Form) -> tuple[Dataset, Kind]:
-    """The data of a path, and their kind; options that change pictures are left to `_reformed`.
+    """The data of a path, and their kind; options that change arrays are left to `_reformed`.
 
     Raises:
         DataError: If it is of no kind that is known.
     """
     suffix = path.suffix.lower()
     if path.is_dir() or suffix == ".zip":
-        from simulacra.data.sounds import holds_sounds, load_sounds
+        from simulacra.data.formats.soundfiles import SUFFIXES, holds_sounds
+        from simulacra.data.sounds import load_sounds
 
-        if holds_sounds(path):
+        listing = list_files(path, PICTURES | SUFFIXES) if path.is_dir() else None
+        if holds_sounds(path, listing):
             form.check("sounds", path.name)
             return load_sounds(path, form), "sounds"
-    if path.is_dir():
-        form.check("pictures", path.name)
-        return load_folder(path, form), "pictures"
+        if listing is not None:
+            form.check("pictures", path.name)
+            return load_pictures(path, form, listing.only(PICTURES)), "pictures"
     if suffix in (".npy", ".npz"):
         if form.labels is not None:
             raise UsageError(f"labels of {path.name} are its array y, not {form.labels!r}")

@@ -45,7 +45,7 @@ def in_columns(
     Raises:
         DataError: If a number is too large beside the training rows, or a column takes one value.
     """
-    train = splits["train"].x.numpy()
+    train = splits["train"].x[:].numpy()
     columns = [Column() for _ in names]
     with np.errstate(over="ignore"):
         rounded = (train.astype(np.float32) != train).any(0)
@@ -60,7 +60,7 @@ def in_columns(
         spec = replace(spec, columns=tuple(columns))
 
     def held(part: Observations) -> Observations:
-        return replace(part, x=as_vectors(part.x, spec, names, origin))
+        return replace(part, x=as_vectors(part.x[:], spec, names, origin))
 
     parts = Splits(
         train=held(splits["train"]),
@@ -69,7 +69,7 @@ def in_columns(
         split_seed=splits["split_seed"],
     )
     numbers = [i for i, name in enumerate(names) if name not in words]
-    check_varies(parts["train"].x[:, numbers], [names[i] for i in numbers], origin)
+    check_varies(parts["train"].x[:][:, numbers], [names[i] for i in numbers], origin)
     return spec, parts
 
 

@@ -1,4 +1,4 @@
-"""`Dataset`: observations of one form in three splits, as raw levels held in memory."""
+"""`Dataset`: observations of one form in three splits, as raw levels in memory or in a file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from simulacra.data.stored import Rows, StoredRows, portion
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import keyed_uniform, keys_from
 from simulacra.ground.spec import DataSpec
@@ -31,7 +32,7 @@ class Observations:
 
     Args:
         x: Levels `(N, *event_shape)` in the smallest of uint8, int16 and int32 that holds them, or
-            float32 of continuous vectors.
+            float32 of continuous vectors; a tensor, or rows that stay in a file.
         context: Labels `(N,)` int64, vectors `(N, D)` float32, or nothing.
         lengths: How many values of each sound are valid, `(N,)` int64, the rest being padding;
             nothing where all are.
@@ -43,7 +44,7 @@ class Observations:
         UsageError: If one of them differs in length.
     """
 
-    x: Tensor
+    x: Rows
     context: Tensor | None = None
     lengths: Tensor | None = None
     groups: Tensor | None = None
@@ -101,7 +102,8 @@ class Observations:
             None if part is None else part[indices]
             for part in (self.context, self.lengths, self.groups)
         )
-        return replace(self, x=self.x[indices], context=context, lengths=lengths, groups=groups)
+        x = self.x.take(indices) if isinstance(self.x, StoredRows) else self.x[indices]
+        return replace(self, x=x, context=context, lengths=lengths, groups=groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +192,20 @@ class Dataset:
         Names, notes and paths are left out, and so is the seed of dynamic noise, which belongs
         to a run: the same data from another place keep their fingerprint. Groups are left out
         too: they follow from the same files, and no model sees them.
+
+        Rows in a file are read for it once: what else it depends on is the key that it is noted
+        under beside them.
         """
+        stored = [part.x for part in self.splits.values() if isinstance(part.x, StoredRows)]
+        sources = [x.source for x in stored]
+        if not sources or None in sources:
+            return self._digest()
+        key = self._digest(by_name=True)
+        notes = next(source for source in sources if source is not None)
+        return notes.recalled(key) or notes.noted(key, self._digest())
+
+    def _digest(self, *, by_name: bool = False) -> str:
+        """What `fingerprint` says; `by_name` takes the names of rows in a file for the rows."""
         # a field that DataSpec gains later leaves the fingerprints of today's data alone
         defaults = {each.name: each.default for each in fields(DataSpec)}
         form = {k: v for k, v in self.spec.to_json().items() if v != defaults[k]}
@@ -204,5 +219,10 @@ class Dataset:
                     digest.update(b"none")
                     continue
                 digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.contiguous().numpy().data)
+                if by_name and isinstance(tensor, StoredRows) and tensor.source is not None:
+                    digest.update(tensor.source.name.encode())
+                    continue
+                pieces = tensor.split(portion(tensor)) if len(tensor) else ()
+                for piece in pieces:
+                    digest.update(piece.contiguous().numpy().data)
         return digest.hexdigest()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simulacra.data.dataset import Dataset, smallest_dtype
 from simulacra.data.formats.safe_reading import ensure_room
+from simulacra.data.stored import Rows, StoredRows, changed
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.randomness import keys_from
 from simulacra.ground.spec import DataSpec
@@ -72,9 +73,10 @@ def to_palette(dataset: Dataset, colours: int | None = None) -> Dataset:
     table = torch.zeros(1 << 24, dtype=smallest_dtype(len(palette))).numpy()
     table[distinct] = _nearest(distinct, palette)
     pixels = sum(dataset.counts.values()) * spec.event_shape[1] * spec.event_shape[2]
-    ensure_room(pixels * table.itemsize, f"{dataset.name} as colours")
+    if not isinstance(dataset.train.x, StoredRows):
+        ensure_room(pixels * table.itemsize, f"{dataset.name} as colours")
     parts = {
-        name: replace(part, x=_indices(part.x, code, table))
+        name: replace(part, x=changed(part.x, lambda x: _indices(x, code, table)))
         for name, part in dataset.splits.items()
     }
     if kept:
@@ -105,12 +107,14 @@ def to_palette(dataset: Dataset, colours: int | None = None) -> Dataset:
 def from_palette(dataset: Dataset) -> Dataset:
     """Pictures of a palette as plain RGB `(N, 3, H, W)` of 256 levels; nothing is lost."""
     spec = dataset.spec
-    ensure_room(3 * spec.dims * sum(dataset.counts.values()), f"{dataset.name} as RGB")
+    if not isinstance(dataset.train.x, StoredRows):
+        ensure_room(3 * spec.dims * sum(dataset.counts.values()), f"{dataset.name} as RGB")
     colours = torch.tensor(spec.palette, dtype=torch.uint8)
-    parts = {
-        name: replace(part, x=colours[part.x[:, 0].long()].movedim(-1, 1).contiguous())
-        for name, part in dataset.splits.items()
-    }
+
+    def rgb(x: Tensor) -> Tensor:
+        return colours[x[:, 0].long()].movedim(-1, 1).contiguous()
+
+    parts = {name: replace(part, x=changed(part.x, rgb)) for name, part in dataset.splits.items()}
     return replace(
         dataset,
         **parts,  # type: ignore[arg-type]
@@ -143,7 +147,7 @@ def _coder(spec: DataSpec) -> _Code:
     )
 
 
-def _portions(x: Tensor) -> Iterator[Tensor]:
+def _portions(x: Rows) -> Iterator[Tensor]:
     yield from x.split(max(1, _PORTION // (x.shape[-1] * x.shape[-2])))
 
 
@@ -199,7 +203,7 @@ def _found(dataset: Dataset, code: _Code, count: int) -> NDArray[np.int64]:
     return np.unique(red << 16 | green << 8 | blue)
 
 
-def _sample(x: Tensor, code: _Code) -> NDArray[np.int32]:
+def _sample(x: Rows, code: _Code) -> NDArray[np.int32]:
     """Colours of all pixels, or of random ones if there are more than enough."""
     height, width = x.shape[2:]
     total = len(x) * height * width
@@ -208,8 +212,13 @@ def _sample(x: Tensor, code: _Code) -> NDArray[np.int32]:
     else:
         # our own hashes: NumPy and torch promise no random numbers across their versions
         places = keys_from(0, torch.arange(_SAMPLE)) % total
-    pixels = x[places // (height * width), :, places // width % height, places % width]
-    return code(pixels[:, :, None, None])[:, 0, 0]
+    pixels = [
+        x[some // (height * width)][
+            torch.arange(len(some)), :, some // width % height, some % width
+        ]
+        for some in places.split(max(1, _PORTION // (height * width)))
+    ]
+    return code(torch.cat(pixels)[:, :, None, None])[:, 0, 0]
 
 
 def _nearest(codes: NDArray[np.int64], palette: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -225,7 +234,7 @@ def _nearest(codes: NDArray[np.int64], palette: NDArray[np.int64]) -> NDArray[np
     return nearest
 
 
-def _error(x: Tensor, code: _Code, replaced: Callable[[NDArray[Any]], NDArray[Any]]) -> float:
+def _error(x: Rows, code: _Code, replaced: Callable[[NDArray[Any]], NDArray[Any]]) -> float:
     """Mean squared difference of red, green and blue between pixels and what replaces them."""
     total = 0
     for some in _portions(x):

@@ -13,6 +13,7 @@ from simulacra.data.form import Colour
 from simulacra.data.formats.safe_reading import ensure_room
 from simulacra.data.palette import from_palette, to_palette
 from simulacra.data.resize import resize_indices, resize_levels
+from simulacra.data.stored import changed
 from simulacra.ground.errors import UsageError
 
 
@@ -115,6 +116,8 @@ def _quantised(dataset: Dataset, levels: int) -> Dataset:
 
 
 def _each(dataset: Dataset, change: Callable[[Tensor], Tensor]) -> Dataset:
-    splits = {name: replace(part, x=change(part.x)) for name, part in dataset.splits.items()}
+    splits = {
+        name: replace(part, x=changed(part.x, change)) for name, part in dataset.splits.items()
+    }
     shape = tuple(splits["train"].x.shape[1:])
     return replace(dataset, spec=replace(dataset.spec, event_shape=shape), **splits)  # type: ignore[arg-type]

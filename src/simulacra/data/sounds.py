@@ -22,14 +22,13 @@ from simulacra.data.formats.soundfiles import (
     UNREADABLE,
     SoundFiles,
     decode,
-    holds_sounds,
 )
 from simulacra.data.splits import FEWEST, Splits, arrange
 from simulacra.data.windows import mu_law, windows
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.spec import DataSpec
 
-__all__ = ["Recordings", "cut", "holds_sounds", "load_sounds", "read_recordings"]
+__all__ = ["Recordings", "cut", "load_sounds", "read_recordings"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def cut(
     levels, window = form.levels or 256, form.window or recordings.rate
 
     def windows_of(split: Observations) -> Observations:
-        return windows(recordings.levels, labels, split.x, window=window, levels=levels)
+        return windows(recordings.levels, labels, split.x[:], window=window, levels=levels)
 
     train, validation, test = (
         windows_of(splits["train"]), windows_of(splits["validation"]), windows_of(splits["test"])
@@ -141,9 +140,10 @@ def cut(
 
 def _padding(*splits: Observations) -> Iterator[str]:
     """How much of the windows is padding, if any is: it is learnt, and its cost is counted."""
-    total = sum(split.x.numel() for split in splits)
+    total = sum(split.x[:].numel() for split in splits)
     valid = sum(
-        split.x.numel() if split.lengths is None else int(split.lengths.sum()) for split in splits
+        split.x[:].numel() if split.lengths is None else int(split.lengths.sum())
+        for split in splits
     )
     if valid < total:
         yield f"{1 - valid / total:.1%} of the samples are silence that fills up last windows"

@@ -61,7 +61,7 @@ def _truth(data: Dataset) -> float | None:
     """Mean log-density of the test split under what it was drawn from, if that is known."""
     if data.density is None:
         return None
-    return float(data.density.log_prob(data.test.x).mean())
+    return float(data.density.log_prob(data.test.x[:]).mean())
 
 
 def _processor() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
+from simulacra.ground.caching import cache_folder
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.judging import pictures as album
 from simulacra.judging.circumstances import data_summary, machine, summary
@@ -42,16 +42,8 @@ from simulacra.tasks.bayes import class_frequencies
 from simulacra.tasks.sample import Samples, device_of, frequent_context
 
 _AT_ONCE = 250
+_CLASSIFIED = 1024
 _DRAWN, _TOLD = 1, 2  # keys of random streams: of the samples judged, and of their labels
-
-
-def cache() -> Path:
-    """Where classifiers that see samples are kept, so that each is trained once.
-
-    The folder that SIMULACRA_CACHE names, or `simulacra` where caches are.
-    """
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("SIMULACRA_CACHE") or f"{home}/simulacra").expanduser()
 
 
 class Judge:
@@ -100,7 +92,7 @@ class Judge:
         if count < FEWEST:
             return []
         self.told("features that samples are seen by")
-        return views(self.data, count, inception=self.inception, folder=cache())
+        return views(self.data, count, inception=self.inception, folder=cache_folder())
 
     @cached_property
     def samples(self) -> SampleJudge | str:
@@ -115,11 +107,10 @@ class Judge:
         """The discriminative classifier on the test split, if there is one."""
         labels = self.data.test.context
         for view in self.views if self.frequencies is not None else ():
-            found = view.log_probabilities(
-                self.data.test.batch(torch.arange(len(self.data.test)))[0]
-            )
-            if found is not None and labels is not None:
-                return classification(found, labels)
+            parts = [view.log_probabilities(x) for x, _ in self.data.test.batches(_CLASSIFIED)]
+            found = [part for part in parts if part is not None]
+            if found and labels is not None:
+                return classification(torch.cat(found), labels)
         return None
 
     def run(

@@ -14,6 +14,7 @@ from simulacra.ground.errors import CheckpointError
 from simulacra.ground.storage import write_json
 from simulacra.runs.checkpoints import checkpoints, newest_sound, write_checkpoint
 from simulacra.runs.record import RECORD, budget_of, said_of
+from simulacra.training.changes import make_longer, set_rate
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget
 from simulacra.training.plan import Event, Plan
@@ -78,17 +79,17 @@ class RecordedTraining:
         self.note()
         return broken
 
-    def change(self, longer: Budget | None, rates: Mapping[str, float]) -> None:
+    def change(self, longer: Budget | None, rates: Mapping[str | None, float]) -> None:
         """Change the training before it goes on, in all processes alike.
 
         Args:
             longer: How much longer it is to be.
-            rates: Learning rates of players from here on.
+            rates: Learning rates from here on: of a player, or of everyone.
         """
         for player, lr in rates.items():
-            self.training.change(player, lr)
+            set_rate(self.training, lr, player)
         if longer is not None:
-            self.training.extend(longer)
+            make_longer(self.training, longer)
         if rates or longer is not None:
             # what is written down first is done again if the checkpoint is never written
             self.note()

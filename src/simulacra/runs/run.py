@@ -265,11 +265,11 @@ class Run:
         should_stop: Callable[[], bool] = lambda: False,
         tensorboard: bool = False,
         longer: Budget | None = None,
-        rates: Mapping[str, float] = {},
+        rates: Mapping[str | None, float] = {},
     ) -> Outcome:
         """Train to the end of the plan, from the newest sound checkpoint if there is one.
 
-        What is changed meanwhile, by `Training.extend` and `Training.change`, is written down
+        What is changed meanwhile, by `make_longer` and `set_rate`, is written down
         before the next step, and done again by a training that goes on from before it.
 
         Args:
@@ -280,7 +280,7 @@ class Run:
             should_stop: Asked after every step; when true, the step is saved and this returns.
             tensorboard: Whether to write files for TensorBoard too.
             longer: How much longer than planned to train, of a run that may have ended.
-            rates: Learning rates of players, from here on.
+            rates: Learning rates from here on: of a player, or of everyone.
 
         Raises:
             DataError: If the data are not those of the run.

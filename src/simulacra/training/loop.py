@@ -3,6 +3,9 @@
 It shows nothing and writes nothing. All that is random in a step comes from (seed, step), so the
 state that `state_dict` returns is enough to go on bit for bit. Several processes iterate in step:
 whatever one of them decides by, all of them know.
+
+A long file, for stages, plan, step and rollback all turn on one state: what can be told without it
+stands in `learner` (a model in a stage), `pace`, `plan` and `changes`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from torch import Tensor
 
 from simulacra.data.dataset import Observations
 from simulacra.data.splits import permutation
-from simulacra.ground.errors import DivergedError, UsageError, nearest
+from simulacra.ground.errors import DivergedError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import detached_copy
 from simulacra.models.model import Likelihood, Model
@@ -35,7 +38,7 @@ from simulacra.training.engine import (
 from simulacra.training.learner import Learner
 from simulacra.training.options import Budget, Options
 from simulacra.training.pace import seconds_a_look, seconds_a_step
-from simulacra.training.plan import EVERYONE, VALIDATION_SIZE, Event, Plan, Progress, Record
+from simulacra.training.plan import VALIDATION_SIZE, Event, Plan, Progress, Record
 from simulacra.training.players import finite
 
 _T = TypeVar("_T")
@@ -84,13 +87,13 @@ class Training:
         model.to(self.fabric.device)
         begun = time.perf_counter()
         with seeded(options.seed, _PREPARE):
-            few = torch.randperm(len(train))[:_PREPARE_SIZE]
+            few = torch.randperm(len(train))[: self._prepared_from]
             if not prepared:
                 model.prepare(*self.batches.rows(few))
             if model.not_compiled:
                 options = replace(options, compile=False)
             few = few[: self.batches.size]
-            options = self._of_first(settled(options, model, self.batches.rows(few)))
+            options = self.of_first(settled(options, model, self.batches.rows(few)))
         if options != self.options:
             self.options, self.fabric = options, make_fabric(options)
         if options.compile or options.precision == "bf16":
@@ -139,10 +142,15 @@ class Training:
             self.model, number, self.options, self.fabric, self.batches, self.validation
         )
 
+    @property
+    def _prepared_from(self) -> int:
+        """How many observations a model initialises from."""
+        return min(_PREPARE_SIZE, max(128, _PREPARE_VALUES // self.model.spec.dims))
+
     def _prepare_stage(self, stage: Stage) -> None:
         assert stage.prepare is not None
         with evaluating(self.model), seeded(self.options.seed, _PREPARE, self.progress.stage):
-            few = torch.randperm(self.batches.count)[:_PREPARE_SIZE]
+            few = torch.randperm(self.batches.count)[: self._prepared_from]
             stage.prepare(*self.batches.rows(few))
 
     def _begin_next(self) -> None:
@@ -156,7 +164,7 @@ class Training:
         follow_first(self.fabric, self.model)
         self._enter(self.progress.stage)
         seconds = self.progress.seconds
-        self.progress.seconds = self._of_first(seconds + time.perf_counter() - begun)
+        self.progress.seconds = self.of_first(seconds + time.perf_counter() - begun)
         self._plan_stage(self.progress.step, seconds)
 
     # ---- length --------------------------------------------------------------------------------
@@ -203,76 +211,16 @@ class Training:
             self._step()
             self.progress.step += 1
 
-        pace = seconds_a_step(step, seconds, self._of_first)
+        pace = seconds_a_step(step, seconds, self.of_first)
         most = self.validation.count
-        look = seconds_a_look(self.learner.validate, most, seconds, self._of_first)
+        look = seconds_a_look(self.learner.validate, most, seconds, self.of_first)
         self.load_state_dict(before)
         # what preparing took is the stage's own
         left = seconds - (self.progress.seconds - begun) - (time.perf_counter() - started)
         # the first process alone has looked at few; of many each looks at its share
         look /= self.fabric.world_size
         plan = Plan.within(seconds, left, pace, look, most, start=start, begun=begun)
-        return self._of_first(plan)
-
-    # ---- what somebody changes meanwhile -------------------------------------------------------
-
-    def extend(self, budget: Budget) -> Event:
-        """Make the training longer than it was planned; its schedule then ends later too.
-
-        Args:
-            budget: How much longer.
-
-        Returns:
-            What a training that goes on from an earlier state has to be told.
-
-        Raises:
-            UsageError: If it has converged, or is in another stage than the last.
-        """
-        progress = self.progress
-        if progress.converged:
-            raise UsageError("this training has converged: longer, it would learn nothing more")
-        if not self.in_last_stage:
-            raise UsageError(
-                f"this training is in its stage {self.stage.name!r}: it can be made longer in its "
-                f"last one, {self.stages[-1].name!r}"
-            )
-        longer = self.plan.longer(budget, progress, self.learner.steps_per_epoch)
-        return self._happens(Event(progress.step, plan=self._of_first(longer)))
-
-    def change(self, player: str, lr: float) -> Event:
-        """Change a player's learning rate from the next step on; schedules go by the new one.
-
-        Args:
-            player: Who moves, in any stage; `EVERYONE` for all.
-            lr: Its learning rate after the warm-up.
-
-        Returns:
-            What a training that goes on from an earlier state has to be told.
-
-        Raises:
-            UsageError: If there is no such player, or the rate is none.
-        """
-        known = list(dict.fromkeys(name for stage in self.stages for name in stage.players))
-        if not known:
-            raise UsageError("a training by sweeps has no learning rate")
-        if player not in (*known, EVERYONE):
-            raise UsageError(f"no player is called {player!r}: {nearest(player, known)}")
-        return self._happens(Event(self.progress.step, player=player, lr=lr))
-
-    def _happens(self, event: Event) -> Event:
-        self.events.append(event)
-        self._meet_events()
-        return event
-
-    def _meet_events(self) -> None:
-        """Apply what happens before the next step, which may have been applied already."""
-        for event in self.events:
-            if event.step == self.progress.step and event.plan is not None:
-                self.plan = event.plan
-            elif event.step == self.progress.step and event.player is not None:
-                everyone = [name for stage in self.stages for name in stage.players]
-                changed = everyone if event.player == EVERYONE else [event.player]
-                self.progress.rates |= dict.fromkeys(changed, event.lr)
+        return self.of_first(plan)
 
     # ---- the loop ------------------------------------------------------------------------------
 
@@ -289,6 +237,19 @@ class Training:
         while self.progress.step < self.plan.steps and not self.progress.converged:
             yield self._advance()
             self._meet_events()
+
+    def happens(self, event: Event) -> None:
+        """Change something from the next step on; see `changes`."""
+        self.events.append(event)
+        self._meet_events()
+
+    def _meet_events(self) -> None:
+        """Apply what happens before the next step, which may have been applied already."""
+        for event in self.events:
+            if event.step == self.progress.step and event.plan is not None:
+                self.plan = event.plan
+            elif event.step == self.progress.step and event.player is not None:
+                self.progress.rates[event.player] = event.lr
 
     def _advance(self) -> Record:
         progress, begun = self.progress, time.perf_counter()
@@ -317,7 +278,7 @@ class Training:
             self._best = detached_copy(self.averaged.state_dict())
         progress.seconds += time.perf_counter() - begun
         if validated:
-            progress.seconds = self._of_first(progress.seconds)
+            progress.seconds = self.of_first(progress.seconds)
             plan = self.plan
             if plan.seconds is not None and 4 * plan.place(progress.step) >= 1 and not last:
                 self.plan = plan.recounted(progress.step, progress.seconds)
@@ -371,7 +332,7 @@ class Training:
 
     # ---- processes and state -------------------------------------------------------------------
 
-    def _of_first(self, value: _T) -> _T:
+    def of_first(self, value: _T) -> _T:
         """What the first process has: clocks differ, decisions must not."""
         return value if self.fabric.world_size == 1 else self.fabric.broadcast(value)
 
@@ -409,5 +370,7 @@ _PREPARE = -1  # key of a random stream that belongs to no step, as is that of `
 _PREPARE_SIZE = 10_000
 _LEAST = 0.1
 """Of a stage's share of the budget, what it has whatever the stages before took."""
+_PREPARE_VALUES = 1 << 24
+"""Of large observations fewer, so that they have no more values, of eight bytes each."""
 _STREAK = 3
 _ROLLBACKS = 3

@@ -15,8 +15,6 @@ VALIDATION_SHARE = 0.1
 """Share of a budget in seconds that validating may take."""
 VALIDATION_SIZE = 1000
 """How many of the validation observations are looked at each time, at most."""
-EVERYONE = "*"
-"""Who is meant where all players are."""
 FEW = 64
 """How many of them are looked at together."""
 LEAST_VALIDATIONS = 5

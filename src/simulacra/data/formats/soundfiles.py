@@ -6,7 +6,6 @@ import io
 import os
 import struct
 import zipfile
-from collections import Counter
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simulacra.data.formats.images import SUFFIXES as PICTURES
-from simulacra.data.formats.listing import list_files, open_regular, shown
+from simulacra.data.formats.listing import Listing, list_files, open_regular, shown
 from simulacra.data.formats.safe_reading import DEFLATE_RATIO, FAULTS, ensure_room, read_at_most
 from simulacra.ground.errors import DataError
 
@@ -98,8 +97,12 @@ class SoundFiles(AbstractContextManager["SoundFiles"]):
             self._archive.close()
 
 
-def holds_sounds(path: Path) -> bool:
+def holds_sounds(path: Path, listing: Listing | None = None) -> bool:
     """Whether a folder or .zip is one of sounds, which are more than the pictures beside them.
+
+    Args:
+        path: The folder or .zip.
+        listing: The folder's sounds and pictures, if they are known.
 
     Raises:
         DataError: If it is a .zip that cannot be read.
@@ -107,9 +110,9 @@ def holds_sounds(path: Path) -> bool:
     if not path.is_dir():
         with SoundFiles(path) as packed:
             return bool(packed.names)
-    found = list_files(path, SUFFIXES | PICTURES).files
-    endings = Counter(Path(name).suffix.lower() for name in found)
-    return sum(endings[e] for e in SUFFIXES) > sum(endings[e] for e in PICTURES)
+    found = listing or list_files(path, SUFFIXES | PICTURES)
+    sounds = len(found.only(SUFFIXES).files)
+    return sounds > len(found.files) - sounds
 
 
 def decode(data: bytes) -> tuple[NDArray[np.float32], int]:

@@ -68,7 +68,7 @@ def _read(this: NamedSet, paths: list[Path], _form: Form) -> Dataset:
     with ThreadPoolExecutor(len(paths)) as pool:
         *batches, test = pool.map(read_batch, paths)
     labels = [batch.context for batch in batches if batch.context is not None]
-    train = Observations(torch.cat([batch.x for batch in batches]), torch.cat(labels))
+    train = Observations(torch.cat([batch.x[:] for batch in batches]), torch.cat(labels))
     notes = []
     if len(test) < this.counts[2]:
         notes.append(

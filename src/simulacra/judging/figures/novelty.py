@@ -13,7 +13,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.cluster import KMeans
@@ -21,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from simulacra.data.stored import Rows
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.randomness import keys_of
 from simulacra.judging.figures.figure import Figure
@@ -173,7 +173,7 @@ def suspicious(train: Tensor, held_out: Tensor, samples: Tensor, most: int = 12)
     ]
 
 
-def duplicates(train: Tensor, samples: Tensor) -> dict[str, Figure]:
+def duplicates(train: Rows, samples: Tensor, *more: Rows) -> dict[str, Figure]:
     """Exact copies among samples: of training observations, and of one another.
 
     `repeats` has no interval: it grows with the number of samples, as birthdays do. Of tiny or
@@ -182,6 +182,7 @@ def duplicates(train: Tensor, samples: Tensor) -> dict[str, Figure]:
     Args:
         train: Raw levels or floats `(N, *event_shape)`; −0.0 equals 0.0.
         samples: As many values each, and the same kind of number.
+        more: Other observations that count as training ones here.
 
     Returns:
         `duplicates`, the share of samples equal to a training observation, and `repeats`, the
@@ -198,12 +199,12 @@ def duplicates(train: Tensor, samples: Tensor) -> dict[str, Figure]:
             f"training observations are {tuple(train.shape[1:])}, samples are "
             f"{tuple(samples.shape[1:])}: compare them in one form"
         )
-    if train.is_floating_point() != samples.is_floating_point():
+    if train.dtype.is_floating_point != samples.dtype.is_floating_point:
         raise UsageError(
             f"training observations are {train.dtype}, samples {samples.dtype}: give both as raw "
             "levels, or both as floats"
         )
-    known, keys = _keys(train), _keys(samples)
+    known, keys = np.concatenate([_keys(x) for x in (train, *more)]), _keys(samples)
     equal = np.isin(keys, known)
     repeats = 1 - len(np.unique(keys)) / len(keys)
     return {
@@ -212,12 +213,14 @@ def duplicates(train: Tensor, samples: Tensor) -> dict[str, Figure]:
     }
 
 
-def _keys(x: Tensor) -> Integers:
+def _keys(x: Rows) -> Integers:
     """A 64-bit hash of each row, in blocks: a hash needs 8 bytes a value."""
-    blocks = x.flatten(1).split(1024)
-    if not all(bool(block.isfinite().all()) for block in blocks):
-        raise DataError("observations to be compared are not finite (NaN or infinite)")
-    return torch.cat([keys_of(block).cpu() for block in blocks]).numpy()
+    keys = []
+    for block in x.split(1024) if len(x) else ():
+        if not bool(block.isfinite().all()):
+            raise DataError("observations to be compared are not finite (NaN or infinite)")
+        keys.append(keys_of(block.flatten(1)).cpu().numpy())
+    return np.concatenate(keys) if keys else np.zeros(0, np.int64)
 
 
 def prepared(train: Tensor, held_out: Tensor, samples: Tensor) -> tuple[Floats, Floats, Floats]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from simulacra.data.augment import Augmented
 from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
 from simulacra.data.splits import halves, permutation
+from simulacra.data.stored import Rows
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures.appearance import appearance, without_ratio
@@ -103,7 +104,8 @@ class SampleJudge:
                 f"got {self.count} in each"
                 + (" without a recording in both" if data.test.groups is not None else "")
             )
-        if bool((data.train.x == data.train.x[:1]).all()):
+        first = data.train.x[:1]
+        if all(bool((some == first).all()) for some in data.train.x.split(_ROWS)):
             raise UsageError("all training observations are one and the same: nothing to compare")
         self.reference, _ = data.test.batch(reference)
         self.real, self.real_context = data.test.batch(real)
@@ -116,7 +118,7 @@ class SampleJudge:
             for view in views
         ]  # fmt: skip
 
-    def _shown(self, view: View, split: Tensor) -> Tensor:
+    def _shown(self, view: View, split: Rows) -> Tensor:
         return torch.cat([view.features(x.long() if self._discrete else x)
                           for x in split.split(_ROWS)])  # fmt: skip
 
@@ -180,10 +182,17 @@ class SampleJudge:
 
     def independent(self) -> Tensor:
         """Values each drawn from its own place in the training data, `(count, *event_shape)`."""
-        flat = self.train.flatten(1)
+        dims = self.data.spec.dims
         with seeded(self.seed, self.count):
-            rows = torch.randint(len(flat), (self.count, flat.shape[1]))
-        x = flat.gather(0, rows).unflatten(1, self.data.spec.event_shape)
+            rows = torch.randint(len(self.train), (self.count, dims)).flatten()
+        # one part of the training data after another, for not all of them need be in memory
+        order = rows.argsort()
+        bounds = torch.arange(0, len(self.train) + _ROWS, _ROWS)
+        parts = order.tensor_split(torch.searchsorted(rows[order], bounds)[1:-1])
+        x = torch.empty(len(rows), dtype=self.train.dtype)
+        for start, some, places in zip(bounds, self.train.split(_ROWS), parts, strict=False):
+            x[places] = some.flatten(1)[rows[places] - start, places % dims]
+        x = x.reshape(-1, *self.data.spec.event_shape)
         return x.long() if self._discrete else x
 
     def judge(self, x: Tensor, labels: Tensor | None = None) -> SampleFigures:
@@ -212,8 +221,8 @@ class SampleJudge:
                 figures |= {} if member is None else {"membership": member}
             views[seen.view.name] = figures
         whole = duplicates(self.train, x.to(self.train.dtype))
-        held_out = torch.cat([self.validation, self.reference.to(self.train.dtype)])
-        whole["leaked"] = duplicates(held_out, x.to(self.train.dtype))["duplicates"]
+        leaked = duplicates(self.reference, x.to(self.reference.dtype), self.validation)
+        whole["leaked"] = leaked["duplicates"]
         whole |= appearance(self.data.spec, self.reference, x, seed=self.seed)
         whole |= self._labelled(x, labels)
         warnings = without_ratio(self.data.spec, self.reference)
@@ -285,7 +294,7 @@ class SampleJudge:
         return found, x[torch.tensor([each.sample for each in found], dtype=torch.long)], near
 
 
-def _values(split: Observations) -> Tensor:
+def _values(split: Observations) -> Rows:
     """What a split holds, in the type of `x`: not mirrored or moved, but with its bits drawn."""
     kept = split.base if isinstance(split, Augmented) and split.base is not None else split
     return kept.freeze().x if isinstance(kept, DynamicallyBinarised) else kept.x
