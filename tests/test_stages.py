@@ -231,6 +231,24 @@ def test_only_who_is_kept_is_averaged_and_copied(digits: Dataset) -> None:
     assert {name.partition(".")[0] for name in made.state_dict()["average"]} == {"generator"}
 
 
+def test_a_state_of_before_averages_were_of_players_is_gone_on_from(digits: Dataset) -> None:
+    """It had the names of torch's own average, and everybody's weights."""
+    made, again = (training("clipped-wgan", digits, 8) for _ in range(2))
+    for record in made:
+        if record.step == 4:
+            state = made.state_dict()
+            old = {f"module.{name}": value for name, value in values(made.averaged).items()}
+            state["average"] = {"n_averaged": torch.tensor(4), **old}
+            for name in ("stage", "rates", "epochs", "in_nats"):
+                del state["progress"][name]
+            for name in ("start", "begun"):
+                del state["plan"][name]
+            del state["best"], state["budget"]
+            again.load_state_dict(state)
+    list(again)
+    assert equal(values(again.averaged), values(made.averaged))
+
+
 def test_a_loss_is_told_how_far_its_stage_is(digits: Dataset) -> None:
     weights = [record.losses["weight"] for record in training("warm-vae", digits, 10)]
     assert weights == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 1])

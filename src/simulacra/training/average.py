@@ -88,11 +88,13 @@ class Average:
         return {name: value for name, value in state.items() if name in self.names}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go back to a state.
+        """Go back to a state, which may be of all weights where some are shared.
 
         Raises:
             KeyError: If it lacks a value.
         """
+        # as torch's own average called them, which stood here once
+        state = {name.removeprefix("module."): value for name, value in state.items()}
         with torch.no_grad():
             for name, value in self.state_dict().items():
                 value.copy_(state[name])
