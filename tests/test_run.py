@@ -42,6 +42,20 @@ TINY: dict[str, dict[str, Any]] = {
     "sampled-autoencoder": {"components": 4},
     "clipped-wgan": {},
 }
+OTHERS: dict[str, dict[str, Any]] = {
+    "two-scales": {},
+    "triplet": {},
+    "warm-vae": {},
+    "codebook": {},
+}
+"""Kinds that are killed with `--every`: made of models, by classes, by place, with a codebook."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.function is test_kill_9_at_random_moments:
+        every = metafunc.config.getoption("every")
+        usual = ["nice", "clipped-wgan", "sampled-autoencoder"]
+        metafunc.parametrize("name", [*usual, *OTHERS] if every else usual)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +67,8 @@ def create(
     folder: Path, data: Dataset, name: str = "nice", *, budget: str = "40steps", **options: Any
 ) -> Run:
     return Run.create(
-        folder, model=place(name), keywords=TINY[name], data=data, budget=Budget.parse(budget),
+        folder, model=place(name), keywords=(TINY | OTHERS)[name], data=data,
+        budget=Budget.parse(budget),
         options=Options(**{"batch": 16, "device": "cpu"} | options),
     )  # fmt: skip
 
@@ -201,7 +216,6 @@ def train_and_kill(folder: Path) -> None:
     print(kills)
 
 
-@pytest.mark.parametrize("name", ["nice", "clipped-wgan", "sampled-autoencoder"])
 def test_kill_9_at_random_moments(
     name: str, digits: Dataset, finished: Callable[..., Run], tmp_path: Path
 ) -> None:

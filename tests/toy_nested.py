@@ -107,9 +107,9 @@ class TwoScales(Likelihood, Sampling):
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
         """The coarse values first, then those between."""
-        x = torch.empty(n, self.spec.dims, dtype=torch.long)
-        x[:, ::2] = self.first.sample(n, context)
-        x[:, 1::2] = self.second.sample(n, x[:, ::2].float())
+        coarse = self.first.sample(n, context)
+        x = coarse.new_empty(n, self.spec.dims)
+        x[:, ::2], x[:, 1::2] = coarse, self.second.sample(n, coarse.float())
         return x.view(n, *self.spec.event_shape)
 
 

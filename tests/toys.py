@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
@@ -344,4 +345,6 @@ TOYS = {
 
 def place(name: str) -> str:
     """What a model is called where a name is asked for: a toy by its file."""
+    if name == "two-scales":
+        return f"{Path(__file__).with_name('toy_nested.py')}:TwoScales"
     return f"{__file__}:{TOYS[name].__name__}" if name in TOYS else name
