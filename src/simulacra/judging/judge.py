@@ -38,7 +38,7 @@ from simulacra.models.model import Likelihood, Model, Sampling
 from simulacra.runs import zoo
 from simulacra.runs.run import Outcome, Run
 from simulacra.tasks import sample as tasks
-from simulacra.tasks.bayes import class_frequencies
+from simulacra.tasks.bayes import class_frequencies, joint_classes
 from simulacra.tasks.sample import Samples, device_of, frequent_context
 
 _AT_ONCE = 250
@@ -91,7 +91,7 @@ class Judge:
     ) -> None:
         self.data, self.draws, self.limit, self.inception = data, draws, limit, inception
         self.most, self.device, self.told = most, device, told
-        self.frequencies = class_frequencies(data.train, data.spec.classes)
+        self.frequencies = class_frequencies(data.train, data.spec)
 
     @cached_property
     def views(self) -> list[View]:
@@ -113,13 +113,14 @@ class Judge:
     @cached_property
     def baseline(self) -> Classification | None:
         """The discriminative classifier on the test split, if there is one."""
-        labels = self.data.test.context
-        for view in self.views if self.frequencies is not None else ():
-            found = view.log_probabilities(
-                self.data.test.batch(torch.arange(len(self.data.test)))[0]
-            )
-            if found is not None and labels is not None:
-                return classification(found, labels)
+        classes = joint_classes(self.data.test, self.data.spec)
+        if classes is None or self.frequencies is None or not bool((classes >= 0).any()):
+            return None
+        told = (classes >= 0).nonzero()[:, 0]
+        for view in self.views:
+            found = view.log_probabilities(self.data.test.batch(told)[0])
+            if found is not None:
+                return classification(found, classes[told])
         return None
 
     def run(
@@ -194,7 +195,9 @@ class Judge:
             count = fair_count(self.data, self.most)
             self.told(f"{name}: {count} samples")
             drawn = draw(model, self.data, count)
-            figures, suspects = self._samples(drawn.x, drawn.labels)
+            labels = drawn.labels
+            asked = None if labels is None else self.data.spec.joint(labels)
+            figures, suspects = self._samples(drawn.x, asked)
             pictures |= suspects
         entry = described(
             describe_class(type(model), name),
