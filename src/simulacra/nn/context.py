@@ -52,6 +52,7 @@ class ContextEmbedding(nn.Module):
             # one table for all parts: where the classes of each begin
             sizes = [size for _, size in self.parts]
             starts = torch.tensor([sum(sizes[:part]) for part in range(len(sizes))])
+            self.starts: Tensor
             self.register_buffer("starts", starts, persistent=False)
             self.embed: nn.Module = nn.Embedding(sum(sizes), width)
         elif kind == "vector":

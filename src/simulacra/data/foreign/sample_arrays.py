@@ -133,11 +133,17 @@ def from_table(path: Path, data: Dataset) -> Read:
         if asked is None:
             raise
         # samples need no labels
-        table = read_table(path, None)
-    if len(table.names) == data.spec.dims - 1 and asked is not None:
-        table = read_table(path, None)
+        table = read_table(path)
+    if len(table.names) < data.spec.dims and asked is not None:
+        table = read_table(path)
     table, told = _in_order(table, data, place)
-    words = None if table.labels is None else np.array(table.labels)
+    known = {name for own in data.names_by_part.values() for name in own}
+    parts = [
+        # a table's 1.0 is class 1
+        [word if word in known else word.removesuffix(".0") for word in own]
+        for own in table.labels.values()
+    ]
+    words = np.array([", ".join(row) for row in zip(*parts, strict=True)]) if parts else None
     labels, notes = _labels_of(words, len(table.numbers), data, place)
     return vectors(table, place), labels, [*notes, *told]
 

@@ -14,22 +14,31 @@ import numpy as np
 
 from simulacra.data.formats.listing import open_regular, shown
 from simulacra.data.formats.safe_reading import FAULTS, ensure_room, read_at_most
-from simulacra.data.formats.table import LARGEST, Table, column_of, numbered, wrong
+from simulacra.data.formats.table import (
+    LARGEST,
+    Table,
+    columns_of,
+    numbered,
+    split_names,
+    wrong,
+)
 from simulacra.ground.errors import DataError
 
 _LONGEST = 40
 """Characters of a cell that an error shows."""
 
 
-def read_text(path: Path, labels: str | None) -> Table:
+def read_text(path: Path, labels: str | None = None, groups: str | None = None) -> Table:
     """The table of a text file, which has a header if a cell of its first row is no number.
 
     Args:
         path: A .tsv, or a .csv with commas, semicolons or tabs.
-        labels: The name of the column of labels, or its number from 1.
+        labels: The name of the column of labels, or its number from 1; or several, with commas.
+        groups: The name of the column of groups, or its number.
 
     Raises:
-        DataError: If it is no such text, a row has another length, or a cell is no number.
+        DataError: If it is no such text, a row has another length, a cell is no number, or that of
+            a group is empty.
         UsageError: If no column is called so.
     """
     text = _text(path)
@@ -40,14 +49,16 @@ def read_text(path: Path, labels: str | None) -> Table:
     if first is None:
         raise DataError(f"{place} is empty: expected rows of numbers")
     # a column of words that is named by its number says nothing about a header
-    asked = numbered(labels)
-    header = any(not _is_number(cell) for i, cell in enumerate(first[1]) if i != asked)
+    asked = {numbered(name) for name in [*split_names(labels or ""), groups]}
+    header = any(not _is_number(cell) for i, cell in enumerate(first[1]) if i not in asked)
     width = len(first[1])
     names = [cell or f"column {i}" for i, cell in enumerate(first[1], 1)]
     names = [shown(name) for name in names] if header else [f"column {i + 1}" for i in range(width)]
-    at = column_of(names, labels, place, named=header)
-    numbers, words = array("d"), []
-    kept = [name for i, name in enumerate(names) if i != at]
+    at, group = columns_of(names, labels, groups, place, named=header)
+    # the last first, so that taking one out moves none of the others
+    taken = sorted([*at, *([] if group is None else [group])], reverse=True)
+    numbers, words = array("d"), {i: list[str]() for i in taken}
+    kept = [name for i, name in enumerate(names) if i not in words]
     line, cells = first
     if header:
         line, cells = next(rows, (0, []))
@@ -57,11 +68,10 @@ def read_text(path: Path, labels: str | None) -> Table:
                 f"{place}, line {line}: {len(cells)} cells where the first row has {width}: "
                 "give every row as many"
             )
-        if at is not None:
-            word = cells.pop(at)
-            if not word:
-                raise DataError(f"{place}, line {line}: no label: fill it or drop the row")
-            words.append(word)
+        for i in taken:
+            words[i].append(cells.pop(i))
+            if i == group and not words[i][-1]:
+                raise DataError(f"{place}, line {line}: no group: fill it or drop the row")
         try:
             numbers.extend(map(_number, cells))
         except ValueError as fault:
@@ -71,7 +81,14 @@ def read_text(path: Path, labels: str | None) -> Table:
     notes = []
     if not header and len(kept) > 2 and (np.diff(values[0]) == 1).all() and values[0, 0] in (0, 1):
         notes.append("the first row counts the columns: if it is a header, name them by words")
-    return Table(tuple(kept), values, None if at is None else words, tuple(notes), header)
+    return Table(
+        tuple(kept),
+        values,
+        {names[i]: words[i] for i in at},
+        None if group is None else words[group],
+        tuple(notes),
+        header,
+    )
 
 
 def _text(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,21 @@ import numpy as np
 
 from simulacra.data.formats.listing import open_regular, shown
 from simulacra.data.formats.safe_reading import FAULTS, ensure_room
-from simulacra.data.formats.table import Table, column_of
+from simulacra.data.formats.table import Table, columns_of
 from simulacra.ground.errors import DataError, UsageError
 
 
-def read_parquet(path: Path, labels: str | None) -> Table:
+def read_parquet(path: Path, labels: str | None = None, groups: str | None = None) -> Table:
     """The table of a .parquet file.
 
     Args:
         path: The file.
-        labels: The name of the column of labels, or its number from 1.
+        labels: The name of the column of labels, or its number from 1; or several, with commas.
+        groups: The name of the column of groups, or its number.
 
     Raises:
-        DataError: If the file is broken, or a column holds no numbers or misses one.
+        DataError: If the file is broken, or a column holds no numbers or misses one; labels may
+            be missing.
         UsageError: If no column is called so, or pyarrow is missing.
         ResourceError: If it would not fit into memory.
     """
@@ -44,17 +47,22 @@ def read_parquet(path: Path, labels: str | None) -> Table:
     names = [shown(str(name)) for name in table.column_names]
     if not names:
         raise DataError(f"{place} has no columns: expected numbers")
-    at = column_of(names, labels, place, named=True)
+    at, group = columns_of(names, labels, groups, place, named=True)
     columns = {name: table.column(i) for i, name in enumerate(names)}
-    return _table_of(columns, None if at is None else names[at], place)
+    return _table_of(
+        columns, [names[i] for i in at], None if group is None else names[group], place
+    )
 
 
-def _table_of(columns: dict[str, Any], labels: str | None, place: str) -> Table:
+def _table_of(
+    columns: dict[str, Any], labels: Sequence[str], groups: str | None, place: str
+) -> Table:
     """A table of Arrow's columns.
 
     Args:
         columns: By name.
-        labels: The name of the column of labels, if there is one.
+        labels: The names of the columns of labels.
+        groups: The name of the column of groups, if there is one.
         place: Where they come from.
 
     Raises:
@@ -63,18 +71,19 @@ def _table_of(columns: dict[str, Any], labels: str | None, place: str) -> Table:
     import pyarrow
 
     kinds = pyarrow.types
-    numbers, words = [], None
+    numbers, words = [], {}
     for name, column in columns.items():
-        if column.null_count:
+        if column.null_count and name not in labels:
             row = column.is_null().to_pylist().index(True)
             raise DataError(f"{place}, row {row + 1}, column {name!r}: missing: fill or drop it")
         if kinds.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         kind = column.type
-        if name == labels:
+        if name in labels or name == groups:
             if kinds.is_nested(kind) or kinds.is_binary(kind):
-                raise DataError(f"{place}, column {name!r}: labels are integers or words")
-            words = [str(value) for value in column.to_pylist()]
+                what = "labels" if name in labels else "groups"
+                raise DataError(f"{place}, column {name!r}: {what} are integers or words")
+            words[name] = ["" if value is None else str(value) for value in column.to_pylist()]
             continue
         if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind)
                 or kinds.is_decimal(kind)):  # fmt: skip
@@ -84,4 +93,9 @@ def _table_of(columns: dict[str, Any], labels: str | None, place: str) -> Table:
             )
         numbers.append(np.asarray(column.to_pylist() if kinds.is_decimal(kind)
                                   else column.to_numpy(), np.float64))  # fmt: skip
-    return Table(tuple(name for name in columns if name != labels), np.stack(numbers, 1), words)
+    return Table(
+        tuple(name for name in columns if name not in words),
+        np.stack(numbers, 1),
+        {name: words[name] for name in labels},
+        None if groups is None else words[groups],
+    )

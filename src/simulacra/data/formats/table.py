@@ -1,10 +1,10 @@
-"""`Table`: what a file of columns holds, whichever its format; and what its cells may be."""
+"""`Table`: what a file of columns holds, whichever its format; and which columns are which."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +17,22 @@ LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of numbers, and one of labels.
+    """Columns of numbers, and those of labels and groups.
 
     Args:
         names: Of the columns of numbers.
         numbers: `(N, D)` float64, all finite.
-        labels: A number or word for each row, if a column was named as labels.
+        labels: Of each column that was named as labels, by its name, a number or word for each
+            row; empty where it is not told.
+        groups: A number or word for each row, if a column was named as groups.
         notes: What a reader of results has to know.
         header: Whether the names are the file's own, and not made of the columns' numbers.
     """
 
     names: tuple[str, ...]
     numbers: NDArray[np.float64]
-    labels: list[str] | None = None
+    labels: Mapping[str, list[str]] = field(default_factory=dict)
+    groups: list[str] | None = None
     notes: tuple[str, ...] = ()
     header: bool = True
 
@@ -43,31 +46,56 @@ def wrong(value: float) -> str:
     return f"{value:g} is too large for float32: divide the column by a power of ten"
 
 
-def column_of(names: Sequence[str], labels: str | None, place: str, *, named: bool) -> int | None:
-    """The place of the column of labels.
+def columns_of(
+    names: Sequence[str], labels: str | None, groups: str | None, place: str, *, named: bool
+) -> tuple[list[int], int | None]:
+    """The places of the columns of labels, and that of groups.
+
+    Args:
+        names: Of all columns.
+        labels: The name of a column or its number from 1, or several with commas between.
+        groups: The name of a column, or its number.
+        place: Where the table comes from, for messages.
+        named: Whether the names are the file's own.
 
     Raises:
         DataError: If two columns have one name.
-        UsageError: If none is called so, or no other column is left.
+        UsageError: If none is called so, one is asked for twice, or no other column is left.
     """
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
         raise DataError(f"{place} has two columns called {twice!r}: rename one")
-    if labels is None:
-        return None
-    if named and labels in names:
-        at = names.index(labels)
-    elif (number := numbered(labels)) is not None and 0 <= number < len(names):
-        at = number
-    else:
-        hint = nearest(labels, names) if named else f"name it by its number, 1 to {len(names)}"
-        raise UsageError(f"{place} has no column {labels!r} for labels: {hint}")
-    if len(names) == 1:
-        raise UsageError(f"{place} has one column only, which cannot be its labels")
-    return at
+
+    def found(column: str, what: str) -> int:
+        if named and column in names:
+            return names.index(column)
+        if (number := numbered(column)) is not None and 0 <= number < len(names):
+            return number
+        hint = nearest(column, names) if named else f"name it by its number, 1 to {len(names)}"
+        raise UsageError(f"{place} has no column {column!r} for {what}: {hint}")
+
+    several = () if labels is None else split_names(labels, names if named else ())
+    at = [found(column, "labels") for column in several]
+    own = None if groups is None else found(groups, "groups")
+    if len(set(at)) < len(at):
+        raise UsageError(f"{place}: labels {labels!r} name a column twice: name each once")
+    if own in at:
+        raise UsageError(f"{place}: {groups!r} is both labels and groups: a group is no class")
+    taken = len(at) + (own is not None)
+    if len(names) <= taken:
+        one = (
+            "one column only, which cannot be its labels" if len(names) == 1 else "no other column"
+        )
+        raise UsageError(f"{place} has {one}: leave one of numbers")
+    return at, own
 
 
-def numbered(labels: str | None) -> int | None:
+def split_names(labels: str, names: Sequence[str] = ()) -> list[str]:
+    """Names of columns with commas between; a name may have a comma of its own."""
+    return [labels] if labels in names else [name.strip() for name in labels.split(",")]
+
+
+def numbered(column: str | None) -> int | None:
     """The place of a column that is named by its number, from 0."""
     # no table has a billion columns, and Python refuses to read thousands of digits
-    return int(labels) - 1 if labels and labels.isdecimal() and len(labels) < 10 else None
+    return int(column) - 1 if column and column.isdecimal() and len(column) < 10 else None
