@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import simulacra as sim
+from commands import train
+from simulacra.cli.inputs import read_label
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.ground.errors import UsageError
+from simulacra.data.formats.soundfiles import wav
+from simulacra.data.label_patterns import parts_of
+from simulacra.ground.errors import CheckpointError, DataError, MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.judging.figures.likelihood import likelihood
@@ -19,6 +25,7 @@ from simulacra.judging.judge import Judge
 from simulacra.judging.scoring import score_model
 from simulacra.models import registry
 from simulacra.nn.context import ContextEmbedding
+from simulacra.runs.record import class_names_of, read_record
 from simulacra.tasks.bayes import class_frequencies
 from simulacra.tasks.sample import classes_in_turn, frequent_context
 
@@ -103,6 +110,13 @@ def test_labels_of_one_part_are_what_they_were_and_may_be_untold():
     found = embedding(torch.tensor([5, -1]), torch.zeros(2, 1))
     assert torch.equal(found[0], embedding.embed.weight[5])
     assert not found[1].any()
+
+
+def test_untold_parts_compile():
+    embedding = ContextEmbedding("label", SPOKEN, 4)
+    compiled = torch.compile(embedding, backend="eager", fullgraph=True)
+    labels, like = torch.tensor([[2, 1], [2, -1], [-1, -1]]), torch.zeros(3, 1)
+    assert torch.equal(compiled(labels, like), embedding(labels, like))
 
 
 @pytest.mark.parametrize(
@@ -216,8 +230,221 @@ def test_samples_to_be_judged_are_drawn_for_whole_labels():
     assert classes_in_turn(model, 6).tolist() == SPOKEN.labels(torch.arange(6)).tolist()
 
 
-def test_a_judge_copes_with_labels_of_which_most_are_not_told():
-    data = spoken(120, untold=0.7)
-    judged = Judge(data, draws=1).model(untrained(SPOKEN), "made")
-    assert judged.entry.samples.refused is None
-    assert judged.entry.likelihood is not None
+def test_a_judge_copes_with_labels_of_which_most_are_not_told(monkeypatch):
+    monkeypatch.setattr("simulacra.judging.features.pinned_classifier._FEWEST_STEPS", 60)
+    data, spec = spoken(120, untold=0.7), SPOKEN
+    # a classifier finds what stands in the pictures
+    judge = Judge(data, draws=1)
+    told = int((spec.joint(data.test.context) >= 0).sum())
+    assert judge.baseline.observations == told
+    figures = judge.model(untrained(spec), "made").entry.samples
+    assert figures.refused is None
+    # samples are drawn for whole labels, all of them
+    assert figures.whole["class_accuracy"].count == figures.count
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+def test_a_pattern_of_several_parts_names_them():
+    assert parts_of("{digit}_{speaker}_*", "7_theo_32") == {"digit": "7", "speaker": "theo"}
+    assert parts_of("*/{person}/{mood}-*", "faces/ann/sad-1") == {"person": "ann", "mood": "sad"}
+    with pytest.raises(DataError, match="labels' pattern"):
+        parts_of("{digit}_{speaker}_*", "7_theo")
+    # no part spans folders
+    with pytest.raises(DataError, match="groups' pattern"):
+        parts_of("x{person}y/*", "xa/by/1", "groups")
+
+
+SPEAKERS = ("george", "theo")
+
+
+def recordings(folder: Path, count: int = 24) -> Path:
+    """Sounds called as those of FSDD: each a tone of its own, 40 samples long."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        digit, speaker = 6 + number % 3, SPEAKERS[number // 3 % 2]
+        tone = 0.5 * np.sin(np.arange(40) * (0.1 + 0.05 * digit) + number)
+        path = folder / f"{digit}_{speaker}_{number:02}.wav"
+        path.write_bytes(wav(torch.from_numpy(tone[None].astype(np.float32)), 8000))
+    return folder
+
+
+def test_names_of_recordings_tell_digit_and_speaker(tmp_path):
+    data = sim.load_data(str(recordings(tmp_path / "s")), labels="{digit}_{speaker}_*", window=40)
+    assert data.spec.parts == (("digit", 3), ("speaker", 2))
+    assert data.part_names == {"digit": ("6", "7", "8"), "speaker": SPEAKERS}
+    assert data.class_names[3] == "7, theo"
+    assert data.train.context.shape == (len(data.train), 2)
+    alone = sim.load_data(str(tmp_path / "s"), labels="*_{label}_*", window=40)
+    assert alone.spec.parts == ()
+    assert torch.equal(alone.train.context, data.train.context[:, 1])
+    for path in (tmp_path / "s").glob("*_theo_*"):
+        path.unlink()
+    with pytest.raises(UsageError, match="the same speaker, 'george'"):
+        sim.load_data(str(tmp_path / "s"), labels="{digit}_{speaker}_*", window=40)
+
+
+def table(path: Path, rows: int = 60, told: int = 6, speaker: str = ",speaker") -> Path:
+    """Two columns of numbers, a digit that only the first rows tell, and a speaker."""
+    generator = np.random.default_rng(0)
+    lines = [f"a,b,digit{speaker}"]
+    for row in range(rows):
+        a, b = generator.normal(size=2)
+        digit = 7 + row % 3 if row < told else ""
+        lines.append(f"{a:.4f},{b:.4f},{digit}")
+        lines[-1] += f",{SPEAKERS[row // 3 % 2]}" if speaker else ""
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_an_empty_cell_is_a_label_that_is_not_told(tmp_path):
+    path = table(tmp_path / "t.csv")
+    data = sim.load_data(str(path), labels="digit,speaker")
+    assert data.spec.parts == (("digit", 3), ("speaker", 2))
+    every = torch.cat([split.context for split in data.splits.values()])
+    assert int((every[:, 0] >= 0).sum()) == 6
+    assert bool((every[:, 1] >= 0).all())
+    assert "54 of 60 labels are not told whole" in data.notes
+    with pytest.raises(UsageError, match="name a column twice"):
+        sim.load_data(str(path), labels="digit,3")
+    with pytest.raises(UsageError, match="no column 'speeker' for labels: did you mean 'speaker'"):
+        sim.load_data(str(path), labels="digit,speeker")
+    single = sim.load_data(str(table(tmp_path / "u.csv", speaker="")), labels="digit")
+    assert single.class_names == ("7", "8", "9")
+    assert "54 of 60 labels are not told" in single.notes
+
+
+def test_a_column_with_a_comma_in_its_name_is_one(tmp_path):
+    rows = "\n".join(f"{i * 0.3},{i % 2}" for i in range(20))
+    (tmp_path / "t.csv").write_text(f'a,"x,y"\n{rows}')
+    assert sim.load_data(str(tmp_path / "t.csv"), labels="x,y").class_names == ("0", "1")
+
+
+def test_arrays_have_parts_and_untold_labels(tmp_path):
+    x = np.arange(240).reshape(60, 4).astype(np.uint8)
+    y = np.stack([np.arange(60) % 3, np.arange(60) % 2], 1)
+    y[10:, 0] = -1
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    data = sim.load_data(str(tmp_path / "a.npz"))
+    assert data.spec.parts == (("part1", 3), ("part2", 2))
+    assert "50 of 60 labels are not told whole" in data.notes
+    rows = data.train.x[:, 0].long() // 4
+    assert torch.equal(data.train.context, torch.from_numpy(y)[rows])
+    np.savez(tmp_path / "b.npz", x=x, y=np.where(np.arange(60) < 9, np.arange(60) % 3, -1))
+    assert int((sim.load_data(str(tmp_path / "b.npz")).train.context >= 0).sum()) <= 9
+
+
+def test_too_many_combinations_are_no_classes(tmp_path):
+    x = np.arange(1200).reshape(600, 2) % 251
+    y = np.stack([np.arange(600) % 120, np.arange(600) % 101], 1)
+    np.savez(tmp_path / "a.npz", x=x.astype(np.uint8), y=y)
+    with pytest.raises(DataError, match="120 of part1 × 101 of part2 = 12120 combinations"):
+        sim.load_data(str(tmp_path / "a.npz"))
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def spoken_run(tmp_path_factory):
+    """A run on sounds whose names tell digit and speaker; it is told both."""
+    place = tmp_path_factory.mktemp("spoken")
+    train("made", recordings(place / "sounds"), "--labels", "{digit}_{speaker}_*", "--window", "40",
+          "--levels", "8", "--set", "context=label", "--set", "hidden=8", "--budget", "3steps",
+          "--out", place / "run")  # fmt: skip
+    return place / "run"
+
+
+def test_a_run_keeps_the_names_of_its_classes(spoken_run):
+    record = json.loads((spoken_run / "run.json").read_text())
+    assert record["data"]["classes"] == {"digit": ["6", "7", "8"], "speaker": list(SPEAKERS)}
+    assert record["spec"]["parts"] == [["digit", 3], ["speaker", 2]]
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ("digit=7,speaker=theo", [1, 1]),
+        ("speaker=george, digit=8", [2, 0]),
+        ("speaker=theo", [-1, 1]),
+        ("7, theo", [1, 1]),
+        ("4", [2, 0]),
+        ("digit=0", [0, -1]),
+    ],
+)
+def test_a_label_is_asked_for_by_its_parts(label, told, spoken_run):
+    run = sim.Run.open(spoken_run)
+    assert read_label(label, run.model(), class_names_of(run.record)).tolist() == told
+
+
+def test_samples_are_drawn_for_a_label_of_parts(spoken_run, ok, cli):
+    ok("sample", spoken_run, "--label", "digit=7,speaker=theo", "-n", "3", "--out", "a.png")
+    drawn = np.load("a.npy")
+    model = sim.Run.open(spoken_run).model()
+    told = torch.tensor([[1, 1]]).expand(3, -1)
+    assert np.array_equal(drawn, sim.sample(model, 3, context=told).x.numpy())
+    ok("complete", spoken_run, "--label", "speaker=george", "-n", "2", "--times", "1",
+       "--out", "b.png")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("digit=7,speeker=theo", "no part 'speeker': did you mean 'speaker'"),
+        ("digit=7,speaker=teo", "no speaker is called 'teo': did you mean 'theo'"),
+        ("digit=7,digit=8", "tells digit twice"),
+        ("digit=9", "--label digit goes from 0 to 2, got 9"),
+        ("theo", "as in --label digit=6,speaker=george"),
+        ("6", "--label goes from 0 to 5, got 6"),
+        ("speaker=", "no speaker is called ''"),
+    ],
+)
+def test_a_label_that_is_none_is_named(label, words, spoken_run, cli):
+    code, _, err = cli("sample", spoken_run, "--label", label)
+    assert code == 2
+    assert words in " ".join(err.split())
+
+
+def test_classes_of_one_part_go_by_name_too():
+    model = registry.build("made", PLAIN, {"hidden": (4,), "context": "label"})
+    names = {"label": ("one", "two", "three", "four", "5", "4")}
+    assert int(read_label("three", model, names)) == 2
+    assert int(read_label("0", model, names)) == 0
+    # a name wins over a number
+    assert int(read_label("4", model, names)) == 5
+    with pytest.raises(UsageError, match="no class is called 'tree': did you mean 'three'"):
+        read_label("tree", model, names)
+    with pytest.raises(UsageError, match="does not know the names"):
+        read_label("three", model, {})
+    plain = registry.build("made", PLAIN, {"hidden": (4,)})
+    with pytest.raises(MissingCapability, match="takes no label"):
+        read_label("three", plain, names)
+
+
+def test_a_record_without_names_reads_and_one_with_odd_ones_does_not(spoken_run, tmp_path):
+    record = json.loads((spoken_run / "run.json").read_text())
+    del record["data"]["classes"], record["spec"]["parts"]
+    record["spec"]["classes"] = 6
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert class_names_of(read_record(tmp_path / "run.json")) == {}
+    for odd in ([], {"digit": "678"}, {"digit": [6, 7]}):
+        record["data"]["classes"] = odd
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            read_record(tmp_path / "run.json")
+
+
+def test_a_model_learns_where_nine_labels_of_ten_are_not_told(tmp_path, ok):
+    path = table(tmp_path / "t.csv", rows=100, told=10, speaker="")
+    train("nice", path, "--labels", "digit", "--set", "context=label", "--set", "hidden=8",
+          "--budget", "3steps", "--out", tmp_path / "run")  # fmt: skip
+    ok("sample", tmp_path / "run", "--label", "8", "-n", "2", "--out", "a.png")
+    run = sim.Run.open(tmp_path / "run")
+    data = run.dataset()
+    assert int((data.train.context < 0).sum()) > 60
+    score = likelihood(run.model(), data.train, class_frequencies=class_frequencies(
+        data.train, data.spec))  # fmt: skip
+    assert score.marginal.observations == len(data.train)
+    assert score.given_label.observations == int((data.train.context >= 0).sum())
+    assert not score.marginal.non_finite
