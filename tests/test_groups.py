@@ -181,7 +181,7 @@ def test_an_array_of_an_npz_is_groups(tmp_path):
     with pytest.raises(DataError, match=r"groups as integers or words \(60,\)"):
         sim.load_data(str(tmp_path / "d.npz"), groups="person")
     np.save(tmp_path / "e.npy", x)
-    with pytest.raises(UsageError, match="in an .npz"):
+    with pytest.raises(UsageError, match=r"in an \.npz"):
         sim.load_data(str(tmp_path / "e.npy"), groups="person")
 
 

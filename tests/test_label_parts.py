@@ -112,13 +112,6 @@ def test_labels_of_one_part_are_what_they_were_and_may_be_untold():
     assert not found[1].any()
 
 
-def test_untold_parts_compile():
-    embedding = ContextEmbedding("label", SPOKEN, 4)
-    compiled = torch.compile(embedding, backend="eager", fullgraph=True)
-    labels, like = torch.tensor([[2, 1], [2, -1], [-1, -1]]), torch.zeros(3, 1)
-    assert torch.equal(compiled(labels, like), embedding(labels, like))
-
-
 @pytest.mark.parametrize(
     ("spec", "labels", "word"),
     [
