@@ -177,6 +177,8 @@ def test_the_sum_over_classes_needs_no_labels():
     data, model = spoken(), untrained(SPOKEN)
     frequencies = class_frequencies(data.train, SPOKEN)
     whole = likelihood(model, data.test, class_frequencies=frequencies)
+    own = SPOKEN.joint(data.test.context)
+    assert torch.equal(whole.given_each_label[torch.arange(60), own], whole.given_label.values)
     some = data.test.context.clone()
     some[::3] = -1
     some[1, 0] = -1
