@@ -239,6 +239,15 @@ def test_intervals_of_pictures_count_groups():
     assert other.likelihood.log_likelihood == entry.likelihood.log_likelihood
 
 
+def test_a_test_split_of_one_group_is_judged_as_far_as_that_goes():
+    split = Observations(torch.zeros(60, 1, 2, 2, dtype=torch.uint8), groups=torch.zeros(60).long())
+    spec = DataSpec((1, 2, 2), 3)
+    model = registry.build("made", spec, {"hidden": (4,)}).eval()
+    entry = Judge(Dataset("some", spec, split, split, split), draws=1).model(model, "made").entry
+    assert "got 0 in each without a recording or group in both" in entry.samples.refused
+    assert any("all of one group" in warning for warning in entry.warnings)
+
+
 def test_a_run_on_people_apart_finds_its_data_again(tmp_path, ok):
     train("made", faces(tmp_path / "f", people=8), "--groups", "{person}/*", "--labels",
           "{label}_*", "--set", "context=label", "--set", "hidden=4", "--budget", "2steps",

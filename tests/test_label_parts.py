@@ -15,6 +15,7 @@ import simulacra as sim
 from commands import train
 from simulacra.cli.inputs import read_label
 from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.foreign.samples import read_samples
 from simulacra.data.formats.soundfiles import wav
 from simulacra.data.label_patterns import parts_of
 from simulacra.ground.errors import CheckpointError, DataError, MissingCapability, UsageError
@@ -308,6 +309,17 @@ def test_an_empty_cell_is_a_label_that_is_not_told(tmp_path):
     single = sim.load_data(str(table(tmp_path / "u.csv", speaker="")), labels="digit")
     assert single.class_names == ("7", "8", "9")
     assert "54 of 60 labels are not told" in single.notes
+
+
+def test_samples_of_a_table_are_of_combinations(tmp_path):
+    data = sim.load_data(str(table(tmp_path / "t.csv", told=60)), labels="digit,speaker")
+    samples = table(tmp_path / "s.csv", rows=40, told=40)
+    samples.write_text(samples.read_text().replace(",8,", ",8.0,"))
+    _, labels, _ = read_samples(samples, data)
+    assert labels.tolist() == [2 * (row % 3) + row // 3 % 2 for row in range(40)]
+    samples.write_text(samples.read_text().replace(",theo", ",thea"))
+    with pytest.raises(DataError, match="a label '7, thea', no class of"):
+        read_samples(samples, data)
 
 
 def test_a_column_with_a_comma_in_its_name_is_one(tmp_path):

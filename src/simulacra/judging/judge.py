@@ -192,7 +192,8 @@ class Judge:
             )  # fmt: skip
         figures: SampleFigures | None = None
         if isinstance(model, Sampling):
-            count = fair_count(self.data, self.most)
+            # of a test split of one group there are no halves, which the judge then says
+            count = max(1, fair_count(self.data, self.most))
             self.told(f"{name}: {count} samples")
             drawn = draw(model, self.data, count)
             labels = drawn.labels

@@ -58,7 +58,7 @@ class View(Protocol):
 def fair_count(data: Dataset, most: int = MOST) -> int:
     """How many samples are judged: as many as half the test split has, and no more than `most`.
 
-    Halves have no recording in both, so that of sounds they may be smaller.
+    Halves have no group, such as a recording, in both, so that they may be smaller.
     """
     return len(halves(data.test, most)[0])
 
