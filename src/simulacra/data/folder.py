@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.dataset import Dataset
 from simulacra.data.file_names import Arranged, arranged, check_broken
 from simulacra.data.form import Form
 from simulacra.data.formats.images import FAULTS, SUFFIXES, Picture, look_up, read_picture
 from simulacra.data.formats.listing import Listing, counted, list_files, shown
 from simulacra.data.formats.safe_reading import ensure_room
+from simulacra.data.labels import form_of, names_of
 from simulacra.data.splits import FEWEST, arrange
 from simulacra.ground.errors import DataError
 from simulacra.ground.spec import DataSpec
@@ -45,12 +46,14 @@ def load_folder(folder: Path, form: Form = Form()) -> Dataset:
     Args:
         folder: The folder.
         form: `side` and `colour` are met here, file by file, save that colours of a palette are
-            not counted or found; `labels` is a pattern of file names that replaces sub-folders.
+            not counted or found; `labels` is a pattern of file names that replaces sub-folders,
+            and `groups` one of what never spans two splits.
 
     Raises:
         DataError: If there are no images, more than one in a hundred cannot be read, their sizes
-            differ while no side is given, or a name does not fit the pattern of labels.
-        UsageError: If that pattern is none, or gives every image the same label.
+            differ while no side is given, or a name does not fit the pattern of labels or groups.
+        UsageError: If a pattern is none, gives every image the same label, or makes labels of
+            groups.
         ResourceError: If they would not fit into memory.
     """
     listing = list_files(folder, SUFFIXES)
@@ -68,25 +71,21 @@ def load_folder(folder: Path, form: Form = Form()) -> Dataset:
         raise DataError(
             f"{place} holds {counted(len(pictures), 'image')}, expected at least {FEWEST}: add more"
         )
-    names = arranged(listing.files, form.labels, place, "image")
-    notes += _notes(listing, list(pictures.values()), names, form)
-    kept = list(pictures)
+    names = arranged(listing.files, form.labels, form.groups, place, "image")
+    notes += [*_notes(listing, list(pictures.values()), names, form), *names.notes]
+    places = {file: place for place, file in enumerate(listing.files)}
+    kept = [places[file] for file in pictures]
     x, spec = _stack(list(pictures.values()), place)
     if spec.palette is not None:
         notes.append(
             f"palette: the {len(spec.palette)} colours that all files share are kept in their "
             "order (--colour rgb reads plain RGB)"
         )
-    ready: dict[str, Observations] = {}
-    for split in dict.fromkeys(names.splits.values()):
-        rows = [row for row, file in enumerate(kept) if names.splits[file] == split]
-        labels = [names.labels[kept[row]] for row in rows] if names.classes else None
-        ready[split] = Observations(x[rows], None if labels is None else torch.tensor(labels))
     return Dataset(
         name=shown(folder.name) or place,
-        spec=replace(spec, classes=len(names.classes)),
-        **arrange(ready, folder),
-        class_names=tuple(shown(name) for name in names.classes),
+        spec=replace(spec, **form_of(names.names, place)),
+        **arrange(names.ready(x, kept), folder),
+        **names_of(names.names),
         description=f"Images from {place}.",
         notes=tuple(notes),
     )
@@ -108,15 +107,16 @@ def _notes(
     if listing.again:
         links = counted(len(listing.again), "link")
         yield f"{links} to folders read already passed over, such as {shown(listing.again[0])}"
-    has_splits = "" not in names.splits.values()
+    has_splits = "" not in names.splits
     tops = [name for name in listing.folders if name.count("/") == has_splits]
     empty = [top for top in tops if not any(f.startswith(f"{top}/") for f in listing.files)]
-    if empty and form.labels is None and names.classes:
+    if empty and form.labels is None and names.names:
         first, number = shown(empty[0]), counted(len(empty), "sub-folder")
         yield f"{number} without images, such as {first}: no class is made of it"
     if (
         form.labels is None
-        and not names.classes
+        and form.groups is None
+        and not names.names
         and all(file.count("/") > has_splits for file in listing.files)
     ):
         yield "all images lie in one sub-folder: classes need two"

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
+from simulacra.data.labels import joint_classes
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.judging import pictures as album
 from simulacra.judging.circumstances import data_summary, machine, summary
@@ -91,7 +92,7 @@ class Judge:
     ) -> None:
         self.data, self.draws, self.limit, self.inception = data, draws, limit, inception
         self.most, self.device, self.told = most, device, told
-        self.frequencies = class_frequencies(data.train, data.spec.classes)
+        self.frequencies = class_frequencies(data.train, data.spec)
 
     @cached_property
     def views(self) -> list[View]:
@@ -113,13 +114,14 @@ class Judge:
     @cached_property
     def baseline(self) -> Classification | None:
         """The discriminative classifier on the test split, if there is one."""
-        labels = self.data.test.context
-        for view in self.views if self.frequencies is not None else ():
-            found = view.log_probabilities(
-                self.data.test.batch(torch.arange(len(self.data.test)))[0]
-            )
-            if found is not None and labels is not None:
-                return classification(found, labels)
+        classes = joint_classes(self.data.test, self.data.spec)
+        if classes is None or self.frequencies is None or not bool((classes >= 0).any()):
+            return None
+        told = (classes >= 0).nonzero()[:, 0]
+        for view in self.views:
+            found = view.log_probabilities(self.data.test.batch(told)[0])
+            if found is not None:
+                return classification(found, classes[told])
         return None
 
     def run(
@@ -191,10 +193,13 @@ class Judge:
             )  # fmt: skip
         figures: SampleFigures | None = None
         if isinstance(model, Sampling):
-            count = fair_count(self.data, self.most)
+            # of a test split of one group there are no halves, which the judge then says
+            count = max(1, fair_count(self.data, self.most))
             self.told(f"{name}: {count} samples")
             drawn = draw(model, self.data, count)
-            figures, suspects = self._samples(drawn.x, drawn.labels)
+            labels = drawn.labels
+            asked = None if labels is None else self.data.spec.joint(labels)
+            figures, suspects = self._samples(drawn.x, asked)
             pictures |= suspects
         entry = described(
             describe_class(type(model), name),
