@@ -9,19 +9,25 @@ import torch
 
 from simulacra.data.dataset import Observations
 from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.spec import DataSpec
 from simulacra.tasks.bayes import class_frequencies, log_marginal, log_posterior
+
+
+def of(classes: int) -> DataSpec:
+    return DataSpec((1, 2, 2), 2, classes=classes)
+
 
 HALF = torch.tensor([0.5, 0.5])
 
 
 def test_frequencies_are_those_of_the_labels() -> None:
     x = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
-    frequencies = class_frequencies(Observations(x, torch.tensor([0, 2, 2, 2])), 4)
+    frequencies = class_frequencies(Observations(x, torch.tensor([0, 2, 2, 2])), of(4))
     assert frequencies is not None
     assert frequencies.tolist() == [0.25, 0, 0.75, 0]
-    assert class_frequencies(Observations(x), 4) is None
-    assert class_frequencies(Observations(x, torch.randn(4, 2)), 4) is None
-    assert class_frequencies(Observations(x, torch.tensor([0, 1, 1, 0])), 0) is None
+    assert class_frequencies(Observations(x), of(4)) is None
+    assert class_frequencies(Observations(x, torch.randn(4, 2)), of(4)) is None
+    assert class_frequencies(Observations(x, torch.tensor([0, 1, 1, 0])), of(0)) is None
 
 
 def test_frequencies_are_part_of_bayes_rule():

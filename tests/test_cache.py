@@ -575,3 +575,27 @@ def test_samples_are_judged_as_in_memory(
     assert found == other.judge(samples.long())
     assert found.whole["duplicates"].value > 0
     assert found.whole["leaked"].value > 0
+
+
+def test_labels_of_parts_and_groups_come_back(tmp_path: Path, large: Path) -> None:
+    """And without the groups it is another cache."""
+    draw(tmp_path / "drawn", 24)
+    folder = tmp_path / "people"
+    folder.mkdir()
+    for i, place in enumerate(sorted((tmp_path / "drawn").iterdir())):
+        place.rename(folder / f"p{i // 4}_{'ab'[i % 2]}_{i % 4 // 2}.{i}.png")
+    labels, groups = "*_{kind}_{number}.*", "{group}_*"
+    first, again = (stored(folder, labels=labels, groups=groups) for _ in range(2))
+    known = in_memory(folder, labels=labels, groups=groups)
+    assert again.part_names == known.part_names == {"kind": ("a", "b"), "number": ("0", "1")}
+    for dataset in (first, again):
+        assert_same(dataset, known)
+        for split, expected in zip(dataset.splits.values(), known.splits.values(), strict=True):
+            assert split.context is not None
+            assert split.context.shape == (len(split), 2)
+            assert split.groups is not None
+            assert expected.groups is not None
+            assert torch.equal(split.groups, expected.groups)
+    people = [set(split.groups.tolist()) for split in again.splits.values()]
+    assert sum(map(len, people)) == 6
+    assert stored(folder, labels=labels).train.groups is None

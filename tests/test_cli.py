@@ -326,7 +326,7 @@ def test_help_names_every_command(ok):
     assert ok()[0] == out
 
 
-DATA = "side colour levels window rate labels context flip shift limit column data-dir "
+DATA = "side colour levels window rate labels groups context flip shift limit column data-dir "
 TRAINING = "batch accumulate lr betas weight-decay warmup schedule clip ema seed device precision "
 TRAINING += "compile "
 OPTIONS = {

@@ -292,7 +292,7 @@ def test_log_p_changes_by_the_logarithm_of_the_unit(two: tuple[Dataset, Dataset]
 def test_what_follows_from_a_likelihood_is_in_the_same_units(two: tuple[Dataset, Dataset]) -> None:
     plain, _ = two
     large = moved(plain, 1000.0, 1e9)
-    p = class_frequencies(plain.train, 2)
+    p = class_frequencies(plain.train, plain.spec)
     found = []
     for data in (plain, large):
         model = conditional(data)
@@ -326,7 +326,7 @@ def test_commands_tell_the_units_of_the_data(
     train("nice", path, *told, "--budget", "3steps", "--out", tmp_path / "runs" / "r")
     run = Run.open(tmp_path / "runs" / "r")
     data, model = run.dataset(), run.model().eval()
-    p = class_frequencies(data.train, 2)
+    p = class_frequencies(data.train, data.spec)
     scores = likelihood(model, data.validation, class_frequencies=p)
     assert scores.given_label is not None
     assert scores.marginal is not None

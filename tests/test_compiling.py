@@ -9,6 +9,8 @@ import torch
 from torch.distributions import Distribution, Normal
 
 from forked import Forked
+from simulacra.ground.spec import DataSpec
+from simulacra.nn.context import ContextEmbedding
 from simulacra.training.compiling import compiled, distributions_unchecked
 
 
@@ -37,6 +39,13 @@ def test_what_is_compiled_computes_the_same_and_checks_nothing() -> None:
     traced = compiled(likely, backend="eager")
     torch.testing.assert_close(traced(x), Normal(0.0, 1.0).log_prob(x))
     assert found == [False]
+
+
+def test_labels_that_are_not_told_compile() -> None:
+    spec = DataSpec((2,), 2, classes=6, parts=(("digit", 3), ("speaker", 2)))
+    told = ContextEmbedding("label", spec, 4)
+    labels, like = torch.tensor([[2, 1], [2, -1], [-1, -1]]), torch.zeros(3, 1)
+    assert torch.equal(compiled(told, backend="eager")(labels, like), told(labels, like))
 
 
 def test_checks_come_back_after_an_error_and_stay_off_where_they_were() -> None:

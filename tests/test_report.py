@@ -256,6 +256,11 @@ def test_recordings_are_counted_where_windows_come_from_them():
     assert "too small" not in text
     results["data"]["rate"] = None
     assert "recordings" not in words(render(results, {}))
+    # of pictures, and of vectors, which have no bits
+    counted = "groups, not observations, are counted as independent (37 of them)"
+    assert counted in words(render(results, {}))
+    results["data"]["levels"] = None
+    assert counted in words(render(results, {}))
 
 
 def test_what_holds_for_all_models_is_said_once():

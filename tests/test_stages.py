@@ -18,7 +18,9 @@ from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
+from simulacra.judging.figures.cost import cost
 from simulacra.models import registry
+from simulacra.models.lawbook.trials import FORMS, learnt_with
 from simulacra.models.laws import check_model
 from simulacra.models.model import Model
 from simulacra.models.stages import Player, Stage
@@ -401,6 +403,39 @@ def test_classes_that_are_few_or_untold() -> None:
     for wrong in (None, torch.zeros(8, 2), torch.zeros(8).long(), torch.arange(8)):
         with pytest.raises(UsageError, match="learns from batches of classes"):
             ByClass(wrong, classes=3, each=4)
+
+
+def test_classes_of_labels_with_parts_are_combinations(digits: Dataset) -> None:
+    """Told as such to a model that takes no context, in training and validation and its costs."""
+    parts = (("parity", 2), ("half", 5))
+
+    def parted(split: Observations) -> Observations:
+        assert split.context is not None
+        labels = torch.stack([split.context % 2, split.context // 2], 1)
+        labels[::7, 1] = -1
+        return replace(split, context=labels)
+
+    splits = {name: parted(split) for name, split in digits.splits.items()}
+    data = replace(digits, spec=replace(digits.spec, parts=parts), **splits)
+    made = training("triplet", data, 2)
+    batches = made.batches
+    x, told = batches.at(0)
+    assert told is not None
+    assert sorted(Counter(told.tolist()).values()) == [4, 4, 4]
+    rows = [(data.train.x.long() == each).flatten(1).all(1).nonzero()[0, 0] for each in x]
+    assert torch.equal(told, data.spec.joint(data.train.context)[torch.stack(rows)])
+    assert [record.step for record in made][-1] == 2
+    assert cost(made.model, data).flops_per_training_step
+    # one that takes labels is told these, by the laws as well
+    model = registry.build("vae", FORMS["picture"], {"hidden": (4,), "context": "label"})
+    model.classes_in_batch = (2, 2)
+    assert torch.equal(learnt_with(model, 3), model.spec.labels(torch.arange(3)))
+    model = registry.build("vae", data.spec, {"hidden": (4,), "context": "label"})
+    model.classes_in_batch = (2, 2)
+    x, told = Training(model, data.train, data.validation, Options(device="cpu")).batches.at(0)
+    assert told is not None
+    assert told.shape == (4, 2)
+    assert sorted(Counter(data.spec.joint(told).tolist()).values()) == [2, 2]
 
 
 # ---- longer, from, and changed meanwhile -------------------------------------------------------

@@ -112,6 +112,22 @@ def test_columns_are_as_those_of_a_table(tmp_path: Path) -> None:
 
 
 @needs_datasets
+def test_columns_of_labels_and_of_groups(tmp_path: Path) -> None:
+    rows = [f"{i * 0.3},{i % 5},{i % 2 if i < 12 else ''},{i % 3},p{i // 4}" for i in range(40)]
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "train.csv").write_text("\n".join(["a,b,kind,hue,person", *rows]))
+    given = {"labels": "kind,hue", "groups": "person"}
+    dataset = load(f"hf:{tmp_path / 't'}", **given)
+    assert dataset.spec.parts == (("kind", 2), ("hue", 3))
+    assert dataset.columns == ("a", "b")
+    assert "28 of 40 labels are not told whole" in dataset.notes
+    own = [set(split.groups.tolist()) for split in dataset.splits.values()]
+    assert sum(map(len, own)) == 10 == len(set().union(*own))
+    with pytest.raises(UsageError, match="no column 'persons' for groups: did you mean 'person'"):
+        load(f"hf:{tmp_path / 't'}", groups="persons")
+
+
+@needs_datasets
 @pytest.mark.parametrize(
     ("column", "message"),
     [

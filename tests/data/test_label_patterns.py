@@ -4,8 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulacra.data.label_patterns import label_of
+from simulacra.data.label_patterns import parts_of
 from simulacra.ground.errors import DataError, UsageError
+
+
+def label_of(pattern: str, name: str) -> str:
+    return parts_of(pattern, name)["label"]
+
 
 WORDS = st.text(st.characters(exclude_characters="_"), min_size=1, max_size=8)
 
@@ -56,7 +61,11 @@ def test_a_name_that_does_not_fit_is_named(pattern: str, name: str) -> None:
         ("*_1", "once"),
         ("", "once"),
         ("{label}_{label}", "once"),
-        ("{digit}_{label}", "alone"),
+        ("{digit}_{digit}_{label}", "each part once"),
+        ("{digit}{label}", "a character between"),
+        ("{digit}_{*}", "named by a word"),
+        ("{digit}_{a b}", "named by a word"),
+        ("{digit}_}", "braces around"),
         ("{label}*", "a character between"),
         ("*{label}_1", "a character between"),
     ],
@@ -78,8 +87,8 @@ def test_any_part_between_underscores_can_be_the_label(
 
 @settings(deadline=None, database=None)
 @given(
-    st.text(st.characters(exclude_characters="*{}"), max_size=8),
-    st.text(st.characters(exclude_characters="*{}"), max_size=8),
+    st.text(st.characters(exclude_characters="*{}/"), max_size=8),
+    st.text(st.characters(exclude_characters="*{}/"), max_size=8),
     st.text(min_size=1, max_size=8),
 )
 def test_what_is_no_star_stands_for_itself(before: str, after: str, label: str) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulacra.data.catalogue import load
-from simulacra.data.dataset import Dataset
+from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.form import Form
 from simulacra.data.formats.soundfiles import SoundFiles, decode, holds_sounds, wav
 from simulacra.data.sounds import load_sounds
@@ -91,8 +91,9 @@ def test_windows_hold_every_sample_once_and_silence(sizes, window, random) -> No
     recordings = [np.arange(100 * i, 100 * i + n).astype(np.int16) for i, n in enumerate(sizes)]
     order = random.sample(range(len(sizes)), len(sizes))
     cut = windows(
-        recordings, torch.arange(len(sizes)), torch.tensor(order), window=window, levels=1025
-    )
+        recordings, Observations(torch.tensor(order), torch.tensor(order)), window=window,
+        levels=1025,
+    )  # fmt: skip
     lengths = torch.full((len(cut),), window) if cut.lengths is None else cut.lengths
     valid = [row[:n].tolist() for row, n in zip(cut.x, lengths.tolist(), strict=True)]
     whole = np.concatenate([recordings[i] for i in order])

@@ -136,7 +136,7 @@ def table_text(**changed: str) -> str:
         (table_text(), "9" * 5000, "no column '999"),
         (table_text(), "b", "labels should be integers or words"),
         (table_text(), "a", "labels take 12 values in 12 rows, which are no classes"),
-        (table_text(line5="1,2,"), "c", "line 5: no label"),
+        (table_text().replace("\n", ",\n"), "4", "no row has a label"),
         (table_text().partition("\n")[2], "x", "name it by its number, 1 to 3"),
         ("a\n" + "1\n2\n" * 9, "a", "one column only"),
         ("a,b\n" + "1,5\n2,5\n" * 9, None, "column 'b' takes one value in all training rows"),

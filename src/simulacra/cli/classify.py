@@ -67,8 +67,9 @@ def classify(
         rows = read_observations(path, found)
         read.append(rows)
         names += [str(path)] if len(rows) == 1 else [f"{path} [{row}]" for row in range(len(rows))]
-    frequencies = class_frequencies(found.train, found.spec.classes)
-    assert frequencies is not None  # a model that takes labels has data with labels
+    frequencies = class_frequencies(found.train, found.spec)
+    if frequencies is None:
+        raise UsageError(f"{found.name} tells no label of its training split whole: nothing to ask")
     answer = posterior(model, torch.cat(read), frequencies, draws=draws)
     usual = likelihood(
         model, found.validation, class_frequencies=frequencies, draws=draws, limit=_USUAL

@@ -11,6 +11,7 @@ from simulacra.cli import terminal
 from simulacra.cli.flags import (
     Code,
     Device,
+    Label,
     Out,
     Whole,
     check_device,
@@ -32,7 +33,7 @@ def complete(
     hide: Literal["bottom", "top", "left", "right", "centre", "random"] | None = None,
     mask: Path | None = None,
     image: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
-    label: Whole | None = None,
+    label: Label = None,
     number: Annotated[int, Parameter(name=["--number", "-n"], converter=whole)] = 6,
     times: Whole = 4,
     candidates: Whole = 1,
@@ -57,8 +58,8 @@ def complete(
             is hidden and black where not; or an .npy of booleans, true where it is hidden.
         image: Your own pictures to complete, or .npy files of raw values, instead of validation
             ones.
-        label: Their class, for a model trained with --set context=label; validation pictures have
-            their own.
+        label: Their class, for a model trained with --set context=label, by its name or number, or
+            by its parts, as in digit=7,speaker=theo; validation pictures have their own.
         number: How many validation pictures or sounds.
         times: Completions of each.
         candidates: Choose each completion of an autoregressive model from so many, weighed by how

@@ -82,6 +82,7 @@ def data(
         "samples of the shortest window": shortest,
         "classes": found.spec.classes,
         "class names": list(found.class_names),
+        "parts of labels": [f"{name} ({size})" for name, size in found.spec.parts],
         "context vectors": found.spec.context_width,
         "train": len(found.train),
         "validation": len(found.validation),

@@ -108,6 +108,7 @@ Set = Annotated[
     Parameter(name="--set", metavar="KEY=VALUE", show_default=False),
 ]
 Json = Annotated[bool, Parameter(help="Print JSON instead of a table.", show_default=False)]
+Label = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 Length = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Device = Annotated[

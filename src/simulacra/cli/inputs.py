@@ -1,14 +1,16 @@
-"""What commands that use a trained model are given: a run, observations, a mask, vectors."""
+"""What commands that use a trained model are given: observations, a label, a mask, vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulacra.cli import terminal
 from simulacra.cli.flags import open_run
-from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +31,85 @@ def opened(run: Path) -> Run:
     return found
 
 
+def read_label(text: str, model: Model, names: Mapping[str, Sequence[str]]) -> Tensor:
+    """The label that `--label` asks for.
+
+    Args:
+        text: The name of a class or its number; of labels of several parts also some of their
+            parts, as in `digit=7,speaker=theo`.
+        model: That is to be told.
+        names: Of the classes of each part, as `Dataset.names_by_part` has them; a class without a
+            name goes by its number.
+
+    Returns:
+        `()`, or `(K,)` of K parts, int64; −1 for a part that is left out, which is then untold.
+
+    Raises:
+        MissingCapability: If the model takes no labels.
+        UsageError: If there is no such class or part.
+    """
+    import torch
+
+    from simulacra.data.labels import LABEL
+    from simulacra.tasks.sample import check_label, check_takes
+
+    check_takes(model, label=True)
+    spec = model.spec
+    if not spec.parts:
+        return torch.tensor(_class_of(text, names.get(LABEL, ()), spec.classes, ""))
+    if "=" not in text:
+        joint = [", ".join(each) for each in product(*names.values())] if names else []
+        if text not in joint and not _is_whole(text):
+            raise UsageError(
+                f"these labels have parts, got --label {text!r}: give some of them, as in --label "
+                + ",".join(f"{name}={next(iter(names.get(name, ())), 0)}" for name, _ in spec.parts)
+            )
+        number = joint.index(text) if text in joint else int(text)
+        check_label(model, number, "--label")
+        return spec.labels(torch.tensor([number]))[0]
+    sizes, told = dict(spec.parts), {}
+    # a name may have a comma, but not one that looks as if another part came
+    for piece in re.split(r",(?=[^,=]+=)", text):
+        part, _, name = (each.strip() for each in piece.partition("="))
+        if part not in sizes:
+            raise UsageError(f"labels have no part {part!r}: {nearest(part, sizes)}")
+        if part in told:
+            raise UsageError(f"--label tells {part} twice: once is enough")
+        told[part] = _class_of(name, names.get(part, ()), sizes[part], part)
+    return torch.tensor([told.get(part, -1) for part in sizes])
+
+
+def _class_of(text: str, names: Sequence[str], size: int, part: str) -> int:
+    """The number of a class that is given by its name or number.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if text in names:
+        number = list(names).index(text)
+        if _is_whole(text) and int(text) != number:
+            terminal.note(f"the class called {text} is taken, whose number is {number}")
+        return number
+    if _is_whole(text):
+        if 0 <= int(text) < size:
+            return int(text)
+        of = f" {part}" if part else ""
+        raise UsageError(f"--label{of} goes from 0 to {size - 1}, got {text}")
+    if not names:
+        raise UsageError(
+            f"the run does not know the names of its classes: --label is a number 0 … {size - 1}, "
+            f"got {text!r}"
+        )
+    raise UsageError(f"no {part or 'class'} is called {text!r}: {nearest(text, names)}")
+
+
+def _is_whole(text: str) -> bool:
+    # Python refuses to read thousands of digits
+    return re.fullmatch(r"-?[0-9]{1,18}", text) is not None
+
+
 def observations(
-    model: Model, data: Dataset, files: Sequence[Path], label: int | None, number: int | None
+    model: Model, data: Dataset, files: Sequence[Path], label: str | None, number: int | None
 ) -> tuple[Tensor, Tensor | None, list[str]]:
     """Observations of files, or the first ones of the validation split, for a model to look at.
 
@@ -38,7 +117,7 @@ def observations(
         model: That they are for.
         data: That it learned from.
         files: Images, or .npy files of raw values; none for validation observations.
-        label: The class of all; that of the data otherwise.
+        label: That of all, as for `read_label`; that of the data otherwise.
         number: How many at most.
 
     Returns:
@@ -52,12 +131,9 @@ def observations(
     import torch
 
     from simulacra.data.foreign.observations import read_observations
-    from simulacra.tasks.sample import check_label, check_takes
 
     name, classes = type(model).__name__, model.spec.classes
-    if label is not None:
-        check_takes(model, label=True)
-        check_label(model, label, "--label")
+    told = None if label is None else read_label(label, model, data.names_by_part)
     if files and model.context == "vector":
         raise UsageError(
             f"this {name} needs a context vector for each observation, which a file does not "
@@ -83,8 +159,8 @@ def observations(
         rows = rows if number is None else min(number, rows)
         x, context = data.validation.batch(torch.arange(rows))
         names = [f"validation {row}" for row in range(rows)]
-    if label is not None:
-        context = torch.full((len(x),), label)
+    if told is not None:
+        context = told.expand(len(x), *told.shape)
     return x, None if model.context == "none" else context, names[: len(x)]
 
 

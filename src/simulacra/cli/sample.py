@@ -12,6 +12,7 @@ from simulacra.cli import terminal
 from simulacra.cli.flags import (
     Code,
     Device,
+    Label,
     Out,
     Whole,
     check_device,
@@ -21,7 +22,7 @@ from simulacra.cli.flags import (
     results_folder,
     whole,
 )
-from simulacra.cli.inputs import opened, read_vectors
+from simulacra.cli.inputs import opened, read_label, read_vectors
 from simulacra.cli.output import write_samples
 from simulacra.ground.errors import MissingCapability, UsageError
 
@@ -37,7 +38,7 @@ def sample(
     /,
     *,
     number: Annotated[int | None, Parameter(name=["--number", "-n"], converter=whole)] = None,
-    label: Whole | None = None,
+    label: Label = None,
     context: Path | None = None,
     temperature: float = 1.0,
     top_k: Whole | None = None,
@@ -53,7 +54,8 @@ def sample(
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
         number: How many; 64 by default, or as many as there are context vectors.
-        label: The class to draw of a model trained with --set context=label; all by default.
+        label: The class to draw of a model trained with --set context=label, by its name or number;
+            of labels of several parts some of them, as in digit=7,speaker=theo. All by default.
         context: A .npy or .npz file of vectors (N, D), for a model trained with --set
             context=vector: row i is for sample i.
         temperature: Below 1 for likelier samples, of autoregressive models; 1 samples the model.
@@ -68,6 +70,7 @@ def sample(
     """
     from simulacra.models.model import Sampling, Stepwise
     from simulacra.nn.distributions import Narrowing
+    from simulacra.runs.record import class_names_of
     from simulacra.tasks.growing import WATCHED, Growing
     from simulacra.tasks.sample import draw
 
@@ -84,7 +87,8 @@ def sample(
     if not isinstance(model, Stepwise):
         _refuse_steps(model, narrowing, watch)
     growing = None if watch is None else Growing(model)
-    number, told = _context(model, number, label, context)
+    asked = None if label is None else read_label(label, model, class_names_of(found.record))
+    number, told = _context(model, number, asked, context)
     target = file_target(out or results_folder(found) / f"samples-{seed}.png", "--out")
     film = None if watch is None else file_target(watch, "--watch", ".gif")
     on_step = growing.add if growing else lambda _: None
@@ -140,18 +144,19 @@ def _refuse_steps(model: Model, narrowing: Narrowing, watch: Path | None) -> Non
 
 
 def _context(
-    model: Model, number: int | None, label: int | None, vectors: Path | None
+    model: Model, number: int | None, label: Tensor | None, vectors: Path | None
 ) -> tuple[int, Tensor | None]:
     """How many samples to draw, and the context of each, in the words of the options.
 
     Raises:
         MissingCapability: If the model takes no such context.
-        UsageError: If a label or the number of vectors is out of range, or vectors are missing.
+        UsageError: If the number of vectors is out of range, or vectors are missing; or there is a
+            label beside them.
         DataError: If the vectors cannot be read.
     """
-    from simulacra.tasks.sample import asked_context, check_label, check_takes
+    from simulacra.tasks.sample import USUAL, asked_context, check_takes
 
-    check_takes(model, label=label is not None, context=vectors)
+    check_takes(model, context=vectors)
     rows, width = None, model.spec.context_width
     if vectors is not None:
         rows = read_vectors(vectors, width)
@@ -165,5 +170,5 @@ def _context(
             f"floats (N, {width})"
         )
     if label is not None:
-        check_label(model, label, "--label")
-    return asked_context(model, number, label=label, context=rows)
+        rows = label.expand(USUAL if number is None else number, *label.shape)
+    return asked_context(model, number, context=rows)

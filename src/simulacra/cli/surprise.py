@@ -11,8 +11,8 @@ from simulacra.cli import terminal
 from simulacra.cli.flags import (
     Code,
     Device,
+    Label,
     Out,
-    Whole,
     check_device,
     check_positive,
     file_target,
@@ -33,7 +33,7 @@ def surprise(
     run: Path,
     /,
     *images: Path,
-    label: Whole | None = None,
+    label: Label = None,
     number: Annotated[int, Parameter(name=["--number", "-n"], converter=whole)] = 6,
     out: Out = None,
     data_dir: Path | None = None,
@@ -49,8 +49,8 @@ def surprise(
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
         images: Image files, or .npy files of raw values; some validation ones by default.
-        label: Their class, for a model trained with --set context=label; validation pictures have
-            their own.
+        label: Their class, for a model trained with --set context=label, by its name or number, or
+            by its parts, as in digit=7,speaker=theo; validation pictures have their own.
         number: How many validation pictures or sounds, without files.
         out: The PNG file; RUN/surprise.png by default.
         data_dir: Folder that holds the data's files, if it moved.

@@ -90,6 +90,8 @@ def load(source: str, *, data_dir: str | Path | None = None, **asked: Any) -> Da
             raise UsageError(f"{source} has its own labels, or none: leave --labels out")
         if form.column:
             raise UsageError(f"{source} has its own columns: leave --column out")
+        if form.groups is not None:
+            raise UsageError(f"{source} has splits of its own: leave --groups out")
         dataset = _reformed(named.load(data_dir, form), named.kind, form, fixed=named.fixed)
     elif source.startswith(HUB):
         from simulacra.data.hub import load_hub
@@ -141,7 +143,8 @@ def _read(path: Path, form: Form) -> tuple[Dataset, Kind]:
             raise UsageError(f"labels of {path.name} are its array y, not {form.labels!r}")
         if form.column:
             raise UsageError(f"columns of {path.name} are numbers: leave --column out")
-        dataset = load_arrays(path, None if form.colour == "palette" else form.levels)
+        levels = None if form.colour == "palette" else form.levels
+        dataset = load_arrays(path, levels, form.groups)
         kind: Kind = "pictures" if dataset.spec.is_image or dataset.spec.levels else "tables"
         form.check(kind, path.name)
         return dataset, kind

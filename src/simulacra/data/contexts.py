@@ -14,6 +14,7 @@ from torch import Tensor
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.formats.npy import NpzFile, read_npy, some
+from simulacra.data.labels import LABEL, Names, together
 from simulacra.data.splits import ALIASES, permutation
 from simulacra.ground.errors import DataError, UsageError
 
@@ -23,24 +24,26 @@ _MOST_SPARSE = 1000
 
 def read_contexts(
     given: list[NDArray[Any] | None], observations: list[Tensor], path: Path
-) -> tuple[list[Tensor | None], tuple[str, ...]]:
+) -> tuple[list[Tensor | None], Names]:
     """Context of every split, and the names of the classes if it is labels.
 
     Args:
-        given: For each split integers or words `(N,)` or `(N, 1)`, floats `(N, D)`, or nothing.
+        given: For each split integers or words `(N,)`, or `(N, K)` of K parts; floats `(N, D)`; or
+            nothing. The integer −1 is a label that is not told.
         observations: The observations of the same splits.
         path: Where they come from.
 
     Returns:
-        Labels `(N,)` int64 or vectors `(N, D)` float32 for each split, and one name for each
-        class: the words in alphabetical order, or the numbers from 0.
+        Labels `(N,)` or `(N, K)` int64, or vectors `(N, D)` float32, for each split; and of labels
+        the names of the classes of each part: the words in alphabetical order, or the numbers
+        from 0. Parts are called part1, part2 and so on.
 
     Raises:
         DataError: If they do not fit the observations or each other.
     """
     present = [y for y in given if y is not None]
     if not present:
-        return [None] * len(given), ()
+        return [None] * len(given), {}
     if len(present) < len(given):
         raise DataError(f"{path} has labels for some splits only: give them for all or for none")
     present = [_column(y) for y in present]
@@ -53,24 +56,41 @@ def read_contexts(
     if kind == "f" and axes == 2:
         if len({y.shape[1] for y in present}) > 1 or not present[0].shape[1]:
             raise DataError(f"{path} has context vectors of several widths, or of none")
-        return [continuous(y, path) for y in present], ()
-    if axes != 1 or kind == "f":
-        raise DataError(
-            f"{path} should have labels as integers or words (N,), or context as floats (N, D), "
-            f"got {present[0].dtype} {present[0].shape}"
-        )
-    if kind == "U":
-        words = np.unique(np.concatenate(present))
-        places = [torch.from_numpy(np.searchsorted(words, y).astype(np.int64)) for y in present]
-        return list(places), tuple(str(word) for word in words)
+        return [continuous(y, path) for y in present], {}
+    if len({y.shape[1:] for y in present}) > 1:
+        raise DataError(f"{path} has labels of several numbers of parts: give all splits as many")
     every = np.concatenate(present)
-    smallest, largest = int(every.min()), int(every.max())
-    if smallest < 0 or largest >= max(_MOST_SPARSE, len(every)):
+    several = axes == 2 and all(len(np.unique(column)) > 1 for column in every.T)
+    if kind not in "biuU" or not (axes == 1 or several):
         raise DataError(
-            f"{path} should have labels numbered from 0, got {smallest} … {largest}: renumber them"
+            f"{path} should have labels as integers or words (N,), or (N, K) of K parts that each "
+            f"vary, or context as floats (N, D), got {present[0].dtype} {present[0].shape}"
         )
-    labels = [torch.from_numpy(y.astype(np.int64)) for y in present]
-    return list(labels), tuple(str(i) for i in range(largest + 1))
+    columns = [every] if axes == 1 else list(every.T)
+    found = [_classes_of(column, path) for column in columns]
+    called = [LABEL] if axes == 1 else [f"part{place}" for place in range(1, len(found) + 1)]
+    labels = together([numbers for numbers, _ in found])
+    assert labels is not None  # there is a column
+    names = {name: own for name, (_, own) in zip(called, found, strict=True)}
+    return list(labels.split([len(y) for y in present])), names
+
+
+def _classes_of(labels: NDArray[Any], path: Path) -> tuple[Tensor, tuple[str, ...]]:
+    """Numbers of classes `(N,)` int64, and the classes' names.
+
+    Raises:
+        DataError: If they are no numbers of classes.
+    """
+    if labels.dtype.kind == "U":
+        words, numbers = np.unique(labels, return_inverse=True)
+        return torch.from_numpy(numbers.astype(np.int64)), tuple(str(word) for word in words)
+    smallest, largest = int(labels.min()), int(labels.max())
+    if smallest < -1 or not 0 <= largest < max(_MOST_SPARSE, len(labels)):
+        raise DataError(
+            f"{path} should have labels numbered from 0, or −1 where one is not told, got "
+            f"{smallest} … {largest}: renumber them"
+        )
+    return torch.from_numpy(labels.astype(np.int64)), tuple(str(i) for i in range(largest + 1))
 
 
 def _column(y: NDArray[Any]) -> NDArray[Any]:
@@ -157,8 +177,9 @@ def with_contexts(dataset: Dataset, path: Path) -> Dataset:
 
     return replace(
         dataset,
-        spec=replace(dataset.spec, classes=0, context_width=widths.pop()),
+        spec=replace(dataset.spec, classes=0, parts=(), context_width=widths.pop()),
         class_names=(),
+        part_names={},
         notes=(*dataset.notes, *notes),
         train=told_of("train", dataset.train),
         validation=told_of("validation", dataset.validation),
@@ -203,8 +224,10 @@ def _rows(dataset: Dataset, given: dict[str, NDArray[Any]], path: Path) -> dict[
     have = {name: len(values) for name, values in given.items()}
     if have == counts:
         return given
-    # windows were cut after the split: which of them a row belongs to, nobody knows
-    splittable = dataset.split_seed is not None and dataset.spec.rate is None
+    # windows were cut after the split: which of them a row belongs to, nobody knows; groups are
+    # split otherwise
+    by_row = dataset.spec.rate is None and dataset.train.groups is None
+    splittable = dataset.split_seed is not None and by_row
     whole = (round(total / 5), round(total / 10)) == (test, validation)
     if splittable and whole and have == {"": total}:
         order = permutation(total, dataset.split_seed or 0).numpy()

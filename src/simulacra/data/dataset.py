@@ -33,7 +33,8 @@ class Observations:
     Args:
         x: Levels `(N, *event_shape)` in the smallest of uint8, int16 and int32 that holds them, or
             float32 of continuous vectors; a tensor, or rows that stay in a file.
-        context: Labels `(N,)` int64, vectors `(N, D)` float32, or nothing.
+        context: Labels `(N,)` int64, or `(N, K)` of K parts, −1 where one is not told; vectors
+            `(N, D)` float32; or nothing.
         lengths: How many values of each sound are valid, `(N,)` int64, the rest being padding;
             nothing where all are.
         groups: Which recording, or other unit of independence, each observation belongs to,
@@ -143,7 +144,8 @@ class Dataset:
         train: To learn from.
         validation: To stop and tune by.
         test: To be looked at once, by `evaluate`.
-        class_names: One for each label.
+        class_names: One for each label; of several parts, for each combination.
+        part_names: Of labels of several parts, the names of the classes of each.
         description: One sentence with the origin.
         notes: What a reader of results has to know: files skipped, parts missing.
         split_seed: Seed of the permutation that made the splits; `None` where the authors of the
@@ -168,6 +170,7 @@ class Dataset:
     validation: Observations
     test: Observations
     class_names: tuple[str, ...] = ()
+    part_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     description: str = ""
     notes: tuple[str, ...] = ()
     split_seed: int | None = None
@@ -184,6 +187,11 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """Number of observations in each split."""
         return {name: len(split) for name, split in self.splits.items()}
+
+    @property
+    def names_by_part(self) -> dict[str, tuple[str, ...]]:
+        """Names of the classes of each part of the labels; a single part is called `label`."""
+        return self.part_names or ({"label": self.class_names} if self.class_names else {})
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,14 +1,21 @@
-"""What the names of files say, whatever is in them: split and class; and how many may be broken."""
+"""What the names of files say, whatever is in them: split, label and group; what may be broken."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+import torch
+from torch import Tensor
+
+from simulacra.data import groups as grouping
+from simulacra.data.dataset import Observations
 from simulacra.data.formats.listing import counted, shown
-from simulacra.data.label_patterns import label_of
+from simulacra.data.label_patterns import parts_of
+from simulacra.data.labels import LABEL, Names, numbers_of, together
 from simulacra.data.splits import ALIASES
+from simulacra.data.stored import Rows
 from simulacra.ground.errors import DataError, UsageError
 
 _TOLERATED = 0.01
@@ -18,56 +25,105 @@ _NAMED = 5
 _SPLITS = {alias: split for split, aliases in ALIASES.items() for alias in aliases}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arranged:
-    """Split and class of each file.
+    """Split, label and group of each file, row for row.
 
     Args:
         splits: The split of each file, "" where the folder has no ready ones.
-        labels: Its class's number; nothing without classes.
-        classes: Names of the classes.
+        labels: Its label, `(N,)` or `(N, K)` of K parts; nothing without classes.
+        names: Names of the classes of each part.
+        groups: Its group, `(N,)`; nothing where each file is its own.
+        notes: What a reader of results has to know.
     """
 
-    splits: dict[str, str]
-    labels: dict[str, int]
-    classes: tuple[str, ...]
+    splits: tuple[str, ...]
+    labels: Tensor | None = None
+    names: Names = field(default_factory=dict)
+    groups: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+    def ready(self, x: Rows, files: Sequence[int]) -> dict[str, Observations]:
+        """The observations of each split, or all under "" if there is none.
+
+        Args:
+            x: `(n, …)`.
+            files: The places of the files that they are of, n.
+        """
+        own = torch.tensor(files, dtype=torch.long)
+        labels, groups = (None if of is None else of[own] for of in (self.labels, self.groups))
+        whole, found = Observations(x, labels, groups=groups), {}
+        for split in dict.fromkeys(self.splits):
+            rows = [row for row, file in enumerate(files) if self.splits[file] == split]
+            found[split] = whole.take(torch.tensor(rows, dtype=torch.long))
+        return found
 
 
-def arranged(files: Sequence[str], pattern: str | None, place: str, noun: str) -> Arranged:
-    """Split and class of files, from their paths.
+def arranged(
+    files: Sequence[str], pattern: str | None, groups: str | None, place: str, noun: str
+) -> Arranged:
+    """Split, label and group of files, from their paths.
 
-    Sub-folders called `train` and `test` (and `validation`) are ready splits. Classes are named by
+    Sub-folders called `train` and `test` (and `validation`) are ready splits. Labels are told by
     the pattern; without one, the sub-folders (of a split) are the classes, if at least two of them
-    hold all files.
+    hold all files, and are not the groups.
 
     Args:
         files: Paths relative to the folder, with `/`.
-        pattern: Of `label_of`, for names without their ending.
+        pattern: Of `parts_of`, for labels.
+        groups: Of `parts_of`, for what never spans two splits.
         place: The folder, for messages.
         noun: What a file is, for messages.
 
     Raises:
-        DataError: If a name does not fit the pattern.
-        UsageError: If the pattern is none, or gives all files the same label.
+        DataError: If a name does not fit a pattern.
+        UsageError: If a pattern is none, gives all files the same label, or makes labels of groups.
     """
     tops = {file.split("/")[0] for file in files}
     ready = {"train", "test"} <= tops <= set(_SPLITS)
-    parts = {file: file.split("/", 1) if ready else ["", file] for file in files}
-    splits = {file: _SPLITS[top] if ready else "" for file, (top, _) in parts.items()}
-    if pattern is not None:
-        words = {file: label_of(pattern, PurePosixPath(file).stem) for file in files}
-        if len(set(words.values())) < 2:
+    splits = tuple(_SPLITS[file.split("/")[0]] if ready else "" for file in files)
+    paths = [file.split("/", 1)[1] if ready else file for file in files]
+    words = _labels(paths, pattern, place, noun)
+    classes = {part: sorted(set(own)) for part, own in words.items()}
+    labels = together([numbers_of(own, classes[part]) for part, own in words.items()])
+    names = {part: tuple(map(shown, own)) for part, own in classes.items()}
+    if groups is None:
+        return Arranged(splits, labels, names)
+    own = [", ".join(_said(groups, path, "groups").values()) for path in paths]
+    numbers, notes = grouping.numbered(own), list(grouping.notes_on(own, splits))
+    same = grouping.same_as(labels, numbers)
+    if same is not None and pattern is not None:
+        raise grouping.refusal(list(names)[same], place)
+    if same is not None:
+        labels, names = None, {}
+        notes.append("sub-folders are the groups, so no classes are made of them")
+    return Arranged(splits, labels, names, numbers, tuple(notes))
+
+
+def _labels(
+    paths: Sequence[str], pattern: str | None, place: str, noun: str
+) -> dict[str, list[str]]:
+    """The words of each part of the labels, row for row; nothing without labels."""
+    if pattern is None:
+        folders = [path.split("/")[0] for path in paths if "/" in path]
+        classes = len(folders) == len(paths) and len(set(folders)) > 1
+        return {LABEL: folders} if classes else {}
+    said = [_said(pattern, path, "labels") for path in paths]
+    words = {part: [each[part] for each in said] for part in said[0]}
+    for part, own in words.items():
+        if len(set(own)) < 2:
+            what = "label" if len(words) == 1 else part
             raise UsageError(
-                f"labels {pattern!r} give every {noun} of {place} the same label, "
-                f"{shown(words[files[0]])!r}: expected at least two"
+                f"labels {pattern!r} give every {noun} of {place} the same {what}, "
+                f"{shown(own[0])!r}: expected at least two"
             )
-    else:
-        words = {file: rest.split("/")[0] for file, (_, rest) in parts.items() if "/" in rest}
-        if len(words) < len(files) or len(set(words.values())) < 2:
-            words = {}
-    classes = tuple(sorted(set(words.values())))
-    numbers = {name: number for number, name in enumerate(classes)}
-    return Arranged(splits, {file: numbers[word] for file, word in words.items()}, classes)
+    return words
+
+
+def _said(pattern: str, path: str, option: str) -> dict[str, str]:
+    whole = PurePosixPath(path)
+    named = str(whole.parent / whole.stem) if "/" in pattern else whole.stem
+    return parts_of(pattern, named, option)
 
 
 def check_broken(broken: Sequence[tuple[str, str]], total: int, place: str, noun: str) -> list[str]:

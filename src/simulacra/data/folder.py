@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.dataset import Dataset
 from simulacra.data.decoding import Decoded, decoded
 from simulacra.data.file_names import Arranged, arranged, check_broken
 from simulacra.data.form import Form
 from simulacra.data.formats.images import SUFFIXES
 from simulacra.data.formats.listing import Listing, counted, list_files, shown
+from simulacra.data.labels import form_of, names_of
 from simulacra.data.splits import FEWEST, arrange
 from simulacra.ground.errors import DataError
 
@@ -32,13 +31,15 @@ def load_folder(folder: Path, form: Form = Form(), listing: Listing | None = Non
     Args:
         folder: The folder.
         form: `side` and `colour` are met here, file by file, save that colours of a palette are
-            not counted or found; `labels` is a pattern of file names that replaces sub-folders.
+            not counted or found; `labels` is a pattern of file names that replaces sub-folders,
+            and `groups` one of what never spans two splits.
         listing: Its files, if they are known.
 
     Raises:
         DataError: If there are no images, more than one in a hundred cannot be read, their sizes
-            differ while no side is given, or a name does not fit the pattern of labels.
-        UsageError: If that pattern is none, or gives every image the same label.
+            differ while no side is given, or a name does not fit the pattern of labels or groups.
+        UsageError: If a pattern is none, gives every image the same label, or makes labels of
+            groups.
         ResourceError: If they would not fit into memory, nor where caches are.
     """
     listing = listing or list_files(folder, SUFFIXES)
@@ -56,23 +57,19 @@ def load_folder(folder: Path, form: Form = Form(), listing: Listing | None = Non
         raise DataError(
             f"{place} holds {counted(len(kept), 'image')}, expected at least {FEWEST}: add more"
         )
-    names = arranged(listing.files, form.labels, place, "image")
-    notes += _notes(listing, found, names, form)
+    names = arranged(listing.files, form.labels, form.groups, place, "image")
+    notes += [*_notes(listing, found, names, form), *names.notes]
+    places = {file: at for at, file in enumerate(listing.files)}
     if spec.palette is not None:
         notes.append(
             f"palette: the {len(spec.palette)} colours that all files share are kept in their "
             "order (--colour rgb reads plain RGB)"
         )
-    labels = torch.tensor([names.labels[file] for file in kept]) if names.classes else None
-    whole, ready = Observations(x, labels), {}
-    for split in dict.fromkeys(names.splits.values()):
-        rows = [row for row, file in enumerate(kept) if names.splits[file] == split]
-        ready[split] = whole.take(torch.tensor(rows, dtype=torch.long))
     return Dataset(
         name=shown(folder.name) or place,
-        spec=replace(spec, classes=len(names.classes)),
-        **arrange(ready, folder),
-        class_names=tuple(shown(name) for name in names.classes),
+        spec=replace(spec, **form_of(names.names, place)),
+        **arrange(names.ready(x, [places[file] for file in kept]), folder),
+        **names_of(names.names),
         description=f"Images from {place}.",
         notes=tuple(notes),
     )
@@ -92,15 +89,16 @@ def _notes(
     if listing.again:
         links = counted(len(listing.again), "link")
         yield f"{links} to folders read already passed over, such as {shown(listing.again[0])}"
-    has_splits = "" not in names.splits.values()
+    has_splits = "" not in names.splits
     tops = [name for name in listing.folders if name.count("/") == has_splits]
     empty = [top for top in tops if not any(f.startswith(f"{top}/") for f in listing.files)]
-    if empty and form.labels is None and names.classes:
+    if empty and form.labels is None and names.names:
         first, number = shown(empty[0]), counted(len(empty), "sub-folder")
         yield f"{number} without images, such as {first}: no class is made of it"
     if (
         form.labels is None
-        and not names.classes
+        and form.groups is None
+        and not names.names
         and all(file.count("/") > has_splits for file in listing.files)
     ):
         yield "all images lie in one sub-folder: classes need two"

@@ -16,9 +16,9 @@ MOST_LEVELS = 1 << 16
 """More are no longer levels but numbers."""
 
 KINDS: dict[Kind, tuple[str, ...]] = {
-    "pictures": ("side", "colour", "levels", "labels", "context", "flip", "shift"),
-    "sounds": ("levels", "window", "rate", "labels", "context"),
-    "tables": ("labels", "context", "column"),
+    "pictures": ("side", "colour", "levels", "labels", "groups", "context", "flip", "shift"),
+    "sounds": ("levels", "window", "rate", "labels", "groups", "context"),
+    "tables": ("labels", "groups", "context", "column"),
 }
 """Which of the options are for which kind of data; `limit` is for the hub's alone."""
 
@@ -34,7 +34,10 @@ class Form:
         levels: Quantise to so many levels: 2 for black and white; of a palette, its colours.
         window: Cut sounds into windows of so many samples; one second otherwise.
         rate: Resample sounds to so many samples a second; refused unless asked for.
-        labels: Where labels are: in file names by a pattern like {label}_*, or a table's column.
+        labels: Where labels are: in file names by a pattern like {label}_*, or {digit}_{speaker}_*
+            for labels of several parts; or a table's columns, as in digit,speaker.
+        groups: What never spans two splits, such as a person: in file names by a pattern like
+            {person}_*, in folders by one like {person}/*; or a column, or an array of an .npz.
         context: A .npy or .npz file of context vectors, a row for each observation.
         flip: Mirror training pictures at random, left to right.
         shift: Move training pictures at random by up to so many pixels.
@@ -51,6 +54,7 @@ class Form:
     window: int | None = None
     rate: int | None = None
     labels: str | None = None
+    groups: str | None = None
     context: Path | None = None
     flip: bool = False
     shift: int | None = None
@@ -60,7 +64,10 @@ class Form:
     def __post_init__(self) -> None:
         """Refuse values that no data could meet."""
         # a record of a run may hold anything
-        kinds = {"labels": str, "context": Path, "flip": bool, "colour": str, "column": tuple}
+        kinds = {
+            "labels": str, "groups": str, "context": Path, "flip": bool, "colour": str,
+            "column": tuple,
+        }  # fmt: skip
         for f in fields(self):
             kind, value = kinds.get(f.name, int), getattr(self, f.name)
             # a bool is an int to isinstance

@@ -20,9 +20,10 @@ from simulacra.data.form import Form, Kind
 from simulacra.data.formats.images import FAULTS, read_image
 from simulacra.data.formats.listing import shown
 from simulacra.data.formats.safe_reading import ensure_room
-from simulacra.data.formats.table import Table, places_of
+from simulacra.data.formats.table import Table, places_of, split_names
+from simulacra.data.labels import Names, form_of, names_of, untold_note
 from simulacra.data.splits import ALIASES, arrange
-from simulacra.data.tables import classes_of, dataset_of, in_order
+from simulacra.data.tables import dataset_of, groups_of, in_order, labels_of
 from simulacra.data.tables import numbers as numbers_of
 from simulacra.ground.errors import DataError, ResourceError, UsageError, nearest
 from simulacra.ground.spec import DataSpec
@@ -34,19 +35,21 @@ _UNREACHED = ("OfflineModeIsEnabled", "ConnectionError", "ConnectTimeout", "Conn
 def load_hub(name: str, form: Form) -> tuple[Dataset, Kind]:
     """A data set of the hub: its pictures, or its columns of numbers.
 
-    Labels are the column that `form.labels` names, or else the first one of classes. Splits called
-    train, validation and test are taken as they are; others are left out.
+    Labels are the columns that `form.labels` names, or else the first one of classes; groups the
+    one that `form.groups` names. Splits called train, validation and test are taken as they are;
+    others are left out.
 
     Args:
         name: NAME, or NAME@CONFIG; or the path of a folder, beginning with . or /.
-        form: `side`, `colour`, `labels` and `column`; with `limit`, the first so many of each
-            split.
+        form: `side`, `colour`, `labels`, `groups` and `column`; with `limit`, the first so many
+            of each split.
 
     Returns:
         The data set and its kind.
 
     Raises:
-        UsageError: If the library is missing, or no column has a name that was given.
+        UsageError: If the library is missing, no column has a name that was given, or labels and
+            groups are one and the same.
         DataError: If there is no such data set, or it holds neither pictures nor numbers.
         ResourceError: If the hub cannot be reached, or the data would not fit into memory.
     """
@@ -55,18 +58,22 @@ def load_hub(name: str, form: Form) -> tuple[Dataset, Kind]:
     if features is None:
         raise DataError(f"hf:{name} does not tell its columns: leave --limit out")
     kinds = {column: type(feature).__name__ for column, feature in features.items()}
-    labels = _label_column(kinds, form.labels, name)
+    labels = _label_columns(kinds, form.labels, name)
+    if form.groups is not None:
+        _check_column(form.groups, kinds, "groups", name)
+    told = [*labels, *([] if form.groups is None else [form.groups])]
     pictures = next((column for column, kind in kinds.items() if kind == "Image"), None)
     if pictures is not None:
         return _pictures(splits, pictures, labels, name, form, notes), "pictures"
     for column in form.kinds:
-        if column not in kinds or column == labels:
-            why = nearest(column, kinds) if column not in kinds else "it holds the labels"
+        if column not in kinds or column in told:
+            what = "labels" if column in labels else "groups"
+            why = nearest(column, kinds) if column not in kinds else f"it holds the {what}"
             raise UsageError(f"hf:{name} has no column {column!r} for --column: {why}")
     numbers = [
         column
         for column, feature in features.items()
-        if column != labels
+        if column not in told
         and (_is_number(getattr(feature, "dtype", "")) or form.kinds.get(column) == "category")
     ]
     if numbers:
@@ -138,17 +145,28 @@ def _refusal(fault: Exception, name: str) -> Exception:
     return DataError(f"hf:{name} cannot be loaded ({type(fault).__name__}: {why})")
 
 
-def _label_column(kinds: Mapping[str, str], asked: str | None, name: str) -> str | None:
-    """The column of labels.
+def _label_columns(kinds: Mapping[str, str], asked: str | None, name: str) -> list[str]:
+    """The columns of labels.
 
     Raises:
-        UsageError: If none has the name asked for.
+        UsageError: If none has a name asked for.
     """
     if asked is None:
-        return next((column for column, kind in kinds.items() if kind == "ClassLabel"), None)
-    if asked not in kinds:
-        raise UsageError(f"hf:{name} has no column {asked!r} for labels: {nearest(asked, kinds)}")
-    return asked
+        return [column for column, kind in kinds.items() if kind == "ClassLabel"][:1]
+    columns = list(dict.fromkeys(split_names(asked, tuple(kinds))))
+    for column in columns:
+        _check_column(column, kinds, "labels", name)
+    return columns
+
+
+def _check_column(column: str, kinds: Mapping[str, str], what: str, name: str) -> None:
+    """Refuse a column that is not there.
+
+    Raises:
+        UsageError: Naming the nearest one.
+    """
+    if column not in kinds:
+        raise UsageError(f"hf:{name} has no column {column!r} for {what}: {nearest(column, kinds)}")
 
 
 def _is_number(dtype: str) -> bool:
@@ -163,70 +181,85 @@ def _rows(split: Any, columns: Iterable[str], form: Form) -> Iterable[dict[str, 
 
 def _words(
     rows: Mapping[str, list[dict[str, Any]]],
-    column: str | None,
+    column: str,
     feature: Any,  # noqa: ANN401 (one of theirs)
-    name: str,
-    what: str = "label",
-) -> list[str] | None:
-    """Labels or categories of all splits as words: the names of classes, if the column has them.
-
-    Raises:
-        DataError: If one is missing.
-    """
-    if column is None:
-        return None
+) -> list[str]:
+    """A column of all splits as words, the names of classes if it has them; empty where untold."""
     values = [row[column] for part in rows.values() for row in part]
     named = hasattr(feature, "int2str")
-    if any(value is None or (named and value < 0) for value in values):
-        raise DataError(f"hf:{name} has rows without a {what} in {column!r}: name another column")
-    return [str(feature.int2str(value) if named else value) for value in values]
+    # theirs are untold by −1 too
+    return [
+        "" if value is None or (named and value < 0)
+        else str(feature.int2str(value) if named else value)
+        for value in values
+    ]  # fmt: skip
+
+
+def _told(
+    rows: Mapping[str, list[dict[str, Any]]],
+    labels: list[str],
+    groups: str | None,
+    features: Any,  # noqa: ANN401 (theirs)
+    place: str,
+) -> tuple[Tensor | None, Tensor | None, Names, list[str]]:
+    """Labels and groups of all splits one after another, names of classes, and notes.
+
+    Raises:
+        DataError: If no label is told, or a group is missing.
+        UsageError: If labels are what the groups are.
+    """
+    y, names = labels_of({shown(c): _words(rows, c, features[c]) for c in labels}, place)
+    words = None if groups is None else _words(rows, groups, features[groups])
+    if words is not None and "" in words:
+        raise DataError(f"{place} has rows without a group: name another column by --groups")
+    g, notes = groups_of(words, y, names, place, [s for s, part in rows.items() for _ in part])
+    return y, g, names, [*untold_note(y), *notes]
 
 
 def _table(
     splits: dict[str, Any],
     columns: list[str],
-    labels: str | None,
+    labels: list[str],
     name: str,
     form: Form,
     notes: tuple[str, ...],
 ) -> Dataset:
     """The rows of numbers."""
-    chosen = columns if labels is None else [*columns, labels]
-    rows = {split: list(_rows(part, chosen, form)) for split, part in splits.items()}
+    told = [*labels, *([] if form.groups is None else [form.groups])]
+    rows = {split: list(_rows(part, [*columns, *told], form)) for split, part in splits.items()}
     features = next(iter(splits.values())).features
-    words = _words(rows, labels, features.get(labels), name)
+    place = f"hf:{shown(name)}"
+    y, groups, names, more = _told(rows, labels, form.groups, features, place)
     known: dict[str, tuple[str, ...]] = {}
     held: list[Any] = []
     for column in columns:
         if form.kinds.get(column) == "category":
-            own = _words(rows, column, features.get(column), name, what="category")
-            known[shown(column)], places = places_of(own or [])
-            held.append(places)
+            known[shown(column)], own = places_of(_words(rows, column, features[column]))
+            held.append(own)
         else:
             held.append([row[column] for part in rows.values() for row in part])
     values = np.array(held, np.float64).reshape(len(columns), -1).T  # None becomes NaN
-    place = f"hf:{shown(name)}"
-    table = in_order(Table(tuple(map(shown, columns)), values, words, notes, words=known), place)
+    table = Table(tuple(map(shown, columns)), values, notes=(*notes, *more), words=known)
+    table = in_order(table, place)
     x = numbers_of(table, place)
-    y, class_names = classes_of(words, place)
-    ready = _parted(x, y, {split: len(part) for split, part in rows.items()})
-    return dataset_of(table, arrange(ready, Path(place)), class_names, place, f"Columns of {place}")
+    ready = _parted(x, y, groups, {split: len(part) for split, part in rows.items()})
+    return dataset_of(table, arrange(ready, Path(place)), names, place, f"Columns of {place}")
 
 
-def _parted(x: Tensor, y: Tensor | None, counts: dict[str, int]) -> dict[str, Observations]:
+def _parted(
+    x: Tensor, y: Tensor | None, groups: Tensor | None, counts: dict[str, int]
+) -> dict[str, Observations]:
     """The splits of all rows one after another."""
+    whole = Observations(x, y, groups=groups)
     sizes = list(counts.values())
-    contexts = [None] * len(sizes) if y is None else y.split(sizes)
-    return {
-        split: Observations(part, context)
-        for split, part, context in zip(counts, x.split(sizes), contexts, strict=True)
-    }
+    rows = torch.arange(len(x)).split(sizes)
+    return {split: whole.take(own) for split, own in zip(counts, rows, strict=True)}
 
 
 def _pictures(
     splits: dict[str, Any],
     column: str,
-    labels: str | None,
+    labels: list[str],
     name: str,
     form: Form,
     notes: tuple[str, ...],
@@ -236,12 +269,13 @@ def _pictures(
 
     place = f"hf:{shown(name)}"
     features = next(iter(splits.values())).features
+    told = [*labels, *([] if form.groups is None else [form.groups])]
     pictures: list[NDArray[np.uint8]] = []
     rows: dict[str, list[dict[str, Any]]] = {}
     for split, part in splits.items():
         plain = part.cast_column(column, datasets.Image(decode=False))
         rows[split] = []
-        for row in _rows(plain, [column] if labels is None else [column, labels], form):
+        for row in _rows(plain, [column, *told], form):
             picture = _decoded(
                 row.pop(column), f"{place}, {split} row {len(rows[split]) + 1}", form
             )
@@ -260,16 +294,15 @@ def _pictures(
         x = torch.from_numpy(stacked).movedim(-1, 1).contiguous()
     else:
         x = torch.from_numpy(np.stack(pictures))[:, None]
-    words = _words(rows, labels, features.get(labels), name)
-    y, class_names = classes_of(words, place)
-    ready = _parted(x, y, {split: len(part) for split, part in rows.items()})
+    y, groups, names, more = _told(rows, labels, form.groups, features, place)
+    ready = _parted(x, y, groups, {split: len(part) for split, part in rows.items()})
     return Dataset(
         name=place,
-        spec=DataSpec(tuple(x.shape[1:]), 256, classes=len(class_names)),
+        spec=DataSpec(tuple(x.shape[1:]), 256, **form_of(names, place)),
         **arrange(ready, Path(place)),
-        class_names=class_names,
+        **names_of(names),
         description=f"Pictures of {place}.",
-        notes=notes,
+        notes=(*notes, *more),
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.folder import load_folder
@@ -50,7 +51,7 @@ def load_pictures(folder: Path, form: Form, listing: Listing | None = None) -> D
 
     Args:
         folder: The folder.
-        form: `side`, `colour`, `levels` and `labels` are met.
+        form: `side`, `colour`, `levels`, `labels` and `groups` are met.
         listing: Its pictures, if they are known.
 
     Raises:
@@ -75,7 +76,7 @@ def load_pictures(folder: Path, form: Form, listing: Listing | None = None) -> D
 
 
 def _place(folder: Path, form: Form) -> Path:
-    asked = [os.fspath(folder), form.side, form.colour, form.levels, form.labels]
+    asked = [os.fspath(folder), form.side, form.colour, form.levels, form.labels, form.groups]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
     return cache_folder() / "pictures" / f"{key}{_ENDING}"
 
@@ -118,10 +119,8 @@ def _keep(dataset: Dataset, folder: Path, place: Path, state: str) -> None:
             "dtype": str(train.dtype),
             "spec": dataset.spec.to_json(),
             "counts": dataset.counts,
-            "labels": {
-                name: None if split.context is None else split.context.tolist()
-                for name, split in dataset.splits.items()
-            },
+            "labels": {name: _listed(split.context) for name, split in dataset.splits.items()},
+            "groups": {name: _listed(split.groups) for name, split in dataset.splits.items()},
             "about": {name: getattr(dataset, name) for name in _ABOUT},
         }
         content = json.dumps(record).encode()
@@ -130,7 +129,15 @@ def _keep(dataset: Dataset, folder: Path, place: Path, state: str) -> None:
 
 
 _DTYPES = {str(dtype): dtype for dtype in (torch.uint8, torch.int16, torch.int32)}
-_ABOUT = ("name", "class_names", "description", "notes", "split_seed")
+_ABOUT = ("name", "class_names", "part_names", "description", "notes", "split_seed")
+
+
+def _listed(numbers: Tensor | None) -> list[Any] | None:
+    return None if numbers is None else numbers.tolist()
+
+
+def _unlisted(numbers: list[Any] | None) -> Tensor | None:
+    return None if numbers is None else torch.tensor(numbers, dtype=torch.long)
 
 
 def _opened(place: Path, state: str) -> Dataset | None:
@@ -151,13 +158,13 @@ def _opened(place: Path, state: str) -> Dataset | None:
         for name, count in counts.items():
             read = rows_in(file, start, spec.event_shape, dtype)
             source = Source(f"{record['name']} {name}", place.with_suffix(".json"))
-            labels = record["labels"][name]
-            splits[name] = Observations(
-                StoredRows(read, torch.arange(count), source),
-                None if labels is None else torch.tensor(labels, dtype=torch.long),
-            )
+            labels, groups = (_unlisted(record[part][name]) for part in ("labels", "groups"))
+            rows = StoredRows(read, torch.arange(count), source)
+            splits[name] = Observations(rows, labels, groups=groups)
             start += count * bytes_each
-        about = {k: tuple(v) if isinstance(v, list) else v for k, v in record["about"].items()}
+        about: dict[str, Any] = record["about"]
+        about = {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
+        about["part_names"] = {part: tuple(own) for part, own in about["part_names"].items()}
         whole: dict[str, Any] = {"spec": spec, **splits, **about}
         return Dataset(**whole)
     except _FAULTS:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from simulacra.data.formats.soundfiles import (
     SoundFiles,
     decode,
 )
+from simulacra.data.labels import Names, form_of, names_of
 from simulacra.data.splits import FEWEST, Splits, arrange
 from simulacra.data.windows import mu_law, windows
 from simulacra.ground.errors import DataError, UsageError
@@ -52,17 +53,19 @@ def load_sounds(path: Path, form: Form) -> Dataset:
     """The sounds of a folder and all folders below, or of a .zip, cut into windows.
 
     Recordings are split before they are cut, so that none lies in two splits. Sub-folders are
-    classes or ready splits as for pictures; with `form.labels`, the files' names tell the class.
+    classes or ready splits as for pictures; with `form.labels`, the files' names tell the label,
+    and with `form.groups` what never spans two splits, such as a speaker.
 
     Args:
         path: The folder or .zip.
-        form: `levels` (256 otherwise), `window` (one second otherwise), `rate` and `labels`.
+        form: `levels` (256 otherwise), `window` (one second otherwise), `rate`, `labels` and
+            `groups`.
 
     Raises:
         DataError: If there are no sounds, more than one in a hundred cannot be read, their rates
-            differ while no rate is given, or a name does not fit the labels' pattern.
-        UsageError: If the rate is not one of a sound, or the pattern is none or gives every
-            sound the same label.
+            differ while no rate is given, or a name does not fit a pattern.
+        UsageError: If the rate is not one of a sound, a pattern is none or gives every sound the
+            same label, or labels are made of groups.
         ResourceError: If they would not fit into memory.
     """
     recordings = read_recordings(path, form)
@@ -72,18 +75,12 @@ def load_sounds(path: Path, form: Form) -> Dataset:
             f"{place} holds {counted(len(names), 'sound')}, expected at least {FEWEST}, for no "
             "recording may lie in two splits: add more, or cut long ones into several files"
         )
-    said = arranged(names, form.labels, place, "sound")
-    ready = {
-        split: Observations(
-            torch.tensor([i for i, n in enumerate(names) if said.splits[n] == split])
-        )
-        for split in dict.fromkeys(said.splits.values())
-    }
-    words = [said.classes[said.labels[name]] for name in names] if said.classes else []
+    said = arranged(names, form.labels, form.groups, place, "sound")
+    places = torch.arange(len(names))
     return cut(
-        recordings,
-        arrange(ready, path),
-        words,
+        replace(recordings, notes=(*recordings.notes, *said.notes)),
+        arrange(said.ready(places, places.tolist()), path),
+        said.names,
         form,
         name=shown(path.name) or place,
         description=f"Sounds from {place}.",
@@ -93,7 +90,7 @@ def load_sounds(path: Path, form: Form) -> Dataset:
 def cut(
     recordings: Recordings,
     splits: Splits,
-    words: Sequence[str],
+    names: Names,
     form: Form,
     *,
     name: str,
@@ -103,8 +100,8 @@ def cut(
 
     Args:
         recordings: All of them.
-        splits: Of the recordings' places.
-        words: The class of each recording, or none.
+        splits: Of the recordings' places, with their labels and groups.
+        names: Of the classes of each part of the labels.
         form: `levels` and `window`, as for `load_sounds`.
         name: Of the data set.
         description: One sentence with the origin.
@@ -112,13 +109,10 @@ def cut(
     Raises:
         ResourceError: If the windows would not fit into memory.
     """
-    classes = tuple(sorted(set(words)))
-    numbers = {word: number for number, word in enumerate(classes)}
-    labels = torch.tensor([numbers[word] for word in words]) if classes else None
     levels, window = form.levels or 256, form.window or recordings.rate
 
     def windows_of(split: Observations) -> Observations:
-        return windows(recordings.levels, labels, split.x[:], window=window, levels=levels)
+        return windows(recordings.levels, split, window=window, levels=levels)
 
     train, validation, test = (
         windows_of(splits["train"]), windows_of(splits["validation"]), windows_of(splits["test"])
@@ -126,13 +120,13 @@ def cut(
     return Dataset(
         name=name,
         spec=DataSpec(
-            (window,), levels, coding="mu-law", classes=len(classes), rate=recordings.rate
+            (window,), levels, coding="mu-law", rate=recordings.rate, **form_of(names, name)
         ),
         train=train,
         validation=validation,
         test=test,
         split_seed=splits["split_seed"],
-        class_names=tuple(shown(word) for word in classes),
+        **names_of(names),
         description=description,
         notes=(*recordings.notes, *_padding(train, validation, test)),
     )

@@ -38,11 +38,13 @@ class Splits(TypedDict):
 def split_all(observations: Observations) -> Splits:
     """Three splits of one piece: a fifth to test, a tenth to validation, the rest to train.
 
+    No group lies in two of them; the splits are as near to these shares as groups allow.
+
     Args:
         observations: All of them, in an order that the next load repeats.
 
     Raises:
-        DataError: If there are fewer than ten.
+        DataError: If there are fewer than ten, or fewer than three groups.
     """
     total = len(observations)
     if total < FEWEST:
@@ -50,14 +52,9 @@ def split_all(observations: Observations) -> Splits:
             f"expected at least {FEWEST} observations to split into train, validation and test, "
             f"got {total}: add more"
         )
-    order = permutation(total)
     test, validation = round(total / 5), round(total / 10)
-    return {
-        "test": observations.take(order[:test]),
-        "validation": observations.take(order[test : test + validation]),
-        "train": observations.take(order[test + validation :]),
-        "split_seed": SPLIT_SEED,
-    }
+    drawn, kept, rest = _drawn(observations, (test, validation, total - test - validation))
+    return {"test": drawn, "validation": kept, "train": rest, "split_seed": SPLIT_SEED}
 
 
 def hold_out(
@@ -65,13 +62,16 @@ def hold_out(
 ) -> Splits:
     """Three splits where the test is given: validation is a tenth of the rest.
 
+    No group of the rest lies both in validation and in training.
+
     Args:
         observations: Training and validation observations in one piece.
         test: The test split as its authors drew it.
         at_most: Validation takes no more than this.
 
     Raises:
-        DataError: If there are fewer than ten training observations, or no test observation.
+        DataError: If there are fewer than ten training observations, or no test observation; or
+            the training observations are all of one group.
     """
     total = len(observations)
     if total < FEWEST or not len(test):
@@ -80,13 +80,37 @@ def hold_out(
             f"got {total} and {len(test)}: add more"
         )
     count = round(total / 10) if at_most is None else min(round(total / 10), at_most)
-    order = permutation(total)
-    return {
-        "train": observations.take(order[count:]),
-        "validation": observations.take(order[:count]),
-        "test": test,
-        "split_seed": SPLIT_SEED,
-    }
+    validation, rest = _drawn(observations, (count, total - count))
+    return {"train": rest, "validation": validation, "test": test, "split_seed": SPLIT_SEED}
+
+
+def _drawn(observations: Observations, sizes: tuple[int, ...]) -> list[Observations]:
+    """Disjoint parts of about such sizes, just such without groups, drawn at random.
+
+    In a random order, each group goes to the part that lacks most of its size; the last ones to
+    parts that have none yet. So a part is off by no more than a group or two.
+
+    Raises:
+        DataError: If there are fewer groups than parts.
+    """
+    order = permutation(len(observations))
+    if observations.groups is None:
+        return [observations.take(rows) for rows in order.split(list(sizes))]
+    groups, own, counts = observations.groups.unique(return_inverse=True, return_counts=True)
+    if len(groups) < len(sizes):
+        raise DataError(
+            f"expected at least {len(sizes)} groups for as many splits, got {len(groups)}: a group "
+            "never spans two splits, so name finer ones by --groups"
+        )
+    lacking, home = list(sizes), torch.empty(len(groups), dtype=torch.long)
+    empty = set(range(len(sizes)))
+    for drawn, group in enumerate(permutation(len(groups)).tolist()):
+        open_ = sorted(empty) if len(groups) - drawn == len(empty) else range(len(sizes))
+        part = max(open_, key=lacking.__getitem__)
+        home[group] = part
+        lacking[part] -= int(counts[group])
+        empty.discard(part)
+    return [observations.take(order[home[own[order]] == part]) for part in range(len(sizes))]
 
 
 def arrange(ready: dict[str, Observations], path: Path) -> Splits:

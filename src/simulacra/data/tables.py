@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from simulacra.data import groups as grouping
 from simulacra.data.columns import in_columns
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.form import Form
@@ -16,6 +17,15 @@ from simulacra.data.formats.delimited import read_text
 from simulacra.data.formats.listing import shown
 from simulacra.data.formats.parquet import read_parquet
 from simulacra.data.formats.table import Kinds, Table, wrong
+from simulacra.data.labels import (
+    LABEL,
+    Names,
+    form_of,
+    names_of,
+    numbers_of,
+    together,
+    untold_note,
+)
 from simulacra.data.splits import FEWEST, Splits, split_all
 from simulacra.ground.column import Column
 from simulacra.ground.errors import DataError
@@ -36,47 +46,50 @@ def load_table(path: Path, form: Form) -> Dataset:
     Args:
         path: A .csv, with commas or semicolons, a .tsv or a .parquet file. The first row of text
             is a header if one of its cells is no number.
-        form: `labels` is the name of a column of classes, or its number from 1; `column` says
-            what others are.
+        form: `labels` is the name of a column of classes, or its number from 1, or several of them
+            with commas; an empty cell of them is not told. `groups` is the column of what never
+            spans two splits, and `column` says what others are.
 
     Raises:
-        DataError: If the file is broken, a cell is no finite number, or a column never varies.
-        UsageError: If no column has the name of the labels, or pyarrow is missing.
+        DataError: If the file is broken, a cell is no finite number, or a column never varies; or
+            there are too few groups.
+        UsageError: If no column has the name of the labels or groups, both are one and the same, or
+            pyarrow is missing.
         ResourceError: If it would not fit into memory.
     """
     place = shown(str(path))
-    table = read_table(path, form.labels, form.kinds)
+    table = read_table(path, form.labels, form.groups, form.kinds)
     if len(table.numbers) < FEWEST:
         raise DataError(f"{place} holds {len(table.numbers)} rows, expected at least {FEWEST}")
-    labels, class_names = classes_of(table.labels, place)
+    labels, names = labels_of(table.labels, place)
+    groups, notes = groups_of(table.groups, labels, names, place)
     table = in_order(table, place)
-    splits = split_all(Observations(numbers(table, place), labels))
-    return dataset_of(table, splits, class_names, shown(path.name), f"Table {place}")
+    splits = split_all(Observations(numbers(table, place), labels, groups=groups))
+    table = replace(table, notes=(*table.notes, *untold_note(labels), *notes))
+    return dataset_of(table, splits, names, shown(path.name), f"Table {place}")
 
 
-def read_table(path: Path, labels: str | None, kinds: Kinds) -> Table:
+def read_table(path: Path, labels: str | None, groups: str | None, kinds: Kinds) -> Table:
     """The table of a file, by its suffix; see `load_table`."""
     read = read_parquet if path.suffix.lower() == ".parquet" else read_text
-    return read(path, labels, kinds)
+    return read(path, labels, groups, kinds)
 
 
-def dataset_of(
-    table: Table, splits: Splits, class_names: tuple[str, ...], name: str, origin: str
-) -> Dataset:
+def dataset_of(table: Table, splits: Splits, names: Names, name: str, origin: str) -> Dataset:
     """The data set of a table that is split already.
 
     Args:
         table: Its columns.
         splits: Of its numbers.
-        class_names: One for each label.
+        names: Of the classes of each part of the labels.
         name: Of the data set.
         origin: Where the table comes from, the beginning of a sentence.
 
     Raises:
-        DataError: If a column takes one value in all training rows, or a number is too large
-            beside these.
+        DataError: If a column takes one value in all training rows, a number is too large beside
+            these, or labels make too many combinations.
     """
-    spec = DataSpec((len(table.names),), None, classes=len(class_names))
+    spec = DataSpec((len(table.names),), None, **form_of(names, origin))
     spec, splits = in_columns(splits, spec, table.names, origin, table.words)
     told = [
         f"{each} ({len(table.words[each])} categories)" if each in table.words else each
@@ -86,7 +99,7 @@ def dataset_of(
         name=name,
         spec=spec,
         **splits,
-        class_names=class_names,
+        **names_of(names),
         description=f"{origin}: {', '.join(told)}.",
         notes=(*table.notes, *_warnings(table, spec.columns)),
         columns=table.names if table.header else (),
@@ -113,7 +126,7 @@ def in_order(table: Table, place: str) -> Table:
     """The table with the words of each category in the order of numbers or letters.
 
     Raises:
-        DataError: If they are too many for categories, or fractions.
+        DataError: If they are too many for categories, or fractions, or one is missing.
     """
     if not table.words:
         return table
@@ -122,9 +135,10 @@ def in_order(table: Table, place: str) -> Table:
         at = table.names.index(name)
         rows = [own[int(i)] for i in values[:, at]]
         where = f"{place}, column {name!r}"
-        places, words[name] = classes_of(rows, where, what="categories")
-        if places is not None:
-            values[:, at] = places.numpy()
+        if "" in own:
+            raise DataError(f"{where}: row {rows.index('') + 1} has no category: fill or drop it")
+        places, words[name] = _classes_of(rows, where, what="categories")
+        values[:, at] = places.numpy()
     return replace(table, numbers=values, words=words)
 
 
@@ -158,17 +172,63 @@ def in_words_of(table: Table, columns: tuple[Column, ...], place: str) -> Table:
     return replace(table, numbers=values)
 
 
-def classes_of(
-    words: list[str] | None, place: str, *, what: str = "labels"
-) -> tuple[torch.Tensor | None, tuple[str, ...]]:
-    """Labels `(N,)` int64 and the names of their classes, in the order of numbers or letters.
+def labels_of(
+    columns: Mapping[str, list[str]], place: str
+) -> tuple[torch.Tensor | None, dict[str, tuple[str, ...]]]:
+    """Labels of some columns, and the names of the classes of each.
+
+    Args:
+        columns: By name, a number or word for each row, empty where it is not told.
+        place: Where they come from, for messages.
+
+    Returns:
+        Labels `(N,)`, or `(N, K)` of K columns, int64 with −1 for what is not told; nothing
+        without columns. Names in the order of numbers or letters, by the names of the columns, or
+        `label` of a single one.
 
     Raises:
-        DataError: If they are too many for classes, or fractions.
+        DataError: If they are too many for classes, fractions, or none is told.
+    """
+    found = {name: _classes_of(words, place) for name, words in columns.items()}
+    labels = together([numbers for numbers, _ in found.values()])
+    if len(found) == 1:
+        found = {LABEL: each for each in found.values()}  # noqa: B035 (it is one)
+    return labels, {name: names for name, (_, names) in found.items()}
+
+
+def groups_of(
+    words: list[str] | None,
+    labels: torch.Tensor | None,
+    names: Names,
+    place: str,
+    splits: Sequence[str] = ("",),
+) -> tuple[torch.Tensor | None, list[str]]:
+    """The group of each row `(N,)`, and what a reader has to know of them.
+
+    Args:
+        words: Of each row; nothing where each is its own.
+        labels: Of the rows.
+        names: Of the labels' parts.
+        place: Where they come from, for messages.
+        splits: The ready split of each row, if there are any.
+
+    Raises:
+        UsageError: If a part of the labels is one and the same as they.
     """
     if words is None:
-        return None, ()
-    distinct = set(words)
+        return None, []
+    groups = grouping.numbered(words)
+    if (part := grouping.same_as(labels, groups)) is not None:
+        raise grouping.refusal(list(names)[part], place)
+    return groups, list(grouping.notes_on(words, splits))
+
+
+def _classes_of(
+    words: list[str], place: str, *, what: str = "labels"
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    distinct = set(words) - {""}
+    if not distinct:
+        raise DataError(f"{place}: no row has a label: fill some, or leave --labels out")
     try:
         values = {word: float(word) for word in distinct}
     except ValueError:
@@ -182,9 +242,7 @@ def classes_of(
         raise DataError(
             f"{place}: {what} take {len(names)} values in {len(words)} rows, which are no classes"
         )
-    number = {name: i for i, name in enumerate(names)}
-    labels = torch.tensor([number[name_of[word]] for word in words])
-    return labels, tuple(shown(name) for name in names)
+    return numbers_of([name_of.get(word, "") for word in words], names), tuple(map(shown, names))
 
 
 def _warnings(table: Table, columns: tuple[Column, ...]) -> Iterator[str]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from simulacra.data.dataset import Observations, smallest_dtype
 from simulacra.data.formats.safe_reading import ensure_room
@@ -34,8 +33,7 @@ def mu_law(amplitudes: NDArray[np.floating], levels: int) -> NDArray[np.integer]
 
 def windows(
     recordings: Sequence[NDArray[np.integer]],
-    labels: Tensor | None,
-    chosen: Tensor,
+    chosen: Observations,
     *,
     window: int,
     levels: int,
@@ -46,19 +44,19 @@ def windows(
 
     Args:
         recordings: Levels of every recording, `(T,)` each, T at least 1.
-        labels: Of every recording, `(R,)` int64; each window has its recording's.
-        chosen: Places of the recordings to cut, in the order wanted.
+        chosen: Places of the recordings to cut, `(R,)` in the order wanted; each window has the
+            label and the group of its recording.
         window: Samples in a window.
         levels: How many levels there are; the middle one is silence.
 
     Returns:
         Windows `(N, window)`, with `lengths` if any is padded; their `groups` are the places of
-        their recordings.
+        their recordings, unless these have groups of their own.
 
     Raises:
         ResourceError: If they would not fit into memory.
     """
-    places = chosen.tolist()
+    places = chosen.x[:].tolist()
     counts = torch.tensor([-(-len(recordings[place]) // window) for place in places])
     total = int(counts.sum())
     silence = mu_law(np.zeros(1), levels)
@@ -75,7 +73,7 @@ def windows(
             row += 1
     return Observations(
         torch.from_numpy(x),
-        None if labels is None else labels[chosen].repeat_interleave(counts),
+        None if chosen.context is None else chosen.context.repeat_interleave(counts, 0),
         lengths if bool((lengths < window).any()) else None,
-        chosen.repeat_interleave(counts),
+        (chosen.x[:] if chosen.groups is None else chosen.groups).repeat_interleave(counts),
     )

@@ -26,11 +26,14 @@ class DataSpec:
         ordered: Whether neighbouring levels mean neighbouring values. Palette indices do not.
         coding: What a level stands for: `plain` intensity, `palette` index, `mu-law` amplitude.
         palette: For palette coding, `levels` triples `(r, g, b)` in 0 … 255.
-        classes: Number of classes that labels take, 0 without labels.
+        classes: Number of classes that labels take, 0 without labels; of labels of several parts,
+            that of all combinations.
         context_width: Width of the context vectors that come with the data, 0 without.
         rate: Samples a second, of a sound.
         columns: Of a continuous vector, what each value stands for; nothing where all are numbers
             as they are.
+        parts: Of labels of several parts, such as a digit and its speaker, the name of each and
+            how many classes it has; their product is `classes`. Nothing of labels of one part.
 
     Example:
         >>> import simulacra as sim, torch
@@ -50,6 +53,7 @@ class DataSpec:
     context_width: int = 0
     rate: int | None = None
     columns: tuple[Column, ...] = ()
+    parts: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a form that no observation can have."""
@@ -81,6 +85,27 @@ class DataSpec:
                 f"columns are those of a continuous vector, one for each value: got "
                 f"{len(self.columns)} for {form} {self.event_shape}"
             )
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Refuse parts that no labels can have.
+
+        Raises:
+            UsageError: If they are not several, by names of their own, that make up all classes.
+        """
+        if not self.parts:
+            return
+        told = f"parts are several (name, number of classes), got {self.parts!r}"
+        if any(
+            not isinstance(part, tuple) or len(part) != 2 or not isinstance(part[0], str)
+            or type(part[1]) is not int or part[1] < 1
+            for part in self.parts
+        ):  # fmt: skip
+            raise UsageError(told)
+        if len({name for name, _ in self.parts}) < max(2, len(self.parts)):
+            raise UsageError(f"{told}: each has a name of its own")
+        if math.prod(size for _, size in self.parts) != self.classes:
+            raise UsageError(f"{told}: their product is the number of classes, {self.classes}")
 
     @property
     def dims(self) -> int:
@@ -155,6 +180,46 @@ class DataSpec:
         offset, scale = self._units(values.device)
         return ((values.double() - offset) / scale).float()
 
+    def joint(self, labels: Tensor) -> Tensor:
+        """The class of each label, one number whatever parts the label has.
+
+        Args:
+            labels: `(N,)`, or `(N, K)` of K parts; −1 where a label, or a part, is not told.
+
+        Returns:
+            `(N,)` int64 in 0 … classes − 1; −1 where any part is not told.
+        """
+        if not self.parts:
+            return labels.long()
+        joint = labels.new_zeros(len(labels), dtype=torch.long)
+        for column, (_, size) in zip(labels.T, self.parts, strict=True):
+            joint = joint * size + column
+        return torch.where((labels < 0).any(1), -1, joint)
+
+    def labels(self, joint: Tensor) -> Tensor:
+        """The labels of classes: what `joint` undoes.
+
+        Args:
+            joint: `(N,)` in 0 … classes − 1; −1 for labels of which nothing is told.
+
+        Returns:
+            `(N,)`, or `(N, K)` of K parts, int64.
+
+        Example:
+            >>> import simulacra as sim, torch
+            >>> spec = sim.DataSpec((4,), 2, classes=6, parts=(("digit", 3), ("speaker", 2)))
+            >>> spec.labels(torch.tensor([0, 5, -1])).tolist()
+            [[0, 0], [2, 1], [-1, -1]]
+        """
+        if not self.parts:
+            return joint.long()
+        columns, rest = [], joint.long()
+        for _, size in reversed(self.parts):
+            columns.append(rest % size)
+            rest = rest.div(size, rounding_mode="floor")
+        told = torch.stack(columns[::-1], 1)
+        return torch.where(joint[:, None] < 0, -1, told)
+
     def check(self, x: Tensor) -> None:
         """Refuse a batch that is not of this form.
 
@@ -198,8 +263,8 @@ class DataSpec:
     def to_json(self) -> dict[str, Any]:
         """The form as plain JSON values."""
         record = asdict(self)
-        # a record from before there were columns is that of the same form
-        return record if self.columns else {k: v for k, v in record.items() if k != "columns"}
+        # a record from before there were columns, or parts, is that of the same form
+        return {k: v for k, v in record.items() if v or k not in ("columns", "parts")}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> DataSpec:
@@ -214,5 +279,7 @@ class DataSpec:
                 "event_shape": tuple(record["event_shape"]),
                 "palette": None if palette is None else tuple(tuple(c) for c in palette),
                 "columns": tuple(columns),
+                # what was written before labels had parts
+                "parts": tuple(tuple(part) for part in record.get("parts", ())),
             }
         )

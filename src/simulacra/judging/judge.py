@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
+from simulacra.data.labels import joint_classes
 from simulacra.ground.caching import cache_folder
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.judging import pictures as album
@@ -83,7 +84,7 @@ class Judge:
     ) -> None:
         self.data, self.draws, self.limit, self.inception = data, draws, limit, inception
         self.most, self.device, self.told = most, device, told
-        self.frequencies = class_frequencies(data.train, data.spec.classes)
+        self.frequencies = class_frequencies(data.train, data.spec)
 
     @cached_property
     def views(self) -> list[View]:
@@ -105,12 +106,16 @@ class Judge:
     @cached_property
     def baseline(self) -> Classification | None:
         """The discriminative classifier on the test split, if there is one."""
-        labels = self.data.test.context
-        for view in self.views if self.frequencies is not None else ():
-            parts = [view.log_probabilities(x) for x, _ in self.data.test.batches(_CLASSIFIED)]
+        classes = joint_classes(self.data.test, self.data.spec)
+        if classes is None or self.frequencies is None or not bool((classes >= 0).any()):
+            return None
+        told = (classes >= 0).nonzero()[:, 0]
+        for view in self.views:
+            lots = [self.data.test.batch(rows)[0] for rows in told.split(_CLASSIFIED)]
+            parts = [view.log_probabilities(x) for x in lots]
             found = [part for part in parts if part is not None]
-            if found and labels is not None:
-                return classification(torch.cat(found), labels)
+            if found:
+                return classification(torch.cat(found), classes[told])
         return None
 
     def run(
@@ -182,10 +187,13 @@ class Judge:
             )  # fmt: skip
         figures: SampleFigures | None = None
         if isinstance(model, Sampling):
-            count = fair_count(self.data, self.most)
+            # of a test split of one group there are no halves, which the judge then says
+            count = max(1, fair_count(self.data, self.most))
             self.told(f"{name}: {count} samples")
             drawn = draw(model, self.data, count)
-            figures, suspects = self._samples(drawn.x, drawn.labels)
+            labels = drawn.labels
+            asked = None if labels is None else self.data.spec.joint(labels)
+            figures, suspects = self._samples(drawn.x, asked)
             pictures |= suspects
         entry = described(
             describe_class(type(model), name),

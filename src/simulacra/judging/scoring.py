@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
+from simulacra.data.labels import joint_classes
 from simulacra.drawing import charts, files
 from simulacra.ground.errors import DataError
 from simulacra.judging.figures.diagnostics import generalisation, mean_figure, per_class, shuffled
@@ -90,6 +91,13 @@ def score_model(
         )
         if loss.reason:
             scoring.warnings.append(f"contexts were not shuffled: {loss.reason}")
+    if scores.marginal is not None and scores.given_label is not None:
+        untold = scores.marginal.observations - scores.given_label.observations
+        if untold:
+            scoring.warnings.append(
+                f"{untold} of {scores.marginal.observations} test observations have no label that "
+                "is told whole: figures given the label and by class are of the others"
+            )
     scoring.found["kl"] = scores.marginal and divergence(scores.marginal, data)
     _classify(scoring, model, name, scores, data, frequencies, baseline)
     return scoring
@@ -131,12 +139,12 @@ def _classify(
     baseline: Callable[[], Classification | None],
 ) -> None:
     """Add what a model that takes labels is worth as a classifier."""
-    labels, told = data.test.context, scores.given_label
-    if scores.given_each_label is None or labels is None or told is None:
+    classes, told, each = joint_classes(data.test, data.spec), scores.given_label, scores.of_told
+    if each is None or classes is None or told is None or bool((classes[told.rows] < 0).any()):
         return
     assert frequencies is not None  # or there would be no score of each label
     try:
-        found = generative_classifier(scores.given_each_label, frequencies, labels[told.rows])
+        found = generative_classifier(each, frequencies, classes[told.rows])
     except DataError as error:
         scoring.warnings.append(f"no classifier: {error}")
         return
@@ -148,8 +156,8 @@ def _classify(
 
 
 def _per_class(score: Score, data: Dataset) -> tuple[ClassLikelihood, ...] | None:
-    labels, classes = data.test.context, data.spec.classes
-    if labels is None or not classes:
+    labels, classes = joint_classes(data.test, data.spec), data.spec.classes
+    if labels is None:
         return None
     names = data.class_names or tuple(map(str, range(classes)))
     rows = []

@@ -52,7 +52,7 @@ class Model(nn.Module, ABC):
     """See `Stage`: players of whose weights the average is kept; all, unless it says otherwise."""
 
     classes_in_batch: tuple[int, int] | None = None
-    """(P, K): a batch is K observations of each of P classes, and `loss` is told their labels."""
+    """(P, K): a batch is K observations of each of P classes, and `loss` is told these."""
 
     validation_cost: int = 1
     """Passes through the network that `validation_loss` takes for one observation."""

@@ -1,4 +1,4 @@
-"""The features of what a model is told beside the observation: a class, or a vector."""
+"""The features of what a model is told beside the observation: a label, or a vector."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ ContextKind = Literal["none", "label", "vector"]
 
 class ContextEmbedding(nn.Module):
     """Context as features `(N, width)`: an embedding of labels, or a linear map of vectors.
+
+    Labels of several parts have the sum of what their parts have, so a model is of the same size
+    whatever parts there are. A part that is not told, −1, adds nothing: of a label of which
+    nothing is told the features are 0.
 
     A model that takes no context owns one too, of width 0: it refuses context, and saves the
     model a branch at every concatenation.
@@ -40,11 +44,17 @@ class ContextEmbedding(nn.Module):
                 "with --context FILE, a .npy or .npz with a row for each observation"
             )
         self.kind = kind
-        self.classes = spec.classes
+        self.parts = spec.parts or (("label", spec.classes),)
+        self.several = bool(spec.parts)
         self.context_width = spec.context_width
         self.width = 0 if kind == "none" else width
         if kind == "label":
-            self.embed: nn.Module = nn.Embedding(spec.classes, width)
+            # one table for all parts: where the classes of each begin
+            sizes = [size for _, size in self.parts]
+            starts = torch.tensor([sum(sizes[:part]) for part in range(len(sizes))])
+            self.starts: Tensor
+            self.register_buffer("starts", starts, persistent=False)
+            self.embed: nn.Module = nn.Embedding(sum(sizes), width)
         elif kind == "vector":
             self.embed = nn.Linear(spec.context_width, width)
 
@@ -52,7 +62,8 @@ class ContextEmbedding(nn.Module):
         """The features of each row's context.
 
         Args:
-            context: `(N,)` integer labels, `(N, D)` float vectors, or `None`.
+            context: Integer labels `(N,)`, or `(N, K)` of K parts, −1 where one is not told; float
+                vectors `(N, D)`; or `None`.
             like: A float tensor whose first size is N; gives the features' type and device.
 
         Returns:
@@ -69,24 +80,39 @@ class ContextEmbedding(nn.Module):
                     "or context='vector', or leave the context out"
                 )
             return like.new_zeros(n, 0)
-        shape = (n,) if self.kind == "label" else (n, self.context_width)
+        shape: tuple[int, ...] = (n, self.context_width)
+        if self.kind == "label":
+            shape = (n, len(self.parts)) if self.several else (n,)
         if context is None or tuple(context.shape) != shape:
             came = "none" if context is None else f"shape {tuple(context.shape)}"
-            raise UsageError(f"this model takes a {self.kind} for each row, {shape}; got {came}")
+            of = f" of {' and '.join(name for name, _ in self.parts)}" if self.several else ""
+            raise UsageError(
+                f"this model takes a {self.kind}{of} for each row, {shape}; got {came}"
+            )
         if self.kind == "vector":
-            return self._embedded(context.to(like.dtype))
+            features: Tensor = self.embed(context.to(like.dtype))
+            return features
         if context.is_floating_point():
             raise UsageError(f"labels are integers, got {context.dtype}")
+        columns = context.long().view(n, len(self.parts))
         # whether a number is in its range is not known while a step is compiled, before any data
-        if torch.compiler.is_compiling():
-            return self._embedded(context.long())
-        if context.numel() and not 0 <= int(context.min()) <= int(context.max()) < self.classes:
-            raise UsageError(
-                f"labels go from 0 to {self.classes - 1}, "
-                f"got {int(context.min())} to {int(context.max())}"
-            )
-        return self._embedded(context.long())
+        if n and not torch.compiler.is_compiling():
+            self._check(columns)
+        told = columns >= 0
+        each = self.embed(columns.clamp_min(0) + self.starts)
+        return torch.where(told[..., None], each, 0).sum(1)
 
-    def _embedded(self, context: Tensor) -> Tensor:
-        features: Tensor = self.embed(context)
-        return features
+    def _check(self, columns: Tensor) -> None:
+        """Refuse labels that no class has.
+
+        Raises:
+            UsageError: Naming the part, if there are several.
+        """
+        for (name, size), low, high in zip(
+            self.parts, columns.amin(0).tolist(), columns.amax(0).tolist(), strict=True
+        ):
+            if low < -1 or high >= size:
+                of = f" of {name}" if self.several else ""
+                raise UsageError(
+                    f"labels{of} go from 0 to {size - 1}, or −1 where untold, got {low} to {high}"
+                )

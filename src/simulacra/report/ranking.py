@@ -67,7 +67,7 @@ def draws_of_bounds(results: Results) -> list[int]:
 
 
 def groups_of(results: Results) -> int | None:
-    """How many recordings, which are independent where their windows are not; `None` if unknown."""
+    """How many groups, which are independent where what is in them is not; `None` without."""
     found = [f.groups for m in results.models for f in m.likelihoods]
     return max((n for n in found if n), default=None)
 

@@ -50,6 +50,8 @@ def new_record(
             "options": data.options,
             "fingerprint": data.fingerprint,
             "splits": data.counts,
+            # so that a class can be asked for by its name without the data
+            "classes": {part: list(names) for part, names in data.names_by_part.items()},
         },
         "options": asdict(options),
         "budget": str(budget),
@@ -94,6 +96,9 @@ def read_record(path: Path) -> dict[str, Any]:
         for name in ("fingerprint", "name"):
             if not isinstance(record["data"][name], str):
                 raise TypeError(f"data has no {name}")
+        for names in class_names_of(record).values():
+            if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+                raise TypeError("the names of classes are lists of words")
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     return record
@@ -107,6 +112,15 @@ def said_of(record: dict[str, Any]) -> dict[str, Any]:
 def budget_of(record: dict[str, Any]) -> Budget:
     """How long a run was asked to train."""
     return Budget.parse(record["budget"])
+
+
+def class_names_of(record: dict[str, Any]) -> dict[str, list[str]]:
+    """Names of the classes of each part of a run's labels, as `Dataset.names_by_part` has them.
+
+    Nothing of data without labels, and of runs from before names were kept.
+    """
+    names: dict[str, list[str]] = record["data"].get("classes", {})
+    return names
 
 
 def options_of(record: dict[str, Any]) -> Options:

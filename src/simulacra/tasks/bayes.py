@@ -8,19 +8,30 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Observations
+from simulacra.data.labels import joint_classes
 from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Likelihood
 
 BATCH = 128
 """Observations whose likelihood is computed at once."""
 
 
-def class_frequencies(observations: Observations, classes: int) -> Tensor | None:
-    """How often each class is among labelled observations, `(classes,)`; `None` without labels."""
-    labels = observations.context
-    if labels is None or labels.is_floating_point() or not classes:
+def class_frequencies(observations: Observations, spec: DataSpec) -> Tensor | None:
+    """How often each class is among observations whose label is told, `(classes,)`.
+
+    Args:
+        observations: Of the training split.
+        spec: Of the data.
+
+    Returns:
+        Shares that sum to 1; `None` where no label is told.
+    """
+    classes = joint_classes(observations, spec)
+    if classes is None or not bool((classes >= 0).any()):
         return None
-    return torch.bincount(labels, minlength=classes) / len(labels)
+    told = classes[classes >= 0]
+    return torch.bincount(told, minlength=spec.classes) / len(told)
 
 
 @torch.no_grad()
@@ -40,7 +51,7 @@ def given_each_label(
     terms = torch.full((len(x), len(frequencies)), -math.inf, dtype=kind, device=x.device)
     for label, frequency in enumerate(frequencies.tolist()):
         if frequency > 0:
-            labels = torch.full((len(x),), label, device=x.device)
+            labels = model.spec.labels(torch.full((len(x),), label, device=x.device))
             terms[:, label] = model.log_likelihood(x, labels, draws=draws, seed=seed).to(kind)
     return terms
 

@@ -160,7 +160,7 @@ def _context(model: Autoregressive, n: int) -> Tensor | None:
     if model.context == "none":
         return None
     if model.context == "label":
-        return torch.zeros(n, dtype=torch.long)
+        return model.spec.labels(torch.zeros(n, dtype=torch.long))
     return torch.randn(1, model.spec.context_width, dtype=torch.float64).expand(n, -1)
 
 

@@ -26,8 +26,8 @@ class Samples:
 
     Args:
         x: `(n, *event_shape)`, int64 levels or floats.
-        context: What each was drawn for: labels `(n,)` or vectors `(n, D)`; nothing of a model
-            that takes none.
+        context: What each was drawn for: labels `(n,)`, or `(n, K)` of K parts, or vectors
+            `(n, D)`; nothing of a model that takes none.
     """
 
     x: Tensor
@@ -39,7 +39,7 @@ class Samples:
 
     @property
     def labels(self) -> Tensor | None:
-        """The classes that they were drawn for, `(n,)` int64, if it was for classes."""
+        """The labels that they were drawn for, `(n,)` or `(n, K)` int64, if it was for labels."""
         told = self.context
         return None if told is None or told.is_floating_point() else told
 
@@ -61,8 +61,9 @@ def sample(
         model: Any that samples.
         n: How many; 64 by default, or as many as there are rows of `context`.
         label: The class of all, for a model with `context="label"`; the classes in turn by
-            default.
-        context: Labels `(N,)` or vectors `(N, D)`, row *i* for sample *i*.
+            default. Of labels of several parts, the number of the combination.
+        context: Labels `(N,)`, or `(N, K)` of K parts, or vectors `(N, D)`, row *i* for sample
+            *i*; −1 is a label, or part, that is not told.
         temperature: Below 1 for likelier samples, of autoregressive models; 1 samples the model.
         top_k: Draw each value from its so many likeliest levels only, of autoregressive models.
         top_p: Draw each value from its likeliest levels that together have this probability only,
@@ -212,7 +213,7 @@ def asked_context(
     if label is None:
         return n, classes_in_turn(model, n)
     check_label(model, label)
-    return n, torch.full((n,), label)
+    return n, model.spec.labels(torch.full((n,), label))
 
 
 def check_takes(model: Model, *, label: bool = False, context: object = None) -> None:
@@ -247,7 +248,9 @@ def check_label(model: Model, label: int, called: str = "label") -> None:
 
 def classes_in_turn(model: Model, n: int) -> Tensor | None:
     """One class after another, again from the first; nothing of a model that takes no labels."""
-    return torch.arange(n) % model.spec.classes if model.context == "label" else None
+    if model.context != "label":
+        return None
+    return model.spec.labels(torch.arange(n) % model.spec.classes)
 
 
 def context_of_rows(model: Model, split: Observations, n: int) -> Tensor | None:
@@ -269,8 +272,8 @@ def frequent_context(model: Model, data: Dataset, n: int, *, seed: int) -> Tenso
 
     Args:
         model: That they are drawn from.
-        data: Labels are those of its training split; vectors those of its validation split, which
-            the model has not learned from.
+        data: Labels are those of its training split, if all of their parts are told; vectors those
+            of its validation split, which the model has not learned from.
         n: How many.
         seed: Of the draw.
     """
@@ -278,5 +281,9 @@ def frequent_context(model: Model, data: Dataset, n: int, *, seed: int) -> Tenso
         return None
     split = data.train if model.context == "label" else data.validation
     assert split.context is not None  # it was trained with one
+    context = split.context
+    if model.context == "label":
+        whole = (context.view(len(split), -1) >= 0).all(1)
+        context = context[whole] if bool(whole.any()) else context
     with seeded(seed):
-        return split.context[torch.randint(len(split), (n,))]
+        return context[torch.randint(len(context), (n,))]

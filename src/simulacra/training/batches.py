@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from simulacra.data.dataset import Observations
+from simulacra.data.labels import joint_classes
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.model import Model
@@ -25,7 +27,8 @@ class ByClass:
     """Batches of so many observations of so many classes.
 
     Args:
-        labels: Of all observations, `(N,)`; of those that are untold, −1.
+        labels: Of all observations, `(N,)`; of those that are untold, −1. Of labels of several
+            parts, the classes that `DataSpec.joint` makes of them.
         classes: In a batch, or all that have two observations where these are fewer.
         each: Observations of each; of a class that has fewer, some come again.
 
@@ -76,9 +79,12 @@ class Batches:
         self.seed, self.told = options.seed, model.context != "none"
         self.classes: ByClass | None = None
         if model.classes_in_batch is not None:
-            self.classes = ByClass(observations.context, *model.classes_in_batch)
+            classes = joint_classes(observations, model.spec)
+            self.classes = ByClass(classes, *model.classes_in_batch)
+            self.size = self.classes.size
             # who learns from classes is told them, though it may take no context
-            self.size, self.told = self.classes.size, True
+            if model.context == "none":
+                self.observations, self.told = replace(observations, context=classes), True
         self.device = fabric.device
         self.rank, self.processes = fabric.global_rank, fabric.world_size
         self._order: tuple[int, Tensor] | None = None

@@ -14,11 +14,10 @@ from torch import Tensor
 from simulacra.data.columns import as_vectors
 from simulacra.data.contexts import continuous
 from simulacra.data.dataset import Dataset
-from simulacra.data.form import Form
 from simulacra.data.formats.listing import counted, shown
 from simulacra.data.formats.npy import NpzFile, read_npy, some
 from simulacra.data.formats.safe_reading import ensure_room
-from simulacra.data.formats.table import Table
+from simulacra.data.formats.table import Kinds, Table, numbered, split_names
 from simulacra.data.intensities import levels_of, recoloured
 from simulacra.data.tables import in_words_of, numbers, read_table
 from simulacra.data.windows import mu_law
@@ -121,33 +120,58 @@ def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 
 def from_table(path: Path, data: Dataset) -> Read:
-    """Samples of continuous vectors, with labels if the data's column of labels is there.
+    """Samples of continuous vectors, with labels if the data's columns of labels are there.
 
-    Columns go by their names where both tables have a header, else by their order.
+    Columns go by their names where both tables have a header, else by their order. There is none of
+    groups.
 
     Raises:
         DataError: If the table is broken, or has other columns or another number of them.
     """
     place = shown(str(path))
-    asked, kinds = (
-        data.options.get("labels"),
-        Form(column=tuple(data.options.get("column", ()))).kinds,
-    )
+    asked = _columns_of_labels(data)
     try:
-        table = read_table(path, asked, kinds)
+        table = read_table(path, asked, None, _categories(data, asked))
     except UsageError:
         if asked is None:
             raise
         # samples need no labels
-        table = read_table(path, None, kinds)
-    if len(table.names) == data.spec.dims - 1 and asked is not None:
-        table = read_table(path, None, kinds)
+        table = read_table(path, None, None, _categories(data, None))
+    if len(table.names) < data.spec.dims and asked is not None:
+        table = read_table(path, None, None, _categories(data, None))
     table, told = _in_order(table, data, place)
-    words = None if table.labels is None else np.array(table.labels)
+    known = {name for own in data.names_by_part.values() for name in own}
+    parts = [
+        # a table's 1.0 is class 1
+        [word if word in known else word.removesuffix(".0") for word in own]
+        for own in table.labels.values()
+    ]
+    words = np.array([", ".join(row) for row in zip(*parts, strict=True)]) if parts else None
     labels, notes = _labels_of(words, len(table.numbers), data, place)
     table = in_words_of(table, data.spec.columns, place)
     x = as_vectors(numbers(table, place), data.spec, table.names, place)
     return x, labels, [*notes, *told]
+
+
+def _columns_of_labels(data: Dataset) -> str | None:
+    """The columns of labels in a table of samples, where none of groups stands before them."""
+    labels, group = data.options.get("labels"), numbered(data.options.get("groups"))
+    if labels is None or group is None:
+        return labels
+    numbers = [place + 1 - (place > group) for place in map(numbered, split_names(labels))
+               if place is not None]  # fmt: skip
+    return ",".join(map(str, numbers)) or labels
+
+
+def _categories(data: Dataset, labels: str | None) -> Kinds:
+    """The categories in a table of samples: by name, or else by number, labels being counted."""
+    found = [place for place, column in enumerate(data.spec.columns) if column.kind == "category"]
+    if data.columns:
+        return {data.columns[place]: "category" for place in found}
+    for taken in sorted(place for name in split_names(labels or "")
+                        if (place := numbered(name)) is not None):  # fmt: skip
+        found = [place + (taken <= place) for place in found]
+    return {str(place + 1): "category" for place in found}
 
 
 def _in_order(table: Table, data: Dataset, place: str) -> tuple[Table, list[str]]:

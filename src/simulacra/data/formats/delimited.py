@@ -15,23 +15,25 @@ import numpy as np
 
 from simulacra.data.formats.listing import open_regular, shown
 from simulacra.data.formats.safe_reading import FAULTS, ensure_room, read_at_most
-from simulacra.data.formats.table import Kinds, Table, columns_of, numbered, wrong
+from simulacra.data.formats.table import Kinds, Table, columns_of, numbered, split_names, wrong
 from simulacra.ground.errors import DataError
 
 _LONGEST = 40
 """Characters of a cell that an error shows."""
 
 
-def read_text(path: Path, labels: str | None, kinds: Kinds) -> Table:
+def read_text(path: Path, labels: str | None, groups: str | None, kinds: Kinds) -> Table:
     """The table of a text file, which has a header if a cell of its first row is no number.
 
     Args:
         path: A .tsv, or a .csv with commas, semicolons or tabs.
-        labels: The name of the column of labels, or its number from 1.
-        kinds: What columns were said to be.
+        labels: The name of the column of labels, or its number from 1; or several, with commas.
+        groups: The name of the column of groups, or its number.
+        kinds: What other columns were said to be.
 
     Raises:
-        DataError: If it is no such text, a row has another length, or a cell is no number.
+        DataError: If it is no such text, a row has another length, a cell is no number, or that of
+            a group is empty.
         UsageError: If no column is called so.
     """
     text = _text(path)
@@ -42,16 +44,18 @@ def read_text(path: Path, labels: str | None, kinds: Kinds) -> Table:
     if first is None:
         raise DataError(f"{place} is empty: expected rows of numbers")
     # a column of words that is named by its number says nothing about a header
-    of_words = {numbered(each) for each in (labels, *kinds)}
+    of_words = {numbered(name) for name in [*split_names(labels or ""), groups, *kinds]}
     header = any(not _is_number(cell) for i, cell in enumerate(first[1]) if i not in of_words)
     width = len(first[1])
     names = [cell or f"column {i}" for i, cell in enumerate(first[1], 1)]
     names = [shown(name) for name in names] if header else [f"column {i + 1}" for i in range(width)]
-    at, categories = columns_of(names, labels, kinds, place, named=header)
-    numbers, words = array("d"), []
+    at, group, categories = columns_of(names, labels, groups, kinds, place, named=header)
+    # the last first, so that taking one out moves none of the others
+    taken = sorted([*at, *([] if group is None else [group])], reverse=True)
+    numbers, words = array("d"), {i: list[str]() for i in taken}
     # the words of a category, each with its place
     places: dict[int, dict[str, int]] = {i: {} for i in categories}
-    kept = [name for i, name in enumerate(names) if i != at]
+    kept = [name for i, name in enumerate(names) if i not in words]
     line, cells = first
     if header:
         line, cells = next(rows, (0, []))
@@ -68,11 +72,10 @@ def read_text(path: Path, labels: str | None, kinds: Kinds) -> Table:
                     "the row"
                 )
             cells[i] = str(known.setdefault(cells[i], len(known)))
-        if at is not None:
-            word = cells.pop(at)
-            if not word:
-                raise DataError(f"{place}, line {line}: no label: fill it or drop the row")
-            words.append(word)
+        for i in taken:
+            words[i].append(cells.pop(i))
+            if i == group and not words[i][-1]:
+                raise DataError(f"{place}, line {line}: no group: fill it or drop the row")
         try:
             numbers.extend(map(_number, cells))
         except ValueError as fault:
@@ -83,9 +86,14 @@ def read_text(path: Path, labels: str | None, kinds: Kinds) -> Table:
     if not header and len(kept) > 2 and (np.diff(values[0]) == 1).all() and values[0, 0] in (0, 1):
         notes.append("the first row counts the columns: if it is a header, name them by words")
     return Table(
-        tuple(kept), values, None if at is None else words, tuple(notes), header,
+        tuple(kept),
+        values,
+        {names[i]: words[i] for i in at},
+        None if group is None else words[group],
+        tuple(notes),
+        header,
         {names[i]: tuple(known) for i, known in places.items()},
-    )  # fmt: skip
+    )
 
 
 def _text(path: Path) -> str:

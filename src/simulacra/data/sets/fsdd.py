@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.dataset import Dataset
+from simulacra.data.file_names import arranged
 from simulacra.data.form import Form
-from simulacra.data.label_patterns import label_of
 from simulacra.data.sets.named import NamedSet
 from simulacra.data.sounds import cut, read_recordings
 from simulacra.data.splits import hold_out
@@ -32,14 +32,15 @@ def _read(this: NamedSet, paths: list[Path], form: Form) -> Dataset:
                 "get the file again"
             )
         indices.append(int(fits[1]))
-    index = torch.tensor(indices)
-    rest, test = (Observations(mask.nonzero()[:, 0]) for mask in (index >= _TEST, index < _TEST))
-    # the speaker as well, if asked for: --labels '*_{label}_*'
-    words = [label_of(form.labels or "{label}_*", Path(name).stem) for name in recordings.names]
+    # the speaker as well, if asked for: --labels '{digit}_{speaker}_*'
+    said = arranged(recordings.names, form.labels or "{label}_*", None, this.name, "sound")
+    places, index = torch.arange(len(indices)), torch.tensor(indices)
+    (whole,) = said.ready(places, places.tolist()).values()
+    rest, test = (whole.take(mask.nonzero()[:, 0]) for mask in (index >= _TEST, index < _TEST))
     return cut(
         recordings,
         hold_out(rest, test),
-        words,
+        said.names,
         form,
         name=this.name,
         description=this.description,

@@ -66,7 +66,8 @@ class Classifier(Encoding):
         """
         if context is None:
             raise UsageError("a classifier learns from labels: give them as context")
-        return {"loss": nn.functional.cross_entropy(self.head(self.encode(x)), context)}
+        classes = self.spec.joint(context)
+        return {"loss": nn.functional.cross_entropy(self.head(self.encode(x)), classes)}
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The features `(N, width)` that the labels are told apart by."""

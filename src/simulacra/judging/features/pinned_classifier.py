@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.labels import joint_classes
 from simulacra.ground.errors import CheckpointError, ResourceError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import read_folder, write_folder
@@ -30,18 +31,22 @@ def pinned_classifier(data: Dataset, folder: Path | None) -> Classifier:
     """The classifier of the training labels, trained, or found where it was kept.
 
     Args:
-        data: With two labels at least in the training split, which alone is looked at.
+        data: With two labels at least in the training split, which alone is looked at, as far as
+            its labels are told.
         folder: Where it is kept and found again; nowhere by default.
     """
-    steps = _steps(len(data.train))
+    train, classes = data.train, joint_classes(data.train, data.spec)
+    if classes is not None and bool((classes < 0).any()):
+        train = train.take((classes >= 0).nonzero()[:, 0])
+    steps = _steps(len(train))
     with seeded(0):
         model = Classifier(data.spec)
-    key = _fingerprint(data.train, f"{RECIPE} {steps} {_OPTIONS} {data.spec}")
+    key = _fingerprint(train, f"{RECIPE} {steps} {_OPTIONS} {data.spec}")
     place = None if folder is None else folder / "extractor" / key[:16]
     if place is not None and _restored(model, place, key):
         return model
     # nothing of it validates, so the validation split is not looked at
-    training = Training(model, data.train, data.validation, _OPTIONS)
+    training = Training(model, train, data.validation, _OPTIONS)
     training.set_plan(Budget(steps, "steps"))
     for _ in training:
         pass

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.labels import joint_classes
 from simulacra.data.splits import permutation
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
@@ -296,19 +297,20 @@ def _hash(name: str, network: nn.Module, *tensors: Tensor) -> str:
 
 
 def _labels(data: Dataset) -> int:
-    """How many different labels the training observations have; 0 without."""
-    labels = data.train.context
-    if data.spec.classes < 1 or labels is None or labels.is_floating_point():
-        return 0
-    return len(labels.unique())
+    """How many different labels the training observations have, told ones alone; 0 without."""
+    classes = joint_classes(data.train, data.spec)
+    return 0 if classes is None else len(classes[classes >= 0].unique())
 
 
 def _at_chance(classifier: Classifier, data: Dataset) -> str:
     """Why a classifier's features are of no use, in words; empty if they may be of use."""
-    labels = data.validation.context
-    assert labels is not None
-    right = round(_accuracy(classifier, data.validation) * len(labels)) / len(labels)
-    found, most = share(right, len(labels)), float(labels.bincount().max()) / len(labels)
+    classes = joint_classes(data.validation, data.spec)
+    assert classes is not None
+    classes = classes[classes >= 0]
+    if not len(classes):
+        return "no label of the validation split is told: a classifier of the labels is not used"
+    right = round(_accuracy(classifier, data.validation) * len(classes)) / len(classes)
+    found, most = share(right, len(classes)), float(classes.bincount().max()) / len(classes)
     if found.low is not None and found.low > most:
         return ""
     return (
@@ -324,8 +326,9 @@ def _log_probabilities(classifier: Classifier, x: Tensor) -> Tensor:
 
 
 def _accuracy(classifier: Classifier, split: Observations) -> float:
-    """Share of a split's labels that the classifier finds."""
-    labels = split.context
-    assert labels is not None
-    found = torch.cat([_log_probabilities(classifier, x) for x, _ in split.batches(_BATCH)])
-    return float((found.argmax(1) == labels).double().mean())
+    """Share of a split's labels that the classifier finds, of those that are told."""
+    classes = joint_classes(split, classifier.spec)
+    assert classes is not None
+    told = (classes >= 0).nonzero()[:, 0]
+    parts = [_log_probabilities(classifier, split.batch(rows)[0]) for rows in told.split(_BATCH)]
+    return float((torch.cat(parts).argmax(1) == classes[told]).double().mean())

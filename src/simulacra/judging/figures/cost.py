@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.labels import joint_classes
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures import flops
 from simulacra.judging.figures.records import Costs
@@ -134,8 +135,9 @@ def rows_for(model: Model, split: Observations, n: int) -> tuple[Tensor, Tensor 
 def _learnt_with(model: Model, data: Dataset, n: int) -> tuple[Tensor, Tensor | None]:
     """As `rows_for`, of training data, with the classes of a model that learns from these."""
     x, context = rows_for(model, data.train, n)
-    if model.classes_in_batch is not None and data.train.context is not None:
-        context = data.train.context[torch.arange(n) % len(data.train)].to(x.device)
+    if model.classes_in_batch is not None and model.context == "none":
+        classes = joint_classes(data.train, data.spec)
+        context = None if classes is None else classes[torch.arange(n) % len(classes)].to(x.device)
     return x, context
 
 

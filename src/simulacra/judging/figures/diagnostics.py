@@ -11,6 +11,7 @@ from torch import Tensor
 
 from simulacra.data.augment import Augmented
 from simulacra.data.dataset import DynamicallyBinarised, Observations
+from simulacra.data.labels import joint_classes
 from simulacra.data.splits import permutation
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.judging.figures.figure import Figure
@@ -134,7 +135,7 @@ def per_class(score: Score, labels: Tensor, classes: int) -> list[Score | None]:
 
     Args:
         score: Of a split, or of some of its rows.
-        labels: Of the whole split, `(N,)`.
+        labels: The classes of the whole split, `(N,)`; one that is not told, −1, is in none.
         classes: How many there are.
 
     Raises:
@@ -205,10 +206,11 @@ def shuffled(
         raise MissingCapability(f"this {type(model).__name__} is told no context to shuffle")
     observations = observations.take(told.rows)
     assert observations.context is not None  # it was scored with one
-    each, p = scores.given_each_label, class_frequencies
-    if each is not None and p is not None:
+    each, p = scores.of_told, class_frequencies
+    classes = joint_classes(observations, model.spec)
+    if each is not None and p is not None and classes is not None and bool((classes >= 0).all()):
         how = "the other classes, each by its share of training"
-        wrong, changed = _other_classes(each, p.cpu().double(), observations.context)
+        wrong, changed = _other_classes(each, p.cpu().double(), classes)
     else:
         how = "the context of another observation, by a fixed permutation"
         wrong, changed = _other_rows(model, observations, draws, seed)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Observations
+from simulacra.data.labels import joint_classes
 from simulacra.data.splits import permutation
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.spec import DataSpec
@@ -168,14 +169,23 @@ class Scores:
 
     Args:
         marginal: p(x); `None` if the model is conditional and nothing sums over its contexts.
-        given_label: p(x | y), if the model takes labels or vectors.
+        given_label: p(x | y), if the model takes labels or vectors. Of the observations whose label
+            is told in all of its parts, unless there are none.
         given_each_label: Log p(x | y) for every y in nats, `(N, classes)` float64, −∞ for classes
-            absent from training; if the model takes labels and their frequencies are known.
+            absent from training; if the model takes labels and their frequencies are known. Its
+            rows are those of `marginal`.
     """
 
     marginal: Score | None
     given_label: Score | None
     given_each_label: Tensor | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def of_told(self) -> Tensor | None:
+        """The rows of `given_each_label` that `given_label` is of."""
+        if self.given_each_label is None or self.given_label is None or self.marginal is None:
+            return self.given_each_label
+        return self.given_each_label[torch.isin(self.marginal.rows, self.given_label.rows)]
 
 
 @torch.no_grad()
@@ -260,7 +270,11 @@ def likelihood(
             groups=observations.groups,
         )
 
-    return Scores(score(alone), score(told), torch.cat(each) if each else None)
+    given = score(told)
+    classes = joint_classes(observations, model.spec) if model.context == "label" else None
+    if given is not None and classes is not None and bool((classes >= 0).any()):
+        given = given.take(classes >= 0)
+    return Scores(score(alone), given, torch.cat(each) if each else None)
 
 
 def valid_dims(observations: Observations) -> float:

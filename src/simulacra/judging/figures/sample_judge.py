@@ -17,6 +17,7 @@ from torch import Tensor
 
 from simulacra.data.augment import Augmented
 from simulacra.data.dataset import Dataset, DynamicallyBinarised, Observations
+from simulacra.data.labels import joint_classes
 from simulacra.data.splits import halves, permutation
 from simulacra.data.stored import Rows
 from simulacra.ground.errors import UsageError
@@ -58,7 +59,7 @@ class View(Protocol):
 def fair_count(data: Dataset, most: int = MOST) -> int:
     """How many samples are judged: as many as half the test split has, and no more than `most`.
 
-    Halves have no recording in both, so that of sounds they may be smaller.
+    Halves have no group, such as a recording, in both, so that they may be smaller.
     """
     return len(halves(data.test, most)[0])
 
@@ -102,13 +103,15 @@ class SampleJudge:
             raise UsageError(
                 f"samples are judged against two halves of at least {FEWEST} test observations, "
                 f"got {self.count} in each"
-                + (" without a recording in both" if data.test.groups is not None else "")
+                + (" without a recording or group in both" if data.test.groups is not None else "")
             )
         first = data.train.x[:1]
         if all(bool((some == first).all()) for some in data.train.x.split(_ROWS)):
             raise UsageError("all training observations are one and the same: nothing to compare")
         self.reference, _ = data.test.batch(reference)
-        self.real, self.real_context = data.test.batch(real)
+        self.real, _ = data.test.batch(real)
+        classes = joint_classes(data.test, data.spec)
+        self.real_classes = None if classes is None else classes[real]
         self.train, self.validation = _values(data.train), _values(data.validation)
         self.seen = [
             _Seen(
@@ -145,8 +148,7 @@ class SampleJudge:
     @cached_property
     def references(self) -> References:
         """The floor `real` and the ceiling `independent`, as `judge` gives them."""
-        context = self.real_context
-        labels = None if context is None or context.is_floating_point() else context
+        labels = self.real_classes
         return References(
             real=self.judge(self.real, labels), independent=self.judge(self.independent())
         )
@@ -201,7 +203,8 @@ class SampleJudge:
         Args:
             x: Raw levels or floats `(N, *event_shape)`, N at least `count`: the first `count` of
                 a fixed permutation are judged, so that all are judged on equal numbers.
-            labels: The classes that they were drawn for `(N,)`, of a conditional model.
+            labels: The classes that they were drawn for `(N,)`, of a conditional model; −1 where
+                none was told.
 
         Returns:
             Its figures; or `refused`, the reason in words why there are none.
@@ -263,8 +266,8 @@ class SampleJudge:
             found, real = (seen.view.log_probabilities(each) for each in (x, self.reference))
             if found is not None and real is not None:
                 figures = {"class_distance": class_distance(found, real, seed=self.seed)}
-                if labels is not None:
-                    figures["class_accuracy"] = class_accuracy(found, labels)
+                if labels is not None and bool((told := labels >= 0).any()):
+                    figures["class_accuracy"] = class_accuracy(found[told], labels[told])
                 return figures
         return {}
 

@@ -186,11 +186,24 @@ def comes_back(model: Invertible) -> None:
 
 @torch.no_grad()
 def keeps_contexts_apart(model: Model) -> None:
-    """Another context in row j leaves row i alone, and changes scores and samples of row j."""
+    """Another context in row j leaves row i alone, and changes scores and samples of row j.
+
+    So does a label that is not told, or whose first part is not.
+    """
     told = contexts(model, 4)
     assert told is not None
     other = told.clone()
     other[2] = told[3]
+    _hears_row_2(model, told, other, "context")
+    if model.context == "label":
+        # beside the first class, which a careless model takes it for
+        first, untold = told.clone(), told.clone()
+        first[2] = untold[2] = 0
+        untold.view(4, -1)[2, 0] = -1
+        _hears_row_2(model, first, untold, "untold label")
+
+
+def _hears_row_2(model: Model, told: Tensor, other: Tensor, what_changed: str) -> None:
     x = observations(model, 4)
     asked: list[tuple[str, Callable[[Tensor], Tensor]]] = []
     if isinstance(model, Likelihood):
@@ -212,7 +225,7 @@ def keeps_contexts_apart(model: Model) -> None:
             if heard or what == "code":
                 break
         # a code may leave what it was told to who decodes it
-        hold(heard or what == "code", f"the context changes no {what}")
+        hold(heard or what == "code", f"the {what_changed} changes no {what}")
 
 
 @torch.no_grad()

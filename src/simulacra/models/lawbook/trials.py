@@ -22,7 +22,7 @@ FORMS = {
     "palette": DataSpec((1, 2, 2), 3, ordered=False, classes=3, context_width=2),
     "sequence": DataSpec((4,), 3, classes=3, context_width=2),
     "wide": DataSpec((2,), 16, classes=3, context_width=2),
-    "picture": DataSpec((1, 6, 6), 4, classes=3, context_width=2),
+    "picture": DataSpec((1, 6, 6), 4, classes=4, parts=(("kind", 2), ("tint", 2)), context_width=2),
     "colour-picture": DataSpec((3, 3, 3), 4, classes=3, context_width=2),
     "vectors": DataSpec((3,), None, classes=3, context_width=2),
     "plane": DataSpec((2,), None, classes=3, context_width=2),
@@ -36,7 +36,8 @@ FORMS = {
 }
 """Every kind of data in its smallest form.
 
-Of the first five a law can look at every state, and of vectors in a plane at a grid.
+Of the first five a law can look at every state, and of vectors in a plane at a grid. The labels of
+pictures have two parts.
 """
 
 
@@ -97,14 +98,14 @@ def contexts(model: Model, n: int) -> Tensor | None:
     if model.context == "none":
         return None
     if model.context == "label":
-        return torch.arange(n) % model.spec.classes
+        return model.spec.labels(torch.arange(n) % model.spec.classes)
     with seeded(2):
         return torch.randn(n, model.spec.context_width)
 
 
 def learnt_with(model: Model, n: int) -> Tensor | None:
-    """What a loss is told with each of `n` observations: their context, or their classes."""
-    if model.classes_in_batch is not None:
+    """What a loss is told with each of `n` observations: their context, or else their classes."""
+    if model.classes_in_batch is not None and model.context != "label":
         return torch.arange(n) % model.spec.classes
     return contexts(model, n)
 
