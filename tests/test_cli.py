@@ -160,7 +160,7 @@ FAULTS = [
     ("train vae digits --set latent=big", 2, "latent int 'big'"),
     ("train vae digits --set latent", 2, "key=value 'latent'"),
     ("train vae digits --set latent=1 --set latent=2", 2, "latent twice"),
-    ("train vae {vectors} --set observation=bernoulli", 2, "bernoulli continuous auto"),
+    ("train vae {vectors} --set observation=bernoulli", 2, "bernoulli levels vectors"),
     ("train vae {vectors} --set context=label", 2, "label"),
     ("train pixelcnn {vectors}", 2, "pixelcnn"),
     ("train {own}:Own digits --set sharpnes=2", 2, "'sharpnes' 'sharpness'"),
@@ -330,9 +330,9 @@ DATA = "side colour levels window rate labels groups context flip shift limit co
 TRAINING = "batch accumulate lr betas weight-decay warmup schedule clip ema seed device precision "
 TRAINING += "compile "
 OPTIONS = {
-    "train": "budget out set tensorboard " + DATA + TRAINING,
+    "train": "budget out set from tensorboard " + DATA + TRAINING,
     "compare": "models budget out set draws json " + DATA + TRAINING,
-    "resume": "data-dir code tensorboard json",
+    "resume": "budget lr data-dir code tensorboard json",
     "sample": "number label context temperature top-k top-p watch seed out device code",
     "complete": "hide mask image label number times candidates seed out data-dir device code",
     "surprise": "label number out data-dir device code",

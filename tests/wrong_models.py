@@ -178,6 +178,16 @@ class ScoresByTheBatch(VAE):
         return self._log_likelihood(x, z, context)
 
 
+class ValidatesByChance(GAN):
+    def validation_loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return torch.rand(len(x))
+
+
+class ValidatesByTheBatch(GAN):
+    def validation_loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return x.double().flatten(1).sum(1) + len(x)
+
+
 class TakesLess(NICE):
     takes = Takes(unordered=False, values=2)
 
@@ -294,6 +304,8 @@ WRONG: list[tuple[type[Model], str, str]] = [
     (WrongJacobian, "jacobian", "log-determinant is off"),
     (IsNoBound, "normalisation", "sums to"),
     (DrawsColder, "sampling", "samples disagree with the likelihood"),
+    (ValidatesByChance, "validation", "depends on chance"),
+    (ValidatesByTheBatch, "validation", "depends on what else is in its batch"),
     (MovesBoth, "turns", "moves in the turn of the generator"),
     (DoesNotComeBack, "inverse", "decoding what was encoded is off"),
     (KeepsAnother, "keywords", "smoothing=3.0 is kept as 1.5"),

@@ -50,9 +50,10 @@ def resume(
         alone()
         asked = recorded(folder)
         for name in asked["models"]:
-            keywords = asked["keywords"].get(name, {})
-            if registry.of_record(name, keywords, code)[0] != name:
+            if registry.allowed_name(name, code) != name:
                 raise UsageError(f"{folder} compares {name!r}, got --code {code}: pass that")
+            # and those that it is made of
+            registry.of_record(name, asked["keywords"].get(name, {}), code)
         read = asked.pop("data") | ({"data_dir": str(data_dir)} if data_dir else {})
         go_on_comparing(load(**read), folder, **asked, json=json)
         return

@@ -240,6 +240,13 @@ def refuses_another_context(model: Model) -> None:
     hold(False, f"context={model.context!r}, and {'one' if wrong is not None else 'none'} is taken")
 
 
+def validates_otherwise(model: Model) -> bool:
+    """Whether it is chosen by anything but its likelihood, of which other laws are."""
+    usual = (Model.validation_loss, Likelihood.validation_loss)
+    own = any(stage.validation_loss is not None for stage in model.stages)
+    return own or type(model).validation_loss not in usual
+
+
 @torch.no_grad()
 def validates_without_chance(model: Model) -> None:
     """What the best step is chosen by is a number of each observation, the same at each look."""
@@ -291,5 +298,8 @@ LAWS = (
         "context refused", Model, refuses_another_context, ("picture", "vectors"),
         takes_context_alone,
     ),
-    Law("validation", Model, validates_without_chance, ("picture", "vectors", "sequence")),
+    Law(
+        "validation", Model, validates_without_chance, ("picture", "vectors", "sequence"),
+        validates_otherwise,
+    ),
 )  # fmt: skip
