@@ -309,6 +309,7 @@ def test_the_record_says_what_was_run(digits: Dataset, tmp_path: Path) -> None:
         "seconds": None,
         "start": 0,
         "begun": 0.0,
+        "passes": 20,
     }
     assert record["data"]["fingerprint"] == digits.fingerprint
     assert record["versions"]["torch"] == torch.__version__

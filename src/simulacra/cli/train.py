@@ -68,9 +68,8 @@ def train(
         flags: How the data are read.
         training: How to train.
     """
-    from simulacra.models.swept import Swept
     from simulacra.runs.run import Run
-    from simulacra.training.engine import check_shared, device_of, make_fabric, together
+    from simulacra.training.engine import device_of, make_fabric, together
 
     keywords, length = parse_assignments(set_), Budget.parse(budget)
     found_model = registry.find(model)
@@ -83,8 +82,6 @@ def train(
         # a batch for each process
         whole = math.ceil(chosen.accumulate / count) * count
         chosen = replace(chosen, accumulate=whole)
-    elif not issubclass(found_model, Swept):
-        check_shared(chosen, count)
     if chosen.compile and found_model.not_compiled:
         terminal.note(f"--compile is left out: {model} is not compiled, {found_model.not_compiled}")
     folder = out if out is not None else new_folder(RUNS, name)

@@ -62,7 +62,7 @@ class Stage:
         validation_loss: What its best step is chosen by, in place of `Model.validation_loss`.
 
     Raises:
-        UsageError: If its share is not positive, or it keeps who does not move.
+        UsageError: If its share is not positive, or it keeps nobody, or who does not move.
 
     Example:
         >>> import simulacra as sim
@@ -81,8 +81,11 @@ class Stage:
         """Refuse a stage that no training can go through."""
         if not 0 < self.share < float("inf"):
             raise UsageError(f"a stage's share is positive and finite, got {self.share}")
-        if not set(self.kept or ()) <= set(self.turns):
-            raise UsageError(f"a stage keeps players that move in it: {self.kept}, {self.turns}")
+        if self.kept is not None and not (self.kept and set(self.kept) <= set(self.turns)):
+            raise UsageError(
+                f"a stage keeps some of the players that move in it, {self.turns}, or says "
+                f"nothing; got {self.kept}"
+            )
 
     @property
     def players(self) -> tuple[str, ...]:

@@ -37,9 +37,10 @@ class Journal:
 
     def __init__(self, folder: Path, training: Training, *, tensorboard: bool = False) -> None:
         self.folder, self.training = folder, training
-        self.drawn = self._quarters(training.progress.step)
+        self.drawn, self.stage = self._quarters(training.progress.step), training.progress.stage
         self.board = _board(folder / "tensorboard", training) if tensorboard else None
-        self.metrics = Metrics(folder / METRICS, training.progress.step)
+        staged = len(training.stages) > 1
+        self.metrics = Metrics(folder / METRICS, training.progress.step, staged=staged)
         self.stack = contextlib.ExitStack()
 
     def __enter__(self) -> Journal:
@@ -61,6 +62,8 @@ class Journal:
             for name, value in scalars.items():
                 if value is not None:
                     self.board.add_scalar(name, value, record.step, new_style=True)
+        if record.stage != self.stage:
+            self.drawn, self.stage = 0, record.stage
         # before its last stage a model need not know yet how to draw
         last = record.stage == len(self.training.stages) - 1
         if record.validated and last and self._quarters(record.step) > self.drawn:

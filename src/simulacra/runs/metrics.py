@@ -20,9 +20,11 @@ class Metrics:
     Args:
         path: The file; it may be there.
         step: Steps that the training goes on from: rows of later ones are dropped.
+        staged: Whether it has several stages, so that a row says which it is of, from 0.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, *, staged: bool = False) -> None:
+        self.staged = ["stage"] if staged else []
         self.path, self.sums, self.counts = path, dict[str, float](), dict[str, int]()
         self.header: list[str] = []
         rows: list[dict[str, str]] = []
@@ -69,10 +71,10 @@ class Metrics:
             return
         means = {name: total / self.counts[name] for name, total in self.sums.items()}
         if not self.header:
-            self.header = ["step", "epoch", "seconds", "lr", *means, "validation", "skipped"]
+            told = ["step", *self.staged, "epoch", "seconds", "lr"]
+            self.header = [*told, *means, "validation", "skipped"]
             self._writer(self.file).writeheader()
-        later = ["stage"] if record.stage else []
-        if more := [name for name in (*later, *means) if name not in self.header]:
+        if more := [name for name in means if name not in self.header]:
             # another stage has other losses
             self._widen(more)
         row = {

@@ -14,7 +14,7 @@ from simulacra.ground.errors import CheckpointError
 from simulacra.ground.storage import write_json
 from simulacra.runs.checkpoints import checkpoints, newest_sound, write_checkpoint
 from simulacra.runs.record import RECORD, budget_of, said_of
-from simulacra.training.changes import make_longer, set_rate
+from simulacra.training.changes import make_longer, set_rate, spare
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget
 from simulacra.training.plan import Event, Plan
@@ -76,6 +76,8 @@ class RecordedTraining:
             raise CheckpointError(
                 f"the newest checkpoint of {self.folder} has NaN or infinite weights: remove it"
             )
+        # one that was killed before it had saved them
+        training.meet_events()
         self.note()
         return broken
 
@@ -93,7 +95,11 @@ class RecordedTraining:
         if rates or longer is not None:
             # what is written down first is done again if the checkpoint is never written
             self.note()
+            begun = time.perf_counter()
             self.save()
+            if longer is not None:
+                spare(self.training, time.perf_counter() - begun, longer)
+                self.note()
 
     def save(self) -> None:
         """Write a checkpoint."""

@@ -31,6 +31,7 @@ from simulacra.runs.record import (
 )
 from simulacra.runs.recorded import RecordedTraining
 from simulacra.runs.start import START, fill_from, inherited
+from simulacra.training.batches import check_learnable
 from simulacra.training.engine import device_of, together
 from simulacra.training.loop import Training
 from simulacra.training.memory import PeakMemory
@@ -91,28 +92,26 @@ class Run:
             start: A run whose weights it begins with, instead of new ones; they are copied.
 
         Raises:
-            UsageError: If the folder exists and is not empty, or the model refuses, or is not the
-                one that it is to begin with.
+            UsageError: If the folder exists and is not empty, or the model refuses, cannot learn
+                from such data, or is not the one that it is to begin with.
         """
         if start is not None:
             keywords = inherited(start.record, model, start.folder) | keywords
         built = registry.build(model, data.spec, keywords)
+        check_learnable(built, data.train, options)
+        begun: tuple[Model, dict[str, Any]] | None = None
         if start is not None:
             fill_from(built, start.model(code=model), start.folder)
-        run = cls.of(
+            begun = built, {"run": str(start.folder), "steps": start.outcome().steps}
+        return cls.of(
             folder,
             model=model,
             keywords=built.keywords,
             data=data,
             options=options,
             budget=budget,
+            begun=begun,
         )
-        if start is not None:
-            run.record["start"] = {"run": str(start.folder), "steps": start.outcome().steps}
-            if processes.first():
-                saved.save(built, folder / START, model)
-                write_json(folder / RECORD, run.record)
-        return run
 
     @classmethod
     def of(
@@ -124,8 +123,19 @@ class Run:
         data: Dataset,
         options: Options,
         budget: Budget,
+        begun: tuple[Model, dict[str, Any]] | None = None,
     ) -> Run:
         """As `create`, of a model that was built already: `keywords` are all that it has.
+
+        Args:
+            folder: That holds it.
+            model: See `registry.find`.
+            keywords: Of the model.
+            data: What it learns from.
+            options: How it trains.
+            budget: How long.
+            begun: The model with the weights that it begins with, where these are not new ones,
+                and what the record says of them.
 
         Raises:
             UsageError: If the folder exists and is not empty.
@@ -133,12 +143,16 @@ class Run:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and processes.first():
             raise UsageError(f"{folder} exists already: choose another --out, or resume it")
         record = new_record(model, keywords, data, options, budget)
+        record |= {"start": begun[1]} if begun else {}
         run = cls(folder, record)
         if processes.first():
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ResourceError(f"cannot make the folder {folder}: {error.strerror}") from error
+            if begun:
+                # a record without them would begin with new ones
+                saved.save(begun[0], folder / START, model)
             write_json(folder / RECORD, record)
         return run
 

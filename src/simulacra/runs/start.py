@@ -26,7 +26,11 @@ def inherited(record: dict[str, Any], model: str, place: Path) -> dict[str, Any]
     """
     kind, own = registry.find(model), str(record["model"])
     # a model of the user's own is loaded as the one that the user names now
-    same = registry.find(own) is kind if own in registry.MODELS else own.endswith(kind.__name__)
+    same = (
+        registry.find(own) is kind
+        if own in registry.MODELS
+        else own.rpartition(":")[2] == kind.__name__
+    )
     if not same:
         raise UsageError(f"{place} holds a model {own}, whose weights are not for {model}")
     # what the name settles is not the other's to say

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 import torch
@@ -29,15 +29,13 @@ class Average:
         averaged = list(players)
         own = {id(value) for part in averaged for value in _tensors(part)}
         shared = {id(value): value for value in _tensors(model) if id(value) not in own}
-        self.model: Model = copy.deepcopy(model, shared)
+        self.model: Model = copy.deepcopy(model, shared | _made(model))
         self.model.eval()
         self.names = {name for name, value in _named(model) if id(value) in own}
         """What the average holds of its own."""
         names = [name for name, _ in model.named_parameters() if name in self.names]
         self._weights: list[Tensor] = [model.get_parameter(name) for name in names]
         self._averages: list[Tensor] = [self.model.get_parameter(name) for name in names]
-        names = [name for name, _ in model.named_buffers() if name in self.names]
-        self._buffers = [(self.model.get_buffer(name), model.get_buffer(name)) for name in names]
 
     @torch.no_grad()
     def update(self, count: int) -> None:
@@ -59,28 +57,55 @@ class Average:
         Args:
             passes: Each calls a loss of this average on one batch.
         """
-        with torch.no_grad():
-            for mine, source in self._buffers:
-                mine.copy_(source)
-        parts = [part for part in self.model.modules() if isinstance(part, _NormBase)]
-        normalisations = [part for part in parts if self._estimates(part)]
-        if not normalisations:
+        self._follow(self.model)
+        pairs = [pair for pair in self._pairs() if self._estimates(*pair)]
+        if not pairs:
             return
-        momenta = [part.momentum for part in normalisations]
-        for part in normalisations:
+        for part, _, _ in pairs:
             part.reset_running_stats()
             # the mean of all batches alike
             part.momentum = None
             part.train()
         for run in passes:
             run()
-        for part, momentum in zip(normalisations, momenta, strict=True):
-            part.momentum = momentum
+        for part, source, _ in pairs:
+            part.momentum = source.momentum
             part.eval()
+            if not part.num_batches_tracked:
+                # no loss of this stage comes by it
+                self._follow(part, source)
 
-    def _estimates(self, part: _NormBase) -> bool:
-        """Whether a normalisation has statistics, which are the average's own."""
-        return part.track_running_stats and any(part.running_mean is b for b, _ in self._buffers)
+    @property
+    def estimates(self) -> bool:
+        """Whether there is any normalisation whose statistics are to be estimated."""
+        return any(self._estimates(*pair) for pair in self._pairs())
+
+    def _pairs(self) -> Iterator[tuple[_NormBase, _NormBase, str]]:
+        """Normalisations over batches, each with that of the model that learns, and its name."""
+        there = dict(self.source.named_modules())
+        for name, part in self.model.named_modules():
+            source = there[name]
+            if isinstance(part, _NormBase) and isinstance(source, _NormBase):
+                yield part, source, name
+
+    def _estimates(self, part: _NormBase, source: _NormBase, name: str) -> bool:
+        """Whether a normalisation learns statistics, which are the average's own."""
+        own = f"{name}.running_mean".removeprefix(".") in self.names
+        return part.track_running_stats and source.training and own
+
+    @torch.no_grad()
+    def _follow(self, part: nn.Module, source: nn.Module | None = None) -> None:
+        """Take the buffers of the model that learns, which may have others than it had."""
+        there = dict((source or self.source).named_modules())
+        for name, module in part.named_modules():
+            for key, value in there[name].named_buffers(recurse=False):
+                mine = module._buffers[key]
+                if source is None and ".".join(filter(None, (name, key))) not in self.names:
+                    module._buffers[key] = value
+                elif mine is not None and mine.shape == value.shape:
+                    mine.copy_(value)
+                else:
+                    module._buffers[key] = value.detach().clone()
 
     def state_dict(self) -> dict[str, Tensor]:
         """What it holds of its own, by the names of the model."""
@@ -93,11 +118,19 @@ class Average:
         Raises:
             KeyError: If it lacks a value.
         """
-        # as torch's own average called them, which stood here once
-        state = {name.removeprefix("module."): value for name, value in state.items()}
+        if "n_averaged" in state:
+            # as torch's own average called them, which stood here once
+            state = {name.removeprefix("module."): value for name, value in state.items()}
         with torch.no_grad():
             for name, value in self.state_dict().items():
                 value.copy_(state[name])
+
+
+def _made(model: nn.Module) -> dict[int, Tensor]:
+    """What a forward pass left in attributes, which cannot be copied with its graph."""
+    left = [value for part in model.modules() for value in vars(part).values()]
+    made = [value for value in left if isinstance(value, Tensor) and value.grad_fn is not None]
+    return {id(value): value.detach().clone() for value in made}
 
 
 def _tensors(module: nn.Module) -> Iterable[Tensor]:

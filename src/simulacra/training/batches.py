@@ -11,9 +11,11 @@ from torch import Tensor
 
 from simulacra.data.dataset import Observations
 from simulacra.data.labels import joint_classes
+from simulacra.ground import processes
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.model import Model
+from simulacra.training.engine import check_shared
 from simulacra.training.options import Options
 
 Batch = tuple[Tensor, Tensor | None]
@@ -57,6 +59,19 @@ class ByClass:
             chosen = torch.randperm(len(self.members))[: self.classes]
             rows = [self.members[i][torch.randperm(len(self.members[i]))] for i in chosen]
         return torch.cat([of[torch.arange(self.each) % len(of)] for of in rows])
+
+
+def check_learnable(model: Model, observations: Observations, options: Options) -> None:
+    """Refuse a training that cannot begin, before anything is made for it.
+
+    Raises:
+        UsageError: If the model learns from batches of classes and the data have none, or the
+            processes cannot share its batches out.
+    """
+    if model.classes_in_batch is not None:
+        ByClass(joint_classes(observations, model.spec), *model.classes_in_batch)
+    if not all(stage.by_sweeps for stage in model.stages):
+        check_shared(options, processes.count())
 
 
 class Batches:
@@ -127,11 +142,16 @@ class Batches:
             size: How many at a time.
         """
         if self.classes is not None:
-            for number in range(-(-min(limit, self.count) // self.size)):
+            for number in range(self.looked_at(limit) // self.size):
                 yield self.at(number)
             return
         for start in range(0, min(limit, self.count), size):
             yield self.rows(torch.arange(start, min(start + size, limit, self.count)))
+
+    def looked_at(self, limit: int) -> int:
+        """How many observations `in_lots` gives: as many as that, or one batch of classes."""
+        whole = min(limit, self.count)
+        return whole if self.classes is None else self.size * max(1, whole // self.size)
 
     def sweep(self) -> Iterator[Batch]:
         """All observations in their order, or of each batch this process's share."""

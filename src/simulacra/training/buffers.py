@@ -23,23 +23,26 @@ class Buffers:
     """
 
     def __init__(self, model: nn.Module, fabric: Fabric) -> None:
-        self.model, self.fabric, self.all = model, fabric, list(model.buffers())
+        self.model, self.fabric = model, fabric
         # by turn; until the first one has shown which, all of them may
-        self._changing: dict[str, set[int]] = {}
-        self._before: dict[int, Tensor] = {}
-        self._versions: list[int] = []
+        self._changing: dict[str, set[str]] = {}
+        self._before: dict[str, Tensor] = {}
+        self._stood: dict[str, tuple[Tensor, int]] = {}
 
     def begin(self, turn: str) -> None:
         """Keep what there is before a turn."""
-        self._versions = [buffer._version for buffer in self.all]
-        changing = self._changing.get(turn, range(len(self.all)))
-        self._before = {number: self.all[number].detach().clone() for number in changing}
+        now = dict(self.model.named_buffers())
+        # with the count of its changes; another tensor may take its place, too
+        self._stood = {name: (buffer, buffer._version) for name, buffer in now.items()}
+        changing = self._changing.get(turn, set(now)) & set(now)
+        self._before = {name: now[name].detach().clone() for name in changing}
 
     @torch.no_grad()
     def take_back(self) -> None:
         """Undo what a turn did that is skipped: its statistics may be no numbers."""
-        for number, before in self._before.items():
-            self.all[number].copy_(before)
+        now = dict(self.model.named_buffers())
+        for name, before in self._before.items():
+            now[name].copy_(before)
 
     @torch.no_grad()
     def exchange(self, turn: str) -> None:
@@ -47,26 +50,28 @@ class Buffers:
 
         Integers count what all count alike.
         """
+        now = dict(self.model.named_buffers())
         normalising = {
             id(buffer)
             for part in self.model.modules()
             if isinstance(part, _NormBase) and part.training
             for buffer in part.buffers()
         }
-        pairs = zip(self.all, self._versions, strict=True)
-        changed = [
-            number
-            for number, (buffer, old) in enumerate(pairs)
-            if buffer._version != old or id(buffer) in normalising
-        ]
-        self._changing[turn] = self._changing.get(turn, set()) | set(changed)
-        if self.fabric.world_size == 1 or not self.all:
+        changed = {
+            name for name, buffer in now.items()
+            if id(buffer) in normalising or self._changed(name, buffer)
+        }  # fmt: skip
+        self._changing[turn] = self._changing.get(turn, set()) | changed
+        if self.fabric.world_size == 1 or not now:
             return
         # one may have met a branch that another did not
-        flags = torch.zeros(len(self.all))
-        flags[changed] = 1.0
-        for number in sum_over_processes(self.fabric, flags).nonzero().flatten().tolist():
-            buffer = self.all[number]
-            if buffer.is_floating_point():
+        flags = torch.tensor([float(name in changed) for name in now])
+        some = sum_over_processes(self.fabric, flags).tolist()
+        for buffer, flag in zip(now.values(), some, strict=True):
+            if flag and buffer.is_floating_point():
                 total = sum_over_processes(self.fabric, buffer)
                 buffer.copy_(total / self.fabric.world_size)
+
+    def _changed(self, name: str, buffer: Tensor) -> bool:
+        stood = self._stood.get(name)
+        return stood is None or stood[0] is not buffer or stood[1] != buffer._version

@@ -19,19 +19,37 @@ def make_longer(training: Training, budget: Budget) -> None:
         budget: How much longer.
 
     Raises:
-        UsageError: If it has converged, is in another stage than the last, or is to be longer by
-            seconds and no step has shown what it takes.
+        UsageError: If it has converged, or is in another stage than the last.
     """
-    progress = training.progress
-    if progress.converged:
+    if training.progress.converged:
         raise UsageError("this training has converged: longer, it would learn nothing more")
     if not training.in_last_stage:
         raise UsageError(
             f"this training is in its stage {training.stage.name!r}: it can be made longer in its "
             f"last one, {training.stages[-1].name!r}"
         )
-    longer = training.plan.longer(budget, progress, training.learner.steps_per_epoch)
-    training.happens(Event(progress.step, plan=training.of_first(longer)))
+    steps = budget.amount * (training.learner.steps_per_epoch if budget.unit == "epochs" else 1)
+    if budget.unit == "s":
+        # not at the pace that it had, of which validations may have been most
+        steps = budget.amount / training.pace(budget.amount).step
+    # one that was to be made longer later on, and was put back to before that, is so now
+    later = [event for event in _later(training) if event.plan is not None]
+    plan = next((event.plan for event in reversed(later) if event.plan), training.plan)
+    longer = training.of_first(plan.longer(max(1, round(steps))))
+    training.happens(Event(training.progress.step, plan=longer), later)
+
+
+def spare(training: Training, cost: float, budget: Budget) -> None:
+    """Let a training that was made longer by seconds validate less often where that is dear.
+
+    Args:
+        training: As it was made longer.
+        cost: Seconds that a checkpoint takes.
+        budget: How much longer it was made.
+    """
+    if budget.unit == "s":
+        plan = training.of_first(training.plan.sparing(cost, budget.amount))
+        training.happens(Event(training.progress.step, plan=plan))
 
 
 def set_rate(training: Training, lr: float, player: str | None = None) -> None:
@@ -51,4 +69,11 @@ def set_rate(training: Training, lr: float, player: str | None = None) -> None:
     if player is not None and player not in known:
         raise UsageError(f"no player is called {player!r}: {nearest(player, known)}")
     for name in known if player is None else [player]:
-        training.happens(Event(training.progress.step, player=name, lr=lr))
+        # what was to be later, in a training that was put back to before that, is not any more
+        later = [event for event in _later(training) if event.player == name]
+        training.happens(Event(training.progress.step, player=name, lr=lr), later)
+
+
+def _later(training: Training) -> list[Event]:
+    """What was changed at later steps than it is at now, to which it has not come again."""
+    return [event for event in training.events if event.step > training.progress.step]

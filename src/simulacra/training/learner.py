@@ -77,11 +77,19 @@ class Learner:
         everyone = {name for stage in self.model.stages for name in stage.players}
         for name in everyone - set(self.stage.players):
             self.model.player(name).eval()
+        # of whom these may be parts
+        for name in self.stage.players:
+            self.model.player(name).train()
 
     @property
     def averaged(self) -> Model:
         """The model that is kept: with the average of the weights, or the swept model itself."""
         return self.model if self.average is None else self.average.model
+
+    @property
+    def estimates(self) -> bool:
+        """Whether statistics are estimated before the kept model is looked at."""
+        return self.average is not None and self.average.estimates
 
     @property
     def steps_per_epoch(self) -> float:
@@ -163,18 +171,24 @@ class Learner:
         total, count = sum_over_processes(self.fabric, sums).tolist()
         return total / count if count else None
 
-    def settle(self) -> None:
-        """Bring the model that is kept to where the training is, in all processes alike."""
+    def settle(self, batches: int) -> None:
+        """Bring the model that is kept to where the training is, in all processes alike.
+
+        Args:
+            batches: That statistics of normalisations are estimated from, at most.
+        """
         if self.average is not None:
-            self.average.settle(self._passes(self.average.model))
+            self.average.settle(self._passes(self.average.model, batches))
         follow_first(self.fabric, self.model, self.averaged)
 
-    def _passes(self, model: Model) -> Iterator[Callable[[], object]]:
-        """Losses of the first batches, as the steps of this stage call them."""
-        for number in range(min(_PASSES, len(self.batches))):
+    def _passes(self, model: Model, batches: int) -> Iterator[Callable[[], object]]:
+        """Losses of the first batches, as those who are kept call them in their turns."""
+        for number in range(min(batches, len(self.batches))):
             x, context = self.batches.at(number)
-            for turn in self.stage.players:
-                with seeded(self.options.seed, _PASS, number):
+            for turn in self.stage.averaged:
+                # a gradient penalty is a gradient itself
+                graph = torch.set_grad_enabled(bool(model.not_compiled))
+                with seeded(self.options.seed, _PASS, number), graph:
                     yield partial(model.loss, x, context, turn=turn)
 
     def state_dict(self) -> dict[str, Any]:
@@ -195,5 +209,3 @@ class Learner:
 
 
 _PASS = -5  # key of a random stream that belongs to no step
-_PASSES = 20
-"""Batches that statistics of a normalisation are estimated from, at most."""

@@ -11,7 +11,7 @@ stands in `learner` (a model in a stage), `pace`, `plan` and `changes`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
@@ -37,8 +37,8 @@ from simulacra.training.engine import (
 )
 from simulacra.training.learner import Learner
 from simulacra.training.options import Budget, Options
-from simulacra.training.pace import seconds_a_look, seconds_a_step
-from simulacra.training.plan import VALIDATION_SIZE, Event, Plan, Progress, Record
+from simulacra.training.pace import seconds_a_look, seconds_a_step, seconds_to_settle
+from simulacra.training.plan import VALIDATION_SIZE, Event, Pace, Plan, Progress, Record
 from simulacra.training.players import finite
 
 _T = TypeVar("_T")
@@ -128,7 +128,7 @@ class Training:
 
     def settle(self) -> None:
         """Bring the model that is kept to where the training is, in all processes alike."""
-        self.learner.settle()
+        self.learner.settle(self.plan.passes)
 
     def _enter(self, number: int) -> None:
         """Give a stage the optimisers and the average that it begins with."""
@@ -203,24 +203,37 @@ class Training:
 
     def _calibrate(self, seconds: float, start: int, begun: float) -> Plan:
         started = time.perf_counter()
-        before = self.state_dict()
+        pace = self.pace(seconds)
+        # what preparing took is the stage's own
+        left = seconds - (self.progress.seconds - begun) - (time.perf_counter() - started)
+        plan = Plan.within(seconds, left, pace, self.validation.count, start=start, begun=begun)
+        return self.of_first(plan)
+
+    def pace(self, seconds: float) -> Pace:
+        """What steps and validations take, from some that are undone.
+
+        Args:
+            seconds: Of the training that is planned by it.
+        """
+        before, plan = self.state_dict(), self.plan
         # a plan so long that nothing happens in it but steps
-        self.plan = Plan(10**9, 10**9, start=start)
+        self.plan = Plan(10**9, 10**9, start=self.progress.step)
 
         def step() -> None:
             self._step()
             self.progress.step += 1
 
-        pace = seconds_a_step(step, seconds, self.of_first)
-        most = self.validation.count
-        look = seconds_a_look(self.learner.validate, most, seconds, self.of_first)
-        self.load_state_dict(before)
-        # what preparing took is the stage's own
-        left = seconds - (self.progress.seconds - begun) - (time.perf_counter() - started)
+        def look(few: int) -> int:
+            self.learner.validate(few)
+            return self.validation.looked_at(few)
+
+        steps = seconds_a_step(step, seconds, self.of_first)
         # the first process alone has looked at few; of many each looks at its share
-        look /= self.fabric.world_size
-        plan = Plan.within(seconds, left, pace, look, most, start=start, begun=begun)
-        return self.of_first(plan)
+        looks = seconds_a_look(look, seconds, self.of_first) / self.fabric.world_size
+        settle = seconds_to_settle(self.learner.settle) if self.learner.estimates else 0.0
+        self.load_state_dict(before)
+        self.plan = plan
+        return self.of_first(Pace(steps, looks, settle))
 
     # ---- the loop ------------------------------------------------------------------------------
 
@@ -233,17 +246,22 @@ class Training:
         Raises:
             DivergedError: If non-finite numbers come back after three rollbacks.
         """
-        self._meet_events()
+        self.meet_events()
         while self.progress.step < self.plan.steps and not self.progress.converged:
             yield self._advance()
-            self._meet_events()
+            self.meet_events()
 
-    def happens(self, event: Event) -> None:
-        """Change something from the next step on; see `changes`."""
-        self.events.append(event)
-        self._meet_events()
+    def happens(self, event: Event, instead: Sequence[Event] = ()) -> None:
+        """Change something from the next step on; see `changes`.
 
-    def _meet_events(self) -> None:
+        Args:
+            event: The change.
+            instead: Of which events it takes the place.
+        """
+        self.events = [*(each for each in self.events if each not in instead), event]
+        self.meet_events()
+
+    def meet_events(self) -> None:
         """Apply what happens before the next step, which may have been applied already."""
         for event in self.events:
             if event.step == self.progress.step and event.plan is not None:
@@ -253,8 +271,12 @@ class Training:
 
     def _advance(self) -> Record:
         progress, begun = self.progress, time.perf_counter()
-        lr = self._usual_rate()
+        lr, rates = self._usual_rate(), {name: self.rate(name) for name in self.stage.players}
         losses = self._step()
+        if len(set(rates.values())) == 1:
+            (lr,) = set(rates.values())
+        elif losses:
+            losses |= {f"{name}/lr": rate for name, rate in rates.items()}
         progress.step += 1
         if losses:
             progress.streak = 0
@@ -267,12 +289,12 @@ class Training:
         last = progress.step >= self.plan.steps or progress.converged
         # a skipped step left the weights as they were, so the last one is validated all the same
         validated = (self.plan.is_due(progress.step) and progress.streak == 0) or last
-        if validated:
-            self.settle()
         if validated and not finite(self.model):
             # a finite loss can still have moved the weights out of the numbers
             self._roll_back()
             progress, validated, last = self.progress, False, False
+        if validated:
+            self.settle()
         value = self.learner.validate(self.plan.validate_on) if validated else None
         if value is not None and progress.improves(value) and not self.in_last_stage:
             self._best = detached_copy(self.averaged.state_dict())

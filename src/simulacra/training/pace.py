@@ -1,11 +1,11 @@
-"""How long a step takes, and a look at a validation observation: measured before a plan is made."""
+"""How long steps, looks at validation observations and statistics take, measured for a plan."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from simulacra.training.plan import FEW
+from simulacra.training.plan import FEW, PASSES
 
 _TRIED = 0.04
 """Share of a stage's seconds that steps are tried for, at least."""
@@ -39,20 +39,30 @@ def seconds_a_step(
 
 
 def seconds_a_look(
-    look: Callable[[int], object], most: int, seconds: float, agreed: Callable[[float], float]
+    look: Callable[[int], int], seconds: float, agreed: Callable[[float], float]
 ) -> float:
     """What validating one observation takes; from two of them alone, where that is dear.
 
     Args:
-        look: Validates so many.
-        most: How many there are.
+        look: Validates so many, or what is nearest to it, and says how many it were.
         seconds: Of the whole stage.
         agreed: What all processes have, of what each has.
     """
     for few in (2, FEW):
         begun = time.perf_counter()
-        look(few)
+        count = look(few)
         took = time.perf_counter() - begun
         if agreed(took) > _LOOKED * seconds:
             break
-    return max(1e-9, took / min(few, most))
+    return max(1e-9, took / max(1, count))
+
+
+def seconds_to_settle(settle: Callable[[int], object]) -> float:
+    """What estimating statistics of normalisations takes, from one batch.
+
+    Args:
+        settle: Estimates them from so many batches.
+    """
+    begun = time.perf_counter()
+    settle(1)
+    return PASSES * (time.perf_counter() - begun)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simulacra.ground.errors import UsageError
-from simulacra.training.options import Budget
 
 VALIDATIONS = 20
 """How often a training validates, at most."""
@@ -17,6 +16,8 @@ VALIDATION_SIZE = 1000
 """How many of the validation observations are looked at each time, at most."""
 FEW = 64
 """How many of them are looked at together."""
+PASSES = 20
+"""Batches that statistics of normalisations are estimated from before a validation, at most."""
 LEAST_VALIDATIONS = 5
 """How often a training validates at least, however dear that is."""
 
@@ -32,6 +33,7 @@ class Plan:
         seconds: What the stage's steps were counted to take, until they are frozen.
         start: Steps of the stages before.
         begun: Seconds that these took.
+        passes: Batches that statistics of normalisations are estimated from before a validation.
     """
 
     steps: int
@@ -40,10 +42,11 @@ class Plan:
     seconds: float | None = None
     start: int = 0
     begun: float = 0.0
+    passes: int = PASSES
 
     def __post_init__(self) -> None:
         """Refuse a plan that no training can have."""
-        for name in ("steps", "validate_every", "validate_on", "start"):
+        for name in ("steps", "validate_every", "validate_on", "start", "passes"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise UsageError(f"a plan's {name} is a whole number, got {value!r}")
@@ -77,16 +80,14 @@ class Plan:
             begun: Seconds that these took.
         """
         size = max(FEW, VALIDATION_SIZE // max(1, passes))
-        every = math.ceil(steps / VALIDATIONS)
-        return cls(start + steps, every, size, start=start, begun=begun)
+        return cls(start + steps, _every(steps, VALIDATIONS), size, start=start, begun=begun)
 
     @classmethod
     def within(
         cls,
         seconds: float,
         left: float,
-        step: float,
-        look: float,
+        pace: Pace,
         most: int,
         *,
         start: int = 0,
@@ -100,29 +101,35 @@ class Plan:
         Args:
             seconds: Of the whole stage.
             left: Of these, what is left.
-            step: That a step takes.
-            look: That a validation takes for each observation.
+            pace: What steps and validations take.
             most: Observations in a validation.
             start: Steps of the stages before.
             begun: Seconds that these took.
         """
-        affordable = VALIDATION_SHARE * max(0.0, left) / look
-        few = min(FEW, affordable / LEAST_VALIDATIONS)
-        size = int(max(1, min(most, VALIDATION_SIZE, max(few, affordable / 10))))
-        count = int(min(VALIDATIONS, max(LEAST_VALIDATIONS, affordable / size)))
-        steps = max(1, int((left - count * size * look) / step))
-        every = math.ceil(steps / count)
-        return cls(start + steps, every, size, seconds, start, begun)
+        affordable = VALIDATION_SHARE * max(0.0, left)
+        # of those five, half may be for statistics, and the rest for looking
+        fits = affordable / 2 / LEAST_VALIDATIONS / max(pace.settle, 1e-9)
+        passes = max(1, min(PASSES, int(PASSES * fits)))
+        settle = pace.settle * passes / PASSES
+        looking = max(affordable / 2, affordable - VALIDATIONS * settle)
+        few = min(FEW, looking / pace.look / LEAST_VALIDATIONS)
+        size = int(max(1, min(most, VALIDATION_SIZE, max(few, looking / pace.look / 10))))
+        each = settle + size * pace.look
+        count = int(min(VALIDATIONS, max(LEAST_VALIDATIONS, affordable / each)))
+        steps = max(1, int((left - count * each) / pace.step))
+        every = _every(steps, count)
+        return cls(start + steps, every, size, seconds, start, begun, passes)
 
-    def sparing(self, cost: float) -> Plan:
+    def sparing(self, cost: float, seconds: float | None = None) -> Plan:
         """The plan with no more validations than a tenth of its seconds can write down.
 
         Args:
             cost: Seconds that a checkpoint takes, of which each validation leaves one.
+            seconds: That all its steps take, where the plan does not say.
         """
-        if self.seconds is None:
+        if (whole := self.seconds or seconds) is None:
             return self
-        affordable = max(1, int(0.1 * self.seconds / max(cost, 1e-9)))
+        affordable = max(1, int(0.1 * whole / max(cost, 1e-9)))
         every = max(self.validate_every, math.ceil(self.length / affordable))
         return replace(self, validate_every=every)
 
@@ -144,27 +151,32 @@ class Plan:
         every = math.ceil(steps / validations)
         return replace(self, steps=self.start + steps, validate_every=every, seconds=None)
 
-    def longer(self, budget: Budget, progress: Progress, steps_per_epoch: float) -> Plan:
-        """The plan with more steps.
+    def longer(self, steps: int) -> Plan:
+        """The plan with more steps, at most as many validations more as a training has."""
+        every = max(self.validate_every, math.ceil(steps / VALIDATIONS))
+        return replace(self, steps=self.steps + steps, validate_every=every, seconds=None)
 
-        Args:
-            budget: How much longer.
-            progress: How far the training came.
-            steps_per_epoch: Of the stage.
 
-        Raises:
-            UsageError: If the budget is in seconds, and no step has shown what it takes.
-        """
-        if budget.unit != "s":
-            per = steps_per_epoch if budget.unit == "epochs" else 1
-            return replace(self, steps=self.steps + max(1, round(budget.amount * per)))
-        done, elapsed = progress.step - self.start, progress.seconds - self.begun
-        if not done:
-            raise UsageError("this training has no pace yet: make it longer by steps or epochs")
-        # at the pace that it had, which is looked at once more as it goes on
-        left = (self.steps - progress.step) * elapsed / done
-        more = max(1, round(budget.amount * done / elapsed))
-        return replace(self, steps=self.steps + more, seconds=elapsed + left + budget.amount)
+def _every(steps: int, count: int) -> int:
+    """Steps between so many validations, or a few less; but not fewer than five."""
+    every = math.ceil(steps / count)
+    few = steps // every < LEAST_VALIDATIONS <= steps
+    return steps // LEAST_VALIDATIONS if few else every
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a training takes, in seconds.
+
+    Args:
+        step: One step.
+        look: Validating one observation.
+        settle: Estimating statistics of normalisations from `PASSES` batches.
+    """
+
+    step: float
+    look: float
+    settle: float = 0.0
 
 
 @dataclass(frozen=True)

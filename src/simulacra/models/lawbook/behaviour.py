@@ -58,7 +58,7 @@ def takes_context_alone(model: Model) -> bool:
 
 def has_one_loss(model: Model) -> bool:
     """Whether it learns by steps, and all are down the same loss; of players each has its own."""
-    return len(players_of(model)) == 1
+    return len(players_of(model)) == 1 and len(model.stages) == 1
 
 
 def has_codes(model: Decoding) -> bool:
