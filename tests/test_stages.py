@@ -758,8 +758,8 @@ def test_a_run_that_begins_with_weights_never_begins_without(
     def die(*_: object) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("simulacra.models.saved.save", die)
+    monkeypatch.setattr("simulacra.models.saved.save", die)
+    with pytest.raises(Killed):
         run_of(tmp_path / "second", digits, "warm-vae", start=first)
     assert not (tmp_path / "second" / "run.json").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +249,43 @@ def test_the_registry_chooses_the_class(tmp_path: Path, monkeypatch: pytest.Monk
     assert type(saved.load(tmp_path / "m")) is type(more)
     assert "encoding" in check_model("chosen")
     assert "encoding" not in check_model("chosen", keywords={"codes": False})
+
+
+@pytest.mark.parametrize("way", [0, 1, 2, 4])
+def test_weights_of_a_run_that_names_other_code_are_refused(
+    evil: tuple[str, Path], tmp_path: Path, way: int
+) -> None:
+    """Of which the record alone was forged, or the checkpoint too."""
+    place, mark = evil
+    told = {
+        "model": "two-scales", "data": load_data("digits"), "budget": Budget(1, "steps"),
+        "options": Options(device="cpu", batch=4),
+    }  # fmt: skip
+    run = Run.create(tmp_path / "run", keywords={}, **told)
+    run.train(told["data"])
+    wrong = forged("two-scales", place)[way]
+    write_json(run.folder / "run.json", run.record | {"keywords": wrong})
+    for forge_checkpoint in (False, True):
+        if forge_checkpoint:
+            for folder in run.checkpoints():
+                state = read_folder(folder)
+                state["model"]["keywords"] = wrong
+                shutil.rmtree(folder)
+                write_folder(folder, state)
+        with pytest.raises(CheckpointError):
+            Run.create(tmp_path / "begun", keywords={}, start=Run.open(run.folder), **told)
+        assert not mark.exists()
+        assert not (tmp_path / "begun").exists()
+
+
+def test_code_of_two_files_is_refused_before_there_is_a_run(
+    evil: tuple[str, Path], tmp_path: Path
+) -> None:
+    place, _ = evil
+    keywords = {"coarse": f"{Path(__file__).with_name('toy_nested.py')}:MayHavePrior"}
+    with pytest.raises(UsageError, match="from several files: put them into one"):
+        Run.create(
+            tmp_path / "run", model=place.replace(":X", ":Top"), keywords=keywords,
+            data=load_data("digits"), options=Options(device="cpu"), budget=Budget(1, "steps"),
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()

@@ -284,6 +284,21 @@ def of_record(
     return name, configured(find(name), keywords, name, allow)
 
 
+def check_own(name: str, keywords: Mapping[str, Any]) -> None:
+    """Refuse a model that no record could be trusted with: one of code from several files.
+
+    Raises:
+        UsageError: If it is made of models of the user's own that do not stand in one file.
+    """
+    try:
+        of_record(name, keywords, own_code(name, keywords))
+    except CheckpointError as error:
+        raise UsageError(
+            f"{name} is made of models of your own from several files: put them into one, for a "
+            "record allows the code of one file alone"
+        ) from error
+
+
 def own_code(name: str, keywords: Mapping[str, Any]) -> str:
     """The code of the user's own that a model is made of, itself or nested; else its name.
 

@@ -95,13 +95,17 @@ class Run:
             UsageError: If the folder exists and is not empty, or the model refuses, cannot learn
                 from such data, or is not the one that it is to begin with.
         """
+        source: Model | None = None
         if start is not None:
-            keywords = inherited(start.record, model, start.folder) | keywords
+            usual = inherited(start.record, model, start.folder)
+            # nothing that its keywords name is imported, unless loading it allows that
+            source, keywords = start.model(code=model), usual | keywords
         built = registry.build(model, data.spec, keywords)
+        registry.check_own(model, built.keywords)
         check_learnable(built, data.train, options)
         begun: tuple[Model, dict[str, Any]] | None = None
-        if start is not None:
-            fill_from(built, start.model(code=model), start.folder)
+        if start is not None and source is not None:
+            fill_from(built, source, start.folder)
             begun = built, {"run": str(start.folder), "steps": start.outcome().steps}
         return cls.of(
             folder,

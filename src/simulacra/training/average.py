@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 
 import torch
@@ -57,7 +57,7 @@ class Average:
         Args:
             passes: Each calls a loss of this average on one batch.
         """
-        self._follow(self.model)
+        self._follow()
         pairs = [pair for pair in self._pairs() if self._estimates(*pair)]
         if not pairs:
             return
@@ -68,12 +68,15 @@ class Average:
             part.train()
         for run in passes:
             run()
-        for part, source, _ in pairs:
+        estimated = set()
+        for part, source, name in pairs:
             part.momentum = source.momentum
             part.eval()
-            if not part.num_batches_tracked:
-                # no loss of this stage comes by it
-                self._follow(part, source)
+            if part.num_batches_tracked:
+                # else no loss of this stage comes by it
+                estimated.add(name)
+        # what else these passes changed is none of theirs
+        self._follow(but=estimated)
 
     @property
     def estimates(self) -> bool:
@@ -94,13 +97,18 @@ class Average:
         return part.track_running_stats and source.training and own
 
     @torch.no_grad()
-    def _follow(self, part: nn.Module, source: nn.Module | None = None) -> None:
-        """Take the buffers of the model that learns, which may have others than it had."""
-        there = dict((source or self.source).named_modules())
-        for name, module in part.named_modules():
-            for key, value in there[name].named_buffers(recurse=False):
+    def _follow(self, but: Collection[str] = ()) -> None:
+        """Take the buffers of the model that learns, which may have others than it had.
+
+        Args:
+            but: Names of parts that keep their own.
+        """
+        there = dict(self.source.named_modules())
+        for name, module in self.model.named_modules():
+            for key, value in there[name].named_buffers(recurse=False) if name not in but else ():
                 mine = module._buffers[key]
-                if source is None and ".".join(filter(None, (name, key))) not in self.names:
+                if ".".join(filter(None, (name, key))) not in self.names:
+                    # shared
                     module._buffers[key] = value
                 elif mine is not None and mine.shape == value.shape:
                     mine.copy_(value)
