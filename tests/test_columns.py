@@ -465,5 +465,5 @@ def test_models_refuse_mixed_columns(tmp_path: Path, name: str) -> None:
     with pytest.raises(MissingCapability) as caught:
         registry.build(name, spec)
     if kind.takes.includes(plain):
-        assert "takes columns of numbers: drop those of categories" in str(caught.value)
+        assert "needs columns of numbers, these have some of categories" in str(caught.value)
         registry.build(name, plain)

@@ -163,7 +163,7 @@ def test_a_model_refuses_the_category_and_learns_from_the_others(
     path = whole(tmp_path / "t.csv")
     place = tmp_path / "run"
     assert run_main("train", "nice", path, *told, "--column", *CATEGORY, "--out", place) == 2
-    assert "nice takes columns of numbers: drop those of categories" in capsys.readouterr().err
+    assert "nice needs columns of numbers, these have some of categories" in capsys.readouterr().err
     csv(path, *[name for name in COLUMNS if name != "colour"])
     train("nice", path, *told, "--out", place)
     assert run_main("sample", place, "--label", "digit=8,speaker=theo", "-n", "6",

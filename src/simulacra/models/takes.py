@@ -58,7 +58,7 @@ class Takes:
         if not kind:
             return f"needs {self._kinds()}, these are {_form(spec)}"
         if spec.mixed and not self.mixed:
-            return "takes columns of numbers: drop those of categories"
+            return "needs columns of numbers, these have some of categories"
         if spec.dims < self.values:
             return f"needs {_range(self.values, None)} values, these have {spec.dims}"
         if spec.levels is None:
