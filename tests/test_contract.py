@@ -42,6 +42,8 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     "turns": {"gmm": {}},
     "learning": {"gmm": {}},
     "context refused": {"gmm": {}},
+    # the best step is chosen by the likelihood, which other laws hold, or by nothing
+    "validation": {name: {} for name in registry.MODELS},
 }
 """Laws that have nothing to ask of a model with some keywords, and are asked of all others."""
 
