@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from simulacra.data.dataset import Observations
@@ -17,6 +17,9 @@ from simulacra.ground.randomness import seeded
 from simulacra.models.model import Model
 from simulacra.training.engine import check_shared
 from simulacra.training.options import Options
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Batch = tuple[Tensor, Tensor | None]
 """Observations `(n, *event_shape)`, and their context if the model takes any."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from simulacra.training.engine import sum_over_processes
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Buffers:

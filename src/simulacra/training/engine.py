@@ -9,10 +9,9 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from simulacra.ground import processes
@@ -20,6 +19,9 @@ from simulacra.ground.errors import ResourceError, UsageError
 from simulacra.models.model import Model
 from simulacra.models.modes import evaluating
 from simulacra.training.options import Options
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for the others: the first one may be drawing pictures meanwhile."""
@@ -36,6 +38,10 @@ def make_fabric(options: Options) -> Fabric:
             train together.
         ResourceError: If another process of the training is not there.
     """
+    # seconds to import, for which nobody waits who does not train
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
     accelerator = device_of(options).type
     # what auto means is settled with the model at hand, see `settled`
     precision = {"auto": "32-true", "32": "32-true", "bf16": "bf16-mixed"}[options.precision]

@@ -7,10 +7,9 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from simulacra.ground.errors import UsageError
@@ -25,6 +24,9 @@ from simulacra.training.engine import follow_first, sum_over_processes
 from simulacra.training.options import Options
 from simulacra.training.plan import FEW
 from simulacra.training.players import Players
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Learner:

@@ -7,10 +7,9 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
@@ -22,6 +21,9 @@ from simulacra.training.buffers import Buffers
 from simulacra.training.compiling import compiled
 from simulacra.training.engine import sum_over_processes
 from simulacra.training.options import Options
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Players:
