@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import errno
 import json
 import multiprocessing
 import os
@@ -240,6 +242,35 @@ def test_a_change_of_the_folder_is_noticed(
     assert torch.equal(before.train.x[:], rows), "who has the old one open goes on reading it"
 
 
+def test_other_files_are_no_change(tmp_path: Path, large: Path) -> None:
+    folder = draw(tmp_path / "pictures")
+    stored(folder)
+    (content,) = (place.read_bytes() for place in caches(large))
+    (folder / "notes.txt").touch()
+    assert_same(stored(folder), in_memory(folder))
+    assert caches(large)[0].read_bytes() == content
+
+
+@pytest.mark.parametrize("why", ["denied", "a wrong disk", "gone"])
+def test_what_could_not_be_read_is_tried_again(
+    why: str, tmp_path: Path, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, read = draw(tmp_path / "pictures", 120), decoding.read_picture
+    number = {"denied": errno.EACCES, "a wrong disk": errno.EIO, "gone": errno.ENOENT}[why]
+
+    def fail(path: Path, **form: Any) -> Any:
+        if path.name == "050.png":
+            raise OSError(number, os.strerror(number), str(path))
+        return read(path, **form)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "read_picture", fail)
+        assert stored(folder).notes == ("1 file could not be read and was skipped",)
+    assert not caches(large)
+    assert_same(stored(folder), in_memory(folder))
+    assert caches(large)
+
+
 def test_what_changes_while_it_is_decoded_is_not_kept(
     tmp_path: Path, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +441,23 @@ def rows(tmp_path: Path) -> tuple[StoredRows, torch.Tensor]:
         slice(4, 15, 3),
         slice(0, 0),
         7,
+        ...,
+        None,
+        (),
+        (3,),
+        (slice(None), 0),
+        (slice(2, 9, 2), slice(None), slice(1, 3)),
+        (torch.tensor([3, 17, 3]), slice(None), slice(1, 3)),
+        (torch.tensor([3, 17, 3]), torch.tensor([0, 1, 1]), 2),
+        (torch.tensor([[3], [17]]), torch.tensor([0, 1])),
+        (torch.arange(20) % 3 == 1, ..., -1),
+        (7, slice(None), torch.tensor([2, 0])),
+        (-1, 1, 2),
+        (torch.tensor(4), 1),
+        ([1, 2], slice(None), 0),
+        (..., 2),
+        (None, slice(4), 1),
+        (slice(4), None),
     ],
     ids=str,
 )
@@ -426,6 +474,16 @@ def test_rows_outside_are_refused(rows: tuple[StoredRows, torch.Tensor]) -> None
         rows[0][torch.tensor([20])]
     with pytest.raises(IndexError):
         rows[0][20]
+    for beyond in ((0, 2), (slice(None), 0, 0, 0), (torch.tensor([20]), 0)):
+        with pytest.raises(IndexError):
+            rows[0][beyond]
+
+
+def test_what_else_a_tensor_has_is_told(rows: tuple[StoredRows, torch.Tensor]) -> None:
+    for name in ("float", "mean", "ndim", "__array__"):
+        with pytest.raises(AttributeError, match=rf"no '{name}': x\[:\] reads all of them"):
+            getattr(rows[0], name)
+    assert torch.equal(copy.copy(rows[0])[:], rows[1])
 
 
 def test_rows_are_chosen_from_chosen_rows(rows: tuple[StoredRows, torch.Tensor]) -> None:
@@ -473,6 +531,20 @@ def test_fingerprints_are_noted_for_these_rows_alone(
         path.write_text(json.dumps([1, 2]))
     with pytest.raises(AssertionError, match="read again"):
         stored(folder).fingerprint  # noqa: B018
+
+
+def test_a_fingerprint_is_not_that_of_levels_that_were_altered(tmp_path: Path, large: Path) -> None:
+    folder = draw(tmp_path / "pictures")
+    before, early = stored(folder), stored(folder)
+    expected = before.fingerprint
+    (place,) = caches(large)
+    written = place.stat().st_mtime_ns
+    with place.open("r+b") as file:
+        file.write(bytes(20))
+    # a clock of few ticks a second may not have gone on
+    os.utime(place, ns=(written, written + 1))
+    assert stored(folder).fingerprint != expected
+    assert early.fingerprint == stored(folder).fingerprint, "it reads the same file"
 
 
 # ---- training ----------------------------------------------------------------------------------

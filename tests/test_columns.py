@@ -16,6 +16,7 @@ from torch import Tensor
 from commands import run_main, train
 from simulacra.cli.output import write_samples
 from simulacra.cli.training_display import TrainingDisplay
+from simulacra.data import columns
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.data.foreign.observations import read_observations
@@ -159,6 +160,42 @@ def test_a_table_that_float32_holds_is_as_it_was(tmp_path: Path) -> None:
     # what was stored as float32 has no digits to lose
     np.save(tmp_path / "b.npy", (1.7e9 + 500 * RNG.normal(size=(40, 2))).astype(np.float32))
     assert load(str(tmp_path / "b.npy")).spec.columns == ()
+
+
+@pytest.mark.parametrize("far", ["all", "one", "one of many"])
+def test_too_many_orders_of_magnitude_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far: str
+) -> None:
+    values = np.random.default_rng(1).normal(size=600)
+    values = np.exp(50 * values) if far == "all" else values
+    if far != "all":
+        # a training row, and not among those that are looked at for merged fractions
+        values[permutation(600)[-1]] = 1e200
+    if far == "one of many":
+        monkeypatch.setattr(columns, "_ROWS", 100)
+    np.save(tmp_path / "t.npy", np.stack([values, values[::-1]], 1))
+    path = table(tmp_path / "t.csv", "a,b", values, np.arange(600) % 7)
+    for place in (path, tmp_path / "t.npy"):
+        with pytest.raises(DataError, match=r"spans too many orders of magnitude.*take its logar"):
+            load(str(place))
+
+
+def test_a_column_that_overflows_has_a_scale_though_some_merge(tmp_path: Path) -> None:
+    values = 1 + RNG.random(600)
+    values[::4] *= 1e-9
+    # a training row
+    values[permutation(600)[-1]] = 1e40
+    data = load(str(table(tmp_path / "t.csv", "a,b", values, RNG.normal(size=600))))
+    assert data.spec.columns[0].scale > 1
+    (note,) = data.notes
+    assert "too many orders of magnitude, take its logarithm" in note
+
+
+def test_a_column_that_nears_zero_has_a_note(tmp_path: Path) -> None:
+    values = 10.0 ** -np.arange(0, 120, 0.2)
+    data = load(str(table(tmp_path / "t.csv", "a,b", values, RNG.normal(size=600))))
+    (note,) = data.notes
+    assert "too many orders of magnitude, take its logarithm" in note
 
 
 def test_offset_and_scale_are_those_of_the_training_rows(tmp_path: Path) -> None:
@@ -427,7 +464,9 @@ def test_parquet_has_categories_too(tmp_path: Path) -> None:
         (("colour=category", "colour=number"), UsageError, "column names one twice"),
         (("color=category",), UsageError, "no column 'color' for a category: did you mean 'col"),
         (("kind=category",), UsageError, "'kind' holds the labels, and cannot be a category"),
-        (("colour=number",), DataError, "'red' is no number"),
+        (("colour=number",), DataError, "'red' is no number.*--column 'colour=category'"),
+        (("colour=category", "2=category"), UsageError, "'colour' and '2' are one column: name"),
+        (("2=number", "colour=category"), UsageError, "'2' and 'colour' are one column: name"),
         (("a=category",), DataError, "column 'a': categories should be integers or words"),
         (("one=category",), DataError, "column 'one' is of one category: drop the column"),
         (("gap=category",), DataError, "line 3, column 'gap': an empty cell"),

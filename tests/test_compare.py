@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from commands import undrawn
+from commands import run_main, undrawn
 from simulacra.comparing.compare import compare, recorded
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
@@ -377,6 +377,40 @@ def test_no_comparison_to_go_on_with(tmp_path: Path) -> None:
     (tmp_path / "compare.json").write_text("[1")
     with pytest.raises(CheckpointError, match=r"compare\.json"):
         recorded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("keywords", [], "keywords is no dict"),
+        ("keywords", {"gmm": [1]}, "the keywords of a model are no dict"),
+        ("models", {"gmm": 1}, "models is no list"),
+        ("models", [["gmm"]], "models are the names"),
+        ("models", [], "models are the names of at least one"),
+        ("models", None, "models"),
+        ("data", ["digits"], "data is no dict"),
+        ("data", {"source": 3}, "data have no source"),
+        ("data", {"source": "digits", "side": "wide"}, "its data are none"),
+        ("options", {"pace": 1}, "pace"),
+        ("budget", "soon", "soon"),
+        ("draws", True, "draws is no int"),
+        ("format", True, "another format"),
+        ("more", 1, "'more', which is no part of a comparison"),
+    ],
+)
+def test_an_altered_comparison_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str, value: Any, message: str
+) -> None:
+    asked: dict[str, Any] = {
+        "format": 1, "models": ["gmm"], "data": {"source": "digits"}, "fingerprint": "0",
+        "budget": "1steps", "options": {}, "keywords": {}, "draws": 1,
+    }  # fmt: skip
+    asked[part] = value
+    if value is None:
+        del asked[part]
+    (tmp_path / "compare.json").write_text(json.dumps(asked))
+    assert run_main("resume", tmp_path) == CheckpointError.exit_code
+    assert re.search(f"compare.json.*{message}", capsys.readouterr().err.replace("\n", " "))
 
 
 def test_a_folder_of_another_comparison_is_refused(

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from simulacra.cli.compare import alone, go_on_comparing
 from simulacra.cli.flags import COMPARISON, Code, Json, open_run, run_folder
 from simulacra.cli.train import go_on
-from simulacra.ground.errors import UsageError
+from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.models import registry
 from simulacra.training.options import Budget
 
@@ -55,7 +55,12 @@ def resume(
             # and those that it is made of
             registry.of_record(name, asked["keywords"].get(name, {}), code)
         read = asked.pop("data") | ({"data_dir": str(data_dir)} if data_dir else {})
-        go_on_comparing(load(**read), folder, **asked, json=json)
+        try:
+            found = load(**read)
+        except (UsageError, TypeError) as error:
+            # they were loaded once, when the comparison began
+            raise CheckpointError(f"{folder / COMPARISON}: its data are none: {error}") from error
+        go_on_comparing(found, folder, **asked, json=json)
         return
     opened = open_run(run)
     registry.allowed_name(opened.record["model"], code)

@@ -35,6 +35,10 @@ from simulacra.training.plan import Record
 
 RECORD = "compare.json"
 FORMAT = 1
+_PARTS = {
+    "models": list, "data": dict, "fingerprint": str, "budget": str, "options": dict,
+    "keywords": dict, "draws": int,
+}  # fmt: skip
 
 
 class Watcher(Protocol):
@@ -172,19 +176,35 @@ def recorded(folder: Path) -> dict[str, Any]:
     """What an unfinished comparison was asked for, to be asked for again.
 
     Raises:
-        CheckpointError: If the folder holds no comparison.
+        CheckpointError: If the folder holds no comparison, or a part of its record is not of its
+            kind.
     """
     path = folder / RECORD
     try:
         record = dict(read_json(path))
-        if record.pop("format") != FORMAT:
+        version = record.pop("format")
+        if type(version) is not int or version != FORMAT:
             raise CheckpointError(f"{path} is of another format than {FORMAT}")
+        odd = [name for name in record if name not in _PARTS]
+        if odd:
+            raise CheckpointError(f"{path} has {odd[0]!r}, which is no part of a comparison")
+        for part, kind in _PARTS.items():
+            # a bool is an int to isinstance
+            if type(record[part]) is not kind:
+                raise TypeError(f"{part} is no {kind.__name__}")
+        if not record["models"] or not all(isinstance(name, str) for name in record["models"]):
+            raise TypeError("models are the names of at least one")
+        if not all(isinstance(own, dict) for own in record["keywords"].values()):
+            raise TypeError("the keywords of a model are no dict")
+        if not isinstance(record["data"]["source"], str):
+            raise TypeError("data have no source")
         record.pop("fingerprint")
         record["budget"] = Budget.parse(record["budget"])
         record["options"] = {
             key: tuple(v) if isinstance(v, list) else v for key, v in record["options"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        Options(**record["options"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     return record
 

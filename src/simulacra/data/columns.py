@@ -43,7 +43,8 @@ def in_columns(
         words: Of the columns of categories, by their names.
 
     Raises:
-        DataError: If a number is too large beside the training rows, or a column takes one value.
+        DataError: If a number is too large beside the training rows, or a column takes one value
+            or spans more than float32 does.
     """
     train = splits["train"].x[:].numpy()
     columns = [Column() for _ in names]
@@ -55,7 +56,7 @@ def in_columns(
                 raise DataError(f"{origin}: column {name!r} is of one category: drop the column")
             columns[i] = Column("category", len(words[name]), words=words[name])
         elif rounded[i]:
-            columns[i] = _fitted(train[:, i].astype(np.float64))
+            columns[i] = _fitted(train[:, i].astype(np.float64), f"{origin}: column {name!r}")
     if any(column != Column() for column in columns):
         spec = replace(spec, columns=tuple(columns))
 
@@ -101,8 +102,12 @@ def as_vectors(numbers: Tensor, spec: DataSpec, names: Sequence[str], place: str
     return x
 
 
-def _fitted(values: NDArray[np.float64]) -> Column:
-    """The column of numbers that float32 rounds; as they are, unless it loses what matters."""
+def _fitted(values: NDArray[np.float64], where: str) -> Column:
+    """The column of numbers that float32 rounds; as they are, unless it loses what matters.
+
+    Raises:
+        DataError: If they overflow float32, and most would be one and the same in any unit.
+    """
     plain, largest = Column(), float(np.abs(values).max())
     whole = largest < 2**53 and bool((values == np.rint(values)).all())
     seen = np.unique(values if whole else values[:_ROWS])
@@ -119,7 +124,17 @@ def _fitted(values: NDArray[np.float64]) -> Column:
         # where half the span is what float32 counts up to
         offsets.append(float((seen[0] + seen[-1]) // 2))
     found = [column for offset in offsets if (column := _with(values, offset)) is not None]
-    return min([*found, plain], key=lambda column: _lost(seen, column, whole))
+    # what would make a number infinite is no choice, however few others it merges
+    overflows = largest > float(np.finfo(np.float32).max)
+    choice = found if overflows else [*found, plain]
+    best = min(choice, key=lambda column: _lost(seen, column, whole))
+    if overflows and _lost(seen, best, whole) > len(seen) / 2:
+        least = float(np.abs(values[values != 0]).min())
+        raise DataError(
+            f"{where} spans too many orders of magnitude for float32, {least:g} to {largest:g}: "
+            "take its logarithm, or drop the rows that are far off"
+        )
+    return best
 
 
 def _with(values: NDArray[np.float64], offset: float) -> Column | None:
@@ -135,8 +150,7 @@ def _with(values: NDArray[np.float64], offset: float) -> Column | None:
 
 def _lost(values: NDArray[np.float64], column: Column, whole: bool) -> int:
     """How many of some distinct values float32 changes if whole, else no longer tells apart."""
-    with np.errstate(over="ignore"):
-        held: NDArray[Any] = ((values - column.offset) / column.scale).astype(np.float32)
+    held: NDArray[Any] = ((values - column.offset) / column.scale).astype(np.float32)
     if whole:
         return int((held.astype(np.float64) * column.scale + column.offset != values).sum())
-    return len(values) - len(np.unique(held)) + int((~np.isfinite(held)).sum())
+    return len(values) - len(np.unique(held))

@@ -228,7 +228,7 @@ class Dataset:
                     continue
                 digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
                 if by_name and isinstance(tensor, StoredRows) and tensor.source is not None:
-                    digest.update(tensor.source.name.encode())
+                    digest.update(tensor.source.state.encode())
                     continue
                 pieces = tensor.split(portion(tensor)) if len(tensor) else ()
                 for piece in pieces:

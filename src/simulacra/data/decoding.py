@@ -44,6 +44,7 @@ class Decoded:
     Attributes:
         files: Names of those that could be read.
         broken: Names of the others, and what is wrong with each.
+        unread: Names of those among them that the system did not let read.
         animated: How many have several frames.
         enlarged: How many were smaller than the side asked for.
         pictures: What keeps them until the form of all is known.
@@ -52,6 +53,7 @@ class Decoded:
     def __init__(self) -> None:
         self.files: list[str] = []
         self.broken: list[tuple[str, str]] = []
+        self.unread: list[str] = []
         self.animated = self.enlarged = 0
         self.pictures: _Pictures = _InMemory()
         self._palette: bytes | None = None
@@ -135,6 +137,7 @@ def _decoded(
     for file, picture in _each(folder, listing, form):
         if isinstance(picture, _Unreadable):
             found.broken.append((file, picture.why))
+            found.unread += [file] if picture.unread else []
             continue
         height, width = picture.pixels.shape[:2]
         if not found.files:
@@ -162,9 +165,10 @@ def _decoded(
 
 @dataclass(frozen=True)
 class _Unreadable:
-    """A file that could not be decoded, and why."""
+    """A file that could not be decoded: why, and whether the system did not let it be read."""
 
     why: str
+    unread: bool
 
 
 def _each(
@@ -177,7 +181,9 @@ def _each(
             return read_picture(folder / file, side=form.side, colour=form.colour)
         except FAULTS as fault:
             why = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-            return _Unreadable(shown(why.replace(str(folder), "…")) or type(fault).__name__)
+            why = shown(why.replace(str(folder), "…")) or type(fault).__name__
+            # Pillow's own have no number
+            return _Unreadable(why, unread=isinstance(fault, OSError) and fault.errno is not None)
 
     def read_some(some: list[str]) -> list[tuple[str, Picture | _Unreadable]]:
         return [(file, read(file)) for file in some]

@@ -17,7 +17,12 @@ from simulacra.data.splits import FEWEST, arrange
 from simulacra.ground.errors import DataError
 
 
-def load_folder(folder: Path, form: Form = Form(), listing: Listing | None = None) -> Dataset:
+def load_folder(
+    folder: Path,
+    form: Form = Form(),
+    listing: Listing | None = None,
+    unread: list[str] | None = None,
+) -> Dataset:
     """The images of a folder and all folders below, sorted by name, split at random.
 
     If no image lies in the folder itself and at least two of its sub-folders hold some, these are
@@ -34,6 +39,7 @@ def load_folder(folder: Path, form: Form = Form(), listing: Listing | None = Non
             not counted or found; `labels` is a pattern of file names that replaces sub-folders,
             and `groups` one of what never spans two splits.
         listing: Its files, if they are known.
+        unread: Gets the names of files that the system did not let read, as it may another time.
 
     Raises:
         DataError: If there are no images, more than one in a hundred cannot be read, their sizes
@@ -51,6 +57,8 @@ def load_folder(folder: Path, form: Form = Form(), listing: Listing | None = Non
             f"expected files that end in {' '.join(sorted(SUFFIXES))}"
         )
     found, x, spec = decoded(folder, listing, form)
+    if unread is not None:
+        unread += found.unread
     notes = check_broken(found.broken, len(listing.files), place, "image")
     kept = found.files
     if len(kept) < FEWEST:

@@ -64,10 +64,13 @@ def load_pictures(folder: Path, form: Form, listing: Listing | None = None) -> D
     kept = _opened(place, state)
     if kept is not None:
         return kept
-    dataset = load_folder(folder, form, listing)
+    unread: list[str] = []
+    dataset = load_folder(folder, form, listing, unread)
     dataset = reform(dataset, side=form.side, colour=form.colour, levels=form.levels)
     # pictures that changed meanwhile may be half of the old and half of the new
-    if isinstance(dataset.train.x, StoredRows) and _state(list_files(folder, SUFFIXES)) == state:
+    changed = _state(list_files(folder, SUFFIXES)) != state
+    # and what could not be read may be another time, though it is the same
+    if isinstance(dataset.train.x, StoredRows) and not changed and not unread:
         with contextlib.suppress(OSError):
             _keep(dataset, folder, place, state)
             # what is there now may be another process's, which is as good
@@ -84,7 +87,7 @@ def _place(folder: Path, form: Form) -> Path:
 def _state(listing: Listing) -> str:
     """All that the levels of a folder depend on, beside the form: its files and the decoders."""
     readers = [_version("simulacra"), _version("pillow")]
-    seen = [*readers, listing.others, listing.folders, listing.again]
+    seen = [*readers, listing.folders, listing.again]
     digest = hashlib.sha256(json.dumps(seen).encode())
     digest.update("\0".join(listing.files).encode("utf-8", "surrogateescape"))
     for stamps in listing.stamps:
@@ -157,7 +160,7 @@ def _opened(place: Path, state: str) -> Dataset | None:
         splits = {}
         for name, count in counts.items():
             read = rows_in(file, start, spec.event_shape, dtype)
-            source = Source(f"{record['name']} {name}", place.with_suffix(".json"))
+            source = Source(f"{record['name']} {name}", file, place.with_suffix(".json"))
             labels, groups = (_unlisted(record[part][name]) for part in ("labels", "groups"))
             rows = StoredRows(read, torch.arange(count), source)
             splits[name] = Observations(rows, labels, groups=groups)

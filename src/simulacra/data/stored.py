@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Never
 
 import torch
 from torch import Tensor
@@ -81,12 +82,21 @@ class Source:
 
     Args:
         name: Of these rows, and of no others.
+        file: That they lie in.
         notes: A JSON file beside them, of what is known of data that hold these rows; there may be
             none.
     """
 
     name: str
+    file: OpenFile
     notes: Path
+
+    @property
+    def state(self) -> str:
+        """The name, and what the system knows of the file: another one when it was altered."""
+        file = os.fstat(self.file.descriptor)
+        stamps = file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns
+        return " ".join(map(str, (self.name, *stamps)))
 
     def recalled(self, key: str) -> str | None:
         """What was noted under a key."""
@@ -129,10 +139,34 @@ class StoredRows:
         """Number of rows."""
         return len(self._places)
 
-    def __getitem__(self, indices: Tensor | slice | int) -> Tensor:
-        """Rows in memory of their own, as the same indices give of a tensor."""
-        places = self._places[indices]
-        return self._read(places.reshape(-1)).reshape(*places.shape, *self.shape[1:])
+    def __getitem__(self, indices: Any) -> Tensor:  # noqa: ANN401 (whatever a tensor takes)
+        """Values in memory of their own, as the same indices give of a tensor.
+
+        The rows that the first index names are read whole, and the others chosen from them.
+        """
+        first, *rest = indices if isinstance(indices, tuple) and indices else (indices,)
+        if rest and (first is None or first is ...):
+            # it names no rows
+            return self[:][indices]
+        places = self._places[first]
+        rows = self._read(places.reshape(-1))
+        if not rest:
+            return rows.reshape(*places.shape, *self.shape[1:])
+        # so that a tensor of rows and one of columns go together as they do in torch
+        own = torch.arange(len(rows)).reshape(places.shape)
+        return rows[(slice(None) if isinstance(first, slice) else own, *rest)]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Never:
+            """Say how to come by what a tensor has.
+
+            Raises:
+                AttributeError: Always.
+            """
+            raise AttributeError(
+                f"rows in a file have no {name!r}: x[:] reads all of them into a tensor"
+            )
 
     def split(self, size: int) -> Iterator[Tensor]:
         """All rows in order, so many at a time."""

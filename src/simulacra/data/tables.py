@@ -261,9 +261,14 @@ def _warnings(table: Table, columns: tuple[Column, ...]) -> Iterator[str]:
         held = ((values - column.offset) / column.scale).astype(np.float32)
         narrow = len(np.unique(held))
         if narrow < 0.9 * distinct:
+            vanished = ((held == 0) & (values != column.offset)).any()
             yield (
-                f"column {name!r} has {distinct} values, of which float32 tells {narrow} apart, "
-                "whatever is subtracted"
+                f"column {name!r} has {distinct} values, of which float32 tells {narrow} apart"
+                + (
+                    ": it spans too many orders of magnitude, take its logarithm"
+                    if vanished
+                    else ", whatever is subtracted"
+                )
             )
         if (np.diff(values) == 1).all():
             yield f"column {name!r} counts the rows: drop it if it is no measurement"

@@ -15,7 +15,15 @@ import numpy as np
 
 from simulacra.data.formats.listing import open_regular, shown
 from simulacra.data.formats.safe_reading import FAULTS, ensure_room, read_at_most
-from simulacra.data.formats.table import Kinds, Table, columns_of, numbered, split_names, wrong
+from simulacra.data.formats.table import (
+    Kinds,
+    Table,
+    columns_of,
+    no_number,
+    numbered,
+    split_names,
+    wrong,
+)
 from simulacra.ground.errors import DataError
 
 _LONGEST = 40
@@ -192,7 +200,4 @@ def _no_number(
         return DataError(f"{where}: {cell!r} has a decimal comma: write a point")
     if len(cell) > _LONGEST:
         cell = cell[:_LONGEST] + "…"
-    return DataError(
-        f"{where}: '{shown(cell)}' is no number: drop the column, or pass --labels "
-        f"{shown(name)!r} if it is a class"
-    )
+    return DataError(f"{where}: '{shown(cell)}' {no_number(shown(name))}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from simulacra.data.formats.listing import open_regular, shown
 from simulacra.data.formats.safe_reading import FAULTS, ensure_room
-from simulacra.data.formats.table import Kinds, Table, columns_of, places_of
+from simulacra.data.formats.table import Kinds, Table, columns_of, no_number, places_of
 from simulacra.ground.errors import DataError, UsageError
 
 
@@ -102,10 +102,7 @@ def _table_of(
             continue
         if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind)
                 or kinds.is_decimal(kind)):  # fmt: skip
-            raise DataError(
-                f"{place}, column {name!r}: {kind} is no number: drop the column, or pass "
-                f"--labels {name!r} if it is a class"
-            )
+            raise DataError(f"{place}, column {name!r}: {kind} {no_number(name)}")
         numbers.append(np.asarray(column.to_pylist() if kinds.is_decimal(kind)
                                   else column.to_numpy(), np.float64))  # fmt: skip
     return Table(

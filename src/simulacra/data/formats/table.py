@@ -47,6 +47,14 @@ def wrong(value: float) -> str:
     return "an infinite value: repair it or drop the row"
 
 
+def no_number(column: str) -> str:
+    """What to do with a column of words."""
+    return (
+        f"is no number: drop the column, or pass --labels {column!r} if it is a class, "
+        f"--column {f'{column}=category'!r} if it is a category"
+    )
+
+
 def columns_of(
     names: Sequence[str],
     labels: str | None,
@@ -95,9 +103,14 @@ def columns_of(
             "one column only, which cannot be its labels" if len(names) == 1 else "no other column"
         )
         raise UsageError(f"{place} has {one}: leave one of numbers")
+    said = {column: found(column, f"a {kind}") for column, kind in kinds.items()}
+    for column, i in said.items():
+        also = next((name for name in said if name != column and said[name] == i), None)
+        if also is not None:
+            raise UsageError(f"{place}: {column!r} and {also!r} are one column: name it once")
     categories = set()
     for column, kind in kinds.items():
-        i = found(column, f"a {kind}")
+        i = said[column]
         if i in at or i == own:
             what = "labels" if i in at else "groups"
             raise UsageError(f"{place}: column {column!r} holds the {what}, and cannot be a {kind}")
