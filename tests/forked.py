@@ -16,8 +16,8 @@ from pathlib import Path
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
-        "lean", "simulacra.cli.app", "simulacra.runs.run", "simulacra.models.adversarial.gan",
-        "simulacra.models.autoregressive.pixelcnn", "simulacra.models.flow.nice",
+        "lean", "lightning_fabric", "simulacra.cli.app", "simulacra.runs.run",
+        "simulacra.models.adversarial.gan", "simulacra.models.autoregressive.pixelcnn", "simulacra.models.flow.nice",
         "simulacra.models.latent.vae", "simulacra.models.mixture.gmm",
     ]
 )  # fmt: skip
