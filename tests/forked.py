@@ -17,8 +17,8 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
         "lean", "lightning_fabric", "simulacra.cli.app", "simulacra.runs.run",
-        "simulacra.models.adversarial.gan", "simulacra.models.autoregressive.pixelcnn", "simulacra.models.flow.nice",
-        "simulacra.models.latent.vae", "simulacra.models.mixture.gmm",
+        "simulacra.models.adversarial.gan", "simulacra.models.autoregressive.pixelcnn",
+        "simulacra.models.flow.nice", "simulacra.models.latent.vae", "simulacra.models.mixture.gmm",
     ]
 )  # fmt: skip
 

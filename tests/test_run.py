@@ -69,7 +69,7 @@ def create(
     return Run.create(
         folder, model=place(name), keywords=(TINY | OTHERS)[name], data=data,
         budget=Budget.parse(budget),
-        options=Options(**{"batch": 16, "device": "cpu"} | options),
+        options=Options(**{"batch": 16, "device": "cpu", "precision": "32"} | options),
     )  # fmt: skip
 
 

@@ -47,7 +47,10 @@ def training(
     with seeded(0):
         model = registry.build(name, data.spec, TINY.get(name) or registry.find(name).small[0])
     made = Training(
-        model, data.train, data.validation, Options(**{"batch": 16, "device": "cpu"} | options)
+        model,
+        data.train,
+        data.validation,
+        Options(**{"batch": 16, "device": "cpu", "precision": "32"} | options),
     )
     made.plan = Plan(steps, every)
     return made
