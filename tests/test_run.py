@@ -356,6 +356,8 @@ def test_seconds_are_frozen_as_steps(
 def test_other_data_are_refused(digits: Dataset, tmp_path: Path) -> None:
     run = create(tmp_path / "run", digits)
     run.record["data"]["options"]["levels"] = 4
+    # which are the run's own
+    assert "levels" not in digits.options
     with pytest.raises(DataError, match="fingerprint"):
         run.dataset()
 

@@ -47,7 +47,7 @@ def new_record(
         "spec": data.spec.to_json(),
         "data": {
             "name": data.name,
-            "options": data.options,
+            "options": dict(data.options),
             "fingerprint": data.fingerprint,
             "splits": data.counts,
             # so that a class can be asked for by its name without the data
