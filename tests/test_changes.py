@@ -159,8 +159,28 @@ def test_data_of_another_form_do_not_fit(digits: Dataset, tmp_path: Path) -> Non
         digits, spec=replace(digits.spec, event_shape=(1, 4, 4)),
         **{name: Observations(split.x[:, :, :4, :4]) for name, split in digits.splits.items()},
     )  # fmt: skip
-    with pytest.raises(UsageError, match="the same keywords, and data of the same form"):
+    with pytest.raises(
+        UsageError,
+        match=r"data of another form: event_shape is \(1, 8, 8\) there, here \(1, 4, 4\)",
+    ):
         run_of(tmp_path / "small", few, "warm-vae", start=first)
+
+
+def test_weights_for_other_levels_fit_and_are_refused(digits: Dataset, tmp_path: Path) -> None:
+    first = run_of(tmp_path / "first", digits, "clipped-wgan")
+    train(first, digits)
+    with pytest.raises(UsageError, match="another form: levels is 17 there, here 4"):
+        run_of(tmp_path / "few", load("digits", levels=4), "clipped-wgan", start=first)
+
+
+def test_another_rate_for_what_has_ended_asks_for_how_long(digits: Dataset, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", digits)
+    train(run, digits)
+    with pytest.raises(UsageError, match="has ended: say with --budget how much longer"):
+        train(run, digits, rates={"critic": 1e-4})
+    assert "events" not in Run.open(run.folder).record
+    longer = train(run, digits, rates={"critic": 1e-4}, longer=Budget(3, "steps"))
+    assert longer.steps == 23
 
 
 def test_what_is_ordered_on_resuming_goes_before_what_was_to_be_later(digits: Dataset) -> None:

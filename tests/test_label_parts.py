@@ -378,7 +378,7 @@ def test_a_run_keeps_the_names_of_its_classes(spoken_run):
         ("speaker=theo", [-1, 1]),
         ("7, theo", [1, 1]),
         ("4", [2, 0]),
-        ("digit=0", [0, -1]),
+        ("speaker=0", [-1, 0]),
     ],
 )
 def test_a_label_is_asked_for_by_its_parts(label, told, spoken_run):
@@ -402,6 +402,8 @@ def test_samples_are_drawn_for_a_label_of_parts(spoken_run, ok, cli):
         ("digit=7,speeker=theo", "no part 'speeker': did you mean 'speaker'"),
         ("digit=7,speaker=teo", "no speaker is called 'teo': did you mean 'theo'"),
         ("digit=7,digit=8", "tells digit twice"),
+        # a place among numbers would be another number's
+        ("digit=0", "no class digit is called 0: known: 6, 7, 8"),
         ("digit=9", "--label digit goes from 0 to 2, got 9"),
         ("theo", "as in --label digit=6,speaker=george"),
         ("6", "--label goes from 0 to 5, got 6"),

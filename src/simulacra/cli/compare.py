@@ -68,7 +68,11 @@ def compare(
     names = [name.strip() for name in models.split(",") if name.strip()]
     keywords: dict[str, dict[str, str]] = {}
     for assignment in set_:
-        model, dot, rest = assignment.partition(".")
+        # a file's name has a dot of its own
+        own = next((name for name in names if assignment.startswith(f"{name}.")), None)
+        model, dot, rest = (
+            assignment.partition(".") if own is None else (own, ".", assignment[len(own) + 1 :])
+        )
         if not dot or "=" in model:
             raise UsageError(f"compare takes --set MODEL.KEY=VALUE, got {assignment!r}")
         keywords.setdefault(model, {}).update(parse_assignments([rest]))

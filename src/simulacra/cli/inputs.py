@@ -92,6 +92,10 @@ def _class_of(text: str, names: Sequence[str], size: int, part: str) -> int:
         return number
     if _is_whole(text):
         if 0 <= int(text) < size:
+            if names and all(map(_is_whole, names)):
+                # a place among numbers would draw another class than the one that was meant
+                of = f" {part}" if part else ""
+                raise UsageError(f"no class{of} is called {text}: {nearest(text, names)}")
             return int(text)
         of = f" {part}" if part else ""
         raise UsageError(f"--label{of} goes from 0 to {size - 1}, got {text}")

@@ -83,9 +83,11 @@ class TrainingDisplay:
         """In a log, a line when a training or a stage of it begins."""
         training = self.trainings[model]
         if not self.shown:
+            plan = training.plan
+            done -= plan.start
             since = f", {done} of them done" if done else ""
             stage = f"stage {training.stage.name}: " if len(training.stages) > 1 else ""
-            note(f"{model}: {stage}{training.plan.steps} {self.kind[model]} to do{since}")
+            note(f"{model}: {stage}{plan.length} {self.kind[model]} to do{since}")
 
     def on_record(self, model: str, record: Record) -> None:
         """See `compare.Watcher`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simulacra.ground import processes
-from simulacra.ground.errors import CheckpointError
+from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.ground.storage import write_json
 from simulacra.runs.checkpoints import checkpoints, newest_sound, write_checkpoint
 from simulacra.runs.record import RECORD, budget_of, said_of
@@ -88,6 +88,13 @@ class RecordedTraining:
             longer: How much longer it is to be.
             rates: Learning rates from here on: of a player, or of everyone.
         """
+        training = self.training
+        ended = training.progress.converged or training.progress.step >= training.plan.steps
+        if rates and longer is None and ended:
+            raise UsageError(
+                f"{self.folder} has ended: say with --budget how much longer to train at another "
+                "rate, as +10m"
+            )
         for player, lr in rates.items():
             set_rate(self.training, lr, player)
         if longer is not None:

@@ -13,6 +13,10 @@ START = "start"
 """A run's folder of the weights that it began with, where these were another run's."""
 
 
+_FORM = ("event_shape", "levels", "ordered", "coding", "palette", "columns")
+"""What values mean: weights for other ones may fit, and mean nothing."""
+
+
 def inherited(record: dict[str, Any], model: str, place: Path) -> dict[str, Any]:
     """The keywords of a run, for a model that begins with its weights.
 
@@ -49,6 +53,13 @@ def fill_from(model: Model, other: Model, place: Path) -> None:
     Raises:
         UsageError: If these are not weights of such a model.
     """
+    differ = [name for name in _FORM if getattr(other.spec, name) != getattr(model.spec, name)]
+    if differ:
+        there, here = (getattr(of.spec, differ[0]) for of in (other, model))
+        raise UsageError(
+            f"the weights of {place} are of data of another form: {differ[0]} is {there} there, "
+            f"here {here}"
+        )
     weights, own = dict(other.state_dict()), model.state_dict()
     for name in (*own, *weights):
         shapes = [tuple(of[name].shape) if name in of else "nothing" for of in (own, weights)]
