@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 import toys
@@ -249,3 +250,17 @@ def test_what_cannot_begin_makes_no_folder(digits: Dataset, tmp_path: Path) -> N
     with pytest.raises(UsageError, match="needs data with a label each"):
         run_of(tmp_path / "run", unlabelled, "triplet")
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_run_are_not_prepared_anew(digits: Dataset, tmp_path: Path) -> None:
+    """What was taken from the data that they learnt from belongs to them."""
+    first = run_of(tmp_path / "first", digits, "nice", keywords={"hidden": (8,)})
+    train(first, digits)
+    turned = {name: Observations(16 - split.x) for name, split in digits.splits.items()}
+    others = replace(digits, **turned)
+    begun: list[dict[str, Tensor]] = []
+    second = run_of(tmp_path / "second", others, "nice", start=first)
+    train(second, others, on_start=lambda made, _: begun.append(values(made.model)))
+    expected = weights(first)
+    assert torch.equal(begun[0]["shift"], expected["shift"])
+    assert equal(begun[0], expected)

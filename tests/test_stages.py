@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -192,3 +193,20 @@ def test_who_moves_trains_though_it_is_part_of_who_does_not(digits: Dataset) -> 
             assert made.model.decoder.training
     assert norm.training
     assert int(norm.num_batches_tracked) == 5
+
+
+class Unvalidated(toys.SampledAutoencoder):
+    """Of its last stage the last step is kept."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        first, last = super().stages
+        return (first, replace(last, validation_loss=lambda *_: None))
+
+
+def test_fit_gives_back_a_last_stage_that_validates_nothing(digits: Dataset) -> None:
+    with seeded(0):
+        model = Unvalidated(digits.spec)
+    before = values(model)
+    made = fit(model, digits, "20steps", Options(batch=16, device="cpu"))
+    assert not torch.equal(values(made)["mixture.means"], before["mixture.means"])
