@@ -14,13 +14,15 @@ from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.models import registry
 from simulacra.training.options import Budget
 
+Rates = Annotated[list[str], Parameter(metavar="[PLAYER=]RATE", show_default=False)]
+
 
 def resume(
     run: Path,
     /,
     *,
     budget: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    lr: Annotated[list[str], Parameter(metavar="[PLAYER=]RATE", show_default=False)] = [],  # noqa: B006
+    lr: Rates = [],  # noqa: B006 (read only)
     data_dir: Path | None = None,
     code: Code = None,
     tensorboard: bool = False,

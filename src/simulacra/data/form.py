@@ -99,6 +99,7 @@ class Form:
     def kinds(self) -> dict[str, ColumnKind]:
         """What columns were said to be, by their names."""
         pairs = (each.rpartition("=") for each in self.column)
+        # `__post_init__` has seen that each is a kind
         return {name: kind for name, _, kind in pairs}  # type: ignore[misc]
 
     @property

@@ -64,6 +64,9 @@ class Training:
         [1, 2, 3]
     """
 
+    learner: Learner
+    """The model in its present stage."""
+
     def __init__(
         self,
         model: Model,
@@ -134,8 +137,9 @@ class Training:
         """Give a stage the optimisers and the average that it begins with."""
         self.progress.stage = number
         self.progress.in_nats = self.in_nats(number)
-        # those of the stage before make room first
-        self.learner: Learner = None  # type: ignore[assignment]
+        if hasattr(self, "learner"):
+            # that of the stage before makes room first
+            del self.learner
         # of a stage that another one follows, the kept model at its best step
         self._best: dict[str, Tensor] | None = None
         self.learner = Learner(
