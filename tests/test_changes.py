@@ -16,6 +16,7 @@ from learning import equal, training, values
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.errors import UsageError
+from simulacra.runs.events import EVENTS, EventLog
 from simulacra.runs.run import Run
 from simulacra.training.changes import make_longer, set_rate
 from simulacra.training.loop import Training
@@ -63,8 +64,8 @@ def test_a_finished_run_trains_longer_and_a_kill_does_not_forget_it(
     assert again.plan.steps == 35
     # killed when the change was written down, and the checkpoint that has it was not
     killed = Run.open(tmp_path / "killed")
-    record = killed.record | {"events": again.record["events"]}
-    assert train(Run(killed.folder, record), digits).steps == 35
+    shutil.copy(again.folder / EVENTS, killed.folder)
+    assert train(killed, digits).steps == 35
     assert equal(weights(again), weights(Run.open(killed.folder)))
     # and once more, in other units
     epochs = 2 * 4 * 16 / len(digits.train)
@@ -115,7 +116,7 @@ def test_a_rate_that_is_changed_meanwhile_is_followed_after_a_kill(
         return Run.open(run.folder)
 
     changed, left = trained("changed", True), trained("left", False)
-    assert changed.record["events"] == [{"step": 7, "player": "critic", "lr": 0.05, "plan": None}]
+    assert EventLog(changed.folder).read() == [Event(7, "critic", 0.05)]
     assert not equal(weights(changed), weights(left))
     # with a checkpoint at every step, the run is put to one before the change
     state = tmp_path / "killed"
@@ -125,9 +126,16 @@ def test_a_rate_that_is_changed_meanwhile_is_followed_after_a_kill(
         stopped, digits, on_record=lambda record: steps.append(record.step),
         should_stop=lambda: len(steps) >= 4,
     )  # fmt: skip
-    record = Run.open(state).record | {"events": changed.record["events"]}
-    train(Run(state, record), digits)
+    shutil.copy(changed.folder / EVENTS, state)
+    shutil.copytree(state, tmp_path / "before")
+    train(Run.open(state), digits)
     assert equal(weights(Run.open(state)), weights(changed))
+    # as it was written down once
+    early = Run.open(tmp_path / "before")
+    (early.folder / EVENTS).unlink()
+    event = {"step": 7, "player": "critic", "lr": 0.05, "plan": None}
+    train(Run(early.folder, early.record | {"events": [event]}), digits)
+    assert equal(weights(Run.open(early.folder)), weights(changed))
 
 
 def test_a_run_begins_with_the_weights_of_another(digits: Dataset, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from itertools import pairwise
 from typing import Any
@@ -326,19 +325,6 @@ def test_an_epoch_of_a_game_counts_every_batch(digits: Dataset) -> None:
     assert training("gmm", digits).learner.steps_per_epoch == 1
 
 
-def test_a_budget_in_seconds_becomes_steps_and_measuring_is_undone(digits: Dataset) -> None:
-    timed = training("nice", digits)
-    plan = timed.set_plan(Budget(0.5, "s"))
-    assert plan.steps >= 1
-    assert timed.progress.step == 0
-    timed.plan = dataclasses.replace(plan, seconds=None)
-    list(timed)
-    stepped = training("nice", digits)
-    stepped.plan = timed.plan
-    list(stepped)
-    assert_same(weights(timed), weights(stepped))
-
-
 def test_devices_that_are_not_there_are_refused(digits: Dataset) -> None:
     with pytest.raises(UsageError, match="device is one of"):
         training("nice", digits, device="tpu")
@@ -437,46 +423,3 @@ def test_sweeps_out_of_the_numbers_roll_back(digits: Dataset) -> None:
     assert skipped.skipped == 3
     assert made.progress.rollbacks == 1
     assert finite(made.model)
-
-
-@pytest.mark.parametrize(
-    ("elapsed", "expected"),
-    [
-        (5.0, Plan(100, 5, 1000)),  # on time: 25 of 100 steps in 5 of 20 seconds
-        (10.0, Plan(50, 3, 1000)),  # half as fast
-        (1.0, Plan(500, 25, 1000)),  # five times as fast
-        (30.0, Plan(26, 2, 1000)),  # over time already
-    ],
-)
-def test_a_quarter_later_the_plan_is_counted_again_and_frozen(
-    digits: Dataset, elapsed: float, expected: Plan
-) -> None:
-    made = training("nice", digits)
-    made.plan = Plan(100, 5, 1000, seconds=20.0)
-    for record in made:
-        if record.step == 24:
-            made.progress.seconds = elapsed
-        if record.step == 25:
-            break
-        assert made.plan.steps == 100
-    # what the step itself took is in it too
-    assert made.plan.steps == pytest.approx(expected.steps, rel=0.25)
-    assert made.plan.seconds is None
-    assert made.plan.validate_every == math.ceil(made.plan.steps / 20)
-    frozen = made.plan
-    made.progress.seconds *= 3
-    for record in made:
-        if record.step >= min(40, frozen.steps):
-            break
-    assert made.plan == frozen
-
-
-def test_dear_checkpoints_are_written_less_often() -> None:
-    plan = Plan(1000, 50, seconds=60.0)
-    assert plan.sparing(0.01) == plan
-    # six seconds are there to write in
-    assert plan.sparing(2.0).validate_every == 334
-    assert plan.sparing(100.0).validate_every == 1000
-    # a number of steps was asked for, whatever it takes
-    counted = Plan(1000, 50)
-    assert counted.sparing(100.0) == counted

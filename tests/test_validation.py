@@ -19,7 +19,7 @@ from simulacra.models.lawbook.trials import FORMS, learnt_with
 from simulacra.training.batches import ByClass
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import Pace, Plan
+from simulacra.training.plan import Plan
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +38,21 @@ def test_every_model_says_what_its_best_step_is_chosen_by(digits: Dataset) -> No
     assert all(value is not None and value > 0 for value in best.values())
 
 
-@pytest.mark.parametrize("look", [1e-6, 1e-3, 0.02, 0.1, 1.0])
+@pytest.mark.parametrize("look", [1e-6, 1e-3, 0.02, 0.1, 0.2])
 def test_dear_validations_are_of_fewer_observations_and_not_fewer_than_five(look: float) -> None:
-    """0.1 s an observation in 14 s: today's tenth is 14 of them."""
-    plan = Plan.within(14.0, 14.0, Pace(0.01, look), 1000)
-    count = plan.length // plan.validate_every
-    assert 5 <= count <= 20
-    spent = count * plan.validate_on * look
-    # of one observation each time nothing can be left out
-    assert spent <= 1.4 * 1.05 or plan.validate_on == 1
-    assert plan.length * 0.01 + spent == pytest.approx(14.0, rel=0.05)
+    """0.1 s an observation in 14 s: a tenth is 14 of them."""
+    plan = Plan.timed(14.0, look, 0.0, 1000)
+    assert 5 <= plan.validations <= 20
+    assert plan.validations * plan.validate_on * look <= 1.4 * 1.001
+
+
+def test_validating_never_takes_more_than_a_tenth() -> None:
+    few = Plan.timed(14.0, 0.5, 0.0, 1000)
+    assert (few.validations, few.validate_on) == (2, 1)
+    none = Plan.timed(14.0, 1.5, 0.0, 1000)
+    assert (none.validations, none.validate_on) == (0, 0)
+    spent = Plan.timed(14.0, 0.1, 0.0, 1000, spent=0.7)
+    assert spent.validations * spent.validate_on * 0.1 <= 0.7 * 1.001
 
 
 def test_a_budget_of_steps_goes_by_what_the_model_says_that_validating_costs(
@@ -129,17 +134,15 @@ def test_classes_of_labels_with_parts_are_combinations(digits: Dataset) -> None:
 
 def test_statistics_are_paid_from_what_validating_may_take() -> None:
     for settle in (0.0, 0.01, 0.2, 5.0):
-        plan = Plan.within(20.0, 20.0, Pace(0.05, 1e-4, settle), 1000)
-        count = plan.length // plan.validate_every
+        plan = Plan.timed(20.0, 1e-4, settle, 1000)
         each = settle * plan.passes / 20 + plan.validate_on * 1e-4
-        assert 5 <= count <= 20
-        assert count * each <= 2.0 * 1.05 or plan.passes == 1
-        assert plan.length * 0.05 + count * each == pytest.approx(20.0, rel=0.06)
+        assert 5 <= plan.validations <= 20
+        assert plan.validations * each <= 2.0 * 1.001
 
 
 @pytest.mark.parametrize("steps", range(1, 24))
 def test_five_validations_are_five(steps: int) -> None:
-    plan = Plan.within(10.0, steps * 1.0 + 0.5, Pace(1.0, 1.0), 1000)
+    plan = Plan.counted(steps, 1)
     assert plan.length // plan.validate_every >= min(5, plan.length)
 
 

@@ -22,6 +22,7 @@ from cyclopts import (
 )
 
 from simulacra.cli import terminal
+from simulacra.cli.again import again
 from simulacra.cli.classify import classify
 from simulacra.cli.compare import compare
 from simulacra.cli.complete import complete
@@ -61,7 +62,7 @@ app = App(
 COMMANDS = {
     command.__name__: command
     for command in (
-        models, data, train, resume, compare, evaluate, sample, complete, classify, surprise, field,
+        models, data, train, resume, again, compare, evaluate, sample, complete, classify, surprise, field,
         runs, export, push,
     )
 }  # fmt: skip
@@ -98,6 +99,7 @@ _SMALLER = {
     "train": "a smaller --batch or model",
     "data": "a smaller --side or fewer --levels",
     "resume": "a machine with more, or train with a smaller --batch",
+    "again": "a machine with more",
     "evaluate": "a machine with more, or --test-limit",
     "sample": "a smaller -n",
     "complete": "a smaller -n, --times or --candidates",

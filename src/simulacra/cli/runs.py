@@ -77,7 +77,7 @@ def _about(listed: Listed) -> dict[str, Any]:
         "data": record.get("data", {}).get("name"),
         "budget": record.get("budget"),
         "steps": outcome.steps if outcome else 0,
-        "planned": run.plan.steps if run and run.plan else None,
+        "planned": run.plan.steps if run and run.plan and run.plan.known else None,
         "validation": validation,
         "test": test,
         "created": record.get("created"),

@@ -36,6 +36,7 @@ from simulacra.training.options import Budget, Options
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
     from simulacra.runs.run import Run
+    from simulacra.training.plan import Outcome
 
 
 def train(
@@ -150,7 +151,14 @@ def go_on(
                 f"simulacra resume {folder}{own}"
             )
             stop.leave()
-    terminal.note(
-        f"done: {outcome.steps} {kind} in {outcome.seconds:.1f} s; next: "
-        f"simulacra sample {folder}{own}, simulacra evaluate {folder}{own}"
-    )
+    threads = f"{outcome.threads} thread{'s' if outcome.threads != 1 else ''}"
+    why = ", converged" if outcome.converged else ""
+    terminal.note(f"done: {outcome.steps} {kind} in {outcome.seconds:.1f} s with {threads}{why}")
+    terminal.note(f"seconds: {seconds_by_kind(outcome)}")
+    terminal.note(f"next: simulacra sample {folder}{own}, simulacra evaluate {folder}{own}")
+
+
+def seconds_by_kind(outcome: Outcome) -> str:
+    """Where the seconds of a training went, the most first; what is next to nothing is left out."""
+    spent = sorted(outcome.spent.items(), key=lambda each: -each[1])
+    return ", ".join(f"{kind} {each:.1f}" for kind, each in spent if each >= 0.05) or "none"

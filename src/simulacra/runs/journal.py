@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,13 @@ ROWS = 200
 """How many rows of metrics a training writes, about."""
 _PICTURES = 4
 """How many pictures of samples it draws."""
+_DRAWING = 0.01
+"""Share of a budget in seconds that each but the last may take, of which it is a part."""
 _SAMPLES = -4  # key of a random stream, beside those of `train` and `run`
+
+
+class _TooLong(Exception):  # noqa: N818 (no error, but the end of a picture)
+    """A picture takes longer than it may."""
 
 
 class Journal:
@@ -37,7 +44,8 @@ class Journal:
 
     def __init__(self, folder: Path, training: Training, *, tensorboard: bool = False) -> None:
         self.folder, self.training = folder, training
-        self.drawn, self.stage = self._quarters(training.progress.step), training.progress.stage
+        self.stage, place = training.progress.stage, training.plan.place(training.progress.step)
+        self.rows, self.drawn = int(ROWS * place), int(_PICTURES * place)
         self.board = _board(folder / "tensorboard", training) if tensorboard else None
         staged = len(training.stages) > 1
         self.metrics = Metrics(folder / METRICS, training.progress.step, staged=staged)
@@ -54,8 +62,11 @@ class Journal:
 
     def add(self, record: Record) -> None:
         """Take in a step."""
-        every = max(1, self.training.plan.length // ROWS)
-        write = record.validated or record.step % every == 0
+        training = self.training
+        # where the next stage has begun, this one was at its end
+        of_this = record.stage == training.progress.stage
+        place = training.plan.place(record.step) if of_this else 1.0
+        write = record.validated or int(ROWS * place) > self.rows
         self.metrics.add(record, write=write)
         if self.board is not None and write:
             scalars = {**record.losses, "lr": record.lr, "validation": record.validation}
@@ -63,25 +74,36 @@ class Journal:
                 if value is not None:
                     self.board.add_scalar(name, value, record.step, new_style=True)
         if record.stage != self.stage:
-            self.drawn, self.stage = 0, record.stage
+            self.rows, self.drawn, self.stage = 0, 0, record.stage
+        self.rows = max(self.rows, int(ROWS * place))
         # before its last stage a model need not know yet how to draw
-        last = record.stage == len(self.training.stages) - 1
-        if record.validated and last and self._quarters(record.step) > self.drawn:
-            self.drawn = self._quarters(record.step)
-            self._draw()
+        last = record.stage == len(training.stages) - 1
+        if record.validated and last and int(_PICTURES * place) > self.drawn:
+            self.drawn = int(_PICTURES * place)
+            if place == 1 or training.plan.seconds is None:
+                self._draw()
+                return
+            with training.spending("pictures"), contextlib.suppress(_TooLong):
+                self._draw(_DRAWING * training.plan.seconds)
 
-    def _quarters(self, step: int) -> int:
-        """How many quarters of its stage are done."""
-        plan = self.training.plan
-        return (step - plan.start) // max(1, plan.length // _PICTURES)
+    def _draw(self, seconds: float = math.inf) -> None:
+        """A picture of what the model draws now.
 
-    def _draw(self) -> None:
-        """A picture of what the model draws now."""
+        Args:
+            seconds: That it may take, of a model that draws in steps.
+        """
         training = self.training
         model, spec = training.averaged, training.model.spec
         if not isinstance(model, Sampling) or model.context != "none":
             return
-        x = draw(model, 16 if spec.levels else 1000, seed=(training.options.seed, _SAMPLES)).x
+        until = training.clock() + seconds
+
+        def check(_: object) -> None:
+            if training.clock() > until:
+                raise _TooLong
+
+        count, seed = 16 if spec.levels else 1000, (training.options.seed, _SAMPLES)
+        x = draw(model, count, seed=seed, on_step=check).x
         if not bool(x.isfinite().all()):
             return
         folder = self.folder / "samples"

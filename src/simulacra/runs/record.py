@@ -15,6 +15,7 @@ from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.ground.storage import read_json
+from simulacra.ground.threads import usual
 from simulacra.training.options import Budget, Options
 from simulacra.training.plan import Event, Plan
 
@@ -57,7 +58,7 @@ def new_record(
         "budget": str(budget),
         "plan": None,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "threads": torch.get_num_threads(),
+        "threads": usual(),
         "versions": versions(),
     }
 
@@ -86,6 +87,9 @@ def read_record(path: Path) -> dict[str, Any]:
         plan = Plan(**({"steps": 1, "validate_every": 1} | (record["plan"] or {})))
         if not (plan.steps and plan.validate_every):
             raise ValueError("a plan's steps and validate_every are positive")
+        threads = record.get("threads", 1)
+        if type(threads) is not int or threads < 1:
+            raise ValueError(f"threads are a whole number from 1 on, got {threads!r}")
         for event in record.get("events", []):
             Event.from_json(event)
         for part, kind in (("model", str), ("keywords", dict), ("data", dict)):

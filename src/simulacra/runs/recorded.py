@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +12,13 @@ from simulacra.ground import processes
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.ground.storage import write_json
 from simulacra.runs.checkpoints import checkpoints, newest_sound, write_checkpoint
+from simulacra.runs.events import EventLog
 from simulacra.runs.record import RECORD, budget_of, said_of
-from simulacra.training.changes import make_longer, set_rate, spare
+from simulacra.training.changes import make_longer, set_rate
+from simulacra.training.events import Events
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget
-from simulacra.training.plan import Event, Plan
+from simulacra.training.plan import Event
 from simulacra.training.players import finite
 
 
@@ -32,7 +33,7 @@ class RecordedTraining:
 
     def __init__(self, folder: Path, record: dict[str, Any], training: Training) -> None:
         self.folder, self.record, self.training = folder, record, training
-        self._noted: tuple[Plan, int] | None = None
+        self.log = EventLog(folder)
 
     def go_to_newest(self) -> list[str]:
         """Put the training where the run is; what is wrong with newer checkpoints.
@@ -43,27 +44,26 @@ class RecordedTraining:
             CheckpointError: If no checkpoint is sound, or it is of another model.
         """
         training = self.training
-        plan = Plan(**self.record["plan"]) if self.record["plan"] else None
-        found: tuple[Any, list[str], Plan | None] | CheckpointError = (None, [], plan)
-        if processes.first() and plan is not None and checkpoints(self.folder):
+        found: tuple[Any, list[str], list[Event]] | CheckpointError = (None, [], [])
+        if processes.first():
             try:
-                _, state, broken = newest_sound(self.folder, "training")
-                found = (state["training"], broken, plan)
+                before = [Event.from_json(event) for event in self.record.get("events", [])]
+                found = (None, [], before + self.log.read())
+                if self.record["plan"] and checkpoints(self.folder):
+                    _, state, broken = newest_sound(self.folder, "training")
+                    found = (state["training"], broken, found[2])
             except CheckpointError as error:
                 found = error
         found = training.fabric.broadcast(found)
         if isinstance(found, CheckpointError):
             raise found
-        newest, broken, plan = found
-        training.budget = budget_of(self.record)
-        training.events = [Event.from_json(event) for event in self.record.get("events", [])]
+        newest, broken, events = found
+        training.budget, training.events = budget_of(self.record), Events(events)
         if newest is None:
-            training.plan = plan or training.set_plan(training.budget)
-            begun = time.perf_counter()
-            self.save()
-            sparing = training.plan.sparing(time.perf_counter() - begun)
-            training.plan = training.fabric.broadcast(sparing)
+            training.set_plan(training.budget)
+            # before the first checkpoint, which follows from it
             self.note()
+            self.save()
             return broken
         try:
             training.load_state_dict(newest)
@@ -78,7 +78,6 @@ class RecordedTraining:
             )
         # one that was killed before it had saved them
         training.meet_events()
-        self.note()
         return broken
 
     def change(self, longer: Budget | None, rates: Mapping[str | None, float]) -> None:
@@ -102,32 +101,22 @@ class RecordedTraining:
         if rates or longer is not None:
             # what is written down first is done again if the checkpoint is never written
             self.note()
-            begun = time.perf_counter()
             self.save()
-            if longer is not None:
-                spare(self.training, time.perf_counter() - begun, longer)
-                self.note()
 
     def save(self) -> None:
-        """Write a checkpoint."""
-        if processes.first():
-            write_checkpoint(self.folder, self.training, said_of(self.record))
+        """Write a checkpoint, and in the record what was settled since the one before."""
+        with self.training.spending("checkpoints"):
+            if processes.first():
+                write_checkpoint(self.folder, self.training, said_of(self.record))
+            settled = {"plan": asdict(self.training.plan), "options": asdict(self.training.options)}
+            # as JSON reads them, where tuples are lists
+            settled = json.loads(json.dumps(settled))
+            if any(self.record.get(key) != value for key, value in settled.items()):
+                self.record |= settled
+                if processes.first():
+                    write_json(self.folder / RECORD, self.record)
 
     def note(self) -> None:
-        """Write down what was settled since: the plan, the precision, and what was changed."""
-        training = self.training
-        now = (training.plan, len(training.events))
-        if now == self._noted:
-            return
-        self._noted = now
-        settled: dict[str, Any] = {
-            "plan": asdict(training.plan), "options": asdict(training.options)
-        }  # fmt: skip
-        if training.events:
-            settled["events"] = [asdict(event) for event in training.events]
-        # as JSON reads them, where tuples are lists
-        settled = json.loads(json.dumps(settled))
-        if any(self.record.get(key) != value for key, value in settled.items()):
-            self.record |= settled
-            if processes.first():
-                write_json(self.folder / RECORD, self.record)
+        """Write down what happened since, before the next step goes by it."""
+        if processes.first():
+            self.log.write(self.training.events)

@@ -323,8 +323,9 @@ class Run:
             saved.fill(model, saved.load(self.folder / START, code=code).state_dict())
         with together():
             training = Training(
-                model, data.train, data.validation, options, prepared="start" in self.record
-            )
+                model, data.train, data.validation, options, prepared="start" in self.record,
+                threads=self.record.get("threads"),
+            )  # fmt: skip
             book = RecordedTraining(self.folder, self.record, training)
             broken = book.go_to_newest()
             book.change(longer, rates)

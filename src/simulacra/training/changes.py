@@ -5,10 +5,13 @@ Each change is an `Event`, which a training that goes on from an earlier state h
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from simulacra.ground.errors import UsageError, nearest
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget
-from simulacra.training.plan import Event
+from simulacra.training.plan import VALIDATIONS, Event, Plan
 
 
 def make_longer(training: Training, budget: Budget) -> None:
@@ -28,28 +31,32 @@ def make_longer(training: Training, budget: Budget) -> None:
             f"this training is in its stage {training.stage.name!r}: it can be made longer in its "
             f"last one, {training.stages[-1].name!r}"
         )
-    steps = budget.amount * (training.learner.steps_per_epoch if budget.unit == "epochs" else 1)
-    if budget.unit == "s":
-        # not at the pace that it had, of which validations may have been most
-        steps = budget.amount / training.pace(budget.amount).step
     # one that was to be made longer later on, and was put back to before that, is so now
     later = [event for event in _later(training) if event.plan is not None]
-    plan = next((event.plan for event in reversed(later) if event.plan), training.plan)
-    longer = training.of_first(plan.longer(max(1, round(steps))))
-    training.happens(Event(training.progress.step, plan=longer), later)
-
-
-def spare(training: Training, cost: float, budget: Budget) -> None:
-    """Let a training that was made longer by seconds validate less often where that is dear.
-
-    Args:
-        training: As it was made longer.
-        cost: Seconds that a checkpoint takes.
-        budget: How much longer it was made.
-    """
+    asked = [event.plan for event in later if event.made == "between"]
+    plan = next((plan for plan in reversed(asked) if plan), training.plan)
     if budget.unit == "s":
-        plan = training.of_first(training.plan.sparing(cost, budget.amount))
-        training.happens(Event(training.progress.step, plan=plan))
+        longer = _by_seconds(training, plan, budget.amount)
+    else:
+        per = training.learner.steps_per_epoch if budget.unit == "epochs" else 1
+        longer = plan.longer(training.progress.step, max(1, round(budget.amount * per)))
+    longer = training.of_first(longer)
+    training.happens(Event(training.progress.tick, plan=longer), later)
+
+
+def _by_seconds(training: Training, plan: Plan, more: float) -> Plan:
+    """The plan so many seconds longer, its steps by the pace so far until there is another."""
+    progress = training.progress
+    elapsed, done = progress.seconds - plan.begun, progress.step - plan.start
+    # not of validations, which may have been most
+    pace = progress.spent.get("steps", elapsed) / max(1, done)
+    seconds = max(plan.seconds or 0.0, elapsed) + more
+    origin = plan.origin if plan.seconds else max(0.0, elapsed - pace * done)
+    steps = max(1, round((seconds - elapsed) / max(pace, 1e-9)))
+    every = math.ceil(steps / VALIDATIONS)
+    timed = replace(plan, seconds=seconds, validations=progress.looks + VALIDATIONS)
+    place = (elapsed - origin) / (seconds - origin)
+    return timed.again(progress.step, origin, place, progress.step + steps, every)
 
 
 def set_rate(training: Training, lr: float, player: str | None = None) -> None:
@@ -71,9 +78,9 @@ def set_rate(training: Training, lr: float, player: str | None = None) -> None:
     for name in known if player is None else [player]:
         # what was to be later, in a training that was put back to before that, is not any more
         later = [event for event in _later(training) if event.player == name]
-        training.happens(Event(training.progress.step, player=name, lr=lr), later)
+        training.happens(Event(training.progress.tick, player=name, lr=lr), later)
 
 
 def _later(training: Training) -> list[Event]:
     """What was changed at later steps than it is at now, to which it has not come again."""
-    return [event for event in training.events if event.step > training.progress.step]
+    return [event for event in training.events if event.step > training.progress.tick]

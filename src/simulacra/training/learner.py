@@ -14,6 +14,7 @@ from torch import Tensor
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
+from simulacra.ground.storage import detached_copy
 from simulacra.models.model import Model
 from simulacra.models.modes import evaluating
 from simulacra.models.stages import Stage
@@ -56,7 +57,7 @@ class Learner:
         self.model, self.number, self.options = model, number, options
         self.fabric, self.batches, self.validation = fabric, batches, validation
         self.stage: Stage = model.stages[number]
-        self.converged = False
+        self.converged, self.steps = False, 0
         self.average: Average | None = None
         self.players: Players | None = None
         if fabric.world_size > 1:
@@ -94,6 +95,11 @@ class Learner:
         return self.average is not None and self.average.estimates
 
     @property
+    def compiles(self) -> bool:
+        """Whether the last step was the first one, of those that are compiled."""
+        return self.options.compile and not self.stage.by_sweeps and self.steps == 1
+
+    @property
     def steps_per_epoch(self) -> float:
         """Steps in one pass over the training data; a sweep is one."""
         if self.stage.by_sweeps:
@@ -114,6 +120,7 @@ class Learner:
         Returns:
             Its scalars, or nothing if it was skipped.
         """
+        self.steps += 1
         if self.players is None:
             with seeded(self.options.seed, step):
                 return self._sweep()
@@ -182,6 +189,13 @@ class Learner:
         if self.average is not None:
             self.average.settle(self._passes(self.average.model, batches))
         follow_first(self.fabric, self.model, self.averaged)
+
+    def try_to_settle(self, batches: int) -> None:
+        """`settle` where statistics are estimated, without a trace, to see what it takes."""
+        if self.estimates and self.average is not None:
+            before = detached_copy(self.average.state_dict())
+            self.settle(batches)
+            self.average.load_state_dict(before)
 
     def _passes(self, model: Model, batches: int) -> Iterator[Callable[[], object]]:
         """Losses of the first batches, as those who are kept call them in their turns."""

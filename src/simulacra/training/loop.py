@@ -4,14 +4,18 @@ It shows nothing and writes nothing. All that is random in a step comes from (se
 state that `state_dict` returns is enough to go on bit for bit. Several processes iterate in step:
 whatever one of them decides by, all of them know.
 
+A budget in seconds is kept by the clock: what it decides are events, which whoever makes the same
+steps again follows. All time counts from the first thing that is made ready to the last step.
+
 A long file, for stages, plan, step and rollback all turn on one state: what can be told without it
-stands in `learner` (a model in a stage), `pace`, `plan` and `changes`.
+stands in `learner` (a model in a stage), `pace`, `plan`, `events` and `changes`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
@@ -23,6 +27,7 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import DivergedError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import detached_copy
+from simulacra.ground.threads import chosen_by_user, usable, using, usual
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import evaluating
 from simulacra.models.stages import Player, Stage
@@ -35,10 +40,11 @@ from simulacra.training.engine import (
     settled,
     sum_over_processes,
 )
+from simulacra.training.events import Decisions, Events
 from simulacra.training.learner import Learner
 from simulacra.training.options import Budget, Options
-from simulacra.training.pace import seconds_a_look, seconds_a_step, seconds_to_settle
-from simulacra.training.plan import VALIDATION_SIZE, Event, Pace, Plan, Progress, Record
+from simulacra.training.pace import seconds_a_look, seconds_to_settle
+from simulacra.training.plan import VALIDATION_SIZE, Event, Plan, Progress, Record
 from simulacra.training.players import finite
 
 _T = TypeVar("_T")
@@ -53,6 +59,9 @@ class Training:
         validation: What chooses the best step; not the test split.
         options: See `Options`.
         prepared: Whether the model begins with weights of another training, not with `prepare`.
+        threads: Of the processor that work; by default half its cores, or as many as the
+            user of torch has chosen. A budget in seconds tries others, unless they are chosen.
+        clock: Says what time it is, in seconds.
 
     Example:
         >>> import simulacra as sim
@@ -75,7 +84,10 @@ class Training:
         options: Options,
         *,
         prepared: bool = False,
+        threads: int | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self.clock, self._going = clock, False
         # a part of it is looked at, and its order may be by class
         few = permutation(len(validation))[:VALIDATION_SIZE]
         self.model, self.stages, self.options = model.train(), model.stages, options
@@ -84,11 +96,18 @@ class Training:
             check_shared(options, self.fabric.world_size)
         self.batches = Batches(train, model, options, self.fabric)
         self.validation = Batches(validation.take(few), model, options, self.fabric)
-        self.progress, self.plan = Progress(), Plan(0, 0)
+        self.progress, self.plan = Progress(threads=threads or usual()), Plan(0, 0)
         self.budget: Budget | None = None
-        self.events: list[Event] = []
+        self.events = Events()
         model.to(self.fabric.device)
-        begun = time.perf_counter()
+        self._mark = clock()
+        with using(self.progress.threads):
+            self._make_ready(train, prepared=prepared)
+        self._good = self.state_dict()
+
+    def _make_ready(self, train: Observations, *, prepared: bool) -> None:
+        """Prepare the model and its first stage, and settle what options leave open."""
+        model, options = self.model, self.options
         with seeded(options.seed, _PREPARE):
             few = torch.randperm(len(train))[: self._prepared_from]
             if not prepared:
@@ -104,9 +123,8 @@ class Training:
         if self.stage.prepare is not None and not prepared:
             self._prepare_stage(self.stage)
         follow_first(self.fabric, model)
-        self.progress.seconds = time.perf_counter() - begun
         self._enter(0)
-        self._good = self.state_dict()
+        self.spend("preparing")
 
     # ---- stages --------------------------------------------------------------------------------
 
@@ -145,6 +163,7 @@ class Training:
         self.learner = Learner(
             self.model, number, self.options, self.fabric, self.batches, self.validation
         )
+        self._decisions: Decisions | None = None
 
     @property
     def _prepared_from(self) -> int:
@@ -159,7 +178,6 @@ class Training:
 
     def _begin_next(self) -> None:
         """Go from the end of a stage to the beginning of the next, with what was best."""
-        begun = time.perf_counter()
         best = self._best or detached_copy(self.averaged.state_dict())
         self.model.load_state_dict(best)
         self.progress = self.progress.in_next_stage()
@@ -167,18 +185,17 @@ class Training:
             self._prepare_stage(self.stage)
         follow_first(self.fabric, self.model)
         self._enter(self.progress.stage)
-        seconds = self.progress.seconds
-        self.progress.seconds = self.of_first(seconds + time.perf_counter() - begun)
-        self._plan_stage(self.progress.step, seconds)
+        begun = self.progress.seconds
+        self.spend("preparing")
+        self._plan_stage(self.progress.step, self.of_first(begun))
 
     # ---- length --------------------------------------------------------------------------------
 
     def set_plan(self, budget: Budget) -> Plan:
-        """Turn a budget into a number of steps; seconds are measured over the first ones.
+        """Turn a budget into a number of steps; of one in seconds it is estimated as it goes.
 
-        The steps that measure are undone, and after a quarter of the plan its pace is looked at
-        once more; from then on the number of steps is frozen. Of several stages each is planned
-        when it begins, of what is left, by the shares of those to come.
+        Of several stages each is planned when it begins, of what is left, by the shares of those to
+        come.
         """
         self.budget = budget
         return self._plan_stage(0, 0.0)
@@ -194,10 +211,13 @@ class Training:
         assert budget is not None, "set_plan comes before the first step"
         share = self.stage.share / sum(each.share for each in self.stages[progress.stage :])
         if budget.unit == "s":
-            whole = self.stage.share / sum(each.share for each in self.stages)
-            # where those before took it all, there is something for this one nevertheless
-            seconds = max((budget.amount - begun) * share, _LEAST * budget.amount * whole)
-            self.plan = self._calibrate(seconds, start, begun)
+            # where those before took it all, there is a step for this one nevertheless
+            seconds = max((budget.amount - begun) * share, _LEAST * budget.amount)
+            if not self.events.at(progress.tick, "stage"):
+                with using(progress.threads):
+                    plan = self._timed(seconds, start, begun)
+                self.happens(Event(progress.tick, plan=plan, made="stage"))
+            self.meet_events("stage")
             return self.plan
         left = budget.amount - (start if budget.unit == "steps" else progress.epochs)
         per = self.learner.steps_per_epoch if budget.unit == "epochs" else 1
@@ -205,39 +225,24 @@ class Training:
         self.plan = Plan.counted(count, self.model.validation_cost, start=start, begun=begun)
         return self.plan
 
-    def _calibrate(self, seconds: float, start: int, begun: float) -> Plan:
-        started = time.perf_counter()
-        pace = self.pace(seconds)
-        # what preparing took is the stage's own
-        left = seconds - (self.progress.seconds - begun) - (time.perf_counter() - started)
-        plan = Plan.within(seconds, left, pace, self.validation.count, start=start, begun=begun)
-        return self.of_first(plan)
-
-    def pace(self, seconds: float) -> Pace:
-        """What steps and validations take, from some that are undone.
-
-        Args:
-            seconds: Of the training that is planned by it.
-        """
-        before, plan = self.state_dict(), self.plan
-        # a plan so long that nothing happens in it but steps
-        self.plan = Plan(10**9, 10**9, start=self.progress.step)
-
-        def step() -> None:
-            self._step()
-            self.progress.step += 1
+    def _timed(self, seconds: float, start: int, begun: float) -> Plan:
+        """The plan of a stage in seconds, its validations by what a few of them take."""
+        before = self.progress.spent.get("validating", 0.0)
+        self._mark = self.clock()
 
         def look(few: int) -> int:
             self.learner.validate(few)
             return self.validation.looked_at(few)
 
-        steps = seconds_a_step(step, seconds, self.of_first)
         # the first process alone has looked at few; of many each looks at its share
-        looks = seconds_a_look(look, seconds, self.of_first) / self.fabric.world_size
-        settle = seconds_to_settle(self.learner.settle) if self.learner.estimates else 0.0
-        self.load_state_dict(before)
-        self.plan = plan
-        return self.of_first(Pace(steps, looks, settle))
+        a_look = seconds_a_look(look, seconds, self.clock, self.of_first) / self.fabric.world_size
+        settle = seconds_to_settle(self.learner.try_to_settle, self.clock)
+        self.spend("validating")
+        spent = self.progress.spent["validating"] - before
+        plan = Plan.timed(
+            seconds, a_look, settle, self.validation.count, spent=spent, start=start, begun=begun
+        )
+        return self.of_first(plan)
 
     # ---- the loop ------------------------------------------------------------------------------
 
@@ -250,33 +255,92 @@ class Training:
         Raises:
             DivergedError: If non-finite numbers come back after three rollbacks.
         """
+        self._going, self._mark = True, self.clock()
         self.meet_events()
         while self.progress.step < self.plan.steps and not self.progress.converged:
-            yield self._advance()
+            self.spend("other")
+            with using(self.progress.threads):
+                record = self._advance()
+            yield record
             self.meet_events()
+        self._going = False
+
+    def spend(self, kind: str) -> float:
+        """Count the time since the last count, in seconds, as spent for something."""
+        now = self.clock()
+        seconds, self._mark = now - self._mark, now
+        self.progress.spend(kind, seconds)
+        return seconds
+
+    @contextlib.contextmanager
+    def spending(self, kind: str) -> Iterator[None]:
+        """Count what happens inside the block, which belongs to the training, as spent for it."""
+        if self._going:
+            self.spend("other")
+        self._mark = self.clock()
+        yield
+        seconds = self.spend(kind)
+        if kind == "checkpoints" and self.plan.seconds is not None:
+            self.decisions.pace.saved(seconds)
 
     def happens(self, event: Event, instead: Sequence[Event] = ()) -> None:
-        """Change something from the next step on; see `changes`.
+        """Change something from now on; see `changes`.
 
         Args:
             event: The change.
             instead: Of which events it takes the place.
         """
-        self.events = [*(each for each in self.events if each not in instead), event]
-        self.meet_events()
+        self.events = Events([*(each for each in self.events if each not in instead), event])
+        self.meet_events(event.made)
 
-    def meet_events(self) -> None:
-        """Apply what happens before the next step, which may have been applied already."""
-        for event in self.events:
-            if event.step == self.progress.step and event.plan is not None:
+    def meet_events(self, made: str = "between") -> None:
+        """Apply what happens now, which may have been applied already.
+
+        Args:
+            made: See `Event`.
+        """
+        for event in self.events.at(self.progress.tick, made):
+            if event.plan is not None:
                 self.plan = event.plan
-            elif event.step == self.progress.step and event.player is not None:
+            elif event.threads is not None:
+                self.progress.threads = event.threads
+            elif event.player is not None:
                 self.progress.rates[event.player] = event.lr
 
+    @property
+    def decisions(self) -> Decisions:
+        """What the clock decides in this stage and process."""
+        if self._decisions is None:
+            compiled = self.options.compile and not self.stage.by_sweeps
+            # what is compiled is compiled for a number of threads, and processes share the cores
+            alone = self.fabric.device.type == "cpu" and self.fabric.world_size == 1
+            tried = alone and not compiled and not chosen_by_user()
+            self._decisions = Decisions(
+                self.plan, self.progress, compiled=compiled, most=usable() if tried else None
+            )
+        return self._decisions
+
+    def _decide(self, seconds: float) -> None:
+        """Let the clock decide after a step, unless what it decided once is to be followed.
+
+        Args:
+            seconds: That the step took.
+        """
+        self.meet_events("within")
+        if self.plan.seconds is None:
+            return
+        live = self.progress.tick > self.events.decided
+        found = self.decisions.after(self.plan, self.progress, seconds, live=live)
+        if self.fabric.world_size > 1:
+            found = self.of_first(found) if self.any_process(bool(found)) else []
+        for event in found:
+            self.happens(event)
+
     def _advance(self) -> Record:
-        progress, begun = self.progress, time.perf_counter()
+        progress = self.progress
         lr, rates = self._usual_rate(), {name: self.rate(name) for name in self.stage.players}
         losses = self._step()
+        took = self.spend("compiling" if self.learner.compiles else "steps")
         if len(set(rates.values())) == 1:
             (lr,) = set(rates.values())
         elif losses:
@@ -290,24 +354,16 @@ class Training:
             if progress.streak == _STREAK:
                 self._roll_back()
                 progress = self.progress
+        self._decide(took)
         last = progress.step >= self.plan.steps or progress.converged
         # a skipped step left the weights as they were, so the last one is validated all the same
-        validated = (self.plan.is_due(progress.step) and progress.streak == 0) or last
+        due = progress.step - progress.looked_at >= self.plan.validate_every
+        validated = (due and progress.streak == 0) or last
         if validated and not finite(self.model):
             # a finite loss can still have moved the weights out of the numbers
             self._roll_back()
             progress, validated, last = self.progress, False, False
-        if validated:
-            self.settle()
-        value = self.learner.validate(self.plan.validate_on) if validated else None
-        if value is not None and progress.improves(value) and not self.in_last_stage:
-            self._best = detached_copy(self.averaged.state_dict())
-        progress.seconds += time.perf_counter() - begun
-        if validated:
-            progress.seconds = self.of_first(progress.seconds)
-            plan = self.plan
-            if plan.seconds is not None and 4 * plan.place(progress.step) >= 1 and not last:
-                self.plan = plan.recounted(progress.step, progress.seconds)
+        value = self._look() if validated else None
         done = progress.epochs + (progress.step - self.plan.start) / self.learner.steps_per_epoch
         record = Record(
             progress.step, done, progress.seconds, lr, losses, value, validated, progress.skipped,
@@ -319,6 +375,20 @@ class Training:
         if validated:
             self._good = self.state_dict()
         return record
+
+    def _look(self) -> float | None:
+        """Validate the model that is kept."""
+        progress, plan = self.progress, self.plan
+        self.settle()
+        value = self.learner.validate(plan.validate_on) if plan.validate_on else None
+        if value is not None and progress.improves(value) and not self.in_last_stage:
+            self._best = detached_copy(self.averaged.state_dict())
+        progress.looks, progress.looked_at = progress.looks + 1, progress.step
+        seconds = self.spend("validating")
+        if plan.seconds is not None:
+            self.decisions.pace.looked(seconds)
+        progress.seconds = self.of_first(progress.seconds)
+        return value
 
     def _step(self) -> dict[str, float]:
         """One cycle of turns, or one sweep; its scalars, or nothing if it was skipped."""
@@ -337,24 +407,25 @@ class Training:
 
     def _usual_rate(self) -> float:
         """The learning rate in the next step of who moves as the options say."""
-        plan = self.plan
-        rate = self.options.lr_at(self.progress.step - plan.start, plan.length)
-        return rate * self.progress.lr_scale
+        return self.options.lr_at(*self.plan.position(self.progress.step)) * self.progress.lr_scale
 
     def _roll_back(self) -> None:
         """Go back to the last good state with half the learning rate, three times at most."""
-        spent, skipped = self.progress.rollbacks + 1, self.progress.skipped
-        scale, seconds = self.progress.lr_scale / 2, self.progress.seconds
-        if spent > _ROLLBACKS:
+        before = self.progress
+        if before.rollbacks == _ROLLBACKS:
             raise DivergedError(
-                f"step {self.progress.step}: the loss or its gradient is not finite, and was not "
+                f"step {before.step}: the loss or its gradient is not finite, and was not "
                 f"after {_ROLLBACKS} rollbacks with half the learning rate each: lower --lr"
             )
         plan = self.plan
         self.load_state_dict(self._good)
         self.plan = plan
-        self.progress.rollbacks, self.progress.skipped = spent, skipped
-        self.progress.lr_scale, self.progress.seconds = scale, seconds
+        now = self.progress
+        now.rollbacks, now.lr_scale = before.rollbacks + 1, before.lr_scale / 2
+        now.undone = before.undone + before.step - now.step
+        # time goes on, and what somebody or the clock changed stays so
+        for name in ("skipped", "seconds", "spent", "threads", "rates", "peak_bytes"):
+            setattr(now, name, getattr(before, name))
 
     # ---- processes and state -------------------------------------------------------------------
 
@@ -380,12 +451,17 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state; its tensors are copied."""
         state = detached_copy(state)
-        progress = Progress(**state["progress"])
+        progress, plan = Progress(**state["progress"]), Plan(**state["plan"])
+        if "looked_at" not in state["progress"]:
+            # from before it was kept
+            done = progress.step - plan.start
+            progress.looked_at = progress.step - done % max(1, plan.validate_every)
+            progress.threads = self.progress.threads
         if progress.stage != self.progress.stage:
             self._enter(progress.stage)
         self.learner.load_state_dict(state)
         self.learner.converged = progress.converged
-        self.progress, self.plan = progress, Plan(**state["plan"])
+        self.progress, self.plan, self._decisions = progress, plan, None
         self._best = state.get("best")
         if state.get("budget") is not None:
             self.budget = Budget.parse(state["budget"])
@@ -394,8 +470,8 @@ class Training:
 
 _PREPARE = -1  # key of a random stream that belongs to no step, as is that of `batches`
 _PREPARE_SIZE = 10_000
-_LEAST = 0.1
-"""Of a stage's share of the budget, what it has whatever the stages before took."""
+_LEAST = 0.01
+"""Share of the budget that a stage has whatever those before took."""
 _PREPARE_VALUES = 1 << 24
 """Of large observations fewer, so that they have no more values, of eight bytes each."""
 _STREAK = 3

@@ -132,8 +132,11 @@ class Options:
             if not kept:
                 raise UsageError(f"{name} is {expected}, got {getattr(self, name)!r}")
 
-    def lr_at(self, step: int, steps: int) -> float:
-        """The learning rate of a step, counted from 0, in a training of so many steps."""
+    def lr_at(self, step: float, steps: float) -> float:
+        """The learning rate of a step, counted from 0, in a training of so many steps.
+
+        Where seconds are what there is of both, they are what they would be at an even pace.
+        """
         warmup = min(self.warmup, steps // 10)
         if step < warmup:
             return self.lr * (step + 1) / warmup

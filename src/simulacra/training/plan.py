@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from simulacra.ground.errors import UsageError
 
 VALIDATIONS = 20
 """How often a training validates, at most."""
-VALIDATION_SHARE = 0.1
-"""Share of a budget in seconds that validating may take."""
+SHARE = 0.1
+"""Share of a budget in seconds that validating may take, and writing checkpoints as well."""
 VALIDATION_SIZE = 1000
 """How many of the validation observations are looked at each time, at most."""
 FEW = 64
@@ -19,21 +20,31 @@ FEW = 64
 PASSES = 20
 """Batches that statistics of normalisations are estimated from before a validation, at most."""
 LEAST_VALIDATIONS = 5
-"""How often a training validates at least, however dear that is."""
+"""How often a training validates at least, unless a tenth of its seconds does not do for that."""
+UNKNOWN = 1 << 48
+"""Steps of a plan in seconds before any pace is known."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """How long a stage of a training is, which has one unless its model names several.
 
+    Of a budget in seconds the steps are an estimate, made again as their pace shows itself. The
+    place in the schedule goes linearly with steps, from what it was at the last estimate to 1.
+
     Args:
         steps: Cycles of turns, or sweeps, up to the stage's end, counted from the first stage.
         validate_every: Steps between validations; there is one after the last step too.
         validate_on: How many of the validation observations are looked at each time, at most.
-        seconds: What the stage's steps were counted to take, until they are frozen.
+        seconds: What the whole stage may take, where that is what it goes by.
         start: Steps of the stages before.
         begun: Seconds that these took.
         passes: Batches that statistics of normalisations are estimated from before a validation.
+        validations: Of a stage in seconds, how often it validates.
+        origin: Of a stage in seconds, how many of them were over when its schedule began: what is
+            made ready in a first step is none of it.
+        at: Step of the last estimate; the start, before any.
+        place_at: How far the stage was there.
     """
 
     steps: int
@@ -43,16 +54,27 @@ class Plan:
     start: int = 0
     begun: float = 0.0
     passes: int = PASSES
+    validations: int = VALIDATIONS
+    origin: float = 0.0
+    at: int | None = None
+    place_at: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a plan that no training can have."""
-        for name in ("steps", "validate_every", "validate_on", "start", "passes"):
+        whole = ("steps", "validate_every", "validate_on", "start", "passes", "validations")
+        for name in whole if self.at is None else (*whole, "at"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise UsageError(f"a plan's {name} is a whole number, got {value!r}")
-        for name, seconds in (("seconds", self.seconds or 0.0), ("begun", self.begun)):
-            if not 0 <= seconds < math.inf:
-                raise UsageError(f"a plan's {name} are finite, got {seconds!r}")
+        for name in ("seconds", "begun", "origin", "place_at"):
+            number = getattr(self, name) or 0.0
+            if not 0 <= number < math.inf:
+                raise UsageError(f"a plan's {name} is finite and not negative, got {number!r}")
+
+    @property
+    def known(self) -> bool:
+        """Whether the number of steps is known, or estimated at least."""
+        return self.steps < UNKNOWN
 
     @property
     def length(self) -> int:
@@ -61,12 +83,20 @@ class Plan:
 
     def place(self, step: int) -> float:
         """How far the stage is before a step, from 0 to 1."""
-        return min(1.0, (step - self.start) / max(1, self.length))
+        position, length = self.position(step)
+        return min(1.0, position / max(1, length))
 
-    def is_due(self, step: int) -> bool:
-        """Whether so many steps end with a validation."""
-        done = step - self.start
-        return done > 0 and done % self.validate_every == 0
+    def position(self, step: int) -> tuple[float, float]:
+        """Steps done and steps in all, of a stage that had always gone at the present pace.
+
+        Args:
+            step: Steps that were done, those of the stages before among them.
+        """
+        if self.at is None:
+            return step - self.start, self.length
+        left, share = max(0, self.steps - self.at), 1 - min(self.place_at, 1 - 1e-9)
+        length = max(1.0, left / share)
+        return max(0.0, min(length, self.place_at * length + step - self.at)), length
 
     @classmethod
     def counted(cls, steps: int, passes: int, *, start: int = 0, begun: float = 0.0) -> Plan:
@@ -83,78 +113,66 @@ class Plan:
         return cls(start + steps, _every(steps, VALIDATIONS), size, start=start, begun=begun)
 
     @classmethod
-    def within(
-        cls,
-        seconds: float,
-        left: float,
-        pace: Pace,
-        most: int,
-        *,
-        start: int = 0,
-        begun: float = 0.0,
-    ) -> Plan:
+    def timed(
+        cls, seconds: float, look: float, settle: float, most: int, *, spent: float = 0.0,
+        start: int = 0, begun: float = 0.0,
+    ) -> Plan:  # fmt: skip
         """As many steps as seconds allow, of which validating takes a tenth at most.
 
-        There are fewer observations in a validation before there are fewer validations, and fewer
-        of these before there is less training; but not fewer than five.
+        There are fewer observations in a validation before there are fewer validations than five,
+        and fewer of these before there is more than a tenth; where it does not do for one
+        observation, nothing is validated.
 
         Args:
             seconds: Of the whole stage.
-            left: Of these, what is left.
-            pace: What steps and validations take.
+            look: What validating one observation takes.
+            settle: What estimating statistics of normalisations from `PASSES` batches takes.
             most: Observations in a validation.
+            spent: Seconds that went into finding that out.
             start: Steps of the stages before.
             begun: Seconds that these took.
         """
-        affordable = VALIDATION_SHARE * max(0.0, left)
-        # of those five, half may be for statistics, and the rest for looking
-        fits = affordable / 2 / LEAST_VALIDATIONS / max(pace.settle, 1e-9)
+        affordable = max(0.0, SHARE * seconds - spent)
+        # of five validations, half may be for statistics, and the rest for looking
+        fits = affordable / 2 / LEAST_VALIDATIONS / max(settle, 1e-9)
         passes = max(1, min(PASSES, int(PASSES * fits)))
-        settle = pace.settle * passes / PASSES
+        settle = settle * passes / PASSES
         looking = max(affordable / 2, affordable - VALIDATIONS * settle)
-        few = min(FEW, looking / pace.look / LEAST_VALIDATIONS)
-        size = int(max(1, min(most, VALIDATION_SIZE, max(few, looking / pace.look / 10))))
-        each = settle + size * pace.look
-        count = int(min(VALIDATIONS, max(LEAST_VALIDATIONS, affordable / each)))
-        steps = max(1, int((left - count * each) / pace.step))
-        every = _every(steps, count)
-        return cls(start + steps, every, size, seconds, start, begun, passes)
+        few = min(FEW, looking / look / LEAST_VALIDATIONS)
+        size = int(max(1, min(most, VALIDATION_SIZE, max(few, looking / look / 10))))
+        count = min(VALIDATIONS, int(affordable / (settle + size * look)))
+        return cls(
+            start + UNKNOWN, UNKNOWN, size if count else 0, seconds, start, begun, passes, count
+        )
 
-    def sparing(self, cost: float, seconds: float | None = None) -> Plan:
-        """The plan with no more validations than a tenth of its seconds can write down.
-
-        Args:
-            cost: Seconds that a checkpoint takes, of which each validation leaves one.
-            seconds: That all its steps take, where the plan does not say.
-        """
-        if (whole := self.seconds or seconds) is None:
-            return self
-        affordable = max(1, int(0.1 * whole / max(cost, 1e-9)))
-        every = max(self.validate_every, math.ceil(self.length / affordable))
-        return replace(self, validate_every=every)
-
-    def recounted(self, step: int, seconds: float) -> Plan:
-        """The plan frozen, its steps counted again if their pace was not kept.
-
-        The first steps of a training say little about a machine that others use too.
+    def again(self, step: int, spent: float, place: float, steps: int, every: int) -> Plan:
+        """The plan as it is estimated from a step on.
 
         Args:
-            step: Steps done, those of the stages before among them.
-            seconds: That they took.
+            step: Steps done.
+            spent: Seconds of the stage that were over when its schedule began.
+            place: How far it is.
+            steps: Up to the stage's end, counted from the first stage.
+            every: Steps between validations.
         """
-        done, elapsed = step - self.start, seconds - self.begun
-        left = (self.seconds or elapsed) - elapsed
-        steps = done + max(1, round(left * done / elapsed))
-        if 0.8 * self.length < steps < 1.25 * self.length:
-            return replace(self, seconds=None)
-        validations = math.ceil(self.length / self.validate_every)
-        every = math.ceil(steps / validations)
-        return replace(self, steps=self.start + steps, validate_every=every, seconds=None)
+        return replace(
+            self, steps=steps, validate_every=every, origin=spent, at=step,
+            place_at=min(1.0, max(0.0, place)),
+        )  # fmt: skip
 
-    def longer(self, steps: int) -> Plan:
-        """The plan with more steps, at most as many validations more as a training has."""
-        every = max(self.validate_every, math.ceil(steps / VALIDATIONS))
-        return replace(self, steps=self.steps + steps, validate_every=every, seconds=None)
+    def longer(self, step: int, steps: int) -> Plan:
+        """The plan with more steps, at most as many validations more as a training has.
+
+        Args:
+            step: Steps done, of a stage in seconds, which goes by steps from there on.
+            steps: How many more.
+        """
+        every = max(min(self.validate_every, self.length), math.ceil(steps / VALIDATIONS))
+        longer = replace(self, steps=self.steps + steps, validate_every=every, seconds=None)
+        if self.at is None:
+            return longer
+        position, length = self.position(step)
+        return replace(longer, at=step, place_at=position / (length + steps))
 
 
 def _every(steps: int, count: int) -> int:
@@ -165,28 +183,13 @@ def _every(steps: int, count: int) -> int:
 
 
 @dataclass(frozen=True)
-class Pace:
-    """What a training takes, in seconds.
-
-    Args:
-        step: One step.
-        look: Validating one observation.
-        settle: Estimating statistics of normalisations from `PASSES` batches.
-    """
-
-    step: float
-    look: float
-    settle: float = 0.0
-
-
-@dataclass(frozen=True)
 class Record:
     """What one step did.
 
     Args:
         step: Steps done.
         epoch: Passes over the training data done.
-        seconds: Time that steps and validations took so far.
+        seconds: What the training took so far.
         lr: Learning rate.
         losses: Each turn's scalars, `loss` or `turn/loss`; empty for a skipped step.
         validation: Mean of the model's `validation_loss`, where it has one, on steps that validate:
@@ -210,13 +213,18 @@ class Record:
 
 @dataclass(frozen=True)
 class Event:
-    """A change that somebody made while a training went on, before one of its steps.
+    """A change while a training went on, by somebody between two steps or by the training's clock.
+
+    Steps alone do not decide these, so whoever makes the same steps again has to be told them.
 
     Args:
-        step: Steps done when it was made.
+        step: Steps made when it was made, those among them that a rollback undid.
         player: Whose learning rate is another from then on.
         lr: That rate.
         plan: What the rest of the training goes by from then on.
+        threads: How many of the processor's work from then on.
+        made: `between` two steps, by somebody; or by the training's clock, `within` a step, before
+            what ends it, or when a `stage` begins.
 
     Raises:
         UsageError: If the rate is none.
@@ -226,9 +234,15 @@ class Event:
     player: str | None = None
     lr: float = 0.0
     plan: Plan | None = None
+    threads: int | None = None
+    made: Literal["between", "within", "stage"] = "between"
 
     def __post_init__(self) -> None:
         """Refuse what no training can follow."""
+        if self.threads is not None and (type(self.threads) is not int or self.threads < 1):
+            raise UsageError(f"threads are a whole number from 1 on, got {self.threads!r}")
+        if self.made not in ("between", "within", "stage"):
+            raise UsageError(f"an event is made between or within steps, got {self.made!r}")
         if type(self.step) is not int or self.step < 0:
             raise UsageError(f"an event's step is a whole number, got {self.step!r}")
         if self.player is not None and not 0 < self.lr < math.inf:
@@ -260,6 +274,21 @@ class Progress:
     rates: dict[str, float] = field(default_factory=dict)
     epochs: float = 0.0
     in_nats: bool = True
+    spent: dict[str, float] = field(default_factory=dict)
+    threads: int = 1
+    undone: int = 0
+    looks: int = 0
+    looked_at: int = 0
+
+    def spend(self, kind: str, seconds: float) -> None:
+        """Count seconds that went into something."""
+        self.seconds += seconds
+        self.spent[kind] = self.spent.get(kind, 0.0) + seconds
+
+    @property
+    def tick(self) -> int:
+        """Steps made so far, those that a rollback undid among them."""
+        return self.step + self.undone
 
     def improves(self, value: float) -> bool:
         """Keep a validation loss if it is the best of its stage, and say whether it is."""
@@ -274,7 +303,7 @@ class Progress:
         """As the stage after this one begins."""
         return replace(
             self, stage=self.stage + 1, streak=0, converged=False, best=None, best_step=None,
-            average_updates=0,
+            average_updates=0, looks=0, looked_at=self.step,
         )  # fmt: skip
 
     def note_peak(self, grown: int | None) -> None:
@@ -294,7 +323,7 @@ class Outcome:
     Args:
         finished: Whether it came to the end of its plan, or was stopped before.
         steps: Steps done.
-        seconds: What they took, validations included.
+        seconds: What it took, see `spent`.
         skipped: Steps skipped for non-finite numbers.
         best: Smallest validation loss of its last stage, if it has any: of a model with a
             likelihood, nats per observation as the model sees it.
@@ -303,6 +332,10 @@ class Outcome:
             checkpoints; not the data, and on the CPU not torch's own libraries. Of several
             processes, that of the first. `None` where the system does not say.
         in_nats: Whether `best` is a negative log-likelihood, and not a loss of another kind.
+        converged: Whether it ended because it would learn nothing more.
+        spent: Seconds by what they went into: `preparing`, `compiling`, `steps`, `validating`,
+            `checkpoints`, `pictures`, `other`; nothing of trainings from before that was kept.
+        threads: Of the processor, that worked at its end.
     """
 
     finished: bool
@@ -312,6 +345,9 @@ class Outcome:
     best: float | None
     peak_bytes: int | None = None
     in_nats: bool = True
+    converged: bool = False
+    spent: Mapping[str, float] = field(default_factory=dict)
+    threads: int | None = None
 
     @classmethod
     def of(cls, progress: Progress, plan: Plan) -> Outcome:
@@ -319,5 +355,5 @@ class Outcome:
         return cls(
             progress.converged or progress.step >= plan.steps,
             progress.step, progress.seconds, progress.skipped, progress.best, progress.peak_bytes,
-            progress.in_nats,
+            progress.in_nats, progress.converged, dict(progress.spent), progress.threads,
         )  # fmt: skip

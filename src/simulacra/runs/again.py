@@ -1,0 +1,75 @@
+"""A finished run done again from its record, to the same bits."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from simulacra.ground import processes
+from simulacra.ground.errors import ResourceError, UsageError
+from simulacra.ground.storage import write_json
+from simulacra.runs.events import EVENTS
+from simulacra.runs.record import RECORD, budget_of, versions
+from simulacra.runs.run import Run
+from simulacra.runs.start import START
+
+
+def again(run: Run, folder: Path) -> Run:
+    """A new run that is asked for the same as another one, and meets the same events.
+
+    On the same kind of processor, with the same versions, its training ends with the same weights.
+
+    Args:
+        run: That has ended.
+        folder: Of the new one, which must not exist.
+
+    Raises:
+        UsageError: If the run has not ended, its events were not recorded, or the folder exists.
+    """
+    if not run.checkpoints() or not run.outcome().finished:
+        raise UsageError(f"{run.folder} has not ended: go on with simulacra resume {run.folder}")
+    logged = (run.folder / EVENTS).is_file()
+    if budget_of(run.record).unit == "s" and not logged:
+        raise UsageError(
+            f"{run.folder} was trained for {run.budget}, and what its clock decided was not "
+            f"recorded yet; train as many steps: --budget {run.outcome().steps}steps"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists already: choose another --out")
+    made = {"plan": None, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    record = run.record | made | {"versions": versions()}
+    if processes.first():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if logged:
+                shutil.copyfile(run.folder / EVENTS, folder / EVENTS)
+            if "start" in record:
+                shutil.copytree(run.folder / START, folder / START)
+        except OSError as error:
+            raise ResourceError(f"cannot write {folder}: {error.strerror}") from error
+        write_json(folder / RECORD, record)
+    return Run(folder, record)
+
+
+def differences(run: Run, other: Run) -> list[str]:
+    """What two runs' last checkpoints do not have bit for bit alike; nothing where they do.
+
+    Args:
+        run: That has ended.
+        other: Done again.
+
+    Returns:
+        Names of weights, those of the kept model and those of the one that learned.
+    """
+    (_, mine, _), (_, its, _) = (each.newest("weights", "training") for each in (run, other))
+    found = []
+    for place, a, b in (
+        ("", mine["weights"], its["weights"]),
+        ("last ", mine["training"]["model"], its["training"]["model"]),
+    ):
+        same = {name for name in a.keys() & b.keys() if torch.equal(a[name], b[name])}
+        found += [f"{place}{name}" for name in sorted((a.keys() | b.keys()) - same)]
+    return found
