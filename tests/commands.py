@@ -31,7 +31,7 @@ def run_main(*arguments: object) -> int:
 
 def undrawn(patch: pytest.MonkeyPatch) -> None:
     """Let trainings draw no pictures of samples, which take longest where they are diagrams."""
-    patch.setattr(Journal, "_draw", lambda _: None)
+    patch.setattr(Journal, "_draw", lambda *_: None)
 
 
 def blank(patch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,8 @@ app = App(
 COMMANDS = {
     command.__name__: command
     for command in (
-        models, data, train, resume, again, compare, evaluate, sample, complete, classify, surprise, field,
-        runs, export, push,
+        models, data, train, resume, again, compare, evaluate, sample, complete, classify, surprise,
+        field, runs, export, push,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")

@@ -61,7 +61,7 @@ class Training:
         prepared: Whether the model begins with weights of another training, not with `prepare`.
         threads: Of the processor that work; by default half its cores, or as many as the
             user of torch has chosen. A budget in seconds tries others, unless they are chosen.
-        clock: Says what time it is, in seconds.
+        clock: Says what time it is, in seconds; that of the system by default.
 
     Example:
         >>> import simulacra as sim
@@ -85,9 +85,9 @@ class Training:
         *,
         prepared: bool = False,
         threads: int | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self.clock, self._going = clock, False
+        self.clock, self._going = clock or time.perf_counter, False
         # a part of it is looked at, and its order may be by class
         few = permutation(len(validation))[:VALIDATION_SIZE]
         self.model, self.stages, self.options = model.train(), model.stages, options
@@ -100,7 +100,7 @@ class Training:
         self.budget: Budget | None = None
         self.events = Events()
         model.to(self.fabric.device)
-        self._mark = clock()
+        self._mark = self.clock()
         with using(self.progress.threads):
             self._make_ready(train, prepared=prepared)
         self._good = self.state_dict()
