@@ -6,6 +6,7 @@ Each change is an `Event`, which a training that goes on from an earlier state h
 from __future__ import annotations
 
 from simulacra.ground.errors import UsageError, nearest
+from simulacra.training import units
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget
 from simulacra.training.plan import Event
@@ -28,14 +29,15 @@ def make_longer(training: Training, budget: Budget) -> None:
             f"this training is in its stage {training.stage.name!r}: it can be made longer in its "
             f"last one, {training.stages[-1].name!r}"
         )
-    steps = budget.amount * (training.learner.steps_per_epoch if budget.unit == "epochs" else 1)
     if budget.unit == "s":
         # not at the pace that it had, of which validations may have been most
-        steps = budget.amount / training.pace(budget.amount).step
+        steps = max(1, round(budget.amount / training.pace(budget.amount).step))
+    else:
+        steps = units.steps_of(budget.amount, budget.unit, training.learner)
     # one that was to be made longer later on, and was put back to before that, is so now
     later = [event for event in _later(training) if event.plan is not None]
     plan = next((event.plan for event in reversed(later) if event.plan), training.plan)
-    longer = training.of_first(plan.longer(max(1, round(steps))))
+    longer = training.of_first(plan.longer(steps))
     training.happens(Event(training.progress.step, plan=longer), later)
 
 

@@ -26,6 +26,7 @@ from simulacra.ground.storage import detached_copy
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import evaluating
 from simulacra.models.stages import Player, Stage
+from simulacra.training import units
 from simulacra.training.batches import Batches
 from simulacra.training.engine import (
     check_shared,
@@ -84,7 +85,7 @@ class Training:
             check_shared(options, self.fabric.world_size)
         self.batches = Batches(train, model, options, self.fabric)
         self.validation = Batches(validation.take(few), model, options, self.fabric)
-        self.progress, self.plan = Progress(), Plan(0, 0)
+        self.progress, self.plan = Progress(observations=0), Plan(0, 0)
         self.budget: Budget | None = None
         self.events: list[Event] = []
         model.to(self.fabric.device)
@@ -199,9 +200,8 @@ class Training:
             seconds = max((budget.amount - begun) * share, _LEAST * budget.amount * whole)
             self.plan = self._calibrate(seconds, start, begun)
             return self.plan
-        left = budget.amount - (start if budget.unit == "steps" else progress.epochs)
-        per = self.learner.steps_per_epoch if budget.unit == "epochs" else 1
-        count = max(1, round(left * share * per))
+        left = budget.amount - units.spent(budget.unit, progress, start)
+        count = units.steps_of(left * share, budget.unit, self.learner)
         self.plan = Plan.counted(count, self.model.validation_cost, start=start, begun=begun)
         return self.plan
 
@@ -282,6 +282,8 @@ class Training:
         elif losses:
             losses |= {f"{name}/lr": rate for name, rate in rates.items()}
         progress.step += 1
+        seen = units.observations_a_step(self.learner)
+        progress.observations = (progress.observations or 0) + seen
         if losses:
             progress.streak = 0
         else:
@@ -315,6 +317,9 @@ class Training:
         )  # fmt: skip
         if last and not self.in_last_stage:
             progress.epochs = done
+            progress.flops += units.flops_of(
+                self.budget, self.learner, progress.step - self.plan.start
+            )
             self._begin_next()
         if validated:
             self._good = self.state_dict()
@@ -386,6 +391,8 @@ class Training:
         self.learner.load_state_dict(state)
         self.learner.converged = progress.converged
         self.progress, self.plan = progress, Plan(**state["plan"])
+        if progress.observations is None:
+            progress.observations = units.observations_until(progress, self.plan, self.learner)
         self._best = state.get("best")
         if state.get("budget") is not None:
             self.budget = Budget.parse(state["budget"])

@@ -260,6 +260,10 @@ class Progress:
     rates: dict[str, float] = field(default_factory=dict)
     epochs: float = 0.0
     in_nats: bool = True
+    # of a checkpoint from before they were counted, none are known
+    observations: int | None = None
+    # of the stages before, where the budget is in these
+    flops: int = 0
 
     def improves(self, value: float) -> bool:
         """Keep a validation loss if it is the best of its stage, and say whether it is."""
@@ -303,6 +307,8 @@ class Outcome:
             checkpoints; not the data, and on the CPU not torch's own libraries. Of several
             processes, that of the first. `None` where the system does not say.
         in_nats: Whether `best` is a negative log-likelihood, and not a loss of another kind.
+        observations: Training observations seen, one that came again counted again; `None` of a
+            checkpoint from before they were counted.
     """
 
     finished: bool
@@ -312,6 +318,7 @@ class Outcome:
     best: float | None
     peak_bytes: int | None = None
     in_nats: bool = True
+    observations: int | None = None
 
     @classmethod
     def of(cls, progress: Progress, plan: Plan) -> Outcome:
@@ -319,5 +326,5 @@ class Outcome:
         return cls(
             progress.converged or progress.step >= plan.steps,
             progress.step, progress.seconds, progress.skipped, progress.best, progress.peak_bytes,
-            progress.in_nats,
+            progress.in_nats, progress.observations,
         )  # fmt: skip
