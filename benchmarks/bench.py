@@ -18,7 +18,7 @@ from benchmarks.machine import describe
 from benchmarks.measure import exponent, measure, ratio
 from benchmarks.work import LEVELS, Work
 from simulacra.ground.errors import UsageError
-from simulacra.judging.figures import flops
+from simulacra.models import flops
 
 GROWING = ("step", "sample 64")
 """The jobs that are measured at several sides."""

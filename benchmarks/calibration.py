@@ -18,6 +18,7 @@ import torch
 from scipy.stats import spearmanr
 from torch.distributions import Distribution
 
+from benchmarks.__main__ import USUAL
 from benchmarks.ladders import jensen_shannon, ladders
 from benchmarks.machine import describe
 from benchmarks.table import table
@@ -33,7 +34,7 @@ from simulacra.judging.figures.sample_judge import SampleJudge, fair_count
 from simulacra.judging.judge import draw
 from simulacra.judging.scoring import divergence
 from simulacra.models.model import Likelihood
-from simulacra.models.registry import MODELS, build, preset
+from simulacra.models.registry import build, preset
 from simulacra.report.copying import copies
 from simulacra.training.fit import fit
 from simulacra.training.options import Options
@@ -186,7 +187,7 @@ def calibrate(data: Dataset, *, repeats: int, budget: str = "", seed: int = 0) -
 def _trained(data: Dataset, judge: SampleJudge, budget: str, seed: int) -> dict[str, Any]:
     """What models that learned from the data truly lack, beside what their samples show."""
     found = {}
-    for name in MODELS:
+    for name in USUAL:
         _say(f"{data.name}: {name}")
         try:
             with seeded(seed):
@@ -307,7 +308,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--data", default=",".join(DATA), help="names, separated by commas")
     parser.add_argument("--repeats", type=int, default=2, help="sets of samples for each rung")
-    parser.add_argument("--budget", default="1000steps", help="of every model that is trained")
+    parser.add_argument("--budget", default="64kobs", help="of every model that is trained")
     parser.add_argument("--seed", type=int, default=0, help="of the samples")
     parser.add_argument("--out", type=Path, default=Path("bench"), help="folder of the results")
     given = parser.parse_args(arguments)

@@ -11,7 +11,7 @@ from benchmarks.peers import PEERS
 from benchmarks.work import pictures, step
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.judging.figures import flops
+from simulacra.models import flops
 from simulacra.models.model import Model
 from simulacra.models.registry import build
 

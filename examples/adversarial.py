@@ -11,7 +11,7 @@ import simulacra as sim
 from simulacra.drawing import files, grids
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-parser.add_argument("--budget", default="60s", help="90s, 2000steps or 10epochs")
+parser.add_argument("--budget", default="60s", help="90s, 2000steps, 10epochs or 2Mobs")
 parser.add_argument("--out", default="adversarial.png", help="the picture to write")
 arguments = parser.parse_args()
 

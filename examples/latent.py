@@ -12,7 +12,7 @@ from simulacra.drawing import files, grids
 from simulacra.tasks.interpolate import between
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-parser.add_argument("--budget", default="40s", help="90s, 2000steps or 10epochs")
+parser.add_argument("--budget", default="40s", help="90s, 2000steps, 10epochs or 2Mobs")
 parser.add_argument("--model", default="vae", choices=("vae", "iwae"))
 parser.add_argument("--out", default="latent.png", help="the picture to write")
 arguments = parser.parse_args()

@@ -84,6 +84,7 @@ def model(name: str, family: str, figure: Json | None, **more: Any) -> Json:
         "departs": None,
         "cost": cost,
         "steps": 2_310,
+        "observations": 147_840,
         "step_name": "steps",
         "likelihood": figure,
         "likelihood_given_label": None,

@@ -47,9 +47,7 @@ def ended(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run.open(run.folder)
 
 
-def test_seconds_done_again_are_the_same_steps(
-    ended: Run, digits: Dataset, tmp_path: Path
-) -> None:
+def test_seconds_done_again_are_the_same_steps(ended: Run, digits: Dataset, tmp_path: Path) -> None:
     made = again(ended, tmp_path / "again")
     outcome = made.train(digits)
     assert outcome.steps == ended.outcome().steps

@@ -14,7 +14,7 @@ from torch import nn
 
 from simulacra.ground.errors import MissingCapability, ResourceError
 from simulacra.ground.spec import DataSpec
-from simulacra.judging.figures import flops
+from simulacra.models import flops
 from simulacra.models.model import Model
 from simulacra.models.registry import MODELS, build
 from simulacra.training.memory import STATUS

@@ -339,8 +339,7 @@ def test_what_the_report_would_call_copies_is_counted(ring):
 def test_the_command_prints_a_row_for_each_figure_and_writes_json(
     ring, monkeypatch, tmp_path, capsys
 ):
-    few = {name: calibration.MODELS[name] for name in ("gmm", "gan")}
-    monkeypatch.setattr(calibration, "MODELS", few)
+    monkeypatch.setattr(calibration, "USUAL", ("gmm", "gan"))
     asked = ["--data", "ring-8", "--repeats", "1", "--budget", "2steps", "--seed", "3"]
     assert main([*asked, "--out", str(tmp_path / "new" / "folder")]) == 0
     text = (tmp_path / "new" / "folder" / "calibration.json").read_text()

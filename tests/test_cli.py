@@ -152,6 +152,7 @@ FAULTS = [
     ("train vae digits --budget 0s", 2, "budget positive 0s 90s"),
     ("train vae digits --budget -5steps", 2, "budget -5steps 2000steps"),
     ("train vae digits --budget soon", 2, "budget 'soon' 10epochs"),
+    ("train vae digits --budget 5M", 2, "5m is 5 minutes 5Mobs"),
     ("train vae digits --budget 1.5steps", 2, "whole 1.5"),
     # models and their keywords
     ("train vea digits", 2, "'vea' 'vae'"),
@@ -639,7 +640,7 @@ def test_a_log_file_gets_a_line_when_a_model_starts_and_one_when_it_is_done(ok):
     first, second, last = err.splitlines()
     assert first == "gmm on digits, into run"
     assert second == "gmm: 2 sweeps to do"
-    assert last.startswith("done: 2 sweeps in ")
+    assert last.startswith("done: 2 sweeps, 2.52 k observations in ")
     _, err = ok("resume", "run")
     assert "2 sweeps to do, 2 of them done" in err
 

@@ -56,8 +56,8 @@ def test_runs_are_listed_with_their_figures_the_newest_first(ok, made, monkeypat
     assert about["validation"]["unit"] == "bits/dim"
     assert about["created"] == "2026-03-01T12:00:00+00:00"
     expected = {"model": "pixelcnn", "data": "digits", "budget": "3steps", "steps": 3,
-                "planned": 3, "finished": True, "broken": None, "test": None,
-                "folder": "runs/old"}  # fmt: skip
+                "planned": 3, "observations": 3 * 16, "finished": True, "broken": None,
+                "test": None, "folder": "runs/old"}  # fmt: skip
     assert {key: about[key] for key in expected} == expected
     # a model without a likelihood has nothing to show
     assert found["new"]["validation"] is None
@@ -65,15 +65,16 @@ def test_runs_are_listed_with_their_figures_the_newest_first(ok, made, monkeypat
     out, err = ok("runs")
     assert err == ""
     heading, *rows = out.splitlines()
-    assert heading.split() == ["run", "model", "data", "steps", "validation", "test", "unit",
-                               "made"]  # fmt: skip
+    assert heading.split() == ["run", "model", "data", "steps", "seen", "validation", "test",
+                               "unit", "made"]  # fmt: skip
     assert [row.split()[0] for row in rows] == ["new", "told", "old"]
-    assert re.search(rf"3/3 +{about['validation']['value']:.3f} +– bits/dim ", rows[2])
+    assert re.search(rf"3/3 +48 +{about['validation']['value']:.3f} +– bits/dim ", rows[2])
     local = datetime.fromisoformat(about["created"]).astimezone()
     assert rows[2].endswith(f" {local:%d %b %H:%M}")
 
 
-def test_a_judged_run_shows_its_test_figure_until_it_learns_on(ok, made):
+def test_a_judged_run_shows_its_test_figure_until_it_learns_on(ok, made, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     folder = made("judged", "pixelcnn")
     results = json.loads(ok("evaluate", "judged", "--test-limit", 9, "--json")[0])
     likelihood = results["models"][0]["likelihood"]
@@ -143,6 +144,7 @@ def test_a_run_that_was_stopped_or_not_begun_is_unfinished(ok, made):
     assert out.count("unfinished") == 2
     assert "2/3" in out
     assert found["new"]["planned"] is None
+    assert found["new"]["observations"] == 0
 
 
 BREAKS = {

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from simulacra.ground.spec import DataSpec
-from simulacra.judging.figures import flops
+from simulacra.models import flops
 from simulacra.models.autoregressive.gated_pixelcnn import GatedPixelCNN
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.nn.masked_convolution import MaskedConv2d, MaskedConvStream

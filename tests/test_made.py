@@ -12,7 +12,7 @@ import laws
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.judging.figures import flops
+from simulacra.models import flops
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.made import MADE, deal_degrees
 from simulacra.nn.distributions import Narrowing

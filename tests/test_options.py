@@ -31,10 +31,20 @@ from simulacra.training.options import Budget, Options
         ("10epochs", 10, "epochs"),
         ("1epoch", 1, "epochs"),
         ("0.5epochs", 0.5, "epochs"),
-        (" 10 Epochs ", 10, "epochs"),
+        (" 10 epochs ", 10, "epochs"),
         ("+3s", 3, "s"),
         ("1e-3s", 0.001, "s"),
         ("2e+1steps", 20, "steps"),
+        ("2h", 7200, "s"),
+        ("20000obs", 20_000, "obs"),
+        ("500kobs", 500_000, "obs"),
+        ("2Mobs", 2_000_000, "obs"),
+        (" 2 Mobs ", 2_000_000, "obs"),
+        # a product of floats would not be whole
+        ("1.1Mobs", 1_100_000, "obs"),
+        ("1e-3Mobs", 1000, "obs"),
+        ("3Gflops", 3e9, "flops"),
+        ("1e9Gflops", 1e18, "flops"),
     ],
 )
 def test_budgets_are_read(text: str, amount: float, unit: str) -> None:
@@ -51,6 +61,9 @@ def test_budgets_are_read(text: str, amount: float, unit: str) -> None:
         "0s", "0m", "0steps", "-0s", "-5s", "-3steps", "-1epochs", "1e-400s",
         "1.5steps", "0.999steps", "1e-1steps", "5s\n6s", "ſ", "5ſ", "90s;", "9" * 400 + "s",
         "1e300steps", f"{2**63}steps", "\x1b[2Js", "90\x00s",
+        "5M", "5k", "2G", "2 M obs", "2mobs", "2MObs", "2Tflops", "2kMobs", "2Ksteps", "2Msteps",
+        "2Mepochs", "2Ms", "0.5obs", "1.5flops", "0.0001kobs", "0Mobs", "-2Mobs", "1e300obs",
+        "1eMobs", "1eobs", "eMobs", "Mobs", "obs", "2Mob", "1e308Gflops", "10 Epochs", "90S", "1H",
     ],
 )  # fmt: skip
 def test_other_texts_are_refused(text: str) -> None:
@@ -59,8 +72,18 @@ def test_other_texts_are_refused(text: str) -> None:
 
 
 def test_a_refusal_says_how_a_budget_is_written() -> None:
-    with pytest.raises(UsageError, match="90s, 5m, 2000steps or 10epochs, got '2 fortnights'"):
+    units = "90s, 5m, 1h, 2000steps, 10epochs, 2Mobs or 3Gflops"
+    with pytest.raises(UsageError, match=f"a budget is written {units}, got '2 fortnights'$"):
         Budget.parse("2 fortnights")
+    meant = "got '5M': 5m is 5 minutes, 5Mobs 5 million observations"
+    with pytest.raises(UsageError, match=meant):
+        Budget.parse("5M")
+    with pytest.raises(UsageError, match="got '10 Epochs': write 10 epochs"):
+        Budget.parse("10 Epochs")
+    with pytest.raises(UsageError, match=r"got 'xM'$"):
+        Budget.parse("xM")
+    with pytest.raises(UsageError, match=r"a number of observations is whole, got 0\.5"):
+        Budget.parse("0.0005kobs")
     with pytest.raises(UsageError, match="a budget is positive, got -5s"):
         Budget.parse("-5s")
     with pytest.raises(UsageError, match=r"a number of steps is whole, got 1\.5"):
@@ -68,7 +91,7 @@ def test_a_refusal_says_how_a_budget_is_written() -> None:
 
 
 # texts that nearly are budgets, as well as any text
-NEARLY = st.text(alphabet="0123456789.e+-smhtpoc ", max_size=12)
+NEARLY = st.text(alphabet="0123456789.e+-smhtpocbflMkG ", max_size=12)
 
 
 @settings(deadline=None, database=None)
@@ -81,11 +104,11 @@ def test_any_text_is_a_budget_or_a_usage_error(text: str) -> None:
     except UsageError:
         return
     assert 0 < budget.amount < math.inf
-    assert budget.unit in ("s", "steps", "epochs")
+    assert budget.unit in ("s", "steps", "epochs", "obs", "flops")
 
 
 @pytest.mark.parametrize("amount", [0, -1, math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("unit", ["s", "steps", "epochs"])
+@pytest.mark.parametrize("unit", ["s", "steps", "epochs", "obs", "flops"])
 def test_amounts_that_are_none_are_refused(amount: float, unit: Any) -> None:
     with pytest.raises(UsageError, match="a budget is positive"):
         Budget(amount, unit)
@@ -98,6 +121,13 @@ def test_amounts_that_are_none_are_refused(amount: float, unit: Any) -> None:
         (Budget(2000, "steps"), "2000steps"),
         (Budget(1234567.0, "steps"), "1234567steps"),
         (Budget(0.1, "epochs"), "0.1epochs"),
+        (Budget(500, "obs"), "500obs"),
+        (Budget(20_000, "obs"), "20kobs"),
+        (Budget(250_000, "obs"), "250kobs"),
+        (Budget(1_500_000, "obs"), "1.5Mobs"),
+        (Budget(1_234_567, "obs"), "1234567obs"),
+        (Budget(2e9, "obs"), "2Gobs"),
+        (Budget(3.05e15, "flops"), "3050000Gflops"),
     ],
 )
 def test_a_budget_is_written_as_people_do(budget: Budget, text: str) -> None:
@@ -109,6 +139,8 @@ def test_a_budget_is_written_as_people_do(budget: Budget, text: str) -> None:
     st.one_of(
         st.builds(Budget, st.integers(1, 10**15), st.just("steps")),
         st.builds(Budget, st.floats(1e-9, 1e300), st.sampled_from(["s", "epochs"])),
+        st.builds(Budget, st.integers(1, 2**53).map(float), st.sampled_from(["obs", "flops"])),
+        st.builds(Budget, st.floats(1, 1e300).map(math.floor).map(float), st.just("flops")),
     )
 )
 def test_a_written_budget_is_read_as_itself(budget: Budget) -> None:

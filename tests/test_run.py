@@ -27,7 +27,6 @@ from simulacra.ground.errors import CheckpointError, DataError, UsageError
 from simulacra.ground.storage import read_folder
 from simulacra.models import description, saved
 from simulacra.runs.run import Run
-from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
 from simulacra.training.plan import Outcome, Record
 from toys import place

@@ -55,7 +55,7 @@ def compare(
     Args:
         source: A data set's name, or a path.
         models: Their names, with commas between.
-        budget: Of each model: 90s, 5m, 2000steps or 10epochs.
+        budget: Of each model: 90s, 5m, 1h, 2000steps, 10epochs, 2Mobs or 3Gflops.
         out: Folder of the report and the runs, which must not exist; compare/DATA by default.
         set_: A keyword of one model, as MODEL.KEY=VALUE; repeat it for more.
         draws: Importance draws of the bounds on likelihood.

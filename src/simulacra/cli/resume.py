@@ -32,8 +32,8 @@ def resume(
 
     Args:
         run: A run's name below runs/, or the folder of a run or comparison.
-        budget: How much longer than planned to train: +10m, +2000steps or +10epochs; a run that
-            has ended goes on, and its schedule ends later.
+        budget: How much longer than planned to train: +10m, +2000steps, +10epochs, +2Mobs or
+            +3Gflops; a run that has ended goes on, and its schedule ends later.
         lr: Another learning rate from here on, of one player of several as discriminator=1e-4;
             repeat it for more.
         data_dir: Folder that holds the data's files, if it moved.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from simulacra.cli import terminal
 from simulacra.cli.flags import RUNS, Json
 from simulacra.ground.errors import UsageError
+from simulacra.report.cells import amount
 from simulacra.report.text import number
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def runs(folder: Path | None = None, /, *, json: Json = False) -> None:
     """List runs with their figures, the newest first.
 
-    The validation figure is the best that the training came to, the test figure what evaluate or
+    Seen is how many training observations the steps saw, one that came again counted again. The
+    validation figure is the best that the training came to, the test figure what evaluate or
     compare found since: of a model that is told a context, given that context. The validation of
     sounds is in nats for a whole window here.
 
@@ -46,6 +48,7 @@ def runs(folder: Path | None = None, /, *, json: Json = False) -> None:
             "model": about["model"] or "–",
             "data": about["data"] or "–",
             "steps": f"{about['steps']}/{about['planned']}" if about["planned"] else "–",
+            "seen": str(amount(about["observations"])),
             "validation": _figure(about["validation"]),
             "test": _figure(about["test"]),
             "unit": _unit(about),
@@ -58,7 +61,7 @@ def runs(folder: Path | None = None, /, *, json: Json = False) -> None:
         # nothing to be said of any
         rows = [{key: cell for key, cell in row.items() if key != "state"} for row in rows]
     words = [key for key in rows[0] if key == "state"]
-    terminal.print_table(rows, right=("steps", "validation", "test"), words=words)
+    terminal.print_table(rows, right=("steps", "seen", "validation", "test"), words=words)
 
 
 def _about(listed: Listed) -> dict[str, Any]:
@@ -78,6 +81,7 @@ def _about(listed: Listed) -> dict[str, Any]:
         "budget": record.get("budget"),
         "steps": outcome.steps if outcome else 0,
         "planned": run.plan.steps if run and run.plan and run.plan.known else None,
+        "observations": outcome.observations if outcome else 0,
         "validation": validation,
         "test": test,
         "created": record.get("created"),

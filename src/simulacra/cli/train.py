@@ -60,7 +60,7 @@ def train(
     Args:
         model: Its name (see: simulacra models), or my.py:MyModel.
         source: A data set's name (see: simulacra data), or a path.
-        budget: How long: 90s, 5m, 2000steps or 10epochs.
+        budget: How long: 90s, 5m, 1h, 2000steps, 10epochs, 2Mobs or 3Gflops.
         out: The run folder, which must not exist; runs/MODEL-DATA by default.
         set_: A keyword of the model (see: simulacra models MODEL); repeat it for more.
         from_: A run of the same model, whose weights it begins with; its keywords are the usual
@@ -122,6 +122,8 @@ def go_on(
         longer: How much longer than planned.
         rates: Learning rates of players from here on.
     """
+    from simulacra.report.cells import amount
+
     name, folder = run.record["model"], shlex.quote(str(run.folder))
     own = "" if code is None or code in registry.MODELS else f" --code {shlex.quote(code)}"
     terminal.note(f"{name} on {found.name}, into {run.folder}")
@@ -151,9 +153,13 @@ def go_on(
                 f"simulacra resume {folder}{own}"
             )
             stop.leave()
+    # not known of a training that was at its end before anyone counted
+    seen = "" if outcome.observations is None else f", {amount(outcome.observations)} observations"
     threads = f"{outcome.threads} thread{'s' if outcome.threads != 1 else ''}"
     why = ", converged" if outcome.converged else ""
-    terminal.note(f"done: {outcome.steps} {kind} in {outcome.seconds:.1f} s with {threads}{why}")
+    terminal.note(
+        f"done: {outcome.steps} {kind}{seen} in {outcome.seconds:.1f} s with {threads}{why}"
+    )
     terminal.note(f"seconds: {seconds_by_kind(outcome)}")
     terminal.note(f"next: simulacra sample {folder}{own}, simulacra evaluate {folder}{own}")
 

@@ -84,7 +84,7 @@ def compare(
         data: What all learn from.
         models: Their names.
         folder: Gets a run folder for each, `results.json` and `report.html`.
-        budget: Of each, as on the command line: `90s`, `2000steps`, `10epochs`.
+        budget: Of each, as on the command line: `90s`, `2000steps`, `2Mobs`.
         options: Training options that differ from each model's preset; see `Options`.
         keywords: Constructor keywords by model.
         draws: Importance draws of bounds.

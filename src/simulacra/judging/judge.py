@@ -201,6 +201,7 @@ class Judge:
             keywords=_plain(model.keywords),
             options=None if options is None else _plain(options),
             steps=None if outcome is None else outcome.steps,
+            observations=None if outcome is None else outcome.observations,
             curves=learning_curves(metrics or {}, model, self.data),
             warnings=(*skipped_steps(outcome), *scoring.warnings),
             cost=costs,

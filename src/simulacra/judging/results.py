@@ -45,6 +45,7 @@ class Entry:
         options: Of its training.
         capabilities: What it can do, in words.
         steps: Of its training, each a `step_name`.
+        observations: Training observations seen, one that came again counted again.
         failed: Why it has no figures.
         left_out: Why it cannot take such data.
         likelihood: Of p(x).
@@ -65,6 +66,7 @@ class Entry:
     left_out: str | None = None
     capabilities: tuple[str, ...] = ()
     steps: int | None = None
+    observations: int | None = None
     curves: Curves = field(default_factory=Curves)
     warnings: tuple[str, ...] = ()
     likelihood: LikelihoodFigures | None = None

@@ -45,6 +45,8 @@ from simulacra.report.text import fixed, two_digits
 KL = "KL to the truth, nats"
 DISTANCE = f"{MEASURES['frechet'].name} {ARROWS[MEASURES['frechet'].better]}"
 """Headings of the main table that not every comparison has."""
+SEEN = "observations seen"
+"""Heading of how many observations a training saw, whatever its batches and turns were."""
 
 
 def table(results: Results) -> Rows:
@@ -79,6 +81,7 @@ def table(results: Results) -> Rows:
             "parameters": count(m.cost.parameters),
             "training, s": seconds(m.cost.training_seconds),
             "steps": _steps(m),
+            SEEN: amount(m.observations),
         }
         if view:
             row[DISTANCE] = apart[number]
@@ -203,6 +206,7 @@ def costs(results: Results) -> Rows:
             "model": words(m.model),
             "parameters": amount(cost.parameters),
             "training, s": seconds(cost.training_seconds),
+            SEEN: amount(m.observations),
             "training, peak memory": _bytes(cost.training_peak_bytes),
             "a training step, per observation": amount(cost.flops_per_training_step, "FLOP"),
             "scoring, per observation": amount(cost.flops_per_observation, "FLOP"),

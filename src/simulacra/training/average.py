@@ -29,7 +29,7 @@ class Average:
         averaged = list(players)
         own = {id(value) for part in averaged for value in _tensors(part)}
         shared = {id(value): value for value in _tensors(model) if id(value) not in own}
-        self.model: Model = copy.deepcopy(model, shared | _made(model))
+        self.model: Model = copy.deepcopy(model, shared | graphless(model))
         self.model.eval()
         self.names = {name for name, value in _named(model) if id(value) in own}
         """What the average holds of its own."""
@@ -134,7 +134,7 @@ class Average:
                 value.copy_(state[name])
 
 
-def _made(model: nn.Module) -> dict[int, Tensor]:
+def graphless(model: nn.Module) -> dict[int, Tensor]:
     """What a forward pass left in attributes, which cannot be copied with its graph."""
     left = [value for part in model.modules() for value in vars(part).values()]
     made = [value for value in left if isinstance(value, Tensor) and value.grad_fn is not None]

@@ -25,7 +25,7 @@ Batch = tuple[Tensor, Tensor | None]
 """Observations `(n, *event_shape)`, and their context if the model takes any."""
 
 _SHUFFLE = -2  # key of a random stream, beside those of the loop
-_SWEEP_BATCH = 1024
+SWEEP_BATCH = 1024
 
 
 class ByClass:
@@ -158,6 +158,6 @@ class Batches:
 
     def sweep(self) -> Iterator[Batch]:
         """All observations in their order, or of each batch this process's share."""
-        for start in range(0, self.count, _SWEEP_BATCH):
-            rows = torch.arange(start, min(start + _SWEEP_BATCH, self.count))
+        for start in range(0, self.count, SWEEP_BATCH):
+            rows = torch.arange(start, min(start + SWEEP_BATCH, self.count))
             yield self.rows(rows[self.rank :: self.processes])

@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 
 from simulacra.ground.errors import UsageError, nearest
+from simulacra.training import units
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget
 from simulacra.training.plan import VALIDATIONS, Event, Plan
@@ -38,8 +39,8 @@ def make_longer(training: Training, budget: Budget) -> None:
     if budget.unit == "s":
         longer = _by_seconds(training, plan, budget.amount)
     else:
-        per = training.learner.steps_per_epoch if budget.unit == "epochs" else 1
-        longer = plan.longer(training.progress.step, max(1, round(budget.amount * per)))
+        steps = units.steps_of(budget.amount, budget.unit, training.learner)
+        longer = plan.longer(training.progress.step, steps)
     longer = training.of_first(longer)
     training.happens(Event(training.progress.tick, plan=longer), later)
 

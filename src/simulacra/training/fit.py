@@ -19,7 +19,7 @@ def fit(
     Args:
         model: A new one, for the data's spec.
         data: Its train and validation splits are used, its test split is not.
-        budget: As on the command line: `90s`, `2000steps`, `10epochs`.
+        budget: As on the command line: `90s`, `2000steps`, `2Mobs`.
         options: See `Options`.
 
     Returns:

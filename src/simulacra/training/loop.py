@@ -31,6 +31,7 @@ from simulacra.ground.threads import chosen_by_user, usable, using, usual
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import evaluating
 from simulacra.models.stages import Player, Stage
+from simulacra.training import units
 from simulacra.training.batches import Batches
 from simulacra.training.engine import (
     check_shared,
@@ -96,7 +97,8 @@ class Training:
             check_shared(options, self.fabric.world_size)
         self.batches = Batches(train, model, options, self.fabric)
         self.validation = Batches(validation.take(few), model, options, self.fabric)
-        self.progress, self.plan = Progress(threads=threads or usual()), Plan(0, 0)
+        self.progress = Progress(threads=threads or usual(), observations=0)
+        self.plan = Plan(0, 0)
         self.budget: Budget | None = None
         self.events = Events()
         model.to(self.fabric.device)
@@ -219,9 +221,8 @@ class Training:
                 self.happens(Event(progress.tick, plan=plan, made="stage"))
             self.meet_events("stage")
             return self.plan
-        left = budget.amount - (start if budget.unit == "steps" else progress.epochs)
-        per = self.learner.steps_per_epoch if budget.unit == "epochs" else 1
-        count = max(1, round(left * share * per))
+        left = budget.amount - units.spent(budget.unit, progress, start)
+        count = units.steps_of(left * share, budget.unit, self.learner)
         self.plan = Plan.counted(count, self.model.validation_cost, start=start, begun=begun)
         return self.plan
 
@@ -346,6 +347,8 @@ class Training:
         elif losses:
             losses |= {f"{name}/lr": rate for name, rate in rates.items()}
         progress.step += 1
+        seen = units.observations_a_step(self.learner)
+        progress.observations = (progress.observations or 0) + seen
         if losses:
             progress.streak = 0
         else:
@@ -371,6 +374,9 @@ class Training:
         )  # fmt: skip
         if last and not self.in_last_stage:
             progress.epochs = done
+            progress.flops += units.flops_of(
+                self.budget, self.learner, progress.step - self.plan.start
+            )
             self._begin_next()
         if validated:
             self._good = self.state_dict()
@@ -424,7 +430,7 @@ class Training:
         now.rollbacks, now.lr_scale = before.rollbacks + 1, before.lr_scale / 2
         now.undone = before.undone + before.step - now.step
         # time goes on, and what somebody or the clock changed stays so
-        for name in ("skipped", "seconds", "spent", "threads", "rates", "peak_bytes"):
+        for name in ("skipped", "seconds", "spent", "threads", "rates", "observations", "peak_bytes"):
             setattr(now, name, getattr(before, name))
 
     # ---- processes and state -------------------------------------------------------------------
@@ -462,6 +468,8 @@ class Training:
         self.learner.load_state_dict(state)
         self.learner.converged = progress.converged
         self.progress, self.plan, self._decisions = progress, plan, None
+        if progress.observations is None:
+            progress.observations = units.observations_until(progress, plan, self.learner)
         self._best = state.get("best")
         if state.get("budget") is not None:
             self.budget = Budget.parse(state["budget"])

@@ -9,57 +9,89 @@ from typing import Literal
 
 from simulacra.ground.errors import UsageError
 
+UNITS = "90s, 5m, 1h, 2000steps, 10epochs, 2Mobs or 3Gflops"
+"""How a budget is written: minutes and hours are seconds; k, M and G go with the last two alone."""
+_WRITTEN = re.compile(r"([-+0-9.e]+?) *(?:(s|m|h|steps?|epochs?)|([kMG]?)(obs|flops))")
+_POWERS = {"G": 9, "M": 6, "k": 3, "": 0}
+
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: an amount of seconds, steps or epochs.
+    """How long to train: an amount of seconds, steps, epochs, observations or FLOPs.
 
     Args:
-        amount: Positive and finite; whole for steps.
-        unit: What is counted.
+        amount: Positive and finite; whole for steps, observations and FLOPs.
+        unit: What is counted: `obs` are training observations seen, one that comes again counted
+            again; `flops` are floating-point operations of training, see `units.flops_a_step`.
 
     Example:
         >>> import simulacra as sim
         >>> sim.Budget.parse("5m")
         Budget(amount=300.0, unit='s')
-        >>> str(sim.Budget(10, "epochs"))
-        '10epochs'
+        >>> sim.Budget.parse("2Mobs")
+        Budget(amount=2000000.0, unit='obs')
+        >>> str(sim.Budget(10, "epochs")), str(sim.Budget(20_000, "obs"))
+        ('10epochs', '20kobs')
     """
 
     amount: float
-    unit: Literal["s", "steps", "epochs"]
+    unit: Literal["s", "steps", "epochs", "obs", "flops"]
 
     def __post_init__(self) -> None:
         """Refuse a budget that no training can have."""
         if not (math.isfinite(self.amount) and self.amount > 0):
-            raise UsageError(
-                f"a budget is positive, got {self.amount:g}{self.unit}: "
-                "write 90s, 2000steps or 10epochs"
-            )
-        if self.unit == "steps" and self.amount != int(self.amount):
-            raise UsageError(f"a number of steps is whole, got {self.amount:g}")
-        if self.unit == "steps" and self.amount >= 2**63:
-            raise UsageError(f"a number of steps is below 2^63, got {self.amount:g}")
+            raise UsageError(f"a budget is positive, got {self.amount:g}{self.unit}: write {UNITS}")
+        what = {"steps": "steps", "obs": "observations", "flops": "FLOPs"}.get(self.unit)
+        if what and self.amount != int(self.amount):
+            raise UsageError(f"a number of {what} is whole, got {self.amount:g}")
+        if self.unit in ("steps", "obs") and self.amount >= 2**63:
+            raise UsageError(f"a number of {what} is below 2^63, got {self.amount:g}")
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """The budget written as `90s`, `5m`, `2000steps` or `10epochs`."""
-        match = re.fullmatch(r"([-+0-9.e]+?) *(s|m|h|steps?|epochs?)", text.strip().lower())
+        """The budget written as `90s`, `5m`, `1h`, `2000steps`, `10epochs`, `2Mobs` or `3Gflops`.
+
+        Raises:
+            UsageError: If it is written otherwise; `5M` is neither minutes nor millions.
+        """
+        match = _WRITTEN.fullmatch(text.strip())
         try:
-            amount = float(match[1]) if match else math.nan
+            if match is None:
+                raise ValueError
+            number, timed, power, counted = match.groups()
+            # the nearest to what is written: 1.1 × 1e6 is not 1.1e6
+            digits, e, exponent = number.partition("e")
+            amount = float(f"{digits}e{(int(exponent) if e else 0) + _POWERS[power or '']}")
         except ValueError:
-            match = None
-        if match is None:
-            raise UsageError(f"a budget is written 90s, 5m, 2000steps or 10epochs, got {text!r}")
-        unit = match[2]
-        if unit in ("m", "h"):
-            return cls(amount * {"m": 60, "h": 3600}[unit], "s")
-        return cls(amount, "s" if unit == "s" else "steps" if unit[0] == "s" else "epochs")
+            raise UsageError(f"a budget is written {UNITS}, got {text!r}{_hint(text)}") from None
+        if counted:
+            return cls(amount, "obs" if counted == "obs" else "flops")
+        if timed in ("s", "m", "h"):
+            return cls(amount * {"s": 1, "m": 60, "h": 3600}[timed], "s")
+        return cls(amount, "steps" if timed[0] == "s" else "epochs")
 
     def __str__(self) -> str:
-        """As `parse` reads it."""
-        whole = self.amount == int(self.amount)
-        return f"{int(self.amount) if whole else self.amount}{self.unit}"
+        """As `parse` reads it, with the multiplier that makes it shortest."""
+        if self.unit not in ("obs", "flops"):
+            whole = self.amount == int(self.amount)
+            return f"{int(self.amount) if whole else self.amount}{self.unit}"
+        texts = [_shifted(int(self.amount), power) + name for name, power in _POWERS.items()]
+        return min(texts, key=len) + self.unit
+
+
+def _shifted(value: int, power: int) -> str:
+    """A whole number without so many of its digits, as a decimal number that is no less exact."""
+    whole, rest = divmod(value, 10**power)
+    return f"{whole}.{rest:0{power}d}".rstrip("0").rstrip(".") if power else str(value)
+
+
+def _hint(text: str) -> str:
+    """What may have been meant by a unit in other letters."""
+    number = text.strip().removesuffix("M").strip()
+    if text.strip() != number and _WRITTEN.fullmatch(f"{number}m"):
+        return f": {number}m is {number} minutes, {number}Mobs {number} million observations"
+    small = _WRITTEN.fullmatch(text.strip().lower())
+    return f": write {text.strip().lower()}" if small else ""
 
 
 @dataclass(frozen=True)

@@ -274,6 +274,10 @@ class Progress:
     rates: dict[str, float] = field(default_factory=dict)
     epochs: float = 0.0
     in_nats: bool = True
+    # of a checkpoint from before they were counted, none are known
+    observations: int | None = None
+    # of the stages before, where the budget is in these
+    flops: int = 0
     spent: dict[str, float] = field(default_factory=dict)
     threads: int = 1
     undone: int = 0
@@ -332,6 +336,8 @@ class Outcome:
             checkpoints; not the data, and on the CPU not torch's own libraries. Of several
             processes, that of the first. `None` where the system does not say.
         in_nats: Whether `best` is a negative log-likelihood, and not a loss of another kind.
+        observations: Training observations seen, one that came again counted again; `None` of a
+            checkpoint from before they were counted.
         converged: Whether it ended because it would learn nothing more.
         spent: Seconds by what they went into: `preparing`, `compiling`, `steps`, `validating`,
             `checkpoints`, `pictures`, `other`; nothing of trainings from before that was kept.
@@ -345,6 +351,7 @@ class Outcome:
     best: float | None
     peak_bytes: int | None = None
     in_nats: bool = True
+    observations: int | None = None
     converged: bool = False
     spent: Mapping[str, float] = field(default_factory=dict)
     threads: int | None = None
@@ -355,5 +362,6 @@ class Outcome:
         return cls(
             progress.converged or progress.step >= plan.steps,
             progress.step, progress.seconds, progress.skipped, progress.best, progress.peak_bytes,
-            progress.in_nats, progress.converged, dict(progress.spent), progress.threads,
+            progress.in_nats, progress.observations, progress.converged, dict(progress.spent),
+            progress.threads,
         )  # fmt: skip

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.labels import joint_classes
 from simulacra.ground.randomness import seeded
-from simulacra.judging.figures import flops
 from simulacra.judging.figures.records import Costs
+from simulacra.models import flops
 from simulacra.models.model import Likelihood, Model, Sampling, Stepwise
 from simulacra.models.swept import Swept
 from simulacra.tasks.sample import context_of_rows, device_of
