@@ -430,7 +430,7 @@ class Training:
         now.rollbacks, now.lr_scale = before.rollbacks + 1, before.lr_scale / 2
         now.undone = before.undone + before.step - now.step
         # time goes on, and what somebody or the clock changed stays so
-        for name in ("skipped", "seconds", "spent", "threads", "rates", "observations", "peak_bytes"):
+        for name in _ONCE:
             setattr(now, name, getattr(before, name))
 
     # ---- processes and state -------------------------------------------------------------------
@@ -482,5 +482,7 @@ _LEAST = 0.01
 """Share of the budget that a stage has whatever those before took."""
 _PREPARE_VALUES = 1 << 24
 """Of large observations fewer, so that they have no more values, of eight bytes each."""
+_ONCE = ("skipped", "seconds", "spent", "threads", "rates", "observations", "peak_bytes")
+"""What a rollback does not take back."""
 _STREAK = 3
 _ROLLBACKS = 3

@@ -22,8 +22,9 @@ _EARLY = (3, 5, 9, 17, _FEW)
 """Steps after which an estimate is made however little time is over."""
 _OFTEN, _OFF = 0.01, 0.005
 """Shares of the seconds between two estimates, and that the plan has to be off by for another."""
-_OVER, _OVER_SECONDS = 0.025, 1.0
-"""Share of the seconds, or how many, that a last step may take more than there is left."""
+_OVER, _OVER_OF_FEW, _OVER_SECONDS = 0.025, 0.1, 1.0
+"""Share of the seconds that a last step may take more than there is left; of few seconds this
+share of them, but not more than so many."""
 _LOOKED = ((1, 0.03), (2, 0.01), (FEW, 1.0))
 """Observations that are looked at first, each time if the time before took no more of the seconds:
 once to make ready what a first call makes ready."""
@@ -97,7 +98,7 @@ class Pace:
         assert plan.seconds is not None
         each = self.look + self.save
         rest = plan.seconds - elapsed - each
-        over = max(_OVER * plan.seconds, _OVER_SECONDS)
+        over = max(_OVER * plan.seconds, min(_OVER_SECONDS, _OVER_OF_FEW * plan.seconds))
         if self._count == 1:
             # of what a step takes nothing is known yet; one that was known goes on
             likely = self._first * (0.1 if self.compiled else 0.8)
