@@ -6,6 +6,8 @@ Each law is asked of each model on its usual data, and once more by turns on rar
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,20 @@ import torch
 import laws
 import several
 from forked import Forked
+from simulacra.data.dataset import Observations
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models import description, registry, saved
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.lawbook.probability import half
-from simulacra.models.lawbook.trials import FORMS, trial
+from simulacra.models.lawbook.trials import FORMS, players_of, trial
 from simulacra.models.laws import Case, cases, laws_of
+from simulacra.models.model import Likelihood
+from simulacra.models.swept import Swept
 from simulacra.training.compiling import compiled
+from simulacra.training.loop import Training
+from simulacra.training.options import Budget, Options
 
 # a name with keywords of its own is among the small ones of its class
 KINDS = {name: registry.find(name) for name in registry.MODELS if name not in registry.FIXED}
@@ -58,13 +65,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
         asked = list(all_cases(every))
         metafunc.parametrize(("name", "case"), asked, ids=[label(*each) for each in asked])
-    if "number" in metafunc.fixturenames:
-        # the second's contexts and the first's depth by turns
-        numbers = [
-            (name, number) for name in FAMILY for number in (0, 1)
-            if every or number == crc32(name.encode()) % 2
-        ]  # fmt: skip
-        metafunc.parametrize(("name", "number"), numbers)
+    if "colours" in metafunc.fixturenames:
+        asked = list(compiled_cases(every))
+        metafunc.parametrize(("name", "number", "colours", "backend"), asked)
+
+
+def compiled_cases(every: bool) -> Iterator[tuple[str, int, int, str]]:
+    """Small keywords and colours of each model that is compiled, and by what: one, by turns."""
+    for name, kind in KINDS.items():
+        # what learns by sweeps has no step
+        if kind.not_compiled or issubclass(kind, Swept):
+            continue
+        lot = crc32(name.encode())
+        for number, colours in itertools.product(range(len(kind.small)), (1, 3)):
+            mine = number == lot % len(kind.small) and colours == (1, 3)[lot // 28 % 2]
+            if every or mine:
+                yield name, number, colours, "eager"
+            # it has random numbers of its own
+            if every and number == 0 and name in FAMILY:
+                yield name, number, colours, "inductor"
 
 
 def all_cases(every: bool) -> Iterator[tuple[str, Case]]:
@@ -166,29 +185,65 @@ def test_a_refusal_names_models_that_take_the_data(form: str) -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*should not be instantiated")
 def test_a_compiled_step_is_the_plain_one(
-    name: str, number: int, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+    name: str,
+    number: int,
+    colours: int,
+    backend: str,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The compiler takes it as it is, without a word."""
-    torch.compiler.reset()
-    keywords, shape = dict(KINDS[name].small[number]), (1, 3, 3)
+    """The compiler takes it as it is, without a word; pictures of one colour, and of several."""
+    keywords, shape = dict(KINDS[name].small[number]), (colours, 3, 3)
     if not request.config.getoption("--every"):
-        shape = (1, 2, 3)
+        shape = (colours, 2, 3)
         if name == "pixelcnnpp":
             # every resolution more takes seconds to trace, and is the same again
-            keywords["scales"] = 1 + number
-    model = trial(KINDS[name], DataSpec(shape, 3, classes=3), keywords).train()
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    traced = compiled(type(model).loss, backend="eager")
-    # of MADE so many steps that every mask comes
-    for seed in range(6 if name == "made" else 1):
-        x, told = laws.observations(model, 4, seed), laws.contexts(model, 4)
-        found = []
-        for loss in (type(model).loss, traced):
-            with seeded(seed):
-                value = loss(model, x, told)["loss"]
-            found.append([value.detach(), *torch.autograd.grad(value, parameters)])
-        torch.testing.assert_close(found[1], found[0])
+            keywords["scales"] = 1
+    model = trial(KINDS[name], DataSpec(shape, 3, classes=3, context_width=2), keywords).train()
+    for turn in players_of(model):
+        torch.compiler.reset()
+        parameters = list(model.player(turn).parameters())
+        traced = compiled(type(model).loss, backend=backend)
+        # of MADE so many steps that every mask comes
+        for seed in range(6 if name == "made" else 1):
+            x, told = laws.observations(model, 4, seed), laws.contexts(model, 4)
+            found = []
+            for loss in (type(model).loss, traced):
+                with seeded(seed):
+                    value = loss(model, x, told, turn=turn)["loss"]
+                found.append([value.detach(), *torch.autograd.grad(value, parameters)])
+            torch.testing.assert_close(found[1], found[0])
     assert not [r for r in caplog.records if r.levelname in ("WARNING", "ERROR")]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_training_in_low_precision_stays_finite(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    """Steps in bfloat16, weights of convolutions with their channels last, figures in float32."""
+    kind, forms = KINDS[name], list(FORMS)
+    cases = [
+        (number, form) for number, form in itertools.product(range(len(kind.small)), forms)
+        if kind.takes_with(**kind.small[number]).includes(FORMS[form])
+    ]  # fmt: skip
+    lot = crc32(name.encode())
+    for number, form in cases if request.config.getoption("--every") else [cases[lot % len(cases)]]:
+        with seeded(0):
+            model = kind(FORMS[form], **kind.small[number])
+        x, told = laws.observations(model, 16), laws.contexts(model, 16)
+        split = Observations(x.to(torch.uint8) if model.spec.levels else x, told)
+        options = Options(precision="bf16", device="cpu", batch=8, warmup=0)
+        training = Training(model, split, split, options)
+        training.set_plan(Budget(2, "steps"))
+        losses = [value for record in training for value in record.losses.values()]
+        assert losses
+        assert all(map(math.isfinite, losses))
+        kept = training.averaged.eval()
+        assert {value.dtype for value in kept.parameters()} <= {torch.float32}
+        if isinstance(kept, Likelihood):
+            scores = kept.log_likelihood(x, told)
+            assert scores.dtype == torch.float32
+            assert bool(scores.isfinite().all())
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch

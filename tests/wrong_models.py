@@ -232,6 +232,11 @@ class DrawsTheSame(GAN):
         return torch.ones(n, self.latent)
 
 
+class DrawsCodesOnTheCPU(GAN):
+    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
+        return torch.randn(n, self.latent)
+
+
 class NeedsSome(Table):
     def log_likelihood(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
         return super().log_likelihood(x, *args, **options) + 0 * x.max()
@@ -294,6 +299,7 @@ class KeepsItsDefaultOtherwise(Table):
 
 WRONG: list[tuple[type[Model], str, str]] = [
     (DrawsTheSame, "draws", "another seed gives the same samples"),
+    (DrawsCodesOnTheCPU, "device", "`loss` calls `linear` with (8, 2) of the CPU"),
     (NeedsSome, "empty batches", "it raises"),
     (HidesWhatIsBroken, "broken weights", "weights that are no numbers give a finite score"),
     (HearsNoContext, "context refused", "context='none', and one is taken"),

@@ -84,8 +84,8 @@ class Edged(Bell):
 
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
         bell = super().sample(n)
-        edged = 1.1 * (2 * torch.rand(bell.shape, dtype=bell.dtype) - 1)
-        return torch.where(torch.rand(n, 1) < 0.5, edged, bell)
+        edged = 1.1 * (2 * torch.rand_like(bell) - 1)
+        return torch.where(torch.rand(n, 1, device=bell.device) < 0.5, edged, bell)
 
 
 GOOD: list[type[Model]] = [Bell, HeavyTails, Peaked, Narrow, Edged]

@@ -76,6 +76,7 @@ class Model(nn.Module, ABC):
         "simulacra.models.lawbook.configuration",
         "simulacra.models.lawbook.behaviour",
         "simulacra.models.lawbook.probability",
+        "simulacra.models.lawbook.device",
     )
     """Modules whose `LAWS` each model of this class keeps, beside those of its bases."""
 

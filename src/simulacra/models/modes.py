@@ -1,10 +1,12 @@
-"""A module in evaluation for a while."""
+"""How a model computes for a while: in evaluation; and scores, in all digits that it has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -21,3 +23,32 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+@contextmanager
+def scoring() -> Iterator[None]:
+    """Compute as likelihoods are told: without gradients, and with all digits of each number.
+
+    Inside, nothing is cast to fewer digits, and products of float32 are of float32: a GPU rounds
+    the operands of its convolutions and recurrent layers to ten bits (TF32) unless it is told
+    not to, and those of matrix products if a process asks for it, as a CPU does. Also a decorator.
+    """
+    # each of its own: torch's older switches refuse to be read where these differ
+    of: Any = torch.backends
+    switches = (
+        of.cuda.matmul, of.cudnn.conv, of.cudnn.rnn,
+        of.mkldnn.matmul, of.mkldnn.conv, of.mkldnn.rnn,
+    )  # fmt: skip
+    before = [switch.fp32_precision for switch in switches]
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        try:
+            for switch in switches:
+                switch.fp32_precision = "ieee"
+            yield
+        finally:
+            for switch, value in zip(switches, before, strict=True):
+                switch.fp32_precision = value

@@ -12,6 +12,7 @@ from simulacra.data.labels import joint_classes
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Likelihood
+from simulacra.models.modes import scoring
 
 BATCH = 128
 """Observations whose likelihood is computed at once."""
@@ -34,7 +35,7 @@ def class_frequencies(observations: Observations, spec: DataSpec) -> Tensor | No
     return torch.bincount(told, minlength=spec.classes) / len(told)
 
 
-@torch.no_grad()
+@scoring()
 def given_each_label(
     model: Likelihood, x: Tensor, frequencies: Tensor, *, draws: int = 1, seed: int = 0
 ) -> Tensor:

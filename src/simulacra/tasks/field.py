@@ -12,6 +12,7 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.autoregressive.base import Autoregressive, level_logits
 from simulacra.models.model import Model
+from simulacra.models.modes import scoring
 
 _AT_ONCE = 4_000_000
 """Probabilities that are computed together, one for each level of each value."""
@@ -97,7 +98,7 @@ def field(model: Model, at: tuple[int, int] | None = None, *, pictures: int = 3)
     return Field(at, strength, reached, earlier, declared)
 
 
-@torch.no_grad()
+@scoring()
 def measured(model: Model, at: tuple[int, int], *, pictures: int = 3, seed: int = 0) -> Tensor:
     """How strongly each value influences the prediction of a pixel, by changing the value.
 

@@ -10,13 +10,14 @@ from torch import Tensor
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Model
+from simulacra.models.modes import scoring
 from simulacra.tasks.sample import device_of
 
 _AT_ONCE = 100_000
 """Values that are predicted together; each has a probability a level."""
 
 
-@torch.no_grad()
+@scoring()
 def surprise(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
     """−log₂ p(x_i | x_<i) of every value: their sum is what the observation costs to send.
 

@@ -16,7 +16,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import detached_copy
 from simulacra.models.model import Model
-from simulacra.models.modes import evaluating
+from simulacra.models.modes import evaluating, scoring
 from simulacra.models.stages import Stage
 from simulacra.models.swept import Swept
 from simulacra.training.average import Average
@@ -170,7 +170,7 @@ class Learner:
         for number, (x, context) in enumerate(self.validation.in_lots(limit, FEW)):
             if number % self.fabric.world_size != self.fabric.global_rank:
                 continue
-            with evaluating(model):
+            with evaluating(model), scoring():
                 values = score(x, context)
             if values is None:
                 # in all processes alike

@@ -18,6 +18,7 @@ from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.intervals import degrees_of_freedom, half_width, standard_error
 from simulacra.judging.figures.likelihood import Score, Scores, in_units, likelihood
 from simulacra.models.model import Likelihood, Model
+from simulacra.models.modes import scoring
 from simulacra.tasks.bayes import BATCH
 from simulacra.tasks.sample import device_of
 
@@ -237,7 +238,7 @@ def _other_classes(each: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     return mean, total > 0
 
 
-@torch.no_grad()
+@scoring()
 def _other_rows(
     model: Likelihood, observations: Observations, draws: int, seed: int
 ) -> tuple[Tensor, Tensor]:

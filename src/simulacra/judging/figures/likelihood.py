@@ -21,6 +21,7 @@ from simulacra.ground.spec import DataSpec
 from simulacra.judging.figures.intervals import degrees_of_freedom, standard_error
 from simulacra.judging.figures.records import LikelihoodFigures, Unit
 from simulacra.models.model import Likelihood, Model
+from simulacra.models.modes import scoring
 from simulacra.tasks.bayes import BATCH, given_each_label, log_marginal
 from simulacra.tasks.sample import device_of
 
@@ -188,7 +189,7 @@ class Scores:
         return self.given_each_label[torch.isin(self.marginal.rows, self.given_label.rows)]
 
 
-@torch.no_grad()
+@scoring()
 def likelihood(
     model: Model,
     observations: Observations,

@@ -22,6 +22,7 @@ from simulacra.models.model import (
     Model,
     Sampling,
 )
+from simulacra.models.modes import scoring
 
 _MOST = 256
 """Validation observations that are encoded and decoded, at most."""
@@ -97,7 +98,7 @@ def _completes(model: Model) -> Literal["exactly", "~", "no"]:
     return "exactly" if model.completes_exactly(observed) else "~"
 
 
-@torch.no_grad()
+@scoring()
 def _reconstruction(model: Model, data: Dataset) -> dict[str, float | None]:
     """How far observations are from what their codes decode to."""
     found: dict[str, float | None] = dict.fromkeys(_MEASURED)

@@ -210,7 +210,7 @@ class _DiagonalStream:
     def __init__(self, layers: list[DiagonalBiLSTMLayer], told: Tensor, width: int) -> None:
         n, count = len(told), len(layers)
         h, colours = layers[0].widen.in_channels, layers[0].widen.colours
-        gates = gates_by_colour(h, colours, 4)
+        gates = [part.to(told.device) for part in gates_by_colour(h, colours, 4)]
         order = torch.cat(gates)
         left, right = torch.stack([layer.bias(told) for layer in layers], 1)
         self.left_bias, self.right_bias = left[:, :, None, order], right[:, :, None]

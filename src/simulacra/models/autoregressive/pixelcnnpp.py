@@ -142,12 +142,12 @@ class PixelCNNpp(Autoregressive):
         )
         logits, coupling = logits.log_softmax(-1), coupling.tanh()
         earlier: list[Tensor] = []
-        # equation 3: the means are linear in the earlier colours
-        couplings = iter(coupling.split(k, -1))
         for c in range(colours):
             mean, log_scale = own_parameters[..., 2 * k * c : 2 * k * (c + 1)].chunk(2, -1)
-            for value in earlier:
-                mean = mean + next(couplings) * value
+            # equation 3: the means are linear in the earlier colours; of one colour there are no
+            # couplings, and torch's compiler splits nothing into no parts
+            for pair, value in enumerate(earlier, c * (c - 1) // 2):
+                mean = mean + coupling[..., pair * k : (pair + 1) * k] * value
             # from −1 … 1 to units of levels, where k + 0.5 is the middle of level k
             components = DiscretisedLogistic(
                 (mean + 1) * (top / 2) + 0.5,

@@ -203,7 +203,7 @@ class _RowStream:
         conv = layers[0].widen
         h, colours, reach = conv.in_channels, conv.colours, layers[0].input_to_state.reach
         self.reach, self.width = reach, width
-        gates = gates_by_colour(h, colours, 4)
+        gates = [part.to(told.device) for part in gates_by_colour(h, colours, 4)]
         order = torch.cat(gates)
         self.bias = torch.stack([layer.bias(told)[:, order] for layer in layers])[:, None]
         self.from_above = torch.cat([layer.state_to_state.weight[..., order] for layer in layers])

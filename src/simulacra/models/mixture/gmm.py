@@ -244,7 +244,7 @@ class GMM(Mixture):
         component = Categorical(
             logits=self._log_mixing - 0.5 * code.square().sum(2) - log_det
         ).sample()
-        code = code[torch.arange(len(y)), component]
+        code = code[torch.arange(len(y), device=y.device), component]
         full = torch.cat([code, noise[:, split:]], 1)
         drawn = torch.empty_like(y)
         drawn[:, order] = self.means[component][:, order] + torch.einsum(
