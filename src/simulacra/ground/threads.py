@@ -70,6 +70,23 @@ def using(count: int) -> Iterator[None]:
         _use(before)
 
 
+@contextlib.contextmanager
+def settled(count: int | None = None) -> Iterator[None]:
+    """Let a number of threads work inside the block that depends on machine and user alone.
+
+    For what is to have the same numbers tomorrow.
+
+    Args:
+        count: For work of many small parts, which more threads do not make quicker; by default
+            what a block around this one says, or `usual`. What the user says comes first.
+    """
+    if count is None and _before:
+        yield
+        return
+    with using(usual() if count is None or chosen_by_user() else count):
+        yield
+
+
 _before: list[int] = []
 """Threads outside the blocks that this is inside of, the outermost first."""
 

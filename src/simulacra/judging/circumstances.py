@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from simulacra.data.dataset import Dataset
+from simulacra.ground.threads import usual
 from simulacra.judging.figures.likelihood import valid_dims
 from simulacra.judging.results import DataSummary, Machine
 from simulacra.runs.record import versions
@@ -51,7 +52,7 @@ def machine(device: torch.device | None) -> Machine:
     """Where it was measured; without a device, on the CPU."""
     return Machine(
         processor=_processor(),
-        threads=torch.get_num_threads(),
+        threads=usual(),
         device="cpu" if device is None else device.type,
         **versions(),
     )

@@ -20,6 +20,7 @@ from simulacra.data.dataset import Dataset
 from simulacra.data.labels import joint_classes
 from simulacra.ground.caching import cache_folder
 from simulacra.ground.errors import CheckpointError, UsageError
+from simulacra.ground.threads import settled
 from simulacra.judging import pictures as album
 from simulacra.judging.circumstances import data_summary, machine, summary
 from simulacra.judging.entries import can, described, is_swept, learning_curves, skipped_steps
@@ -87,6 +88,7 @@ class Judge:
         self.frequencies = class_frequencies(data.train, data.spec)
 
     @cached_property
+    @settled()
     def views(self) -> list[View]:
         """What samples are seen by; nothing where there are too few test observations."""
         count = fair_count(self.data, self.most)
@@ -96,6 +98,7 @@ class Judge:
         return views(self.data, count, inception=self.inception, folder=cache_folder())
 
     @cached_property
+    @settled()
     def samples(self) -> SampleJudge | str:
         """What samples are held against, or in words why that cannot be."""
         try:
@@ -104,6 +107,7 @@ class Judge:
             return str(error)
 
     @cached_property
+    @settled()
     def baseline(self) -> Classification | None:
         """The discriminative classifier on the test split, if there is one."""
         classes = joint_classes(self.data.test, self.data.spec)
@@ -154,6 +158,7 @@ class Judge:
             keep(place, fingerprint, judgement)
         return judgement
 
+    @settled()
     def model(
         self,
         model: Model,
@@ -242,6 +247,7 @@ class Judge:
         _, shown, near = self.samples.suspicious(x)
         return figures, album.suspect_pictures(self.data.spec, shown, near)
 
+    @settled()
     def together(
         self, judged: Sequence[Judgement], *, seed: int | None = None, budget: str | None = None
     ) -> Judged:

@@ -9,17 +9,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from simulacra.ground.threads import settled
+
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a module and its parts into evaluation, and each back to what it was in.
 
     In a training not all parts need be in training: `module.train()` would wake those that rest.
+    Outside of one, so many threads work as `threads.settled` says.
     """
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
-        yield
+        with settled():
+            yield
     finally:
         for part in training:
             part.training = True
@@ -42,6 +46,7 @@ def scoring() -> Iterator[None]:
     before = [switch.fp32_precision for switch in switches]
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        stack.enter_context(settled())
         for kind in ("cpu", "cuda", "mps"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))

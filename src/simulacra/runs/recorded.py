@@ -18,7 +18,7 @@ from simulacra.training.changes import make_longer, set_rate
 from simulacra.training.events import Events
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget
-from simulacra.training.plan import Event
+from simulacra.training.plan import Event, Outcome
 from simulacra.training.players import finite
 
 
@@ -34,6 +34,8 @@ class RecordedTraining:
     def __init__(self, folder: Path, record: dict[str, Any], training: Training) -> None:
         self.folder, self.record, self.training = folder, record, training
         self.log = EventLog(folder)
+        self.outcome: Outcome | None = None
+        """Of the newest checkpoint, once there is one."""
 
     def go_to_newest(self) -> list[str]:
         """Put the training where the run is; what is wrong with newer checkpoints.
@@ -78,6 +80,7 @@ class RecordedTraining:
             )
         # one that was killed before it had saved them
         training.meet_events()
+        self.outcome = Outcome.of(training.progress, training.plan)
         return broken
 
     def change(self, longer: Budget | None, rates: Mapping[str | None, float]) -> None:
@@ -106,6 +109,8 @@ class RecordedTraining:
     def save(self) -> None:
         """Write a checkpoint, and in the record what was settled since the one before."""
         with self.training.spending("checkpoints"):
+            # as whoever reads the checkpoint will find it
+            self.outcome = Outcome.of(self.training.progress, self.training.plan)
             if processes.first():
                 write_checkpoint(self.folder, self.training, said_of(self.record))
             settled = {"plan": asdict(self.training.plan), "options": asdict(self.training.options)}

@@ -10,8 +10,9 @@ from torch import Tensor
 from simulacra.drawing.style import HIDDEN
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
+from simulacra.ground.threads import settled
 from simulacra.models.autoregressive.base import Autoregressive
-from simulacra.models.model import Completion, Model
+from simulacra.models.model import Completion, Model, Stepwise
 
 Hidden = Literal["bottom", "top", "left", "right", "centre", "random"]
 
@@ -131,7 +132,9 @@ def resample(
     many = torch.repeat_interleave(x, times, dim=0)
     told = None if context is None else torch.repeat_interleave(context, times, dim=0)
     observed = observed.to(x.device)
-    with seeded(seed), torch.no_grad():
+    # as in `tasks.sample`
+    count = 1 if isinstance(model, Stepwise) else None
+    with seeded(seed), torch.no_grad(), settled(count):
         if candidates == 1 or model.completes_exactly(observed):
             return model.complete(many, observed, told).unflatten(0, (len(x), times)), None
         if not isinstance(model, Autoregressive):

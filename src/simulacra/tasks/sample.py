@@ -11,6 +11,7 @@ from torch import Tensor
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
+from simulacra.ground.threads import settled
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Model, Sampling, Stepwise
 from simulacra.models.modes import evaluating
@@ -125,7 +126,9 @@ def draw(
     device = device_of(model)
     lots = [torch.arange(n)] if at_once is None else torch.arange(n).split(at_once)
     drawn = []
-    with torch.no_grad(), evaluating(model):
+    # values drawn one after another are small products, which two threads do no sooner than one
+    count = 1 if isinstance(sampling, Stepwise) else None
+    with torch.no_grad(), evaluating(model), settled(count):
         for number, rows in enumerate(lots):
             told = None if context is None else context[rows.to(context.device)].to(device)
             with seeded(*seed, *([] if at_once is None else [number])):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.labels import joint_classes
 from simulacra.ground.randomness import seeded
+from simulacra.ground.threads import settled
 from simulacra.judging.figures.records import Costs
 from simulacra.models import flops
 from simulacra.models.model import Likelihood, Model, Sampling, Stepwise
@@ -79,7 +80,9 @@ def sampling_seconds(
     """
     device = device_of(model)
     times: list[float] = []
-    with seeded(0), torch.no_grad():
+    # as in `tasks.sample`
+    count = 1 if isinstance(model, Stepwise) else None
+    with seeded(0), torch.no_grad(), settled(count):
         model.sample(n, context)
         _wait_for(device)
         while len(times) < repeats and sum(times) < 3:
