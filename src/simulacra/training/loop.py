@@ -8,16 +8,15 @@ A budget in seconds is kept by the clock: what it decides are events, which whoe
 steps again follows. All time counts from the first thing that is made ready to the last step.
 
 A long file, for stages, plan, step and rollback all turn on one state: what can be told without it
-stands in `learner` (a model in a stage), `pace`, `plan`, `events` and `changes`.
+stands in `learner` (a model in a stage), `clocked`, `plan` and `changes`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,31 +26,27 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import DivergedError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import detached_copy
-from simulacra.ground.threads import chosen_by_user, usable, using, usual
+from simulacra.ground.threads import using, usual
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import evaluating
 from simulacra.models.stages import Player, Stage
 from simulacra.training import units
 from simulacra.training.batches import Batches
+from simulacra.training.clocked import Clocked
 from simulacra.training.engine import (
     check_shared,
     follow_first,
     make_fabric,
     put_channels_last,
     settled,
-    sum_over_processes,
 )
-from simulacra.training.events import Decisions, Events
 from simulacra.training.learner import Learner
 from simulacra.training.options import Budget, Options
-from simulacra.training.pace import seconds_a_look, seconds_to_settle
 from simulacra.training.plan import VALIDATION_SIZE, Event, Plan, Progress, Record
 from simulacra.training.players import finite
 
-_T = TypeVar("_T")
 
-
-class Training:
+class Training(Clocked):
     """A model learning from observations, in one stage after another.
 
     Args:
@@ -88,7 +83,7 @@ class Training:
         threads: int | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self.clock, self._going = clock or time.perf_counter, False
+        super().__init__(clock or time.perf_counter)
         # a part of it is looked at, and its order may be by class
         few = permutation(len(validation))[:VALIDATION_SIZE]
         self.model, self.stages, self.options = model.train(), model.stages, options
@@ -100,7 +95,6 @@ class Training:
         self.progress = Progress(threads=threads or usual(), observations=0)
         self.plan = Plan(0, 0)
         self.budget: Budget | None = None
-        self.events = Events()
         model.to(self.fabric.device)
         self._mark = self.clock()
         with using(self.progress.threads):
@@ -165,7 +159,7 @@ class Training:
         self.learner = Learner(
             self.model, number, self.options, self.fabric, self.batches, self.validation
         )
-        self._decisions: Decisions | None = None
+        self._decisions = None
 
     @property
     def _prepared_from(self) -> int:
@@ -217,7 +211,7 @@ class Training:
             seconds = max((budget.amount - begun) * share, _LEAST * budget.amount)
             if not self.events.at(progress.tick, "stage"):
                 with using(progress.threads):
-                    plan = self._timed(seconds, start, begun)
+                    plan = self._timed_plan(seconds, start, begun)
                 self.happens(Event(progress.tick, plan=plan, made="stage"))
             self.meet_events("stage")
             return self.plan
@@ -225,25 +219,6 @@ class Training:
         count = units.steps_of(left * share, budget.unit, self.learner)
         self.plan = Plan.counted(count, self.model.validation_cost, start=start, begun=begun)
         return self.plan
-
-    def _timed(self, seconds: float, start: int, begun: float) -> Plan:
-        """The plan of a stage in seconds, its validations by what a few of them take."""
-        before = self.progress.spent.get("validating", 0.0)
-        self._mark = self.clock()
-
-        def look(few: int) -> int:
-            self.learner.validate(few)
-            return self.validation.looked_at(few)
-
-        # the first process alone has looked at few; of many each looks at its share
-        a_look = seconds_a_look(look, seconds, self.clock, self.of_first) / self.fabric.world_size
-        settle = seconds_to_settle(self.learner.try_to_settle, self.clock)
-        self.spend("validating")
-        spent = self.progress.spent["validating"] - before
-        plan = Plan.timed(
-            seconds, a_look, settle, self.validation.count, spent=spent, start=start, begun=begun
-        )
-        return self.of_first(plan)
 
     # ---- the loop ------------------------------------------------------------------------------
 
@@ -256,7 +231,7 @@ class Training:
         Raises:
             DivergedError: If non-finite numbers come back after three rollbacks.
         """
-        self._going, self._mark = True, self.clock()
+        self.goes_on()
         self.meet_events()
         while self.progress.step < self.plan.steps and not self.progress.converged:
             self.spend("other")
@@ -265,77 +240,6 @@ class Training:
             yield record
             self.meet_events()
         self._going = False
-
-    def spend(self, kind: str) -> float:
-        """Count the time since the last count, in seconds, as spent for something."""
-        now = self.clock()
-        seconds, self._mark = now - self._mark, now
-        self.progress.spend(kind, seconds)
-        return seconds
-
-    @contextlib.contextmanager
-    def spending(self, kind: str) -> Iterator[None]:
-        """Count what happens inside the block, which belongs to the training, as spent for it."""
-        if self._going:
-            self.spend("other")
-        self._mark = self.clock()
-        yield
-        seconds = self.spend(kind)
-        if kind == "checkpoints" and self.plan.seconds is not None:
-            self.decisions.pace.saved(seconds)
-
-    def happens(self, event: Event, instead: Sequence[Event] = ()) -> None:
-        """Change something from now on; see `changes`.
-
-        Args:
-            event: The change.
-            instead: Of which events it takes the place.
-        """
-        self.events = Events([*(each for each in self.events if each not in instead), event])
-        self.meet_events(event.made)
-
-    def meet_events(self, made: str = "between") -> None:
-        """Apply what happens now, which may have been applied already.
-
-        Args:
-            made: See `Event`.
-        """
-        for event in self.events.at(self.progress.tick, made):
-            if event.plan is not None:
-                self.plan = event.plan
-            elif event.threads is not None:
-                self.progress.threads = event.threads
-            elif event.player is not None:
-                self.progress.rates[event.player] = event.lr
-
-    @property
-    def decisions(self) -> Decisions:
-        """What the clock decides in this stage and process."""
-        if self._decisions is None:
-            compiled = self.options.compile and not self.stage.by_sweeps
-            # what is compiled is compiled for a number of threads, and processes share the cores
-            alone = self.fabric.device.type == "cpu" and self.fabric.world_size == 1
-            tried = alone and not compiled and not chosen_by_user()
-            self._decisions = Decisions(
-                self.plan, self.progress, compiled=compiled, most=usable() if tried else None
-            )
-        return self._decisions
-
-    def _decide(self, seconds: float) -> None:
-        """Let the clock decide after a step, unless what it decided once is to be followed.
-
-        Args:
-            seconds: That the step took.
-        """
-        self.meet_events("within")
-        if self.plan.seconds is None:
-            return
-        live = self.progress.tick > self.events.decided
-        found = self.decisions.after(self.plan, self.progress, seconds, live=live)
-        if self.fabric.world_size > 1:
-            found = self.of_first(found) if self.any_process(bool(found)) else []
-        for event in found:
-            self.happens(event)
 
     def _advance(self) -> Record:
         progress = self.progress
@@ -434,14 +338,6 @@ class Training:
             setattr(now, name, getattr(before, name))
 
     # ---- processes and state -------------------------------------------------------------------
-
-    def of_first(self, value: _T) -> _T:
-        """What the first process has: clocks differ, decisions must not."""
-        return value if self.fabric.world_size == 1 else self.fabric.broadcast(value)
-
-    def any_process(self, flag: bool) -> bool:
-        """Whether it is true in one of the processes; all of them have to ask."""
-        return bool(sum_over_processes(self.fabric, torch.tensor(float(flag))))
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the training depends on, copied."""
