@@ -148,7 +148,7 @@ def _time(
     a, b = torch.rand(2, size, size, device=device)
     matmul = ("", "matmul", size)
     say(f"timing {len(tasks) + 1} rows in {settings.rounds} rounds")
-    readings = measure(tasks | {matmul: lambda: a @ b}, settings.rounds, clock=_clock(device))
+    readings = measure(tasks | {matmul: lambda: a @ b}, settings.rounds, clock=clock_of(device))
     return readings, 2 * size**3 / statistics.median(readings.pop(matmul))
 
 
@@ -194,7 +194,7 @@ def _growth(settings: Settings, readings: Readings) -> list[dict[str, Any]]:
     return rows
 
 
-def _clock(device: torch.device) -> Callable[[], float]:
+def clock_of(device: torch.device) -> Callable[[], float]:
     """Seconds, once the device has done what it was given."""
 
     def read() -> float:

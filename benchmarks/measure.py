@@ -23,6 +23,7 @@ def measure(
     rounds: int,
     *,
     clock: Callable[[], float] = time.perf_counter,
+    until: float = math.inf,
 ) -> dict[Key, list[float]]:
     """Seconds of a call of each task, once in every round.
 
@@ -33,6 +34,7 @@ def measure(
         tasks: What is called.
         rounds: How often, at least 1.
         clock: Seconds; on a GPU, one that waits for it first.
+        until: By that clock, when no other round begins; the first one does in any case.
 
     Returns:
         For each task as many readings as rounds.
@@ -55,6 +57,8 @@ def measure(
             for _ in range(calls[key]):
                 run()
             readings[key].append((clock() - begun) / calls[key])
+        if clock() >= until:
+            break
     return readings
 
 

@@ -202,8 +202,9 @@ def test_commands_are_understood(name: str) -> None:
         elif words[0] == "make":
             assert re.search(rf"^{words[1]}:", targets, re.M), words
         else:
-            module = words[1] == "-m" and ROOT / f"{words[2].replace('.', '/')}.py"
-            assert words[0] == "source" or (module or ROOT / words[1]).is_file(), words
+            module = ROOT / words[2].replace(".", "/") if words[1] == "-m" else ROOT / words[1]
+            places = (module, module.with_suffix(".py"), module / "__main__.py")
+            assert words[0] == "source" or any(map(Path.is_file, places)), words
 
 
 @pytest.fixture

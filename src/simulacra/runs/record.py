@@ -138,8 +138,16 @@ def options_of(record: dict[str, Any]) -> Options:
 def versions() -> dict[str, str]:
     """What a figure depends on beside seed and data."""
     return {
-        "simulacra": metadata.version("simulacra"),
+        "simulacra": _own_version(),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
     }
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("simulacra")
+    except metadata.PackageNotFoundError:
+        # it is used from its folder
+        return "not installed"

@@ -1,0 +1,62 @@
+"""`python -m benchmarks.gpu --minutes 8`: measure, print, and write `bench/gpu.json`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks.gpu import ROOT
+
+DATA = ROOT.parent / "shared" / "data"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure all sections; 1 if a row failed, the error's code if nothing could be measured."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu",
+        description="What simulacra does on a GPU, in a few minutes and unattended.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--minutes", type=float, default=8.0, help="of all sections together")
+    add(
+        "--data-dir",
+        type=Path,
+        default=DATA,
+        help="folder of named data sets, with binarized_mnist",
+    )
+    add("--device", default="auto", help="auto, cpu, cuda or mps")
+    add("--out", type=Path, default=Path("bench"), help="folder of gpu.json")
+    given = parser.parse_args(arguments)
+    # seconds to import, which help need not wait for
+    from benchmarks.gpu.board import Board, Place, measure_all
+    from benchmarks.gpu.rows import SECTIONS
+    from simulacra.ground.errors import SimulacraError
+    from simulacra.training.engine import make_fabric
+    from simulacra.training.options import Options
+
+    if not given.minutes > 0:
+        parser.error(f"--minutes is positive, got {given.minutes:g}")
+    try:
+        device = make_fabric(Options(device=given.device)).device
+        given.out.mkdir(parents=True, exist_ok=True)
+        board = Board(given.out / "gpu.json", device)
+    except (SimulacraError, OSError) as error:
+        print(f"benchmarks.gpu: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 1)
+    print(", ".join(f"{key} {value}" for key, value in board.machine.items()), flush=True)
+    try:
+        sound = measure_all(SECTIONS, board, Place(device, given.data_dir), 60 * given.minutes)
+    except KeyboardInterrupt:
+        print(
+            f"benchmarks.gpu: interrupted; {len(board.rows)} rows are in {board.path}",
+            file=sys.stderr,
+        )
+        return 130
+    print(f"\n{len(board.rows)} rows are in {board.path}")
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

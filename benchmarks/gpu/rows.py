@@ -1,0 +1,225 @@
+"""What is measured, in sections.
+
+A model of the registry has its rows in the first three without anything being added. What else a
+family wants to know is a job: a function from a `Place` to figures,
+
+    def distilled(place: Place) -> Iterator[Figure]:
+        readings = measure({...}, ROUNDS, clock=place.clock, until=place.until)
+        yield Figure("ddpm, 4 steps", ..., "samples/s")
+
+named in `SECTIONS` below, as `Job("ddpm, 4 steps", distilled)`, in a section there is or in one of
+its own with a share of the minutes. Figures are yielded as soon as they are known, and a job that
+fails is a row that says so.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import work
+from benchmarks.gpu.board import Figure, Job, Place, Section
+from benchmarks.measure import measure, ratio
+from simulacra.data.catalogue import load
+from simulacra.data.dataset import Dataset, Observations
+from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
+from simulacra.judging.figures.cost import sampling_seconds
+from simulacra.judging.figures.likelihood import likelihood
+from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.model import Completion, Likelihood, Model, Sampling
+from simulacra.models.registry import MODELS, build, find, preset
+from simulacra.models.swept import Swept
+from simulacra.training.loop import Training
+from simulacra.training.options import Budget, Options
+
+ROUNDS = 5
+"""Readings of each time, fewer where time is short."""
+TINY = DataSpec((1, 6, 6), 4)
+"""Pictures on which it is seen that a model works."""
+TRAINED: tuple[str, dict[str, Any]] = ("pixelcnnpp", {})
+"""What learns static MNIST: a name, and keywords of the model."""
+PRECISIONS = {"32": "float32", "bf16": "bf16"}
+
+
+# ---- that every model works ----------------------------------------------------------------------
+
+
+def works(name: str, precision: Any, place: Place) -> Iterator[Figure]:  # noqa: ANN401 (a literal)
+    """Train three steps, then sample, score and complete where the model can."""
+    with seeded(0):
+        model = build(name, TINY, find(name).small[0])
+        x = torch.randint(4, (64, *TINY.event_shape))
+    options = Options(
+        **{**preset(name), "batch": 16, "device": place.device.type, "precision": precision}
+    )
+    split, done = Observations(x), ["trains"]
+    training = Training(model, split, split, options)
+    training.set_plan(Budget(3, "steps"))
+    list(training)
+    if training.progress.skipped:
+        raise ArithmeticError(f"{training.progress.skipped} steps with non-finite numbers")
+    model, x = training.averaged.eval(), x[:4].to(place.device)
+    with seeded(1), torch.no_grad():
+        if isinstance(model, Sampling):
+            _check(model.sample(4))
+            done.append("samples")
+        if isinstance(model, Likelihood):
+            if not bool(model.log_likelihood(x).isfinite().all()):
+                raise ArithmeticError("a likelihood is not finite")
+            done.append("scores")
+        if isinstance(model, Completion):
+            observed = torch.zeros(TINY.event_shape, dtype=torch.bool, device=place.device)
+            observed[:, :3] = True
+            completed = model.complete(x, observed)
+            _check(completed)
+            if not torch.equal(completed[:, :, :3], x[:, :, :3]):
+                raise ArithmeticError("a completion changed what it was given")
+            done.append("completes")
+    yield Figure(f"{name}, {PRECISIONS[precision]}", f"ok: {', '.join(done)}")
+
+
+def _check(x: Tensor) -> None:
+    TINY.check(x)
+    if x.shape != (4, *TINY.event_shape):
+        raise ArithmeticError(f"4 samples have shape {tuple(x.shape)}")
+
+
+# ---- what the loop costs, and samplers -----------------------------------------------------------
+
+
+def _side(place: Place) -> int:
+    """Of pictures whose steps are timed: what a GPU is for, a CPU does too slowly."""
+    return 28 if place.device.type == "cuda" else 8
+
+
+def loop(name: str, place: Place) -> Iterator[Figure]:
+    """A step of the training loop against the step alone, both in float32."""
+    side, batch = _side(place), 64 if place.device.type == "cuda" else 16
+    alone, looped = (work.Work(name, side, batch, place.device) for _ in range(2))
+    options = Options(batch=batch, lr=1e-12, device=place.device.type, precision="32")
+    tasks = {
+        "step": alone.job("step"),
+        "loop": work.loop(looped.model, looped.x, options),
+    }
+    read = measure(tasks, ROUNDS, clock=place.clock, until=place.until)
+    of = f"{name}, {side}×{side}, batch {batch}"
+    yield Figure(of, ratio(read["loop"], read["step"]), "× the plain step")
+    yield Figure(f"{of}: plain step", 1000 * statistics.median(read["step"]), "ms")
+
+
+def sampler(name: str, batch: int, place: Place) -> Iterator[Figure]:
+    """Drawing a batch against one parallel pass over as many pictures."""
+    side = _side(place)
+    with seeded(0):
+        model = build(name, DataSpec((1, side, side), 2)).to(place.device).eval()
+    x = work.pictures(model.spec, batch, 0).to(place.device)
+    assert isinstance(model, Sampling)
+    tasks = {"forward": _forward(model, x), "sample": work.sample(model, batch)}
+    read = measure(tasks, ROUNDS, clock=place.clock, until=place.until)
+    of = f"{name}, {side}×{side}, batch {batch}"
+    yield Figure(of, ratio(read["sample"], read["forward"]), "forward passes")
+    yield Figure(f"{of}: speed", batch / statistics.median(read["sample"]), "samples/s")
+
+
+def _forward(model: Model, x: Tensor) -> Callable[[], object]:
+    """One pass: of what samples value by value the prediction of all, else the losses."""
+    if isinstance(model, Autoregressive):
+        return torch.no_grad()(partial(model.conditionals, x))
+    return work.forward(model, x)
+
+
+# ---- static MNIST --------------------------------------------------------------------------------
+
+
+def static_mnist(place: Place) -> Iterator[Figure]:
+    """Train for most of the time that is left, then score test pictures and sample."""
+    name, keywords = TRAINED
+    try:
+        data = load("binarized-mnist", data_dir=place.data_dir)
+    except (DataError, UsageError) as error:
+        # without the places where it was looked for
+        yield Figure("no static MNIST", f"digits instead: {str(error).partition(',')[0]}")
+        data = load("digits")
+    with seeded(0):
+        model = build(name, data.spec, keywords)
+    options = Options(**{**preset(name), "device": place.device.type})
+    training = Training(model, data.train, data.validation, options)
+    # the rest is for scoring and sampling
+    seconds = max(0.1, 0.7 * place.left)
+    stop = place.clock() + seconds
+    training.set_plan(Budget(seconds, "s"))
+    for _ in training:
+        if place.clock() > stop:
+            break
+    training.settle()
+    done, of = training.progress, f"{name}, {data.name}"
+    seen, precision = done.observations or 0, PRECISIONS[training.options.precision]
+    yield Figure(f"{of}: steps", done.step, f"steps in {precision}")
+    yield Figure(f"{of}: observations seen", seen, "observations")
+    yield Figure(f"{of}: training", seen / done.seconds, "observations/s")
+    yield from _judged(training.averaged.eval(), data, of, place)
+
+
+def _judged(model: Model, data: Dataset, of: str, place: Place) -> Iterator[Figure]:
+    """Nats of as many test pictures as half of what is left allows, and the speed of sampling."""
+    few = min(64, len(data.test))
+    begun = place.clock()
+    likelihood(model, data.test, limit=few)
+    took = max(1e-9, place.clock() - begun)
+    limit = max(few, min(len(data.test), int(few * 0.5 * place.left / took)))
+    scores = likelihood(model, data.test, limit=limit)
+    score = scores.marginal
+    assert score is not None
+    kind, of_all = "exact" if score.exact else "a bound", f"{limit:,} of {len(data.test):,}"
+    unit = f"nats, {kind}, ± {score.standard_error:.2g}, {of_all} test pictures"
+    yield Figure(f"{of}: nats", score.nats, unit)
+    assert isinstance(model, Sampling)
+    for n in (64, 1):
+        yield Figure(f"{of}: sampling {n} at once", n / sampling_seconds(model, n), "samples/s")
+
+
+# ---- the table -----------------------------------------------------------------------------------
+
+
+def _stepped() -> list[str]:
+    return [name for name in MODELS if not issubclass(find(name), Swept)]
+
+
+def _sampling() -> list[str]:
+    return [name for name in MODELS if issubclass(find(name), Sampling)]
+
+
+SECTIONS = (
+    Section(
+        "Every model, tiny: three steps, then what it can do",
+        0.2,
+        lambda: [
+            Job(f"{name}, {told}", partial(works, name, precision))
+            for name in MODELS
+            for precision, told in PRECISIONS.items()
+        ],
+    ),
+    Section(
+        "The loop against the plain step",
+        0.2,
+        lambda: [Job(name, partial(loop, name)) for name in _stepped()],
+    ),
+    Section(
+        "Samplers against forward passes",
+        0.2,
+        lambda: [
+            Job(f"{name}, batch {batch}", partial(sampler, name, batch))
+            for name in _sampling()
+            for batch in (64, 1)
+        ],
+    ),
+    Section("Static MNIST", 1.0, lambda: [Job("static MNIST", static_mnist)]),
+)
+"""In this order. The last one has what the others leave."""
