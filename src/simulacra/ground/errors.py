@@ -75,6 +75,18 @@ class DivergedError(SimulacraError):
     exit_code = 6
 
 
+_NO_MEMORY = ("allocate memory", "Storage size calculation overflowed", "multiplication overflow")
+"""What torch says, which has no class of its own for the memory of a CPU, nor for sizes beyond all
+memory."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of a GPU, whoever says so."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A sentence that names the known word nearest to `word`, or lists all of them."""
     names = sorted(known)

@@ -7,7 +7,6 @@ runs no code.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -25,6 +24,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from simulacra.ground.caching import replacing
 from simulacra.ground.errors import CheckpointError, ResourceError
 
 MANIFEST = "MANIFEST.json"
@@ -129,21 +129,15 @@ def write_json(path: Path, record: Any) -> None:  # noqa: ANN401 (any JSON value
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file at once: whoever reads it sees the old or the new content, whole.
 
+    Of several processes that write it together, the last one wins.
+
     Raises:
         ResourceError: If the disk is full or the place forbidden.
     """
-    partial = path.with_name(f".{path.name}-partial")
     try:
-        try:
-            # what a killed process left, or a link that leads elsewhere
-            partial.unlink(missing_ok=True)
-            partial.write_bytes(content)
-            _sync(partial)
-            partial.replace(path)
-            _sync(path.parent)
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        with replacing(path) as file:
+            file.write(content)
+        _sync(path.parent)
     except OSError as error:
         raise _explained(error, path) from error
 
