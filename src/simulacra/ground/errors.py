@@ -6,6 +6,7 @@ A message says what was expected, what came, and what to do about it, on one lin
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -85,6 +86,11 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether there is no space left on a disk, as the system says it."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

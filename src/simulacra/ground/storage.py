@@ -25,7 +25,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from simulacra.ground.caching import replacing
-from simulacra.ground.errors import CheckpointError, ResourceError
+from simulacra.ground.errors import CheckpointError, ResourceError, disk_full
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
@@ -144,7 +144,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def _explained(error: OSError, path: Path) -> Exception:
     """Disk full and forbidden places, in a user's words."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if disk_full(error):
         return ResourceError(f"no space left to write {path}: free some and resume")
     return ResourceError(f"cannot write {path}: {error.strerror or error}")
 

@@ -46,6 +46,7 @@ class Entry:
         capabilities: What it can do, in words.
         steps: Of its training, each a `step_name`.
         failed: Why it has no figures.
+        failed_after: Seconds after which it failed.
         left_out: Why it cannot take such data.
         likelihood: Of p(x).
         likelihood_given_label: Of p(x | y), or given another context.
@@ -62,6 +63,7 @@ class Entry:
     options: dict[str, Any] | None = None
     step_name: Literal["steps", "sweeps"] = "steps"
     failed: str | None = None
+    failed_after: float | None = None
     left_out: str | None = None
     capabilities: tuple[str, ...] = ()
     steps: int | None = None
@@ -74,6 +76,12 @@ class Entry:
     samples: SampleFigures | None = None
     cost: Costs = field(default_factory=Costs)
     nature: Nature | None = None
+
+    @property
+    def failed_when(self) -> str:
+        """That it failed and after how many seconds, as a sentence begins."""
+        after = self.failed_after
+        return "failed" if after is None else f"failed after {after:.{int(after < 10)}f} s"
 
     @property
     def absent(self) -> str:
