@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from commands import run_main, undrawn
-from simulacra.comparing.compare import compare, recorded
+from simulacra.comparing.asked import recorded
+from simulacra.comparing.compare import compare
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.errors import CheckpointError, UsageError

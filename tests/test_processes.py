@@ -20,7 +20,8 @@ import torch
 import several
 from forked import Forked
 from simulacra.cli.app import main
-from simulacra.ground.errors import ResourceError, UsageError
+from simulacra.ground.errors import CheckpointError, ResourceError, UsageError
+from simulacra.ground.locks import held
 from simulacra.ground.storage import read_folder
 from simulacra.models import saved
 from simulacra.runs.run import Run
@@ -252,6 +253,20 @@ def test_asked_to_stop_all_stop_and_one_process_can_go_on(
     assert seen == [step + 1, step + 2, step + 3]
     assert not outcome.finished
     assert int(opened.checkpoints()[0].name) == step + 3
+
+
+def test_a_run_that_is_being_trained_ends_all_of_them(
+    group: Callable[..., Group], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*train(tmp_path / "run", 2), "--accumulate", "2"])
+    with held(tmp_path / "run", "trained"):
+        started = group("resume", str(tmp_path / "run"), "--budget", "+9steps")
+        codes = started.wait(60)
+    assert codes == [CheckpointError.exit_code] * 2, started.said(0) + started.said(1)
+    for rank in (0, 1):
+        assert f"error: process {rank}: {tmp_path / 'run'} is being trained" in started.said(rank)
+    assert Run.open(tmp_path / "run").outcome().steps == 2
 
 
 def test_batches_that_processes_cannot_share_out_are_refused(

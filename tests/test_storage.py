@@ -554,6 +554,7 @@ def test_a_forbidden_place_is_a_matter_of_resources(
     monkeypatch.setattr(Path, "write_bytes", forbidden)
     with pytest.raises(ResourceError, match=r"cannot write .*7: Permission denied"):
         write_folder(tmp_path / "7", STATE)
+    monkeypatch.setattr(Path, "open", forbidden)
     with pytest.raises(ResourceError, match=r"cannot write .*run\.json: Permission denied"):
         write_json(tmp_path / "run.json", {})
 
@@ -570,14 +571,18 @@ def test_a_record_replaces_the_one_before(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("step", ["write_bytes", "replace", "sync"])
+@pytest.mark.parametrize("step", ["open", "replace", "sync"])
 def test_a_failed_replacement_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     path = tmp_path / "run.json"
     write_json(path, {"a": 1})
 
-    def full(*_: Any) -> None:
+    true = Path.open
+
+    def full(*told: Any, **keywords: Any) -> Any:
+        if step == "open" and "xb" not in told:
+            return true(*told, **keywords)
         # the content is seen by nobody until it is all there
         assert json.loads(path.read_bytes()) == {"a": 1}
         raise OSError(errno.ENOSPC, "full")
@@ -622,14 +627,25 @@ def test_a_replacement_outlives_a_loss_of_power(
 
 def test_a_link_in_the_way_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"mine")
-    (tmp_path / ".x-partial").symlink_to(tmp_path / "other")
+    (tmp_path / "x").symlink_to(tmp_path / "other")
     write_bytes(tmp_path / "x", b"new")
     assert (tmp_path / "other").read_bytes() == b"mine"
     assert (tmp_path / "x").read_bytes() == b"new"
 
 
+def test_two_that_write_a_file_together_both_succeed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = iter([lambda: write_bytes(tmp_path / "x", b"of another process")])
+    # which writes the same file whole while this one is about to sync
+    monkeypatch.setattr(os, "fsync", lambda _: next(others, lambda: None)())
+    write_bytes(tmp_path / "x", b"ours")
+    assert (tmp_path / "x").read_bytes() == b"ours"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
 def test_a_folder_in_the_way_is_a_matter_of_resources(tmp_path: Path) -> None:
-    (tmp_path / ".x-partial").mkdir()
+    (tmp_path / "x").mkdir()
     with pytest.raises(ResourceError, match="cannot write"):
         write_bytes(tmp_path / "x", b"new")
     with pytest.raises(ResourceError, match="cannot write"):
@@ -669,8 +685,10 @@ def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_json(tmp_path / "run.json")
 
 
-def test_what_was_left_of_a_killed_replacement_is_overwritten(tmp_path: Path) -> None:
-    (tmp_path / ".x-partial").write_bytes(b"much longer than what comes")
+def test_what_was_left_of_a_killed_replacement_is_removed_in_time(tmp_path: Path) -> None:
+    left = tmp_path / ".partial-x-0123abcd"
+    left.write_bytes(b"much longer than what comes")
+    os.utime(left, (0, 0))
     write_bytes(tmp_path / "x", b"short")
     assert (tmp_path / "x").read_bytes() == b"short"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]

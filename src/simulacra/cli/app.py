@@ -38,7 +38,13 @@ from simulacra.cli.sample import sample
 from simulacra.cli.surprise import surprise
 from simulacra.cli.train import train
 from simulacra.ground import processes
-from simulacra.ground.errors import ResourceError, SimulacraError, UsageError, nearest
+from simulacra.ground.errors import (
+    ResourceError,
+    SimulacraError,
+    UsageError,
+    nearest,
+    out_of_memory,
+)
 
 
 def _version() -> str:
@@ -147,8 +153,6 @@ _NO_ROOM = (
     errno.EMFILE, errno.ENFILE, errno.ENOMEM,
 )  # fmt: skip
 _NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
-# torch has no class of its own for the memory of a CPU, nor for sizes beyond all memory
-_NO_MEMORY = ("allocate memory", "Storage size calculation overflowed", "multiplication overflow")
 
 
 def _lacking(error: Exception, smaller: str) -> tuple[int, str] | None:
@@ -156,8 +160,7 @@ def _lacking(error: Exception, smaller: str) -> tuple[int, str] | None:
     if isinstance(error, OSError) and error.errno in (*_NO_ROOM, *_NO_PATH):
         kind = ResourceError if error.errno in _NO_ROOM else UsageError
         return kind.exit_code, f"cannot use {error.filename or 'the output'}: {error.strerror}"
-    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if full or (isinstance(error, RuntimeError) and any(w in str(error) for w in _NO_MEMORY)):
+    if out_of_memory(error):
         return ResourceError.exit_code, f"memory ran out: use {smaller}"
     return None
 

@@ -26,6 +26,7 @@ from simulacra.cli.stopping import stopping
 from simulacra.cli.training_display import TrainingDisplay
 from simulacra.ground import processes
 from simulacra.ground.errors import UsageError
+from simulacra.ground.locks import is_taken
 from simulacra.models import registry
 from simulacra.models.keywords import parse_assignments
 from simulacra.training.options import Budget, Options
@@ -86,7 +87,7 @@ def compare(
     device_of(Options(**given(training)))
     found = load(source, flags)
     folder = out if out is not None else new_folder(Path("compare"), found.name)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if is_taken(folder):
         raise UsageError(f"{folder} exists already: choose another --out, or resume it")
     go_on_comparing(found, folder, names, length, given(training), keywords, draws, json=json)
 
@@ -114,6 +115,7 @@ def go_on_comparing(
     draws: int,
     *,
     json: bool = False,
+    retry: bool = False,
 ) -> None:
     """Compare to the end, or until it is asked to stop, with live lines; print what was found.
 
@@ -126,6 +128,7 @@ def go_on_comparing(
         keywords: Of the models, by name.
         draws: Importance draws of bounds.
         json: Whether to print JSON.
+        retry: Whether to try again what failed before.
 
     Raises:
         UsageError: If no model could be trained.
@@ -148,6 +151,9 @@ def go_on_comparing(
                 draws=draws,
                 watcher=display,
                 should_stop=lambda: stop.number is not None,
+                retry=retry,
+                told=display.told,
+                noted=terminal.note,
             )
         if results.stopped:
             terminal.note(f"stopped and saved; go on with: simulacra resume {again}")
@@ -157,6 +163,8 @@ def go_on_comparing(
     else:
         terminal.print_results(results)
     terminal.note(f"report: {folder / REPORT}")
+    if any(m.failed for m in results.models):
+        terminal.note(f"try what failed again with: simulacra resume {again} --retry")
     lost = {m.model: m.absent for m in results.models}
     if all(lost.values()):
         told = "; ".join(f"{name} ({why})" for name, why in lost.items())

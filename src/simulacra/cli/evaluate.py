@@ -22,6 +22,7 @@ from simulacra.cli.flags import (
     open_run,
     results_folder,
 )
+from simulacra.cli.waiting import Waiting
 from simulacra.ground.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -75,62 +76,59 @@ def evaluate(
         raise UsageError(f"--inception is a file with the network's weights, got {inception}")
     if (run is None) == (samples is None):
         raise UsageError("evaluate takes a RUN, or --samples FOLDER with --data DATA")
-    if run is not None:
-        runs = _runs(run, against, data, flags)
-        place = check_device(device)
-        from simulacra.judging.judge import Judge
+    with Waiting() as waiting:
+        if run is not None:
+            runs = _runs(run, against, data, flags)
+            place = check_device(device)
+            from simulacra.judging.judge import Judge
 
-        judge = Judge(
-            _data_of(runs, flags), draws=draws, limit=test_limit, inception=inception,
-            device=place, told=_told,
-        )  # fmt: skip
-        judged = _judged(judge, runs, code)
-        seed, budget = runs[0].options.seed, _budget(runs)
-        folder = out or (results_folder(runs[0]) if against is None else new_folder(
-            EVALUATIONS, f"{runs[0].folder.resolve().name}-{runs[1].folder.resolve().name}"
-        ))  # fmt: skip
-    else:
-        assert samples is not None  # one of the two is given
-        stray = [name for name, given_ in (("--against", against), ("--test-limit", test_limit),
-                                           ("--code", code)) if given_ is not None]  # fmt: skip
-        if data is None or stray:
-            missing = "--samples needs --data DATA to be held against"
-            raise UsageError(f"{stray[0]} is for a RUN, not for --samples" if stray else missing)
-        if not samples.exists():
-            raise DataError(f"{samples} does not exist: check the path")
-        place = check_device(device)
-        from simulacra.data.foreign.samples import read_samples
-        from simulacra.judging.figures.sample_judge import MOST
-        from simulacra.judging.judge import Judge
+            judge = Judge(
+                _data_of(runs, flags), draws=draws, limit=test_limit, inception=inception,
+                device=place, told=waiting.begin,
+            )  # fmt: skip
+            judged = _judged(judge, runs, code)
+            seed, budget = runs[0].options.seed, _budget(runs)
+            folder = out or (results_folder(runs[0]) if against is None else new_folder(
+                EVALUATIONS, f"{runs[0].folder.resolve().name}-{runs[1].folder.resolve().name}"
+            ))  # fmt: skip
+        else:
+            assert samples is not None  # one of the two is given
+            stray = [name for name, given_ in (("--against", against), ("--test-limit", test_limit),
+                                               ("--code", code)) if given_ is not None]  # fmt: skip
+            if data is None or stray:
+                missing = "--samples needs --data DATA to be held against"
+                raise UsageError(
+                    f"{stray[0]} is for a RUN, not for --samples" if stray else missing
+                )
+            if not samples.exists():
+                raise DataError(f"{samples} does not exist: check the path")
+            place = check_device(device)
+            from simulacra.data.foreign.samples import read_samples
+            from simulacra.judging.figures.sample_judge import MOST
+            from simulacra.judging.judge import Judge
 
-        found = load(data, flags)
-        x, labels, notes = read_samples(samples, found)
-        name = samples.resolve().name or str(samples)
-        most = min(len(x), MOST)
-        judge = Judge(found, inception=inception, most=most, device=place, told=_told)
-        judged = [judge.foreign(name, x, labels, notes)]
-        seed, budget, folder = 0, None, out or new_folder(EVALUATIONS, name)
-    from simulacra.report.folder import write_report
+            found = load(data, flags)
+            x, labels, notes = read_samples(samples, found)
+            name = samples.resolve().name or str(samples)
+            most = min(len(x), MOST)
+            judge = Judge(found, inception=inception, most=most, device=place, told=waiting.begin)
+            judged = [judge.foreign(name, x, labels, notes)]
+            seed, budget, folder = 0, None, out or new_folder(EVALUATIONS, name)
+        from simulacra.report.folder import write_report
 
-    for each in judged:
-        if each.found is not None:
-            terminal.note(
-                f"{each.entry.model}: figures as they were measured before, from {each.found}: "
-                "remove it to measure again"
-            )
-    together = judge.together(judged, seed=seed, budget=budget)
-    page = write_report(folder, together)
+        for each in judged:
+            if each.found is not None:
+                terminal.note(
+                    f"{each.entry.model}: figures as they were measured before, from {each.found}: "
+                    "remove it to measure again"
+                )
+        together = judge.together(judged, seed=seed, budget=budget)
+        page = write_report(folder, together)
     if json:
         terminal.print_json(together.results.to_json())
     else:
         terminal.print_results(together.results)
     terminal.note(f"report: {page}")
-
-
-def _told(what: str) -> None:
-    # who reads a log file does not wait
-    if terminal.errors.is_terminal:
-        terminal.note(f"measuring {what}")
 
 
 def _runs(run: Path, against: Path | None, data: str | None, flags: Any) -> list[Run]:  # noqa: ANN401

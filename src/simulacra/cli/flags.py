@@ -30,7 +30,7 @@ RUNS = Path("runs")
 """Where runs are, unless --out says otherwise."""
 
 COMPARISON = "compare.json"
-"""As compare.RECORD, which imports all that judges: a run is opened without."""
+"""As asked.RECORD, whose room imports all that judges: a run is opened without."""
 
 
 _DATA_DIR = "Folder that holds the files of named sets; SIMULACRA_DATA otherwise."

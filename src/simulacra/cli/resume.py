@@ -26,6 +26,7 @@ def resume(
     data_dir: Path | None = None,
     code: Code = None,
     tensorboard: bool = False,
+    retry: bool = False,
     json: Json = False,
 ) -> None:
     """Go on with a training, or a comparison, that was stopped; or train a run longer.
@@ -39,6 +40,7 @@ def resume(
         data_dir: Folder that holds the data's files, if it moved.
         code: file.py:Class of a model of your own.
         tensorboard: Write files for TensorBoard too, into RUN/tensorboard.
+        retry: Try again the models of a comparison that failed.
         json: Print JSON, of a comparison.
     """
     folder = run_folder(run)
@@ -46,7 +48,7 @@ def resume(
     if (folder / COMPARISON).is_file() and (longer or rates):
         raise UsageError(f"{folder} is a comparison: --budget and --lr are for a single run")
     if (folder / COMPARISON).is_file():
-        from simulacra.comparing.compare import recorded
+        from simulacra.comparing.asked import recorded
         from simulacra.data.catalogue import load
 
         alone()
@@ -62,8 +64,10 @@ def resume(
         except (UsageError, TypeError) as error:
             # they were loaded once, when the comparison began
             raise CheckpointError(f"{folder / COMPARISON}: its data are none: {error}") from error
-        go_on_comparing(found, folder, **asked, json=json)
+        go_on_comparing(found, folder, **asked, json=json, retry=retry)
         return
+    if retry:
+        raise UsageError(f"{folder} is a single run: --retry is for a comparison")
     opened = open_run(run)
     registry.allowed_name(opened.record["model"], code)
     found = opened.dataset(str(data_dir) if data_dir else None)

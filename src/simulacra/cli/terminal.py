@@ -233,6 +233,10 @@ def printable(message: str) -> str:
     line = " ".join(message.split())
     if len(line) > _LONGEST:
         line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+    return _harmless(line)
+
+
+def _harmless(line: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line
     )
@@ -248,6 +252,11 @@ def note(text: str) -> None:
     It is never broken, for commands in it are there to be copied.
     """
     errors.print(Text(printable(text)), soft_wrap=True)
+
+
+def row(text: str) -> None:
+    """As `note`, of a line whose parts stand below those of another: their distances stay."""
+    errors.print(Text(_harmless(text)), soft_wrap=True)
 
 
 def fail(message: str) -> None:

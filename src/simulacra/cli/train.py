@@ -131,9 +131,9 @@ def go_on(
         with TrainingDisplay([name], found) as display:
             display.calibrating(name)
 
-            def on_start(training: Any, broken: list[str]) -> None:  # noqa: ANN401
-                for line in broken:
-                    terminal.note(f"{line}; the one before it is used")
+            def on_start(training: Any, notes: list[str]) -> None:  # noqa: ANN401
+                for line in notes:
+                    terminal.note(line)
                 display.on_start(name, training)
 
             outcome = run.train(

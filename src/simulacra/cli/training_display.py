@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from simulacra.cli.terminal import errors, note
+from simulacra.cli.standing import Columns, line_cells, losses_of, of_steps, span, steps_of
+from simulacra.cli.terminal import errors, note, row
+from simulacra.cli.waiting import EVERY, Waiting
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
@@ -24,9 +27,13 @@ class TrainingDisplay:
     Args:
         names: The models, in order.
         data: That they learn from, which say in what unit validation is shown.
+        clock: Seconds, from any moment on.
     """
 
-    def __init__(self, names: Sequence[str], data: Dataset) -> None:
+    def __init__(
+        self, names: Sequence[str], data: Dataset, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.clock, self.waiting, self.columns = clock, Waiting(clock), Columns()
         self.shown_as, self.unit = _shown_as(data), _unit(data)
         self.progress = Progress(
             TextColumn("{task.fields[name]}"),
@@ -35,24 +42,28 @@ class TrainingDisplay:
             TimeRemainingColumn(compact=True),
             console=errors,
         )
-        width = max(map(len, names))
+        self.width = width = max(map(len, names))
         self.tasks: dict[str, TaskID] = {
             name: self.progress.add_task(
                 name, name=name.ljust(width), state="waiting", start=False, total=None
             )
             for name in names
         }
-        # in a log file, a line when a model starts and one when it is done
+        # in a log file, a line when a model starts, one now and then, and one when it is done
         self.live = Live(self.progress, console=errors, refresh_per_second=4)
         self.shown = errors.is_terminal
         self.validation: dict[str, float] = {}
         self.trainings: dict[str, Training] = {}
         self.kind: dict[str, str] = {}
         self.stage: dict[str, int] = {}
+        # when a line was last written, and the step and seconds of the training then
+        self.told_at: dict[str, tuple[float, int, float]] = {}
 
     def __enter__(self) -> TrainingDisplay:
         if self.shown:
             self.live.__enter__()
+        else:
+            self.waiting.__enter__()
         return self
 
     def __exit__(
@@ -63,6 +74,13 @@ class TrainingDisplay:
     ) -> None:
         if self.shown:
             self.live.__exit__(kind, error, trace)
+        else:
+            self.waiting.__exit__(kind, error, trace)
+
+    def told(self, what: str) -> None:
+        """What is measured now: see `compare`."""
+        if not self.shown:
+            self.waiting.begin(what)
 
     def calibrating(self, model: str) -> None:
         """The first steps are being timed."""
@@ -73,8 +91,9 @@ class TrainingDisplay:
         self.trainings[model] = training
         self.kind[model] = _kind(training)
         task, done = self.tasks[model], training.progress.step
-        state = f"{done}/{training.plan.steps} {self.kind[model]}"
-        self.progress.update(task, total=training.plan.steps, completed=done, state=state)
+        steps = steps_of(training)
+        state = f"{of_steps(done, steps)} {self.kind[model]}"
+        self.progress.update(task, total=steps, completed=done, state=state)
         self.progress.start_task(task)
         self.stage[model] = training.progress.stage
         self._begins(model, done)
@@ -83,11 +102,16 @@ class TrainingDisplay:
         """In a log, a line when a training or a stage of it begins."""
         training = self.trainings[model]
         if not self.shown:
-            plan = training.plan
+            plan, progress, kind = training.plan, training.progress, self.kind[model]
             done -= plan.start
             since = f", {done} of them done" if done else ""
             stage = f"stage {training.stage.name}: " if len(training.stages) > 1 else ""
-            note(f"{model}: {stage}{plan.length} {self.kind[model]} to do{since}")
+            if plan.seconds is None:
+                note(f"{model}: {stage}{plan.length} {kind} to do{since}")
+            else:
+                left = span(plan.seconds - (progress.seconds - plan.begun))
+                note(f"{model}: {stage}{left} to go" + (f", {done} {kind} done" if done else ""))
+            self.told_at[model] = (self.clock(), progress.step, progress.seconds)
 
     def on_record(self, model: str, record: Record) -> None:
         """See `compare.Watcher`."""
@@ -99,23 +123,38 @@ class TrainingDisplay:
             self._begins(model, training.plan.start)
         if record.validation is not None:
             self.validation[model] = record.validation
+        validation = self._validation(model, record)
+        if not self.shown:
+            self._log(model, record, validation)
         # a plan may be counted again
-        steps = training.plan.steps
-        state = f"{record.step:>{len(str(steps))}}/{steps} {self.kind[model]}"
+        steps = steps_of(training)
+        state = f"{of_steps(record.step, steps)} {self.kind[model]}"
         if len(training.stages) > 1:
             state = f"{training.stages[record.stage].name}  {state}"
-        if model in self.validation:
-            value, unit = self.validation[model], ""
-            if training.in_nats(record.stage):
-                value, unit = self.shown_as(value), f" {self.unit}"
-            state += f"  validation {value:.3f}{unit}"
-        else:
-            losses = [f"{k.removesuffix('/loss')} {v:.3g}" for k, v in record.losses.items()
-                      if k.endswith("loss")]  # fmt: skip
-            state += "  " + ", ".join(losses)
+        state += f"  {validation or losses_of(record)}"
         if record.skipped:
             state += f"  {record.skipped} skipped"
         self.progress.update(self.tasks[model], total=steps, completed=record.step, state=state)
+
+    def _validation(self, model: str, record: Record) -> str:
+        """The last validation, in words; empty before the first."""
+        if model not in self.validation:
+            return ""
+        value, unit = self.validation[model], ""
+        if self.trainings[model].in_nats(record.stage):
+            value, unit = self.shown_as(value), f" {self.unit}"
+        return f"validation {value:.3f}{unit}"
+
+    def _log(self, model: str, record: Record, validation: str) -> None:
+        """In a log, a line every few seconds."""
+        now, (then, step, seconds) = self.clock(), self.told_at[model]
+        if now - then < EVERY:
+            return
+        took = record.seconds - seconds
+        pace = (record.step - step) / took if took > 0 else 0.0
+        self.told_at[model] = (now, record.step, record.seconds)
+        cells = line_cells(self.trainings[model], record, pace, validation, self.kind[model])
+        row(f"{model + ':':<{self.width + 1}} {self.columns.line(cells)}")
 
     def on_judge(self, model: str) -> None:
         """See `compare.Watcher`."""
@@ -124,16 +163,17 @@ class TrainingDisplay:
 
     def on_done(self, model: str, entry: Entry) -> None:
         """See `compare.Watcher`."""
+        self.waiting.begin("")
         task = self.progress.tasks[self.tasks[model]]
         state = str(task.fields["state"]).removesuffix("  measuring")
         if entry.failed:
-            state = "failed"
+            state = entry.failed_when
         self.progress.update(
             self.tasks[model], completed=task.completed, total=task.completed or 1, state=state
         )
         self.progress.stop_task(self.tasks[model])
         if not self.shown:
-            note(f"{model}: {state}")
+            note(f"{model}: {state}: {entry.failed}" if entry.failed else f"{model}: {state}")
 
 
 def _kind(training: Training) -> str:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+import gc
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
+from simulacra.comparing.asked import FORMAT, ask, check_own
+from simulacra.comparing.failures import Failure, failure_of, failures, forget, note_failure
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import (
-    CheckpointError,
-    DivergedError,
+    DataError,
     MissingCapability,
+    ResourceError,
+    SimulacraError,
     UsageError,
+    disk_full,
 )
-from simulacra.ground.storage import read_json, write_json
+from simulacra.ground.locks import held
 from simulacra.judging.entries import described, is_swept
 from simulacra.judging.judge import Judge
 from simulacra.judging.judgement import Judgement
@@ -32,13 +35,6 @@ from simulacra.training.engine import device_of
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
 from simulacra.training.plan import Record
-
-RECORD = "compare.json"
-FORMAT = 1
-_PARTS = {
-    "models": list, "data": dict, "fingerprint": str, "budget": str, "options": dict,
-    "keywords": dict, "draws": int,
-}  # fmt: skip
 
 
 class Watcher(Protocol):
@@ -75,10 +71,15 @@ def compare(
     draws: int = 64,
     watcher: Watcher | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    retry: bool = False,
+    told: Callable[[str], None] = lambda _: None,
+    noted: Callable[[str], None] = lambda _: None,
 ) -> Results:
     """Train each model under one budget, judge all alike, and write the report.
 
-    A folder that holds the same comparison, unfinished, goes on where it stopped.
+    A folder that holds the same comparison, unfinished, goes on where it stopped. A model that
+    fails, whatever the error, has a row that says so, and the others go on; it is not tried again
+    unless asked for.
 
     Args:
         data: What all learn from.
@@ -90,6 +91,9 @@ def compare(
         draws: Importance draws of bounds.
         watcher: Told how it goes.
         should_stop: Asked after every step.
+        retry: Whether to try again what failed before.
+        told: Told in words what is being measured, for whoever waits.
+        noted: Told in words what there is to know of the folder; see `Run.train`.
 
     Returns:
         All figures; `stopped` is true if `should_stop` was.
@@ -97,6 +101,8 @@ def compare(
     Raises:
         UsageError: If a model is unknown, refuses its keywords, or is named twice; or if the
             folder holds anything but the same comparison.
+        CheckpointError: If another process has the folder.
+        ResourceError: If there is no space left on the disk.
 
     Example:
         >>> import simulacra as sim, dataclasses, tempfile, torch
@@ -113,7 +119,8 @@ def compare(
     options, keywords = dict(options or {}), {k: dict(v) for k, v in (keywords or {}).items()}
     watcher, folder = watcher or _Nobody(), Path(folder)
     budget = Budget.parse(budget) if isinstance(budget, str) else budget
-    whole = _checked(models, data, keywords, folder)
+    lost = {} if retry else failures(folder)
+    whole = _checked(models, data, keywords, folder, lost)
     asked = {
         "format": FORMAT,
         "models": list(models),
@@ -124,89 +131,103 @@ def compare(
         "keywords": keywords,
         "draws": draws,
     }
-    _ask(folder, asked)
-    plain = Options(**options)
-    judge = Judge(data, draws=draws, device=device_of(plain))
-    judged: list[Judgement] = []
-    stopped = False
-    for name in models:
-        try:
-            run = _run(folder, name, data, options, whole[name], budget)
-            code = registry.own_code(name, keywords.get(name, {}))
-            outcome = run.train(
-                data,
-                code=code,
-                on_start=partial(_told_start, watcher, name),
-                on_record=partial(watcher.on_record, name),
-                should_stop=should_stop,
-            )
-            stopped = not outcome.finished
-            if stopped:
+    check_own(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder, "compared") as unlocked:
+        ask(folder, asked)
+        if unlocked:
+            noted(unlocked)
+        if retry:
+            forget(folder, [_place(folder, name) for name in models])
+        plain = Options(**options)
+        judge = Judge(data, draws=draws, device=device_of(plain), told=told)
+        judged: list[Judgement] = []
+        for name in models:
+            found: Judgement | None
+            if name in lost:
+                found = _failed(name, lost[name])
+            else:
+                make = partial(_run, folder, name, data, options, whole[name], budget)
+                code = registry.own_code(name, keywords.get(name, {}))
+                start = partial(_told_start, watcher, noted, name)
+                found = _judged(folder, name, make, code, judge, watcher, start, should_stop)
+            if found is None:
                 break
-            watcher.on_judge(name)
-            judged.append(judge.run(run, outcome, code=code))
-        except MissingCapability as error:
-            judged.append(_without(name, left_out=str(error)))
-        except (UsageError, DivergedError) as error:
-            judged.append(_without(name, failed=str(error)))
-        except (MemoryError, torch.OutOfMemoryError):
-            judged.append(_without(name, failed="memory ran out: a smaller --batch"))
-        watcher.on_done(name, judged[-1].entry)
-    seed, words = plain.seed, str(budget)
-    if stopped:
-        # what samples are held against takes time, and nobody asked for a report yet
-        return replace(
-            judge.unjudged([each.entry for each in judged], seed=seed, budget=words), stopped=True
+            judged.append(found)
+            watcher.on_done(name, found.entry)
+        seed, words = plain.seed, str(budget)
+        if len(judged) < len(models):
+            # what samples are held against takes time, and nobody asked for a report yet
+            entries = [each.entry for each in judged]
+            return replace(judge.unjudged(entries, seed=seed, budget=words), stopped=True)
+        all_found = judge.together(judged, seed=seed, budget=words)
+        write_report(folder, all_found)
+        return all_found.results
+
+
+def _judged(
+    folder: Path,
+    name: str,
+    make: Callable[[], Run],
+    code: str | None,
+    judge: Judge,
+    watcher: Watcher,
+    on_start: Callable[[Training, list[str]], None],
+    should_stop: Callable[[], bool],
+) -> Judgement | None:
+    """A model trained and judged, or why it could not be; nothing if it was stopped.
+
+    Raises:
+        DataError: If the data are to blame, which all models share.
+        ResourceError: If it is the disk.
+    """
+    begun = time.perf_counter()
+    try:
+        run = make()
+        outcome = run.train(
+            judge.data,
+            code=code,
+            on_start=on_start,
+            on_record=partial(watcher.on_record, name),
+            should_stop=should_stop,
         )
-    found = judge.together(judged, seed=seed, budget=words)
-    write_report(folder, found)
-    return found.results
+        if not outcome.finished:
+            return None
+        watcher.on_judge(name)
+        return judge.run(run, outcome, code=code)
+    except MissingCapability as error:
+        return _without(name, left_out=str(error))
+    except (DataError, ResourceError, BrokenPipeError):
+        raise
+    except Exception as error:
+        if disk_full(error):
+            raise
+        failure = failure_of(error, time.perf_counter() - begun, _place(folder, name))
+    note_failure(folder, name, failure)
+    # what it had filled the memory with may be in rings of objects
+    gc.collect()
+    return _failed(name, failure)
 
 
-def _without(name: str, **why: str) -> Judgement:
+def _failed(name: str, failure: Failure) -> Judgement:
+    return _without(name, failed=failure.why, failed_after=failure.seconds)
+
+
+def _without(name: str, **why: Any) -> Judgement:  # noqa: ANN401 (parts of an entry)
     found = registry.find(name)
     return Judgement(described(describe_class(found, name), swept=is_swept(found), **why))
 
 
-def _told_start(watcher: Watcher, name: str, training: Training, _: list[str]) -> None:
+def _told_start(
+    watcher: Watcher,
+    noted: Callable[[str], None],
+    name: str,
+    training: Training,
+    notes: list[str],
+) -> None:
+    for each in notes:
+        noted(f"{name}: {each}")
     watcher.on_start(name, training)
-
-
-def recorded(folder: Path) -> dict[str, Any]:
-    """What an unfinished comparison was asked for, to be asked for again.
-
-    Raises:
-        CheckpointError: If the folder holds no comparison, or a part of its record is not of its
-            kind.
-    """
-    path = folder / RECORD
-    try:
-        record = dict(read_json(path))
-        version = record.pop("format")
-        if type(version) is not int or version != FORMAT:
-            raise CheckpointError(f"{path} is of another format than {FORMAT}")
-        odd = [name for name in record if name not in _PARTS]
-        if odd:
-            raise CheckpointError(f"{path} has {odd[0]!r}, which is no part of a comparison")
-        for part, kind in _PARTS.items():
-            # a bool is an int to isinstance
-            if type(record[part]) is not kind:
-                raise TypeError(f"{part} is no {kind.__name__}")
-        if not record["models"] or not all(isinstance(name, str) for name in record["models"]):
-            raise TypeError("models are the names of at least one")
-        if not all(isinstance(own, dict) for own in record["keywords"].values()):
-            raise TypeError("the keywords of a model are no dict")
-        if not isinstance(record["data"]["source"], str):
-            raise TypeError("data have no source")
-        record.pop("fingerprint")
-        record["budget"] = Budget.parse(record["budget"])
-        record["options"] = {
-            key: tuple(v) if isinstance(v, list) else v for key, v in record["options"].items()
-        }
-        Options(**record["options"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    return record
 
 
 def _checked(
@@ -214,27 +235,31 @@ def _checked(
     data: Dataset,
     keywords: Mapping[str, Mapping[str, Any]],
     folder: Path,
-) -> dict[str, dict[str, Any] | MissingCapability]:
+    lost: Collection[str],
+) -> dict[str, dict[str, Any] | Exception]:
     """Refuse what cannot be compared before anything is trained.
 
     Returns:
         All keywords of each model, which was built once with them; or why it cannot take the
-        data: it is shown as such, beside the others. A model whose run is there is not built.
+        data, or be built at all: it is shown as such, beside the others. A model whose run is
+        there is not built, nor one that is `lost`.
     """
     if not models:
         raise UsageError("a comparison needs at least one model")
     twice = {name for name in models if models.count(name) > 1}
     if twice:
         raise UsageError(f"{', '.join(sorted(twice))} is named twice")
-    whole: dict[str, dict[str, Any] | MissingCapability] = {}
+    whole: dict[str, dict[str, Any] | Exception] = {}
     for name in models:
         given = dict(keywords.get(name, {}))
-        if (_place(folder, name) / RUN).is_file():
+        if name in lost or (_place(folder, name) / RUN).is_file():
             whole[name] = given
             continue
         try:
             whole[name] = registry.build(name, data.spec, given).keywords
-        except MissingCapability as error:
+        except Exception as error:
+            if isinstance(error, SimulacraError) and not isinstance(error, MissingCapability):
+                raise
             whole[name] = error
     stray = set(keywords) - set(models)
     if stray:
@@ -242,23 +267,6 @@ def _checked(
             f"--set names {', '.join(sorted(stray))}, which is not compared: write model.key=value"
         )
     return whole
-
-
-def _ask(folder: Path, asked: dict[str, Any]) -> None:
-    """Note what a new comparison is asked for, or see that an old one was asked for the same.
-
-    Raises:
-        UsageError: If the folder holds another comparison, or something else.
-    """
-    path, text = folder / RECORD, json.loads(json.dumps(asked, default=str))
-    if path.is_file():
-        if read_json(path) != text:
-            raise UsageError(f"{folder} holds another comparison: choose another folder")
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists already: choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, text)
 
 
 def _place(folder: Path, name: str) -> Path:
@@ -270,15 +278,15 @@ def _run(
     name: str,
     data: Dataset,
     options: Mapping[str, Any],
-    keywords: dict[str, Any] | MissingCapability,
+    keywords: dict[str, Any] | Exception,
     budget: Budget,
 ) -> Run:
     """The run of a model: the one that is there, or a new one.
 
     Raises:
-        MissingCapability: If the model cannot take the data.
+        MissingCapability: If the model cannot take the data; or whatever it could not be built for.
     """
-    if isinstance(keywords, MissingCapability):
+    if isinstance(keywords, Exception):
         raise keywords
     place = _place(folder, name)
     if (place / RUN).is_file():

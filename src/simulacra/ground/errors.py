@@ -6,6 +6,7 @@ A message says what was expected, what came, and what to do about it, on one lin
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -73,6 +74,23 @@ class DivergedError(SimulacraError):
     """Training met non-finite numbers again after every rollback that the policy allows."""
 
     exit_code = 6
+
+
+_NO_MEMORY = ("allocate memory", "Storage size calculation overflowed", "multiplication overflow")
+"""What torch says, which has no class of its own for the memory of a CPU, nor for sizes beyond all
+memory."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of a GPU, whoever says so."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether there is no space left on a disk, as the system says it."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ runs no code.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -25,7 +24,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from simulacra.ground.errors import CheckpointError, ResourceError
+from simulacra.ground.caching import replacing
+from simulacra.ground.errors import CheckpointError, ResourceError, disk_full
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
@@ -129,28 +129,22 @@ def write_json(path: Path, record: Any) -> None:  # noqa: ANN401 (any JSON value
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file at once: whoever reads it sees the old or the new content, whole.
 
+    Of several processes that write it together, the last one wins.
+
     Raises:
         ResourceError: If the disk is full or the place forbidden.
     """
-    partial = path.with_name(f".{path.name}-partial")
     try:
-        try:
-            # what a killed process left, or a link that leads elsewhere
-            partial.unlink(missing_ok=True)
-            partial.write_bytes(content)
-            _sync(partial)
-            partial.replace(path)
-            _sync(path.parent)
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        with replacing(path) as file:
+            file.write(content)
+        _sync(path.parent)
     except OSError as error:
         raise _explained(error, path) from error
 
 
 def _explained(error: OSError, path: Path) -> Exception:
     """Disk full and forbidden places, in a user's words."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if disk_full(error):
         return ResourceError(f"no space left to write {path}: free some and resume")
     return ResourceError(f"cannot write {path}: {error.strerror or error}")
 

@@ -47,6 +47,7 @@ class Entry:
         steps: Of its training, each a `step_name`.
         observations: Training observations seen, one that came again counted again.
         failed: Why it has no figures.
+        failed_after: Seconds after which it failed.
         left_out: Why it cannot take such data.
         likelihood: Of p(x).
         likelihood_given_label: Of p(x | y), or given another context.
@@ -63,6 +64,7 @@ class Entry:
     options: dict[str, Any] | None = None
     step_name: Literal["steps", "sweeps"] = "steps"
     failed: str | None = None
+    failed_after: float | None = None
     left_out: str | None = None
     capabilities: tuple[str, ...] = ()
     steps: int | None = None
@@ -76,6 +78,12 @@ class Entry:
     samples: SampleFigures | None = None
     cost: Costs = field(default_factory=Costs)
     nature: Nature | None = None
+
+    @property
+    def failed_when(self) -> str:
+        """That it failed and after how many seconds, as a sentence begins."""
+        after = self.failed_after
+        return "failed" if after is None else f"failed after {after:.{int(after < 10)}f} s"
 
     @property
     def absent(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from simulacra.ground.errors import CheckpointError, UsageError, one_line
+from simulacra.ground.errors import CheckpointError, UsageError, one_line, out_of_memory
 from simulacra.ground.storage import read_folder, write_folder
 from simulacra.models.model import Model
 from simulacra.models.registry import restored
@@ -28,7 +28,20 @@ def load(folder: Path, *, code: str | None = None) -> Model:
     Raises:
         CheckpointError: If the folder is broken or does not fit the class.
     """
-    state = read_folder(folder, "model", "weights")
+    return of(read_folder(folder, "model", "weights"), folder, code=code)
+
+
+def of(state: dict[str, Any], folder: Path, *, code: str | None = None) -> Model:
+    """As `load`, of what was read in a folder.
+
+    Args:
+        state: The values `model` and `weights`.
+        folder: Where they were.
+        code: See `load`.
+
+    Raises:
+        CheckpointError: If they do not fit the class.
+    """
     what = state["model"]
     if not isinstance(what, dict) or not isinstance(what.get("model"), str):
         raise CheckpointError(f"{folder} does not say of which model it is")
@@ -36,7 +49,7 @@ def load(folder: Path, *, code: str | None = None) -> Model:
         model = restored(what, code)
         fill(model, state["weights"])
     except (RuntimeError, UsageError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if "allocate memory" in str(error):
+        if out_of_memory(error):
             raise
         raise CheckpointError(
             f"{folder} does not fit {what['model']}: {one_line(error)}"

@@ -70,7 +70,7 @@ def table(results: Results) -> Rows:
             given: likelihood_cell(other, unit) if other else NOTHING,
         }
         if m.absent:
-            row[main] = Cell("left out" if m.left_out else "failed", why=m.absent)
+            row[main] = Cell("left out" if m.left_out else m.failed_when, why=m.absent)
             row[given] = NOTHING
         # of samples alone nobody expects a likelihood
         if foreign(results):

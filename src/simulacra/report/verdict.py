@@ -65,7 +65,7 @@ def verdict(results: Results) -> str:
     if out:
         says.append(f"Left out: {'; '.join(out)}.")
     failed = [m for m in models if m.failed and not m.left_out]
-    return " ".join(says + [f"{m.model} failed: {m.failed}." for m in failed])
+    return " ".join(says + [f"{m.model} {m.failed_when}: {m.failed}." for m in failed])
 
 
 def _ahead(results: Results, order: _Ranked, best: Sequence[Entry]) -> str:

@@ -30,13 +30,45 @@ def newest_sound(run: Path, *names: str) -> tuple[Path, dict[str, Any], list[str
     Raises:
         CheckpointError: If none is sound.
     """
-    broken: list[str] = []
-    for folder in checkpoints(run):
+    while True:
+        broken: list[str] = []
+        for folder in checkpoints(run):
+            try:
+                return folder, read_folder(folder, *names), broken
+            except CheckpointError as error:
+                if not folder.exists():
+                    # by a training that goes on, which has written a newer one
+                    break
+                broken.append(str(error))
+        else:
+            said = "".join(f"; {line}" for line in broken)
+            raise CheckpointError(f"{run} has no sound checkpoint{said}")
+
+
+def best_sound(run: Path) -> tuple[Path, dict[str, Any]]:
+    """The one of the best validation, or the newest sound one if that is broken or there is none.
+
+    Args:
+        run: The run's folder.
+
+    Returns:
+        Where it is, and its values `model` and `weights`.
+
+    Raises:
+        CheckpointError: If none is sound.
+    """
+    while True:
+        there = checkpoints(run)
+        folder, state, _ = newest_sound(run, "model", "weights", "training")
+        best = folder.with_name(str(state["training"]["progress"]["best_step"]))
+        if best == folder:
+            return folder, state
         try:
-            return folder, read_folder(folder, *names), broken
-        except CheckpointError as error:
-            broken.append(str(error))
-    raise CheckpointError(f"{run} has no sound checkpoint" + "".join(f"; {b}" for b in broken))
+            return best, read_folder(best, "model", "weights")
+        except CheckpointError:
+            # a training that goes on may have found a better one meanwhile
+            if checkpoints(run) == there:
+                return folder, state
 
 
 def write_checkpoint(run: Path, training: Training, said: dict[str, Any]) -> None:
@@ -53,10 +85,17 @@ def write_checkpoint(run: Path, training: Training, said: dict[str, Any]) -> Non
         shutil.rmtree(left)
     if folder.exists():
         # one that was found broken, or the same one
-        shutil.rmtree(folder)
+        _remove(folder)
     form = {"model": said, "weights": dict(training.averaged.state_dict())}
     write_folder(folder, {**form, "training": training.state_dict()})
     kept = {str(training.progress.best_step), *(place.name for place in checkpoints(run)[:2])}
     for old in checkpoints(run):
         if old.name not in kept:
-            shutil.rmtree(old)
+            _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint at once: whoever reads it sees that it is gone, not that it broke."""
+    gone = folder.with_name(f"{PARTIAL}{folder.name}-old")
+    folder.rename(gone)
+    shutil.rmtree(gone)

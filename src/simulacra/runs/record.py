@@ -27,6 +27,8 @@ _PARTS = (
     # of a run that began with another's weights, and of one that was changed as it went
     "start", "events",
 )  # fmt: skip
+SETTLED = ("plan", "options", "events")
+"""Parts that a training changes as it goes."""
 
 
 def new_record(

@@ -13,12 +13,14 @@ from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
 from simulacra.ground import processes
 from simulacra.ground.errors import CheckpointError, DataError, ResourceError, UsageError, nearest
+from simulacra.ground.locks import held
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.ground.storage import read_folder, write_json
+from simulacra.ground.storage import write_json
 from simulacra.models import registry, saved
 from simulacra.models.model import Model
-from simulacra.runs.checkpoints import checkpoints, newest_sound
+from simulacra.runs.alone import alone, check_free
+from simulacra.runs.checkpoints import best_sound, checkpoints, newest_sound
 from simulacra.runs.journal import Journal, check_tensorboard
 from simulacra.runs.metrics import METRICS, read_metrics
 from simulacra.runs.record import (
@@ -144,8 +146,8 @@ class Run:
         Raises:
             UsageError: If the folder exists and is not empty.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and processes.first():
-            raise UsageError(f"{folder} exists already: choose another --out, or resume it")
+        if processes.first():
+            check_free(folder)
         record = new_record(model, keywords, data, options, budget)
         record |= {"start": begun[1]} if begun else {}
         run = cls(folder, record)
@@ -154,10 +156,13 @@ class Run:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ResourceError(f"cannot make the folder {folder}: {error.strerror}") from error
-            if begun:
-                # a record without them would begin with new ones
-                saved.save(begun[0], folder / START, model)
-            write_json(folder / RECORD, record)
+            with held(folder, "made"):
+                # which somebody may have done since
+                check_free(folder)
+                if begun:
+                    # a record without them would begin with new ones
+                    saved.save(begun[0], folder / START, model)
+                write_json(folder / RECORD, record)
         return run
 
     @classmethod
@@ -260,18 +265,12 @@ class Run:
         Raises:
             CheckpointError: If no checkpoint is sound, or it holds another model than the record.
         """
-        folder, state, _ = self.newest("model", "weights", "training")
-        best = folder.with_name(str(state["training"]["progress"]["best_step"]))
-        if best != folder and best in self.checkpoints():
-            with contextlib.suppress(CheckpointError):
-                # a broken best one leaves the newest
-                state["model"] = read_folder(best, "model", "weights")["model"]
-                folder = best
+        folder, state = best_sound(self.folder)
         if json.dumps(state["model"], sort_keys=True) != json.dumps(
             said_of(self.record), sort_keys=True
         ):
             raise CheckpointError(f"{folder} holds another model than {self.folder / RECORD} says")
-        return saved.load(folder, code=code)
+        return saved.of(state, folder, code=code)
 
     def train(
         self,
@@ -293,7 +292,8 @@ class Run:
         Args:
             data: What `dataset` gives.
             code: See `saved.load`.
-            on_start: Told the training, its plan made, and what is wrong with newer checkpoints.
+            on_start: Told the training, its plan made, and what there is to know of the folder, in
+                words: that newer checkpoints are broken, that it cannot be locked.
             on_record: Told every step.
             should_stop: Asked after every step; when true, the step is saved and this returns.
             tensorboard: Whether to write files for TensorBoard too.
@@ -302,6 +302,7 @@ class Run:
 
         Raises:
             DataError: If the data are not those of the run.
+            CheckpointError: If another process is training it, or no checkpoint is sound.
             UsageError: If the training cannot be longer, or has no such player.
             DivergedError: See `Training`.
             ResourceError: If another process of the training was lost.
@@ -321,15 +322,15 @@ class Run:
             ) from error
         if "start" in self.record:
             saved.fill(model, saved.load(self.folder / START, code=code).state_dict())
-        with together():
+        with together(), alone(self.folder, self.record) as notes:
             training = Training(
-                model, data.train, data.validation, options, prepared="start" in self.record,
+                model, data.train, data.validation, self.options, prepared="start" in self.record,
                 threads=self.record.get("threads"),
             )  # fmt: skip
             book = RecordedTraining(self.folder, self.record, training)
             broken = book.go_to_newest()
             book.change(longer, rates)
-            on_start(training, broken)
+            on_start(training, [*notes, *(f"{line}; the one before it is used" for line in broken)])
             journal = (
                 Journal(self.folder, training, tensorboard=tensorboard)
                 if processes.first()

@@ -1,0 +1,93 @@
+"""Where a training stands, in the words of a log: one line now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simulacra.training.loop import Training
+    from simulacra.training.plan import Record
+
+
+def steps_of(training: Training) -> int | None:
+    """The step at which the stage ends; `None` as long as nobody knows.
+
+    Of a budget in seconds it is an estimate, made again and again.
+    """
+    return training.plan.steps if training.plan.known else None
+
+
+def seconds_left(training: Training, pace: float) -> float | None:
+    """How long the stage still takes: of its seconds if it has them, of its steps otherwise.
+
+    Args:
+        training: Under way.
+        pace: Steps a second; 0 if that is not known.
+    """
+    plan, progress, steps = training.plan, training.progress, steps_of(training)
+    if plan.seconds is not None:
+        return max(0.0, plan.seconds - (progress.seconds - plan.begun))
+    return (steps - progress.step) / pace if steps is not None and pace else None
+
+
+def of_steps(step: int, steps: int | None) -> str:
+    """So many steps of all: ` 9/12`."""
+    return f"{step}" if steps is None else f"{step:>{len(str(steps))}}/{steps}"
+
+
+def losses_of(record: Record) -> str:
+    """The losses of a step, of each player; empty for a skipped one."""
+    found = {k.removesuffix("/loss"): v for k, v in record.losses.items() if k.endswith("loss")}
+    return ", ".join(f"{name} {value:.3g}" for name, value in found.items())
+
+
+class Columns:
+    """Cells below one another: a column is as wide as its widest cell so far."""
+
+    def __init__(self) -> None:
+        self.widths: list[int] = []
+
+    def line(self, cells: Sequence[str]) -> str:
+        """Cells as one line, each to the right of its column."""
+        widths = zip_longest(map(len, cells), self.widths, fillvalue=0)
+        self.widths = [max(pair) for pair in widths]
+        padded = (
+            cell.rjust(width) for cell, width in zip(cells, self.widths, strict=True) if width
+        )
+        return "  ".join(padded).rstrip()
+
+
+def line_cells(
+    training: Training, record: Record, pace: float, validation: str, kind: str
+) -> list[str]:
+    """Where a training stands.
+
+    Args:
+        training: Under way.
+        record: Of its last step.
+        pace: Steps a second, of late; 0 if that is not known.
+        validation: The last one, in words; empty before the first.
+        kind: Of its steps: steps or sweeps.
+    """
+    left = seconds_left(training, pace)
+    each = kind.removesuffix("s")
+    quick = f"{pace:.3g} {kind}/s" if pace >= 1 else f"{1 / pace:.3g} s/{each}" if pace else ""
+    return [
+        training.stages[record.stage].name if len(training.stages) > 1 else "",
+        f"{of_steps(record.step, steps_of(training))} {kind}",
+        losses_of(record),
+        validation,
+        quick,
+        f"{record.seconds:.0f} s",
+        "" if left is None else f"{span(left)} left",
+        f"{record.skipped} skipped" if record.skipped else "",
+    ]
+
+
+def span(seconds: float) -> str:
+    """A time in its usual unit: `45 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
