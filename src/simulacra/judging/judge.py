@@ -207,6 +207,7 @@ class Judge:
             options=None if options is None else _plain(options),
             steps=None if outcome is None else outcome.steps,
             observations=None if outcome is None else outcome.observations,
+            converged=outcome is not None and outcome.converged,
             curves=learning_curves(metrics or {}, model, self.data),
             warnings=(*skipped_steps(outcome), *scoring.warnings),
             cost=costs,
@@ -217,6 +218,7 @@ class Judge:
         )
         return Judgement(entry, pictures | scoring.pictures, scoring.score)
 
+    @settled()
     def foreign(
         self, name: str, x: Tensor, labels: Tensor | None = None, notes: Sequence[str] = ()
     ) -> Judgement:

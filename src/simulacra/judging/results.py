@@ -46,6 +46,7 @@ class Entry:
         capabilities: What it can do, in words.
         steps: Of its training, each a `step_name`.
         observations: Training observations seen, one that came again counted again.
+        converged: Whether its training ended because it would have learnt nothing more.
         failed: Why it has no figures.
         failed_after: Seconds after which it failed.
         left_out: Why it cannot take such data.
@@ -69,6 +70,7 @@ class Entry:
     capabilities: tuple[str, ...] = ()
     steps: int | None = None
     observations: int | None = None
+    converged: bool = False
     curves: Curves = field(default_factory=Curves)
     warnings: tuple[str, ...] = ()
     likelihood: LikelihoodFigures | None = None

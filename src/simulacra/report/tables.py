@@ -101,7 +101,8 @@ def _steps(m: Entry) -> Cell:
     """How many; what is no step of gradients says what it is, and stands in no line with others."""
     if m.steps is None or m.step_name == "steps":
         return count(m.steps)
-    return Cell(f"{m.steps:,} {m.step_name}")
+    ended = ", converged" if m.converged else ""
+    return Cell(f"{m.steps:,} {m.step_name}{ended}")
 
 
 def figure_of(samples: SampleFigures | None, view: str | None, key: str) -> Figure | None:

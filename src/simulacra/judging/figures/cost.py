@@ -54,6 +54,7 @@ def cost(model: Model, data: Dataset, outcome: Outcome | None = None) -> Costs:
         flops_per_training_step=unless_broken(partial(_training, model, data)),
         flops_per_sample=once and (once[0] or None),
         training_seconds=None if outcome is None else outcome.seconds,
+        training_spent=None if outcome is None else dict(outcome.spent) or None,
         training_peak_bytes=None if outcome is None else outcome.peak_bytes,
         seconds_for_1=times[1],
         samples_per_second=_MANY / many if many else None,

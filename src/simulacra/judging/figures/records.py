@@ -195,6 +195,7 @@ class Costs:
         flops_per_training_step: Forward and backward, divided by the observations in a batch.
         flops_per_sample: Of drawing one.
         training_seconds: Of the whole training.
+        training_spent: Seconds of these by what they went into; see `Outcome`.
         training_peak_bytes: See `Outcome`.
         seconds_for_1: Median, of a single sample.
         samples_per_second: 64 at once.
@@ -206,6 +207,7 @@ class Costs:
     flops_per_training_step: int | None = None
     flops_per_sample: int | None = None
     training_seconds: float | None = None
+    training_spent: dict[str, float] | None = None
     training_peak_bytes: int | None = None
     seconds_for_1: float | None = None
     samples_per_second: float | None = None
