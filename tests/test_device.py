@@ -137,6 +137,9 @@ def test_numbers_copies_and_indices_may_come_from_the_cpu(there, x):
     assert not there.has(torch.ones(2)[x[0, 0].long()])
     x[:, 0] = torch.ones(3)
     x[1].copy_(torch.zeros(2))
+    assert not there.has(torch.zeros(2).copy_(x[0]))
+    layer = nn.Linear(2, 2).to(x.device)
+    assert there.has(layer(x))
     assert x[:, 0].tolist() == [1.0, 0.0, 1.0]
     assert float(x.sum()) == float(x.cpu().sum())
 

@@ -111,3 +111,58 @@ def test_a_gated_pixelcnn_is_sampled_with_the_products_of_one_pass(shape):
             weights += int(layer.mask.sum()) if hasattr(layer, "mask") else layer.weight.numel()
     pixels = 2 * shape[1] * shape[2]
     assert flops.count(model, lambda: model.sample(2)) == 2 * pixels * weights
+
+
+def by_hand(name, **told):
+    """What an operation counts as, from the shapes of its arguments by their names."""
+    operation = getattr(torch.ops.aten, name)
+    arguments = [argument.name for argument in operation.default._schema.arguments]
+    assert set(told) <= set(arguments)
+    positional = [told.pop(each) if each in told else None for each in arguments[:-1]]
+    return flops._FORMULAS[operation](*positional, out_shape=None, **told)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kernel", ["flash", "efficient", "cudnn"])
+def test_attention_on_a_gpu_counts_as_on_a_cpu(kernel, causal):
+    q, k, v = (torch.randn(2, 3, 5, 4, requires_grad=True) for _ in range(3))
+    attend = torch.nn.functional.scaled_dot_product_attention
+    both = flops.count(nn.Identity(), lambda: attend(q, k, v, is_causal=causal).sum().backward())
+    with torch.no_grad():
+        forward = flops.count(nn.Identity(), lambda: attend(q, k, v, is_causal=causal))
+    told = {"query": q.shape, "key": k.shape, "value": v.shape, "is_causal": causal}
+    name = f"_scaled_dot_product_{kernel}_attention"
+    assert by_hand(name, **told) == forward
+    assert by_hand(f"{name}_backward", **told) == both - forward
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}, {"proj_size": 2}]
+)
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+def test_a_recurrent_layer_on_a_gpu_counts_as_on_a_cpu(form, batch_first):
+    model, x = nn.LSTM(3, 5, batch_first=batch_first, **form), torch.randn(7, 2, 3)
+    with torch.no_grad():
+        forward = flops.count(model, lambda: model(x))
+    weights = [parameter.shape for parameter in model.parameters()]
+    told = {"input": x.shape, "weight": weights, "weight_buf": (sum(map(len, weights)),)}
+    assert by_hand("_cudnn_rnn", **told) == forward
+    assert by_hand("_cudnn_rnn_backward", **told) == 2 * forward
+    # sequences of several lengths: all their steps in one axis
+    assert by_hand("_cudnn_rnn", **told | {"input": (14, 3)}) == forward
+
+
+def test_gradients_of_gradients_are_counted():
+    critic, x = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 1)), torch.randn(5, 3)
+    first, second = 2 * 5 * 3 * 16, 2 * 5 * 16
+
+    def penalised():
+        x.requires_grad_()
+        (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        (slope.square().sum() + critic(x).mean()).backward()
+
+    # twice forwards, and back to x; from the critic's value to weights, features and x; from the
+    # slope to both layers' weights, to the first one's output, and from there again to both
+    found = flops.count(critic, penalised)
+    assert found == (2 + 1 + 2) * (first + second) + (2 + 2) * first + second

@@ -19,6 +19,7 @@ from simulacra.judging.features import pinned_classifier as pinned
 from simulacra.judging.features import views as extractors
 from simulacra.judging.features.inception import Inception
 from simulacra.judging.features.views import views
+from simulacra.models.lawbook.device import ELSEWHERE, Elsewhere
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +102,23 @@ def test_same_training_data_same_hash_other_data_another():
     altered = dataclasses.replace(data, train=Observations(x, data.train.context))
     for ours, theirs in zip(first, views(altered, 100), strict=True):
         assert ours.hash != theirs.hash
+
+
+def test_networks_see_on_the_device_and_features_come_back():
+    data = two_classes()
+    plain = views(data, 100)
+    with Elsewhere() as there:
+        moved = views(data, 100, device=ELSEWHERE)
+        for ours, theirs in zip(moved, plain, strict=True):
+            weights = [*ours.network.parameters(), *ours.network.buffers()]
+            assert all(map(there.has, weights))
+            seen = ours.features(data.train.x)
+            assert not there.has(seen)
+            assert torch.equal(seen, theirs.features(data.train.x))
+            assert ours.hash == theirs.hash
+        found = moved[0].log_probabilities(data.train.x)
+        assert not there.has(found)
+        assert moved[0].accuracy == plain[0].accuracy
 
 
 class Unseen(Observations):

@@ -57,7 +57,8 @@ class Judge:
         limit: Look only at so many test observations, for the likelihood.
         inception: A file with the weights of the Inception network, to see samples by.
         most: Samples that are judged, at most.
-        device: Where models are put; where they are, by default.
+        device: Where models are put, and networks that see samples; models where they are, and
+            these on the CPU, by default.
         told: Told in words what is being measured, for whoever waits.
 
     Example:
@@ -95,7 +96,9 @@ class Judge:
         if count < FEWEST:
             return []
         self.told("features that samples are seen by")
-        return views(self.data, count, inception=self.inception, folder=cache_folder())
+        return views(
+            self.data, count, inception=self.inception, folder=cache_folder(), device=self.device
+        )
 
     @cached_property
     @settled()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -34,8 +35,7 @@ def count(model: nn.Module, run: Callable[[], object]) -> int:
         FLOPs, of whatever precision.
     """
     wasted: list[int] = []
-    counting = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-    with counting as counter, ExitStack() as watching:
+    with _Counter() as counter, ExitStack() as watching:
         for layer in model.modules():
             if _is_masked(layer):
                 watching.enter_context(_watched(layer, counter, wasted))
@@ -44,32 +44,53 @@ def count(model: nn.Module, run: Callable[[], object]) -> int:
     return int(counter.get_total_flops()) - sum(wasted)
 
 
-def _attention(
-    q: list[int], k: list[int], v: list[int], _: float = 0.0, is_causal: bool = False,
-    *__: object, **___: object,
-) -> int:  # fmt: skip
+class _Counter(FlopCounterMode):
+    """torch's own, of the computation as a whole.
+
+    It would also follow which layer it is in, by hooks that refuse gradients of gradients.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(display=False, custom_mapping=_FORMULAS)
+        self.mod_tracker: Any = _Whole()
+
+
+class _Whole(AbstractContextManager[None]):
+    parents = ("Global",)
+
+    def __exit__(self, *_: object) -> None:
+        """There is nothing to leave."""
+
+
+def _by_name(operation: Any, formula: Callable[[dict[str, Any]], int]) -> Callable[..., int]:  # noqa: ANN401
+    """A formula of shapes by the names of an operation's arguments, whose places differ."""
+    names = [argument.name for argument in operation.default._schema.arguments]
+
+    def counted(*args: object, **told: object) -> int:
+        return formula({**dict(zip(names, args, strict=False)), **told})
+
+    return counted
+
+
+def _attention(told: dict[str, Any]) -> int:
     """Of shapes `(n, heads, length, width)`: each query by the keys that it may see, and values."""
-    n, heads, length, width = q
-    seen = length * (length + 1) // 2 if is_causal else length * k[2]
-    return 2 * n * heads * seen * (width + v[3])
+    (n, heads, length, width), key, value = told["query"], told["key"], told["value"]
+    seen = length * (length + 1) // 2 if told.get("is_causal", False) else length * key[2]
+    return 2 * n * heads * seen * (width + value[3])
 
 
-def _attention_backward(
-    _: object, q: list[int], k: list[int], v: list[int], _out: object, _lse: object,
-    dropout: float = 0.0, is_causal: bool = False, *__: object, **___: object,
-) -> int:  # fmt: skip
-    return 2 * _attention(q, k, v, dropout, is_causal)
+def _recurrent(told: dict[str, Any]) -> int:
+    """Every matrix of every layer and direction, at each step of each sequence."""
+    # the CPU's are of one layer, both its matrices before its biases
+    weights = told.get("weight") or [told[name] for name in told if name.startswith("weight")][:2]
+    # sequences of several lengths have their steps in one axis
+    steps = math.prod(told["input"][:-1])
+    return 2 * steps * sum(math.prod(shape) for shape in weights if len(shape) == 2)
 
 
-def _lstm(x: list[int], to_gates: list[int], of_state: list[int], *_: object, **__: object) -> int:
-    """Of `(length, n, inputs)` and both matrices."""
-    return 2 * x[0] * x[1] * (to_gates[0] * to_gates[1] + of_state[0] * of_state[1])
-
-
-def _lstm_backward(
-    x: list[int], to_gates: list[int], of_state: list[int], *_: object, **__: object
-) -> int:
-    return 2 * _lstm(x, to_gates, of_state)
+def _twice(formula: Callable[[dict[str, Any]], int]) -> Callable[[dict[str, Any]], int]:
+    """Backwards: as much for the gradient of each of the two that were multiplied."""
+    return lambda told: 2 * formula(told)
 
 
 def _product(_: object, a: list[int], b: list[int], *__: object, **___: object) -> int:
@@ -77,14 +98,33 @@ def _product(_: object, a: list[int], b: list[int], *__: object, **___: object) 
     return 2 * a[0] * a[1] * b[1]
 
 
-_FORMULAS: dict[Any, Any] = {
-    torch.ops.aten.addmm_: _product,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-    torch.ops.aten.mkldnn_rnn_layer: _lstm,
-    torch.ops.aten.mkldnn_rnn_layer_backward: _lstm_backward,
+_aten = torch.ops.aten
+_FORMULAS: dict[Any, Any] = {_aten.addmm_: _product} | {
+    operation: _by_name(operation, formula)
+    for formula, operations in {
+        _attention: (
+            _aten._scaled_dot_product_flash_attention_for_cpu,
+            _aten._scaled_dot_product_flash_attention,
+            _aten._scaled_dot_product_efficient_attention,
+            _aten._scaled_dot_product_cudnn_attention,
+        ),
+        _twice(_attention): (
+            _aten._scaled_dot_product_flash_attention_for_cpu_backward,
+            _aten._scaled_dot_product_flash_attention_backward,
+            _aten._scaled_dot_product_efficient_attention_backward,
+            _aten._scaled_dot_product_cudnn_attention_backward,
+        ),
+        # products of a cell that a GPU fuses were counted before, as those of layers
+        _recurrent: (_aten.mkldnn_rnn_layer, _aten._cudnn_rnn),
+        _twice(_recurrent): (_aten.mkldnn_rnn_layer_backward, _aten._cudnn_rnn_backward),
+    }.items()
+    for operation in operations
 }
-"""Of operations that torch has no formulas for: in place, or a CPU's own."""
+"""Of operations that torch has no formulas for, in place or of one kind of machine.
+
+And of attention on GPUs, for which torch's count what no query sees, and what is computed again:
+the same work is the same figure on every machine.
+"""
 
 
 def _is_masked(layer: nn.Module) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.errors import MissingCapability, UsageError
@@ -169,7 +169,7 @@ def _steps(
     return model.sample_steps(n, context)
 
 
-def device_of(model: Model) -> torch.device:
+def device_of(model: nn.Module) -> torch.device:
     """Where a model is; one without weights is on the CPU."""
     weights = next(iter(model.state_dict().values()), None)
     return torch.device("cpu") if weights is None else weights.device

@@ -28,7 +28,9 @@ from simulacra.judging.features.pinned_classifier import RECIPE, pinned_classifi
 from simulacra.judging.features.random_convolutions import RandomConvolutions
 from simulacra.judging.figures.intervals import share
 from simulacra.judging.figures.records import ViewSummary
+from simulacra.models.modes import scoring
 from simulacra.nn.precision import moments
+from simulacra.tasks.sample import device_of
 
 WIDEST = 64
 """Features of a view, at most; Inception alone may have more."""
@@ -57,7 +59,8 @@ class View:
         network: From floats, see `classifier.seen`, to raw features; a classifier from levels.
         shift: Subtracted from raw features, `(R,)` float64.
         matrix: From raw to shown features, `(R, width)` float64.
-        hash: SHA-256 (hex) of the extractor's name and of all numbers that it works with.
+        hash: SHA-256 (hex) of the extractor's name, of its network's weights, and of the training
+            observations that its projection is fitted to: the same on every device.
         note: What a reader has to know; empty if nothing.
         classifier: Of the labels, where there are any; the first view alone has it.
         accuracy: Of the classifier on the validation split.
@@ -147,7 +150,12 @@ def _one_thread() -> Iterator[None]:
 
 @_one_thread()
 def views(
-    data: Dataset, count: int, *, inception: Path | None = None, folder: Path | None = None
+    data: Dataset,
+    count: int,
+    *,
+    inception: Path | None = None,
+    folder: Path | None = None,
+    device: torch.device | None = None,
 ) -> list[View]:
     """The views of some data, fitted on the training split; the test split is not looked at.
 
@@ -156,6 +164,7 @@ def views(
         count: Observations on each side of the later comparison.
         inception: File with Inception's weights, whose features then are the first view.
         folder: Where a trained classifier is kept and found again; nowhere by default.
+        device: Where networks see observations; a classifier is trained on the CPU anyway.
 
     Returns:
         `features`, and `pixels` (of what is no picture, `values`) unless these would be the same.
@@ -175,7 +184,7 @@ def views(
     if data.train.lengths is not None:
         notes.append("the silence that short sounds are padded with is part of what is seen")
     found = _labels(data)
-    classifier = pinned_classifier(data, folder) if found > 1 else None
+    classifier = pinned_classifier(data, folder).to(device) if found > 1 else None
     if found == 1:
         notes.append("all training observations have one label: there is no classifier")
     if classifier is not None and (why := _at_chance(classifier, data)):
@@ -189,12 +198,12 @@ def views(
             # it is slow, and this many have as many principal components as it has features
             rows = network.width
         x = data.train.batch(permutation(len(data.train))[:rows])[0]
-        raw = _raw(network, spec, x)
+        raw = _raw(network.to(device), spec, x)
         shift, matrix, note = _projection(raw, min(width, most), extractor)
         first = name == "features"
         return View(
             name, extractor, spec, network, shift, matrix,
-            hash=_hash(f"{extractor} {RECIPE}", network, shift, matrix),
+            hash=_hash(f"{extractor} {RECIPE} {matrix.shape[1]}", network, x),
             note="; ".join(filter(None, (*notes, note))),
             classifier=classifier if first else None,
             accuracy=_accuracy(classifier, data.validation) if classifier and first else None,
@@ -225,13 +234,18 @@ def views(
 # ---- features and their projection -------------------------------------------------------------
 
 
-@torch.no_grad()
+@scoring()
 def _raw(network: nn.Module, spec: DataSpec, x: Tensor) -> Tensor:
-    """Raw features `(N, R)` of a network; it sees floats, a classifier levels."""
-    size = 16 if isinstance(network, Inception) else _BATCH
-    if isinstance(network, Classifier):
-        return torch.cat([network.encode(part) for part in x.split(size)])
-    return torch.cat([network(seen(spec, part)) for part in x.split(size)])
+    """Raw features `(N, R)` of a network, on the CPU; it sees floats, a classifier levels."""
+    device = device_of(network)
+    size = 16 if isinstance(network, Inception) and device.type == "cpu" else _BATCH
+
+    def of(part: Tensor) -> Tensor:
+        if isinstance(network, Classifier):
+            return network.encode(part.to(device)).cpu()
+        return network(seen(spec, part).to(device)).cpu()
+
+    return torch.cat([of(part) for part in x.split(size)])
 
 
 @torch.no_grad()
@@ -319,9 +333,10 @@ def _at_chance(classifier: Classifier, data: Dataset) -> str:
     )
 
 
-@torch.no_grad()
+@scoring()
 def _log_probabilities(classifier: Classifier, x: Tensor) -> Tensor:
-    parts = [classifier.log_probabilities(part) for part in x.split(_BATCH)]
+    device = device_of(classifier)
+    parts = [classifier.log_probabilities(part.to(device)).cpu() for part in x.split(_BATCH)]
     return torch.cat(parts).double()
 
 

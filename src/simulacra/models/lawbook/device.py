@@ -83,7 +83,7 @@ class Elsewhere(TorchFunctionMode):
             return func(*args, **told)
         if func == _DEVICE:
             return ELSEWHERE if self.has(args[0]) else func(*args)
-        if func == Tensor.copy_ or (func in _INDEXING and self.has(args[0])):
+        if func in _REPLACING or (func in _INDEXING and self.has(args[0])):
             operands = [args[0]]
         elif func in _INDEXING:
             operands = [args[0], *(x for x in _tensors(args[1]) if x.ndim)]
@@ -129,6 +129,11 @@ class Elsewhere(TorchFunctionMode):
 
 
 _DEVICE = Tensor.device.__get__
+_REPLACING: set[Any] = {
+    Tensor.copy_,
+    Tensor.data.__set__,  # type: ignore[attr-defined]
+    torch._has_compatible_shallow_copy_type,
+}
 _MOVING = {Tensor.to, Tensor.cpu, Tensor.type_as}
 _LEAVING: set[Any] = {Tensor.numpy, Tensor.__array__}
 _INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
