@@ -114,7 +114,10 @@ def test_a_failure_is_told_with_its_reason(
 ) -> None:
     with TrainingDisplay(["nice"], digits) as display:
         display.on_done("nice", Entry(model="nice", failed="memory ran out", failed_after=12.3))
-    assert capsys.readouterr().err == "nice: failed after 12 s: memory ran out\n"
+        display.on_done("nice", Entry(model="nice", left_out="it needs pictures"))
+    assert capsys.readouterr().err == (
+        "nice: failed after 12 s: memory ran out\nnice: left out: it needs pictures\n"
+    )
 
 
 @pytest.mark.parametrize(

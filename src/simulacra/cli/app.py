@@ -31,6 +31,7 @@ from simulacra.cli.evaluate import evaluate
 from simulacra.cli.export import export
 from simulacra.cli.field import field
 from simulacra.cli.models import models
+from simulacra.cli.plain import never_fail, plain
 from simulacra.cli.push import push
 from simulacra.cli.resume import resume
 from simulacra.cli.runs import runs
@@ -92,6 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if processes.count() > 1:
         # what torch notes of its own doings would come from each of the processes
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    never_fail()
+    for command in COMMANDS.values():
+        # of which the parser makes the help
+        command.__doc__ = plain(command.__doc__ or "", terminal.console.encoding)
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from simulacra.cli.plain import plain
 from simulacra.ground import processes
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ errors = Console(stderr=True, quiet=not processes.first())
 
 def print_json(value: Any) -> None:  # noqa: ANN401 (any JSON value)
     """JSON alone on standard output, for another program; what is not finite becomes null."""
-    sys.stdout.write(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+    escaped = not console.encoding.startswith("utf")
+    sys.stdout.write(json.dumps(_finite(value), indent=2, ensure_ascii=escaped) + "\n")
     sys.stdout.flush()
 
 
@@ -52,6 +54,7 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
 
 def print_line(text: str, indent: int = 0) -> None:
     """Words, broken where the terminal ends; in a file or a pipe they stay on one line."""
+    text = plain(text, console.encoding)
     if console.is_terminal:
         _print_broken(text, indent)
     else:
@@ -78,12 +81,14 @@ def print_table(
     """
     if not rows:
         return
+    rows = [{h: plain(cell, console.encoding) for h, cell in row.items()} for row in rows]
     headings = list(rows[0])
     kept = [heading for heading in headings if heading not in words]
-    broken = {heading: heading for heading in headings}
+    broken = {heading: plain(heading, console.encoding) for heading in headings}
     if _width(rows, kept, broken) > console.width:
         # an arrow stays with what it points to, a bar with what it stands behind
-        broken |= {heading: re.sub(r"(?<![→>]) (?![|↑↓])", "\n", heading) for heading in right}
+        parts = {heading: re.sub(r"(?<![→>]) (?![|↑↓])", "\n", heading) for heading in right}
+        broken |= {heading: plain(text, console.encoding) for heading, text in parts.items()}
     taken = _width(rows, kept, broken)
     room = console.width - taken - len(words)
     widths = {h: min(_width(rows, [h], broken), max(_WORDS, _longest_word(rows, h))) for h in words}
@@ -104,7 +109,7 @@ def print_table(
             first, *others = row.items()
             _print_broken(first[1], 0)
             for heading, cell in others:
-                _print_broken(f"{heading}: {cell}", indent=2)
+                _print_broken(f"{plain(heading, console.encoding)}: {cell}", indent=2)
 
 
 _WORDS = 18
@@ -237,9 +242,10 @@ def printable(message: str) -> str:
 
 
 def _harmless(line: str) -> str:
-    return "".join(
+    shown = "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line
     )
+    return plain(shown, errors.encoding)
 
 
 _LONGEST = 4000

@@ -166,14 +166,14 @@ class TrainingDisplay:
         self.waiting.begin("")
         task = self.progress.tasks[self.tasks[model]]
         state = str(task.fields["state"]).removesuffix("  measuring")
-        if entry.failed:
-            state = entry.failed_when
+        if entry.absent:
+            state = "left out" if entry.left_out else entry.failed_when
         self.progress.update(
             self.tasks[model], completed=task.completed, total=task.completed or 1, state=state
         )
         self.progress.stop_task(self.tasks[model])
         if not self.shown:
-            note(f"{model}: {state}: {entry.failed}" if entry.failed else f"{model}: {state}")
+            note(": ".join(filter(None, (model, state, entry.absent))))
 
 
 def _kind(training: Training) -> str:
