@@ -16,6 +16,7 @@ from simulacra.ground.errors import (
     CheckpointError,
     DivergedError,
     MissingCapability,
+    ResourceError,
     UsageError,
 )
 from simulacra.ground.storage import read_json, write_json
@@ -25,11 +26,13 @@ from simulacra.judging.judgement import Judgement
 from simulacra.judging.results import Entry, Results
 from simulacra.models import registry
 from simulacra.models.description import describe_class
+from simulacra.models.sizes import TRAINED
 from simulacra.report.folder import write_report
 from simulacra.runs.record import RECORD as RUN
 from simulacra.runs.run import Run
 from simulacra.training.engine import device_of
 from simulacra.training.loop import Training
+from simulacra.training.memory import check_room
 from simulacra.training.options import Budget, Options
 from simulacra.training.plan import Record
 
@@ -113,7 +116,7 @@ def compare(
     options, keywords = dict(options or {}), {k: dict(v) for k, v in (keywords or {}).items()}
     watcher, folder = watcher or _Nobody(), Path(folder)
     budget = Budget.parse(budget) if isinstance(budget, str) else budget
-    whole = _checked(models, data, keywords, folder)
+    whole = _checked(models, data, keywords, options, folder)
     asked = {
         "format": FORMAT,
         "models": list(models),
@@ -213,13 +216,15 @@ def _checked(
     models: Sequence[str],
     data: Dataset,
     keywords: Mapping[str, Mapping[str, Any]],
+    options: Mapping[str, Any],
     folder: Path,
 ) -> dict[str, dict[str, Any] | MissingCapability]:
     """Refuse what cannot be compared before anything is trained.
 
     Returns:
         All keywords of each model, which was built once with them; or why it cannot take the
-        data: it is shown as such, beside the others. A model whose run is there is not built.
+        data, or memory has no room for it: it is shown as such, beside the others. A model whose
+        run is there is not built.
     """
     if not models:
         raise UsageError("a comparison needs at least one model")
@@ -233,9 +238,13 @@ def _checked(
             whole[name] = given
             continue
         try:
-            whole[name] = registry.build(name, data.spec, given).keywords
+            built = registry.build(name, data.spec, given, copies=TRAINED)
+            check_room(built, data.train, Options(**{**registry.preset(name), **options}))
+            whole[name] = built.keywords
         except MissingCapability as error:
             whole[name] = error
+        except ResourceError as error:
+            whole[name] = MissingCapability(str(error))
     stray = set(keywords) - set(models)
     if stray:
         raise UsageError(

@@ -20,12 +20,15 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(found, key=lambda place: int(place.name), reverse=True)
 
 
-def newest_sound(run: Path, *names: str) -> tuple[Path, dict[str, Any], list[str]]:
+def newest_sound(
+    run: Path, *names: str, records: tuple[str, ...] = ()
+) -> tuple[Path, dict[str, Any], list[str]]:
     """The newest sound one: where, its values, and what is wrong with newer ones.
 
     Args:
         run: The run's folder.
         names: Of the values to read.
+        records: See `read_folder`: where a training is takes several times what its model does.
 
     Raises:
         CheckpointError: If none is sound.
@@ -33,7 +36,7 @@ def newest_sound(run: Path, *names: str) -> tuple[Path, dict[str, Any], list[str
     broken: list[str] = []
     for folder in checkpoints(run):
         try:
-            return folder, read_folder(folder, *names), broken
+            return folder, read_folder(folder, *names, records=records), broken
         except CheckpointError as error:
             broken.append(str(error))
     raise CheckpointError(f"{run} has no sound checkpoint" + "".join(f"; {b}" for b in broken))

@@ -28,6 +28,7 @@ from simulacra.judging.features.pinned_classifier import RECIPE, pinned_classifi
 from simulacra.judging.features.random_convolutions import RandomConvolutions
 from simulacra.judging.figures.intervals import share
 from simulacra.judging.figures.records import ViewSummary
+from simulacra.models.at_once import rows_at_once
 from simulacra.nn.precision import moments
 
 WIDEST = 64
@@ -228,10 +229,14 @@ def views(
 @torch.no_grad()
 def _raw(network: nn.Module, spec: DataSpec, x: Tensor) -> Tensor:
     """Raw features `(N, R)` of a network; it sees floats, a classifier levels."""
-    size = 16 if isinstance(network, Inception) else _BATCH
-    if isinstance(network, Classifier):
-        return torch.cat([network.encode(part) for part in x.split(size)])
-    return torch.cat([network(seen(spec, part)) for part in x.split(size)])
+    encode = network.encode if isinstance(network, Classifier) else None
+
+    def features(some: Tensor) -> Tensor:
+        return encode(some) if encode else network(seen(spec, some))
+
+    most = min(len(x), 16 if isinstance(network, Inception) else _BATCH)
+    size = rows_at_once(lambda n: features(x[:n]), most)
+    return torch.cat([features(part) for part in x.split(size)])
 
 
 @torch.no_grad()
@@ -321,8 +326,9 @@ def _at_chance(classifier: Classifier, data: Dataset) -> str:
 
 @torch.no_grad()
 def _log_probabilities(classifier: Classifier, x: Tensor) -> Tensor:
-    parts = [classifier.log_probabilities(part) for part in x.split(_BATCH)]
-    return torch.cat(parts).double()
+    most = min(len(x), _BATCH)
+    size = rows_at_once(lambda n: classifier.log_probabilities(x[:n]), most)
+    return torch.cat([classifier.log_probabilities(part) for part in x.split(size)]).double()
 
 
 def _accuracy(classifier: Classifier, split: Observations) -> float:
