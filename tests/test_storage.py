@@ -32,6 +32,7 @@ from simulacra.ground.storage import (
     write_folder,
     write_json,
 )
+from simulacra.ground.tensor_files import write_tensors
 from simulacra.runs.run import Run
 
 STATE: dict[str, Any] = {
@@ -507,7 +508,12 @@ def test_what_was_left_half_written_is_no_checkpoint(tmp_path: Path) -> None:
     assert MANIFEST in broken[0]
 
 
-CALLS = {"write": (Path, "write_bytes"), "sync": (os, "fsync"), "rename": (Path, "rename")}
+CALLS = {
+    "write": (Path, "write_bytes"),
+    "tensors": (checkpoint, "write_tensors"),
+    "sync": (os, "fsync"),
+    "rename": (Path, "rename"),
+}
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -541,7 +547,7 @@ def test_a_full_disk_leaves_nothing_behind(
             # the last sync is of the folder above, after the renaming
             shutil.rmtree(tmp_path / "x" / "7")
         assert list((tmp_path / "x").iterdir()) == []
-    assert failed == {"write": 6, "sync": 8, "rename": 1}[call]
+    assert failed == {"write": 4, "tensors": 2, "sync": 8, "rename": 1}[call]
     assert same(read_folder(tmp_path / "x" / "7"), STATE)
 
 
@@ -714,3 +720,28 @@ def test_reading_runs_no_code() -> None:
     text = Path(checkpoint.__file__).read_text()
     assert "import pickle" not in text
     assert "torch.load" not in text
+
+
+def test_tensors_are_written_as_the_library_writes_them(tmp_path: Path) -> None:
+    kinds = (
+        torch.bool, torch.uint8, torch.int8, torch.int16, torch.float16, torch.bfloat16,
+        torch.int32, torch.float32, torch.complex64, torch.float64, torch.int64,
+    )  # fmt: skip
+    tensors = {f"ä/{kind}'\"": torch.arange(3).to(kind) for kind in kinds}
+    tensors |= {"none": torch.zeros(0, 3), "one": torch.tensor(7.0), "b": torch.ones(2, 3, 1)}
+    said = write_tensors(tmp_path / "x", tensors)
+    content = (tmp_path / "x").read_bytes()
+    assert content == save_tensors(tensors)
+    assert said == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_a_record_is_read_without_its_tensors_and_these_are_checked(tmp_path: Path) -> None:
+    write_folder(tmp_path / "7", STATE)
+    read = read_folder(tmp_path / "7", records=("training",))
+    assert read["training"]["step"] == STATE["training"]["step"]
+    assert read["training"]["optimizers"]["model"]["state"][0]["step"] is None
+    assert same(read_folder(tmp_path / "7", "weights"), {"weights": STATE["weights"]})
+    place = tmp_path / "7" / "training.safetensors"
+    place.write_bytes(place.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="was altered"):
+        read_folder(tmp_path / "7", records=("training",))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from simulacra.data.formats import safe_reading as files
 from simulacra.data.formats.listing import open_regular
 from simulacra.data.formats.safe_reading import ensure_room, open_packed, unpack_xz
+from simulacra.ground import memory
 from simulacra.ground.errors import DataError, ResourceError
 
 
@@ -82,7 +82,7 @@ def test_an_xz_file_is_unpacked_no_further_than_asked(tmp_path: Path) -> None:
 
 
 def test_half_of_the_memory_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_memory", lambda: 8 << 30)
+    monkeypatch.setattr(memory, "whole", lambda: 8 << 30)
     ensure_room(4 << 30, "it")
     with pytest.raises(ResourceError, match=r"it would take 4\.0 GiB of 8\.0 GiB"):
         ensure_room((4 << 30) + 1, "it")
@@ -94,10 +94,26 @@ def test_half_of_the_memory_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_limit_of_a_container_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, *, limited: bool
 ) -> None:
-    monkeypatch.setattr(files, "_CONTAINER_LIMITS", (tmp_path / "none", tmp_path / "limit"))
-    whole = files._memory()
+    places = [(tmp_path / "none", "max", "now", "x"), (tmp_path, "limit", "used", "inactive_file")]
+    monkeypatch.setattr(memory, "_CONTAINERS", places)
+    whole, free = memory.whole(), memory.free()
     (tmp_path / "limit").write_text(text)
-    assert files._memory() == (1048576 if limited else whole)
+    (tmp_path / "used").write_text("700000\n")
+    (tmp_path / "memory.stat").write_text("anon 600000\ninactive_file 100000\n")
+    assert memory.whole() == (1048576 if limited else whole)
+    if limited:
+        # what was read of files makes room
+        assert memory.free() == 1048576 - 700000 + 100000
+    elif free is not None:
+        assert memory.free() > 1048576
+
+
+def test_nobody_knows_what_is_free_on_other_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(memory, "_CONTAINERS", ())
+    assert memory.free() is None
 
 
 REFUSED = """

@@ -56,7 +56,7 @@ def classify(
     check_positive(draws=draws)
     place = check_device(device)
     opened = open_run(run)
-    for line in opened.newest("model", "weights", "training")[2]:
+    for line in opened.newest("model", "weights", "training", records=("training",))[2]:
         terminal.note(f"{line}; the one before it is used")
     if not images:
         raise UsageError("classify needs a file at least: simulacra classify RUN IMAGE …")

@@ -157,7 +157,7 @@ def _run(run: Path, flags: Any) -> Run:  # noqa: ANN401 (a class made elsewhere)
             f"--{min(stray)} is for --samples: the data of a run have their form already"
         )
     opened = open_run(run)
-    for line in opened.newest("model", "weights", "training")[2]:
+    for line in opened.newest("model", "weights", "training", records=("training",))[2]:
         terminal.note(f"{line}; the one before it is used")
     return opened
 

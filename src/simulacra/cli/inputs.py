@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def opened(run: Path) -> Run:
     """A run to use; what is wrong with its newest checkpoints is told."""
     found = open_run(run)
-    for line in found.newest("model", "weights", "training")[2]:
+    for line in found.newest("model", "weights", "training", records=("training",))[2]:
         terminal.note(f"{line}; the one before it is used")
     return found
 

@@ -28,11 +28,13 @@ from simulacra.judging.judgement import Judgement
 from simulacra.judging.results import Entry, Results
 from simulacra.models import registry
 from simulacra.models.description import describe_class
+from simulacra.models.sizes import TRAINED
 from simulacra.report.folder import write_report
 from simulacra.runs.record import RECORD as RUN
 from simulacra.runs.run import Run
 from simulacra.training.engine import device_of
 from simulacra.training.loop import Training
+from simulacra.training.memory import check_room
 from simulacra.training.options import Budget, Options
 from simulacra.training.plan import Record
 
@@ -120,7 +122,7 @@ def compare(
     watcher, folder = watcher or _Nobody(), Path(folder)
     budget = Budget.parse(budget) if isinstance(budget, str) else budget
     lost = {} if retry else failures(folder)
-    whole = _checked(models, data, keywords, folder, lost)
+    whole = _checked(models, data, keywords, options, folder, lost)
     asked = {
         "format": FORMAT,
         "models": list(models),
@@ -234,6 +236,7 @@ def _checked(
     models: Sequence[str],
     data: Dataset,
     keywords: Mapping[str, Mapping[str, Any]],
+    options: Mapping[str, Any],
     folder: Path,
     lost: Collection[str],
 ) -> dict[str, dict[str, Any] | Exception]:
@@ -256,7 +259,11 @@ def _checked(
             whole[name] = given
             continue
         try:
-            whole[name] = registry.build(name, data.spec, given).keywords
+            built = registry.build(name, data.spec, given, copies=TRAINED)
+            check_room(built, data.train, Options(**{**registry.preset(name), **options}))
+            whole[name] = built.keywords
+        except ResourceError as error:
+            whole[name] = MissingCapability(str(error))
         except Exception as error:
             if isinstance(error, SimulacraError) and not isinstance(error, MissingCapability):
                 raise

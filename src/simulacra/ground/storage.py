@@ -16,22 +16,25 @@ import re
 import secrets
 import shutil
 import stat
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from simulacra.ground.caching import replacing
 from simulacra.ground.errors import CheckpointError, ResourceError, disk_full
+from simulacra.ground.tensor_files import write_tensors
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
 PARTIAL = ".partial-"
 """How the name begins of a folder that is not written to its end."""
 
+_PORTION = 1 << 20
 _LONGEST_RECORD = 16 << 20
 """Bytes; a manifest or `run.json` has some thousands."""
 
@@ -61,7 +64,9 @@ def write_folder(folder: Path, state: dict[str, Any]) -> None:
                 record = json.dumps(_detach(value, tensors, ""), indent=1).encode()
                 _put(partial, f"{name}.json", record, files)
                 if tensors:
-                    _put(partial, f"{name}.safetensors", save_tensors(tensors), files)
+                    place = partial / f"{name}.safetensors"
+                    files[place.name] = write_tensors(place, tensors)
+                    _sync(place)
             manifest = {"format": FORMAT, "files": files}
             _put(partial, MANIFEST, json.dumps(manifest, indent=1).encode(), {})
             _sync(partial)
@@ -73,12 +78,13 @@ def write_folder(folder: Path, state: dict[str, Any]) -> None:
         raise _explained(error, folder) from error
 
 
-def read_folder(folder: Path, *names: str) -> dict[str, Any]:
+def read_folder(folder: Path, *names: str, records: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read what `write_folder` wrote, after checking every byte of it.
 
     Args:
         folder: The folder.
         names: Which of its values; all by default.
+        records: Of which of them the tensors are checked and left out, each being `None`.
 
     Raises:
         CheckpointError: If the folder is not complete or was altered; it says which file.
@@ -89,12 +95,16 @@ def read_folder(folder: Path, *names: str) -> dict[str, Any]:
     for name in wanted:
         path = folder / f"{name}.json"
         record = _parsed(_verified(path, files), path)
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, Any] = {}
         if f"{name}.safetensors" in files:
             path = folder / f"{name}.safetensors"
-            content = _verified(path, files)
             try:
-                tensors = load_tensors(content)
+                if name in records:
+                    for _ in _verifying(path, files, _PORTION):
+                        pass
+                    tensors = defaultdict(type(None))
+                else:
+                    tensors = load_tensors(_verified(path, files))
             except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
                 raise CheckpointError(f"{path} is broken: {error}") from error
         try:
@@ -113,7 +123,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 (any JSON value)
             a key twice, or has a number that is none: NaN, Infinity, 1e400.
     """
     try:
-        content = _content(path, _LONGEST_RECORD)
+        content = b"".join(_content(path, _LONGEST_RECORD))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     return _parsed(content, path, finite=True)
@@ -163,8 +173,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _content(path: Path, at_most: int) -> bytes:
-    """The bytes of a file.
+def _content(path: Path, at_most: int, portion: int | None = None) -> Iterator[bytes]:
+    """The bytes of a file, all together or so many at a time.
 
     Raises:
         OSError: If it is no file of its own, or longer: a link may lead anywhere, and a pipe
@@ -175,8 +185,11 @@ def _content(path: Path, at_most: int) -> bytes:
         raise OSError(errno.EINVAL, "it is a link, a folder or a device, not a file")
     if found.st_size > max(0, at_most):
         raise OSError(errno.EFBIG, f"it has {found.st_size} bytes, expected at most {at_most}")
+    left = found.st_size
     with path.open("rb") as file:
-        return file.read(found.st_size)
+        while left and (part := file.read(min(left, portion or left))):
+            left -= len(part)
+            yield part
 
 
 def _parsed(content: bytes, path: Path, *, finite: bool = False) -> Any:  # noqa: ANN401
@@ -242,21 +255,29 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def _verified(path: Path, files: dict[str, Any]) -> bytes:
     """A file's bytes, which are those that the manifest describes."""
+    return b"".join(_verifying(path, files, None))
+
+
+def _verifying(path: Path, files: dict[str, Any], portion: int | None) -> Iterator[bytes]:
+    """A file's bytes, so many at a time; at the end they are those that the manifest describes."""
     entry = files.get(path.name)
     if not isinstance(entry, dict):
         raise CheckpointError(f"{path.parent} holds no {path.name}")
     size = entry.get("bytes")
     if type(size) is not int:
         raise CheckpointError(f"{path.parent / MANIFEST} does not say how long {path.name} is")
+    digest, count = hashlib.sha256(), 0
     try:
-        content = _content(path, size)
+        for part in _content(path, size, portion):
+            digest.update(part)
+            count += len(part)
+            yield part
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) != size:
-        raise CheckpointError(f"{path} was cut: expected {size} bytes, got {len(content)}")
-    if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
+    if count != size:
+        raise CheckpointError(f"{path} was cut: expected {size} bytes, got {count}")
+    if digest.hexdigest() != entry.get("sha256"):
         raise CheckpointError(f"{path} was altered: its checksum is not the manifest's")
-    return content
 
 
 _TENSOR = "$tensor"
@@ -269,7 +290,7 @@ def _detach(value: Any, tensors: dict[str, Tensor], path: str) -> Any:  # noqa: 
     if isinstance(value, Tensor):
         while path in tensors:
             path += "'"  # the keys 1 and "1", or "a/b" and b below a
-        tensors[path] = value.detach().cpu().contiguous().clone()
+        tensors[path] = value.detach().cpu().contiguous()
         return {_TENSOR: path}
     if isinstance(value, dict):
         parts = {k: _detach(v, tensors, _below(path, k)) for k, v in value.items()}

@@ -44,7 +44,7 @@ from simulacra.tasks.bayes import class_frequencies
 from simulacra.tasks.sample import Samples, device_of, frequent_context
 
 _AT_ONCE = 250
-_CLASSIFIED = 1024
+_CLASSIFIED, _VALUES = 1024, 1 << 26  # observations, and values of them, classified at once
 _DRAWN, _TOLD = 1, 2  # keys of random streams: of the samples judged, and of their labels
 
 
@@ -118,7 +118,8 @@ class Judge:
             return None
         told = (classes >= 0).nonzero()[:, 0]
         for view in self.views:
-            lots = [self.data.test.batch(rows)[0] for rows in told.split(_CLASSIFIED)]
+            size = max(1, min(_CLASSIFIED, _VALUES // self.data.spec.dims))
+            lots = (self.data.test.batch(rows)[0] for rows in told.split(size))
             parts = [view.log_probabilities(x) for x in lots]
             found = [part for part in parts if part is not None]
             if found:

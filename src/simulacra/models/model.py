@@ -72,6 +72,9 @@ class Model(nn.Module, ABC):
     small: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     """Keywords of tiny models, the usual ones first: what the laws are tried with."""
 
+    smaller: ClassVar[tuple[dict[str, Any], ...]] = ()
+    """What makes it smaller where memory lacks, beside layers of half the units; the best first."""
+
     laws: ClassVar[tuple[str, ...]] = (
         "simulacra.models.lawbook.configuration",
         "simulacra.models.lawbook.behaviour",

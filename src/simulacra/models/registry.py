@@ -80,7 +80,9 @@ def find(name: str) -> type[Model]:
     return found
 
 
-def build(name: str, spec: DataSpec, keywords: Mapping[str, Any] | None = None) -> Model:
+def build(
+    name: str, spec: DataSpec, keywords: Mapping[str, Any] | None = None, *, copies: int = 1
+) -> Model:
     """A new model; seed torch before, for the same weights again.
 
     Args:
@@ -89,9 +91,11 @@ def build(name: str, spec: DataSpec, keywords: Mapping[str, Any] | None = None) 
         keywords: Constructor keywords, as values or as the text of a command line; those of a
             nested model below it, as `{"name": "made", "keywords": {"hidden": (8,)}}`, or each
             after a dot, as `{"decoder": "made", "decoder.hidden": "8"}`.
+        copies: Of its weights, for which there has to be room; `sizes.TRAINED` of one that learns.
 
     Raises:
         MissingCapability: If it does not take such data; says which models do.
+        ResourceError: If memory has no room for it; says what would fit.
         UsageError: If a keyword is unknown or missing, or its value is not of its type.
 
     Example:
@@ -100,7 +104,7 @@ def build(name: str, spec: DataSpec, keywords: Mapping[str, Any] | None = None) 
         >>> sim.build("vae", spec, {"latent": 2}).keywords["latent"]
         2
     """
-    return _built(name, configured(find(name), keywords or {}, name), spec)
+    return _built(name, configured(find(name), keywords or {}, name), spec, copies)
 
 
 def restored(said: Mapping[str, Any], code: str | None) -> Model:
@@ -120,10 +124,12 @@ def restored(said: Mapping[str, Any], code: str | None) -> Model:
     return _built(name, values, DataSpec.from_json(said["spec"]))
 
 
-def _built(name: str, values: dict[str, Any], spec: DataSpec) -> Model:
+def _built(name: str, values: dict[str, Any], spec: DataSpec, copies: int = 1) -> Model:
+    from simulacra.models.sizes import built
+
     kind = find(name).class_for(**values)
     if (why := kind.takes_with(**values).refusal(spec)) is None:
-        return kind(spec, **values)
+        return built(kind, spec, values, name=name, copies=copies)
     usual = {key: each.default for key, each in kind.signature().items()}
     for key, value in values.items():
         if kind.takes_with(**{**values, key: usual[key]}).includes(spec):

@@ -20,12 +20,15 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(found, key=lambda place: int(place.name), reverse=True)
 
 
-def newest_sound(run: Path, *names: str) -> tuple[Path, dict[str, Any], list[str]]:
+def newest_sound(
+    run: Path, *names: str, records: tuple[str, ...] = ()
+) -> tuple[Path, dict[str, Any], list[str]]:
     """The newest sound one: where, its values, and what is wrong with newer ones.
 
     Args:
         run: The run's folder.
         names: Of the values to read.
+        records: See `read_folder`: where a training is takes several times what its model does.
 
     Raises:
         CheckpointError: If none is sound.
@@ -34,7 +37,7 @@ def newest_sound(run: Path, *names: str) -> tuple[Path, dict[str, Any], list[str
         broken: list[str] = []
         for folder in checkpoints(run):
             try:
-                return folder, read_folder(folder, *names), broken
+                return folder, read_folder(folder, *names, records=records), broken
             except CheckpointError as error:
                 if not folder.exists():
                     # by a training that goes on, which has written a newer one
@@ -59,7 +62,7 @@ def best_sound(run: Path) -> tuple[Path, dict[str, Any]]:
     """
     while True:
         there = checkpoints(run)
-        folder, state, _ = newest_sound(run, "model", "weights", "training")
+        folder, state, _ = newest_sound(run, "model", "weights", "training", records=("training",))
         best = folder.with_name(str(state["training"]["progress"]["best_step"]))
         if best == folder:
             return folder, state

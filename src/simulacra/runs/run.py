@@ -19,6 +19,7 @@ from simulacra.ground.spec import DataSpec
 from simulacra.ground.storage import write_json
 from simulacra.models import registry, saved
 from simulacra.models.model import Model
+from simulacra.models.sizes import TRAINED
 from simulacra.runs.alone import alone, check_free
 from simulacra.runs.checkpoints import best_sound, checkpoints, newest_sound
 from simulacra.runs.journal import Journal, check_tensorboard
@@ -36,7 +37,7 @@ from simulacra.runs.start import START, fill_from, inherited
 from simulacra.training.batches import check_learnable
 from simulacra.training.engine import device_of, together
 from simulacra.training.loop import Training
-from simulacra.training.memory import PeakMemory
+from simulacra.training.memory import PeakMemory, check_room
 from simulacra.training.options import Budget, Options
 from simulacra.training.plan import Outcome as Outcome
 from simulacra.training.plan import Plan, Progress, Record
@@ -94,6 +95,7 @@ class Run:
             start: A run whose weights it begins with, instead of new ones; they are copied.
 
         Raises:
+            ResourceError: If memory has no room for such a training.
             UsageError: If the folder exists and is not empty, or the model refuses, cannot learn
                 from such data, or is not the one that it is to begin with.
         """
@@ -102,9 +104,10 @@ class Run:
             usual = inherited(start.record, model, start.folder)
             # nothing that its keywords name is imported, unless loading it allows that
             source, keywords = start.model(code=model), usual | keywords
-        built = registry.build(model, data.spec, keywords)
+        built = registry.build(model, data.spec, keywords, copies=TRAINED)
         registry.check_own(model, built.keywords)
         check_learnable(built, data.train, options)
+        check_room(built, data.train, options)
         begun: tuple[Model, dict[str, Any]] | None = None
         if start is not None and source is not None:
             fill_from(built, source, start.folder)
@@ -235,13 +238,17 @@ class Run:
         """Its checkpoints, newest first; incomplete ones are not there."""
         return checkpoints(self.folder)
 
-    def newest(self, *names: str) -> tuple[Path, dict[str, Any], list[str]]:
+    def newest(
+        self, *names: str, records: tuple[str, ...] = ()
+    ) -> tuple[Path, dict[str, Any], list[str]]:
         """The newest sound checkpoint: where, its values, and what is wrong with newer ones.
+
+        See `newest_sound` for the arguments.
 
         Raises:
             CheckpointError: If no checkpoint is sound.
         """
-        return newest_sound(self.folder, *names)
+        return newest_sound(self.folder, *names, records=records)
 
     def outcome(self) -> Outcome:
         """How its training ended, or how far it came.
@@ -249,7 +256,7 @@ class Run:
         Raises:
             CheckpointError: If no checkpoint is sound.
         """
-        folder, state, _ = self.newest("training")
+        folder, state, _ = self.newest("training", records=("training",))
         try:
             training = state["training"]
             return Outcome.of(Progress(**training["progress"]), Plan(**training["plan"]))

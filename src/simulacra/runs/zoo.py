@@ -71,7 +71,7 @@ def add(run: Run, name: str, place: Path = PLACE) -> Path:
     target = place / name
     if target.exists():
         raise CheckpointError(f"{target} exists already: choose another name")
-    folder, state, _ = run.newest("training")
+    folder, state, _ = run.newest("training", records=("training",))
     if not run.outcome().finished:
         raise CheckpointError(f"{run.folder} is not finished: simulacra resume it first")
     kept = {key: state["training"][key] for key in ("progress", "plan")}

@@ -11,11 +11,38 @@ from simulacra.data.dataset import Observations
 from simulacra.data.labels import joint_classes
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.spec import DataSpec
+from simulacra.models.at_once import rows_at_once
 from simulacra.models.model import Likelihood
 from simulacra.models.modes import scoring
+from simulacra.tasks.sample import device_of
 
-BATCH = 128
-"""Observations whose likelihood is computed at once."""
+_SCORED = 128
+"""Observations whose likelihood is computed at once, where they are small."""
+
+
+def scored_at_once(
+    model: Likelihood, x: Tensor, context: Tensor | None = None, *, draws: int = 1
+) -> int:
+    """How many observations to compute the likelihood of at once; see `rows_at_once`.
+
+    A likelihood does not depend on it, but for rounding.
+
+    Args:
+        model: In eval mode.
+        x: Observations `(N, *event_shape)` like those to be scored, of which two are looked at.
+        context: Their context, if the model takes any.
+        draws: Importance draws of a bound.
+    """
+    device = device_of(model)
+    few = x[:2].to(device)
+    told = None if context is None else context[:2].to(device)
+
+    def score(rows: int) -> None:
+        own = None if told is None else told[:rows]
+        model.log_likelihood(few[:rows], own, draws=draws)
+
+    with torch.no_grad():
+        return rows_at_once(score, _SCORED) if len(few) > 1 else 1
 
 
 def class_frequencies(observations: Observations, spec: DataSpec) -> Tensor | None:

@@ -9,7 +9,12 @@ from torch import Tensor
 
 from simulacra.ground.errors import MissingCapability
 from simulacra.models.model import Likelihood, Model
-from simulacra.tasks.bayes import BATCH, given_each_label, log_marginal, log_posterior
+from simulacra.tasks.bayes import (
+    given_each_label,
+    log_marginal,
+    log_posterior,
+    scored_at_once,
+)
 from simulacra.tasks.sample import device_of
 
 
@@ -64,10 +69,12 @@ def classify(
     """
     model = classifier(model)
     device = device_of(model)
+    told = model.spec.labels(torch.zeros(len(x[:2]), dtype=torch.long))
+    size = scored_at_once(model, x, told, draws=draws)
     each = torch.cat(
         [
             given_each_label(model, some.to(device), frequencies, draws=draws, seed=seed).cpu()
-            for some in x.split(BATCH)
+            for some in x.split(size)
         ]
     )
     return Classified(log_posterior(each, frequencies).exp(), log_marginal(each, frequencies))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Literal, get_args
 
 import torch
@@ -11,6 +12,7 @@ from simulacra.drawing.style import HIDDEN
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.threads import settled
+from simulacra.models.at_once import rows_at_once
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Completion, Model, Stepwise
 
@@ -136,7 +138,13 @@ def resample(
     count = 1 if isinstance(model, Stepwise) else None
     with seeded(seed), torch.no_grad(), settled(count):
         if candidates == 1 or model.completes_exactly(observed):
-            return model.complete(many, observed, told).unflatten(0, (len(x), times)), None
+            size = _completed_at_once(model, many, observed, told)
+            lots = [slice(start, start + size) for start in range(0, len(many), size)]
+            parts = [
+                model.complete(many[lot], observed, None if told is None else told[lot])
+                for lot in lots
+            ]
+            return torch.cat(parts).unflatten(0, (len(x), times)), None
         if not isinstance(model, Autoregressive):
             raise MissingCapability(
                 f"{name} predicts no value from those before it, which is what candidates are "
@@ -144,6 +152,27 @@ def resample(
             )
         drawn, effective = model.resample(many, observed, told, candidates=candidates)
     return drawn.unflatten(0, (len(x), times)), float(effective.mean())
+
+
+def _completed_at_once(
+    model: Completion, x: Tensor, observed: Tensor, context: Tensor | None
+) -> int:
+    """How many observations to complete together: all, unless they are large."""
+
+    def run(n: int) -> None:
+        own = None if context is None else context[:n]
+        if not isinstance(model, Autoregressive):
+            model.complete(x[:n], observed, own)
+            return
+        steps = model.sample_steps(n, own, given=x[:n], observed=observed.expand_as(x[:n]))
+        # whatever is kept from step to step is there after a few
+        for _ in islice(steps, _STEPS):
+            pass
+
+    return rows_at_once(run, len(x))
+
+
+_STEPS = 8
 
 
 def strips(x: Tensor, observed: Tensor, completions: Tensor) -> Tensor:

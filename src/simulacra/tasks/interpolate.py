@@ -7,6 +7,7 @@ from torch import Tensor
 
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
+from simulacra.models.at_once import rows_at_once
 from simulacra.models.model import Latent, Model
 
 _DECODE = 1
@@ -76,8 +77,15 @@ def interpolate(
     with torch.no_grad():
         with seeded(seed):
             codes = between(model.prior(rows, context), model.prior(rows, context), steps)
+        size = rows_at_once(
+            lambda n: model.decode(codes[:n, 0], None if context is None else context[:n]), rows
+        )
         frames = []
         for step in range(steps):
             with seeded(seed, _DECODE):
-                frames.append(model.decode(codes[:, step], context))
+                parts = [
+                    model.decode(codes[lot, step], None if context is None else context[lot])
+                    for lot in torch.arange(rows, device=codes.device).split(size)
+                ]
+            frames.append(torch.cat(parts))
     return torch.stack(frames, 1)

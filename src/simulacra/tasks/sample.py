@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.threads import settled
+from simulacra.models.at_once import rows_at_once
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Model, Sampling, Stepwise
 from simulacra.models.modes import evaluating
@@ -103,15 +105,19 @@ def draw(
 ) -> Samples:
     """Samples for contexts that are settled, drawn on the model's device.
 
+    Where observations are large, no more of them are drawn together than memory is meant for; see
+    `rows_at_once`. So the same seed gives the same samples for as long as the same number is drawn
+    of the same model: of small observations all together, or in the lots that were asked for.
+
     Args:
         model: Any that samples; put in eval mode meanwhile.
         n: How many, at least 1.
         context: One row for each, on any device.
         narrowing: Of the distribution of each value, of autoregressive models.
         seed: One or more integers that together are the seed: see `seeded`.
-        at_once: Draw so many together, each lot by a seed of its own, `(*seed, number)`; by
-            default all are drawn together.
-        on_step: Told the samples as they grow, of a model that draws in steps.
+        at_once: Draw so many together at most; by default all are drawn together. Of several lots
+            each has a seed of its own, `(*seed, number)`, and so has each where this is given.
+        on_step: Told the samples of the first lot as they grow, of a model that draws in steps.
 
     Raises:
         MissingCapability: If the model does not sample, or cannot narrow what it draws from.
@@ -124,22 +130,52 @@ def draw(
     if context is not None and len(context) != n:
         raise UsageError(f"{n} samples need as many rows of context, got {len(context)}")
     device = device_of(model)
-    lots = [torch.arange(n)] if at_once is None else torch.arange(n).split(at_once)
     drawn = []
     # values drawn one after another are small products, which two threads do no sooner than one
     count = 1 if isinstance(sampling, Stepwise) else None
     with torch.no_grad(), evaluating(model), settled(count):
-        for number, rows in enumerate(lots):
+        size = drawn_at_once(sampling, min(n, at_once or n), context, narrowing)
+        numbered = at_once is not None or size < n
+        for number, rows in enumerate(torch.arange(n).split(size)):
             told = None if context is None else context[rows.to(context.device)].to(device)
-            with seeded(*seed, *([] if at_once is None else [number])):
+            with seeded(*seed, *([number] if numbered else [])):
                 if not isinstance(sampling, Stepwise):
                     x = sampling.sample(len(rows), told)
                 else:
                     # one way for all, so that nothing but the numbers drawn decides what is drawn
                     for x in _steps(sampling, len(rows), told, narrowing):
-                        on_step(x)
+                        if not number:
+                            on_step(x)
             drawn.append(x.cpu())
     return Samples(torch.cat(drawn), None if context is None else context.cpu())
+
+
+def drawn_at_once(
+    model: Sampling, most: int, context: Tensor | None = None, narrowing: Narrowing | None = None
+) -> int:
+    """How many samples to draw together; see `rows_at_once`.
+
+    Args:
+        model: In eval mode; no gradients are kept.
+        most: Of small observations; at most as many as there are rows of context.
+        context: Of which two rows are looked at.
+        narrowing: Of the distribution of each value.
+    """
+    told = None if context is None else context[:2].to(device_of(model))
+
+    def draw_some(n: int) -> None:
+        own = None if told is None else told[:n]
+        if not isinstance(model, Stepwise):
+            model.sample(n, own)
+            return
+        # whatever is kept from step to step is there after a few
+        for _ in islice(_steps(model, n, own, narrowing or Narrowing()), _STEPS):
+            pass
+
+    return rows_at_once(draw_some, most)
+
+
+_STEPS = 8
 
 
 def samples_with(model: Model, narrowing: Narrowing) -> Sampling:

@@ -11,10 +11,8 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Model
 from simulacra.models.modes import scoring
+from simulacra.tasks.bayes import scored_at_once
 from simulacra.tasks.sample import device_of
-
-_AT_ONCE = 100_000
-"""Values that are predicted together; each has a probability a level."""
 
 
 @scoring()
@@ -46,7 +44,7 @@ def surprise(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
         raise UsageError("surprise needs at least one observation")
     model.spec.check(x)
     device = device_of(model)
-    rows = max(1, _AT_ONCE // model.spec.dims)
+    rows = scored_at_once(model, x, context)
     told = [None] * len(x.split(rows)) if context is None else context.split(rows)
     nats = []
     for some, own in zip(x.split(rows), told, strict=True):

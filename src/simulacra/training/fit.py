@@ -8,6 +8,7 @@ from simulacra.data.dataset import Dataset
 from simulacra.ground.storage import detached_copy
 from simulacra.models.model import Model
 from simulacra.training.loop import Training
+from simulacra.training.memory import check_room
 from simulacra.training.options import Budget, Options
 
 
@@ -22,6 +23,9 @@ def fit(
         budget: As on the command line: `90s`, `2000steps`, `2Mobs`.
         options: See `Options`.
 
+    Raises:
+        ResourceError: If memory has no room for a batch.
+
     Returns:
         The average of the weights at the best validation, or at the end if nothing validates.
 
@@ -32,7 +36,9 @@ def fit(
         >>> model.sample(5).shape
         torch.Size([5, 1, 8, 8])
     """
-    training = Training(model, data.train, data.validation, options or Options())
+    chosen = options or Options()
+    check_room(model, data.train, chosen)
+    training = Training(model, data.train, data.validation, chosen)
     training.set_plan(Budget.parse(budget) if isinstance(budget, str) else budget)
     best: dict[str, Tensor] | None = None
     for record in training:

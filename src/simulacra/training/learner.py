@@ -15,6 +15,7 @@ from torch import Tensor
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import detached_copy
+from simulacra.models.at_once import rows_at_once
 from simulacra.models.model import Model
 from simulacra.models.modes import evaluating, scoring
 from simulacra.models.stages import Stage
@@ -58,6 +59,7 @@ class Learner:
         self.fabric, self.batches, self.validation = fabric, batches, validation
         self.stage: Stage = model.stages[number]
         self.converged, self.steps = False, 0
+        self._few: int | None = None
         self.average: Average | None = None
         self.players: Players | None = None
         if fabric.world_size > 1:
@@ -167,7 +169,8 @@ class Learner:
         model = self.averaged
         score = model.stages[self.number].validation_loss or model.validation_loss
         sums = torch.zeros(2, dtype=torch.float64)
-        for number, (x, context) in enumerate(self.validation.in_lots(limit, FEW)):
+        lots = self.validation.in_lots(limit, self._looked_at_once(score))
+        for number, (x, context) in enumerate(lots):
             if number % self.fabric.world_size != self.fabric.global_rank:
                 continue
             with evaluating(model), scoring():
@@ -179,6 +182,18 @@ class Learner:
             sums += torch.tensor([float(values.sum()), len(values)], dtype=torch.float64)
         total, count = sum_over_processes(self.fabric, sums).tolist()
         return total / count if count else None
+
+    def _looked_at_once(self, score: Callable[..., Tensor | None]) -> int:
+        """How many observations to validate on together, which is found once."""
+        if self._few is None and self.validation.classes is None:
+            x, context = self.validation.rows(torch.arange(min(2, self.validation.count)))
+
+            def look(rows: int) -> None:
+                score(x[:rows], None if context is None else context[:rows])
+
+            with evaluating(self.averaged):
+                self._few = rows_at_once(look, FEW) if len(x) > 1 else FEW
+        return self._few or FEW
 
     def settle(self, batches: int) -> None:
         """Bring the model that is kept to where the training is, in all processes alike.

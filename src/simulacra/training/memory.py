@@ -1,13 +1,26 @@
-"""How much memory something needs at its peak, beyond what was in use before."""
+"""How much memory a training needs: foreseen, and at its peak, beyond what was in use before."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import gc
+import math
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
+from simulacra.data.dataset import Observations
+from simulacra.ground import live, memory
+from simulacra.ground.errors import ResourceError
+from simulacra.ground.randomness import seeded
+from simulacra.models.model import Model
+from simulacra.models.modes import evaluating
+from simulacra.models.sizes import TRAINED, held
+from simulacra.training.engine import device_of
+from simulacra.training.options import Options
 
 STATUS = Path("/proc/self/status")
 """Where Linux says how much memory this process has."""
@@ -52,6 +65,69 @@ class PeakMemory:
         else:
             peak = _own("VmHWM")
         return None if peak is None else max(0, peak - self._before)
+
+
+def check_room(model: Model, observations: Observations, options: Options) -> None:
+    """Refuse a training whose batches memory has no room for.
+
+    What one observation takes in a step, forwards and back, is counted on one, and on a second one
+    if so many might not fit. A GPU has memory of its own, and says itself what it lacks.
+
+    Args:
+        model: That is to learn, on the CPU.
+        observations: Of its training.
+        options: Of its training.
+
+    Raises:
+        ResourceError: Saying how much a batch needs, and which smaller one fits as often as makes
+            up for it.
+    """
+    free, batch = memory.free(), min(options.batch, len(observations))
+    stage = model.stages[0]
+    counts = stage.by_sweeps or model.classes_in_batch is not None
+    if free is None or counts or device_of(options).type != "cpu":
+        return
+    # the weights are there already, and gradients are counted with the step
+    free -= (TRAINED - 2) * held(model)
+    x, context = observations.batch(torch.arange(min(2, batch)))
+    told = None if model.context == "none" else context
+    step = partial(_steps, model, stage.turns, x, told)
+    with seeded(options.seed), evaluating(model), torch.enable_grad():
+        first = live.peak(partial(step, 1))
+        if _MARGIN * first * batch <= free or len(x) < 2:
+            return
+        row = live.peak(partial(step, 2)) - first
+    needed = first + _MARGIN * row * (batch - 1)
+    if needed <= free:
+        return
+    for parts in range(2, batch + 1):
+        size = math.ceil(batch / parts)
+        if first + _MARGIN * row * (size - 1) <= free:
+            fits = f"--batch {size} --accumulate {options.accumulate * parts} fits"
+            break
+    else:
+        fits = "not even --batch 1 fits: take a smaller model, side, window or number of levels"
+    there = memory.amount(max(0, free))
+    raise ResourceError(
+        f"a batch of {batch} needs {memory.amount(needed)} of memory, beside the weights {there} "
+        f"are free: {fits}"
+    )
+
+
+def _steps(
+    model: Model, turns: tuple[str, ...], x: Tensor, context: Tensor | None, rows: int
+) -> None:
+    """The gradients of each turn's loss of the first rows, which nobody keeps."""
+    own = [each for each in model.parameters() if each.requires_grad]
+    told = None if context is None else context[:rows]
+    for turn in dict.fromkeys(turns):
+        loss = model.loss(x[:rows], told, turn=turn)["loss"]
+        if loss.requires_grad:
+            torch.autograd.grad(loss, own, allow_unused=True)
+
+
+_MARGIN = 1.5
+"""Kernels take room of their own while they run, and memory that is freed is not all used again."""
 
 
 def _hand_back() -> None:

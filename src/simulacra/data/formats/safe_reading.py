@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from simulacra.data.formats.listing import open_regular
+from simulacra.ground import memory
 from simulacra.ground.errors import DataError, ResourceError
 
 FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -79,28 +80,9 @@ def ensure_room(size: int, what: str) -> None:
     Raises:
         ResourceError: If there is less.
     """
-    memory = _memory()
-    if size > memory // 2:
+    whole = memory.whole()
+    if size > whole // 2:
         raise ResourceError(
-            f"{what} would take {size / 2**30:.1f} GiB of {memory / 2**30:.1f} GiB of memory: "
+            f"{what} would take {size / 2**30:.1f} GiB of {whole / 2**30:.1f} GiB of memory: "
             "pass a smaller --side, --window or --rate, or fewer observations"
         )
-
-
-def _memory() -> int:
-    """Bytes of memory that this process may have, as far as the system tells."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        memory = 16 << 30
-    for limit in _CONTAINER_LIMITS:
-        with contextlib.suppress(OSError, ValueError):
-            memory = min(memory, int(limit.read_text()))  # "max" is no number, and no limit
-    return memory
-
-
-_CONTAINER_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-"""Where Linux says how much memory a container may have, in cgroups of version 2 and 1."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from simulacra.training.options import Budget, Options
 RECIPE = "classifier-64, 1"
 """One that is trained otherwise has another name."""
 _OPTIONS = Options(batch=128, lr=3e-3, weight_decay=0.05, ema=0.99, seed=0, device="cpu")
+_VALUES = 1 << 26
 _FEWEST_STEPS, _MOST_STEPS, _EPOCHS = 300, 800, 30
 
 
@@ -77,7 +79,9 @@ def _restored(model: Classifier, place: Path, key: str) -> bool:
 
 def _fingerprint(train: Observations, recipe: str) -> str:
     digest = hashlib.sha256(f"{recipe} {train.kind}".encode())
-    for x, context in train.batches(1000):
+    # as many as ever, of observations that are not large
+    size = max(1, min(1000, _VALUES // math.prod(train.x.shape[1:])))
+    for x, context in train.batches(size):
         for tensor in (x, context):
             if tensor is not None:
                 digest.update(tensor.contiguous().numpy().data)

@@ -28,6 +28,7 @@ from simulacra.judging.features.pinned_classifier import RECIPE, pinned_classifi
 from simulacra.judging.features.random_convolutions import RandomConvolutions
 from simulacra.judging.figures.intervals import share
 from simulacra.judging.figures.records import ViewSummary
+from simulacra.models.at_once import rows_at_once
 from simulacra.models.modes import scoring
 from simulacra.nn.precision import moments
 from simulacra.tasks.sample import device_of
@@ -238,14 +239,15 @@ def views(
 def _raw(network: nn.Module, spec: DataSpec, x: Tensor) -> Tensor:
     """Raw features `(N, R)` of a network, on the CPU; it sees floats, a classifier levels."""
     device = device_of(network)
-    size = 16 if isinstance(network, Inception) and device.type == "cpu" else _BATCH
 
-    def of(part: Tensor) -> Tensor:
+    def features(some: Tensor) -> Tensor:
         if isinstance(network, Classifier):
-            return network.encode(part.to(device)).cpu()
-        return network(seen(spec, part).to(device)).cpu()
+            return network.encode(some.to(device)).cpu()
+        return network(seen(spec, some).to(device)).cpu()
 
-    return torch.cat([of(part) for part in x.split(size)])
+    most = min(len(x), 16 if isinstance(network, Inception) and device.type == "cpu" else _BATCH)
+    size = rows_at_once(lambda n: features(x[:n]), most)
+    return torch.cat([features(part) for part in x.split(size)])
 
 
 @torch.no_grad()
@@ -336,8 +338,12 @@ def _at_chance(classifier: Classifier, data: Dataset) -> str:
 @scoring()
 def _log_probabilities(classifier: Classifier, x: Tensor) -> Tensor:
     device = device_of(classifier)
-    parts = [classifier.log_probabilities(part.to(device)).cpu() for part in x.split(_BATCH)]
-    return torch.cat(parts).double()
+
+    def of(some: Tensor) -> Tensor:
+        return classifier.log_probabilities(some.to(device)).cpu()
+
+    size = rows_at_once(lambda n: of(x[:n]), min(len(x), _BATCH))
+    return torch.cat([of(part) for part in x.split(size)]).double()
 
 
 def _accuracy(classifier: Classifier, split: Observations) -> float:

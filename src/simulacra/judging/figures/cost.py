@@ -21,14 +21,15 @@ from simulacra.judging.figures.records import Costs
 from simulacra.models import flops
 from simulacra.models.model import Likelihood, Model, Sampling, Stepwise
 from simulacra.models.swept import Swept
-from simulacra.tasks.sample import context_of_rows, device_of
+from simulacra.tasks.sample import context_of_rows, device_of, drawn_at_once
 from simulacra.training.plan import Outcome
 
 _T = TypeVar("_T")
 _MANY = 64
-"""Samples at once, for the throughput."""
-_COUNTED = 8
-"""Observations on which operations are counted; normalisation over a batch needs a few."""
+"""Samples at once, for the throughput; fewer of large observations."""
+_COUNTED, _FEWEST, _LARGE = 8, 2, 1 << 20
+"""Observations on which operations are counted: normalisation over a batch needs a few. Of those
+with so many values and levels of each, a step holds gigabytes, and two are enough."""
 
 
 def cost(model: Model, data: Dataset, outcome: Outcome | None = None) -> Costs:
@@ -43,10 +44,11 @@ def cost(model: Model, data: Dataset, outcome: Outcome | None = None) -> Costs:
         outcome: How its training ended; without, nothing is said of its time and memory.
     """
     once = sampled_once(model, data) if isinstance(model, Sampling) else None
-    times: dict[int, float | None] = {1: None, _MANY: None}
+    size, one, many = _MANY, None, None
     if isinstance(model, Sampling) and once is not None:
-        times = {n: unless_broken(partial(_seconds, model, data, n)) for n in times}
-    many = times[_MANY]
+        one = unless_broken(partial(_seconds, model, data, 1))
+        size = unless_broken(partial(_together, model, data)) or 1
+        many = unless_broken(partial(_seconds, model, data, size))
     return Costs(
         parameters=parameters(model),
         # of the likelihood, or of the losses where there is none
@@ -56,8 +58,8 @@ def cost(model: Model, data: Dataset, outcome: Outcome | None = None) -> Costs:
         training_seconds=None if outcome is None else outcome.seconds,
         training_spent=None if outcome is None else dict(outcome.spent) or None,
         training_peak_bytes=None if outcome is None else outcome.peak_bytes,
-        seconds_for_1=times[1],
-        samples_per_second=_MANY / many if many else None,
+        seconds_for_1=one,
+        samples_per_second=size / many if many else None,
         sequential_calls=once and once[1],
     )
 
@@ -164,8 +166,19 @@ def _seconds(model: Sampling, data: Dataset, n: int) -> float:
     return sampling_seconds(model, n, context, repeats=3)
 
 
+@torch.no_grad()
+def _together(model: Sampling, data: Dataset) -> int:
+    return drawn_at_once(model, _MANY, _told(model, data.validation, 2))
+
+
+def _counted(model: Model) -> int:
+    size = model.spec.dims * (model.spec.levels or 1)
+    return _FEWEST if size > _LARGE else _COUNTED
+
+
 def _scoring(model: Model, data: Dataset) -> int | None:
-    x, context = _learnt_with(model, data, _COUNTED)
+    count = _counted(model)
+    x, context = _learnt_with(model, data, count)
 
     def run() -> None:
         if isinstance(model, Likelihood):
@@ -175,11 +188,12 @@ def _scoring(model: Model, data: Dataset) -> int | None:
                 model.loss(x, context, turn=turn)
 
     with seeded(0), torch.no_grad():
-        return flops.count(model, run) // _COUNTED or None
+        return flops.count(model, run) // count or None
 
 
 def _training(model: Model, data: Dataset) -> int | None:
-    x, context = _learnt_with(model, data, _COUNTED)
+    count = _counted(model)
+    x, context = _learnt_with(model, data, count)
     # a step leaves gradients, and may change what a model remembers of its batches
     learner = copy.deepcopy(model).train()
 
@@ -193,7 +207,7 @@ def _training(model: Model, data: Dataset) -> int | None:
                 learner.loss(x, context, turn=turn)["loss"].backward()
 
     with seeded(0), torch.enable_grad():
-        return flops.count(learner, run) // _COUNTED or None
+        return flops.count(learner, run) // count or None
 
 
 def _players(model: Model) -> list[str]:

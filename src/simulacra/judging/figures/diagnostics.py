@@ -16,10 +16,16 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.intervals import degrees_of_freedom, half_width, standard_error
-from simulacra.judging.figures.likelihood import Score, Scores, in_units, likelihood
+from simulacra.judging.figures.likelihood import (
+    Score,
+    Scores,
+    first_rows,
+    in_units,
+    likelihood,
+)
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import scoring
-from simulacra.tasks.bayes import BATCH
+from simulacra.tasks.bayes import scored_at_once
 from simulacra.tasks.sample import device_of
 
 MOST_TRAINED_ON = 2000
@@ -251,11 +257,12 @@ def _other_rows(
     other[order] = context[order.roll(-1)]
     changed = (other != context).reshape(len(context), -1).any(1)
     device = device_of(model)
+    size = scored_at_once(model, *first_rows(model, observations), draws=draws)
     parts = [
         in_units(
             model.log_likelihood(x.to(device), told.to(device), draws=draws, seed=seed), model.spec
         )
-        for x, told in replace(observations, context=other).batches(BATCH)
+        for x, told in replace(observations, context=other).batches(size)
         if told is not None
     ]
     return torch.cat(parts), changed

@@ -22,7 +22,7 @@ from simulacra.judging.figures.intervals import degrees_of_freedom, standard_err
 from simulacra.judging.figures.records import LikelihoodFigures, Unit
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import scoring
-from simulacra.tasks.bayes import BATCH, given_each_label, log_marginal
+from simulacra.tasks.bayes import given_each_label, log_marginal, scored_at_once
 from simulacra.tasks.sample import device_of
 
 
@@ -240,7 +240,8 @@ def likelihood(
         observations = observations.take(rows)
     device = device_of(model)
     alone, told, each = [], [], []
-    for x, context in observations.batches(BATCH):
+    size = scored_at_once(model, *first_rows(model, observations), draws=draws)
+    for x, context in observations.batches(size):
         x, context = x.to(device), None if context is None else context.to(device)
         if model.context == "none":
             alone.append(in_units(model.log_likelihood(x, draws=draws, seed=seed), model.spec))
@@ -276,6 +277,12 @@ def likelihood(
     if given is not None and classes is not None and bool((classes >= 0).any()):
         given = given.take(classes >= 0)
     return Scores(score(alone), given, torch.cat(each) if each else None)
+
+
+def first_rows(model: Model, observations: Observations) -> tuple[Tensor, Tensor | None]:
+    """The first two observations, and their context if the model takes any."""
+    x, context = observations.batch(torch.arange(min(2, len(observations))))
+    return x, None if model.context == "none" else context
 
 
 def valid_dims(observations: Observations) -> float:

@@ -12,6 +12,7 @@ from simulacra.data.splits import permutation
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures.cost import rows_for, unless_broken
 from simulacra.judging.figures.records import Nature
+from simulacra.models.at_once import rows_at_once
 from simulacra.models.model import (
     Completion,
     Decoding,
@@ -26,7 +27,8 @@ from simulacra.models.modes import scoring
 
 _MOST = 256
 """Validation observations that are encoded and decoded, at most."""
-_BATCH = 64
+_AT_ONCE = 64
+"""Of these together, where they are small."""
 _MEASURED = ("reconstruction_error", "reconstruction_worst", "recovered")
 
 
@@ -108,8 +110,15 @@ def _reconstruction(model: Model, data: Dataset) -> dict[str, float | None]:
     # their order may be by class
     chosen = data.validation.take(permutation(len(data.validation))[:_MOST])
     x, again = [], []
+    few, told = rows_for(model, chosen, 2)
+
+    def there_and_back(n: int) -> None:
+        own = None if told is None else told[:n]
+        model.decode(model.encode(few[:n], own), own)
+
+    size = rows_at_once(there_and_back, _AT_ONCE)
     with seeded(0):
-        for rows in torch.arange(len(chosen)).split(_BATCH):
+        for rows in torch.arange(len(chosen)).split(size):
             part, context = rows_for(model, chosen.take(rows), len(rows))
             x.append(part.cpu())
             again.append(model.decode(model.encode(part, context), context).cpu())

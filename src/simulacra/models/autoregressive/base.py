@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution
 
 from simulacra.ground.errors import UsageError
+from simulacra.models.at_once import rows_at_once
 from simulacra.models.model import Completion, Likelihood, Stepwise
 from simulacra.nn.distributions import Narrowing, draw_levels
 from simulacra.nn.logistic_mixture import DiscretisedLogisticMixture
@@ -211,7 +212,7 @@ class Autoregressive(Stepwise, Likelihood, Completion):
         if candidates < 1:
             raise UsageError(f"candidates is at least 1, got {candidates}")
         self.spec.check(x)
-        rows = max(1, _AT_ONCE // self.spec.dims)
+        rows = self._weighed_at_once(x, context)
         many, kept = (
             each.repeat_interleave(candidates, 0).split(rows) for each in (x, observed.expand_as(x))
         )
@@ -230,6 +231,16 @@ class Autoregressive(Stepwise, Likelihood, Completion):
         chosen = torch.arange(len(x)) * candidates + w.multinomial(1)[:, 0]
         return torch.cat(drawn)[chosen.to(x.device)], 1 / w.square().sum(1)
 
+    def _weighed_at_once(self, x: Tensor, context: Tensor | None) -> int:
+        """How many candidates to draw and weigh together: the weighing takes the most."""
+
+        def weigh(n: int) -> None:
+            own = None if context is None else context[:1].expand(n, *context.shape[1:])
+            some = x[:1].expand(n, *x.shape[1:])
+            self.conditionals(some, own).log_prob(some)
+
+        return rows_at_once(weigh, max(1, _AT_ONCE // self.spec.dims)) if len(x) else 1
+
     def completes_exactly(self, observed: Tensor) -> bool:
         """Whether every observed value comes before every hidden one in the order."""
         in_order = observed.reshape(-1, self.spec.dims)[:, self.order.to(observed.device)]
@@ -237,7 +248,7 @@ class Autoregressive(Stepwise, Likelihood, Completion):
 
 
 _AT_ONCE = 100_000
-"""Values of candidates that are drawn and weighed together; each has a probability a level."""
+"""Values of candidates that are drawn and weighed together, where they are small."""
 
 
 def level_logits(conditionals: Distribution, x: Tensor, levels: int | None) -> Tensor:

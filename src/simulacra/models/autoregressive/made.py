@@ -84,6 +84,8 @@ class MADE(Standardised, Autoregressive):
         {"hidden": (12,), "components": 2, "context": "vector"},
     )
 
+    smaller = ({"direct": False},)
+
     def __init__(
         self,
         spec: DataSpec,

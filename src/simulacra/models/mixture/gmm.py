@@ -48,6 +48,7 @@ class GMM(Mixture):
         {"components": 3},
         {"components": 3, "covariance": "full"},
     )
+    smaller = ({"covariance": "diagonal"}, {"components": 10}, {"components": 2})
     means: Tensor
     factors: Tensor
     pooled: Tensor
@@ -96,7 +97,10 @@ class GMM(Mixture):
         first = weights.T @ y
         if self.covariance == "diagonal":
             return mass, first, weights.T @ y.square()
-        return mass, first, torch.stack([(y * w[:, None]).T @ y for w in weights.T])
+        second = y.new_empty(len(mass), *y.shape[1:], *y.shape[1:])
+        for each, w in zip(second, weights.T, strict=True):
+            torch.mm((y * w[:, None]).T, y, out=each)
+        return mass, first, second
 
     def _maximise(self, *moments: Tensor) -> None:
         """Posterior modes: Σ_k = (Σ r (y − μ)(y − μ)^T + N_k e + ν V) / (N_k + ν)."""
@@ -108,26 +112,29 @@ class GMM(Mixture):
         if self.covariance == "diagonal":
             scatter = second - safe[:, None] * means.square()
             scatter = scatter.clamp_min(0) + safe[:, None] * self._floor + pooled
-            factors = (scatter / (safe + self.prior)[:, None]).sqrt()
+            factors = (scatter / (safe + self.prior)[:, None]).sqrt().to(self.factors)
         else:
-            outer = means[:, :, None] * means[:, None]
-            scatter = second - safe[:, None, None] * outer
-            scatter.diagonal(dim1=1, dim2=2).add_(safe[:, None] * self._floor + pooled)
-            factors = torch.linalg.cholesky(scatter / (safe + self.prior)[:, None, None])
+            factors = torch.empty_like(self.factors)
+            # one after another: a matrix of doubles for each is several times the model
+            for k, (m, mean) in enumerate(zip(safe, means, strict=True)):
+                scatter = second[k] - m * mean.outer(mean)
+                scatter.diagonal().add_(m * self._floor + pooled)
+                factors[k] = torch.linalg.cholesky(scatter.div_(m + self.prior))
         self.log_weights.copy_((safe / safe.sum()).log())
         self.means[alive] = means[alive].to(self.means)
-        self.factors[alive] = factors[alive].to(self.factors)
+        self.factors[alive] = factors[alive]
 
     def _log_prior(self) -> float:
         """log-density of the covariances under the prior, but for a constant."""
-        factors, pooled = double(self.factors), double(self.pooled)
+        pooled = double(self.pooled)
         if self.covariance == "diagonal":
-            variance = factors.square()
+            variance = double(self.factors).square()
             terms = (variance.log() + pooled / variance).sum()
         else:
-            inverses = _inverses(factors)
-            log_det = 2 * factors.diagonal(dim1=1, dim2=2).log().sum()
-            terms = log_det + (inverses.square().sum(1) * pooled).sum()
+            terms = pooled.new_zeros(())
+            for factor in map(double, self.factors):
+                terms += 2 * factor.diagonal().log().sum()
+                terms += _inverse(factor).square().sum(0) @ pooled
         return -0.5 * self.prior * float(terms)
 
     @property
@@ -182,8 +189,9 @@ class GMM(Mixture):
 
     def _log_joint_density(self, y: Tensor, noise: float = 0.0) -> Tensor:
         """log weight + E log N(y + e), `(N, K)`, with e independent of this variance."""
-        means, factors = self.means.to(y), self.factors.to(y)
+        means = self.means.to(y)
         if self.covariance == "diagonal":
+            factors = self.factors.to(y)
             precision = factors.square().reciprocal()
             # the square completed, so that nothing of size (N, K, D) is made
             centre = means.mean(0)
@@ -196,12 +204,14 @@ class GMM(Mixture):
             trace = precision.sum(1)
             log_det = 2 * factors.log().sum(1)
         else:
-            inverses = _inverses(factors)
-            distance = torch.stack(
-                [((y - m) @ w.T).square().sum(1) for m, w in zip(means, inverses, strict=True)], 1
-            )
-            trace = inverses.square().sum((1, 2))
-            log_det = 2 * factors.diagonal(dim1=1, dim2=2).log().sum(1)
+            distance = y.new_empty(len(y), self.components)
+            trace, log_det = y.new_empty(2, self.components)
+            for k, mean in enumerate(means):
+                factor = self.factors[k].to(y)
+                inverse = _inverse(factor)
+                distance[:, k] = ((y - mean) @ inverse.T).square().sum(1)
+                trace[k] = inverse.square().sum()
+                log_det[k] = 2 * factor.diagonal().log().sum()
         constant = y.shape[1] * math.log(2 * math.pi) + log_det + noise * trace
         return self._log_mixing.to(y) - 0.5 * (distance + constant)
 
@@ -212,7 +222,7 @@ class GMM(Mixture):
         )
         if self.covariance == "diagonal":
             return self.means[component] + self.factors[component] * noise
-        return self.means[component] + torch.einsum("nde,ne->nd", self.factors[component], noise)
+        return self.means[component] + _spread(self.factors, component, noise)
 
     def completes_exactly(self, observed: Tensor) -> bool:
         """Where the likelihood is exact; a full covariance conditions on the bins' middles."""
@@ -247,13 +257,20 @@ class GMM(Mixture):
         code = code[torch.arange(len(y), device=y.device), component]
         full = torch.cat([code, noise[:, split:]], 1)
         drawn = torch.empty_like(y)
-        drawn[:, order] = self.means[component][:, order] + torch.einsum(
-            "nde,ne->nd", factors[component], full
-        )
+        drawn[:, order] = self.means[component][:, order] + _spread(factors, component, full)
         return drawn
 
 
-def _inverses(factors: Tensor) -> Tensor:
-    """Inverses of lower triangular matrices `(K, D, D)`."""
-    identity = torch.eye(factors.shape[1], dtype=factors.dtype, device=factors.device)
-    return torch.linalg.solve_triangular(factors, identity, upper=False)
+def _spread(factors: Tensor, component: Tensor, noise: Tensor) -> Tensor:
+    """L_k ε of each row's component, `(n, D)`, without a matrix for each row."""
+    spread = torch.empty_like(noise)
+    for k in component.unique():
+        rows = component == k
+        spread[rows] = noise[rows] @ factors[k].T
+    return spread
+
+
+def _inverse(factor: Tensor) -> Tensor:
+    """Inverse of a lower triangular matrix `(D, D)`."""
+    identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, identity, upper=False)
