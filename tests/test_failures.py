@@ -65,10 +65,10 @@ def unbuilt(patch: pytest.MonkeyPatch, error: Exception) -> None:
     """Let NICE not be built for a new run."""
     build = registry.build
 
-    def built(name: str, *told: Any) -> Any:
+    def built(name: str, *told: Any, **more: Any) -> Any:
         if name == "nice":
             raise error
-        return build(name, *told)
+        return build(name, *told, **more)
 
     patch.setattr(registry, "build", built)
 

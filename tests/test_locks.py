@@ -266,12 +266,12 @@ def test_a_checkpoint_that_goes_while_it_is_read_is_met_by_a_newer_one(
     read, here = checkpoints.read_folder, tmp_path / "newest"
     newest.rename(here)
 
-    def going(folder: Path, *names: str) -> dict[str, Any]:
+    def going(folder: Path, *names: str, **told: Any) -> dict[str, Any]:
         if folder == older and here.exists():
             # the training goes on
             here.rename(newest)
             shutil.rmtree(folder)
-        return read(folder, *names)
+        return read(folder, *names, **told)
 
     monkeypatch.setattr(checkpoints, "read_folder", going)
     folder, _, broken = run.newest("training")
@@ -290,10 +290,10 @@ def test_a_best_checkpoint_that_goes_while_it_is_read_is_met_by_a_better_one(
     newest.rename(here)
     gone = older.with_name("1")
 
-    def going(folder: Path, *names: str) -> dict[str, Any]:
+    def going(folder: Path, *names: str, **told: Any) -> dict[str, Any]:
         if folder == gone:
             here.rename(newest)
-        state = read(folder, *names)
+        state = read(folder, *names, **told)
         if folder == older:
             state["training"]["progress"]["best_step"] = 1
         return state

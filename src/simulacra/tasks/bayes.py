@@ -41,7 +41,7 @@ def scored_at_once(
         own = None if told is None else told[:rows]
         model.log_likelihood(few[:rows], own, draws=draws)
 
-    with torch.no_grad():
+    with scoring():
         return rows_at_once(score, _SCORED) if len(few) > 1 else 1
 
 

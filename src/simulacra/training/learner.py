@@ -191,7 +191,7 @@ class Learner:
             def look(rows: int) -> None:
                 score(x[:rows], None if context is None else context[:rows])
 
-            with evaluating(self.averaged):
+            with evaluating(self.averaged), scoring():
                 self._few = rows_at_once(look, FEW) if len(x) > 1 else FEW
         return self._few or FEW
 

@@ -92,11 +92,15 @@ def check_room(model: Model, observations: Observations, options: Options) -> No
     x, context = observations.batch(torch.arange(min(2, batch)))
     told = None if model.context == "none" else context
     step = partial(_steps, model, stage.turns, x, told)
-    with seeded(options.seed), evaluating(model), torch.enable_grad():
-        first = live.peak(partial(step, 1))
-        if _MARGIN * first * batch <= free or len(x) < 2:
-            return
-        row = live.peak(partial(step, 2)) - first
+    try:
+        with seeded(options.seed), evaluating(model), torch.enable_grad():
+            first = live.peak(partial(step, 1))
+            if _MARGIN * first * batch <= free or len(x) < 2:
+                return
+            row = live.peak(partial(step, 2)) - first
+    except Exception:
+        # a loss that fails does so in the training too, which is where it is told
+        return
     needed = first + _MARGIN * row * (batch - 1)
     if needed <= free:
         return
