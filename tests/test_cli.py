@@ -333,7 +333,7 @@ TRAINING += "compile "
 OPTIONS = {
     "train": "budget out set from tensorboard " + DATA + TRAINING,
     "compare": "models budget out set draws json " + DATA + TRAINING,
-    "resume": "budget lr data-dir code tensorboard json",
+    "resume": "budget lr data-dir code tensorboard retry json",
     "sample": "number label context temperature top-k top-p watch seed out device code",
     "complete": "hide mask image label number times candidates seed out data-dir device code",
     "surprise": "label number out data-dir device code",

@@ -40,7 +40,7 @@ def of_steps(step: int, steps: int | None) -> str:
 def losses_of(record: Record) -> str:
     """The losses of a step, of each player; empty for a skipped one."""
     found = {k.removesuffix("/loss"): v for k, v in record.losses.items() if k.endswith("loss")}
-    return ", ".join(f"{name} {value:.3g}" for name, value in found.items())
+    return ", ".join(f"{name} {value:#.4g}" for name, value in found.items())
 
 
 class Columns:
