@@ -12,6 +12,7 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Completion, Model
+from simulacra.tasks.sample import device_of
 
 Hidden = Literal["bottom", "top", "left", "right", "centre", "random"]
 
@@ -81,7 +82,7 @@ def complete(
         seed: The same seed gives the same completions.
 
     Returns:
-        `(N, times, *event_shape)`.
+        `(N, times, *event_shape)`, drawn where the model is, and given back where `x` is.
 
     Raises:
         MissingCapability: If the model does not complete, or has no candidates to weigh.
@@ -128,19 +129,21 @@ def resample(
         raise UsageError(
             f"times and candidates are at least 1, got times={times}, candidates={candidates}"
         )
-    many = torch.repeat_interleave(x, times, dim=0)
-    told = None if context is None else torch.repeat_interleave(context, times, dim=0)
-    observed = observed.to(x.device)
+    device = device_of(model)
+    many = torch.repeat_interleave(x, times, dim=0).to(device)
+    told = None if context is None else torch.repeat_interleave(context, times, dim=0).to(device)
+    observed = observed.to(device)
     with seeded(seed), torch.no_grad():
         if candidates == 1 or model.completes_exactly(observed):
-            return model.complete(many, observed, told).unflatten(0, (len(x), times)), None
+            drawn = model.complete(many, observed, told)
+            return drawn.to(x.device).unflatten(0, (len(x), times)), None
         if not isinstance(model, Autoregressive):
             raise MissingCapability(
                 f"{name} predicts no value from those before it, which is what candidates are "
                 "weighed by: leave them at 1"
             )
         drawn, effective = model.resample(many, observed, told, candidates=candidates)
-    return drawn.unflatten(0, (len(x), times)), float(effective.mean())
+    return drawn.to(x.device).unflatten(0, (len(x), times)), float(effective.mean())
 
 
 def strips(x: Tensor, observed: Tensor, completions: Tensor) -> Tensor:
