@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite nightly lint format bench calibrate docs clean
+.PHONY: help demo test suite nightly torches lint format bench calibrate docs clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -23,9 +23,24 @@ test: .venv/tested ## run the style, type and test suites, without network
 suite: .venv/tested
 	$(PYTEST)
 
-nightly: .venv/tested ## all tests, every law on all data, and those of large extras
+nightly: .venv/tested ## all tests, every law on all data, those of large extras, other torches
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[hf]'
 	$(PYTEST) --every
+	@$(MAKE) --no-print-directory torches
+
+# The oldest that pyproject.toml promises, and the newest there is: what is promised is tested. A
+# plain build of torch, with all that it needs, may take several GB.
+TORCHES ?= torch==$(shell sed -n 's/^  "torch>=\([0-9.]*\)".*/\1/p' pyproject.toml).* torch
+
+torches: .venv/tested ## all tests with the oldest torch that is promised, and with the newest
+	grep -v '^torch=' constraints.txt > .venv/others.txt
+	set -e; for torch in $(foreach each,$(TORCHES),'$(each)'); do \
+		$(PYTHON) -m venv --clear .venv/torch; \
+		$(BIN)/python -m pip --python .venv/torch/bin/python install --quiet \
+			-c .venv/others.txt "$$torch" -e . --group test; \
+		.venv/torch/bin/python -c 'import torch; print("torch", torch.__version__)'; \
+		$(subst $(BIN)/,.venv/torch/bin/,$(PYTEST)); \
+	done
 
 bench: .venv/installed ## measure time, FLOPs, memory and sampling (10 minutes)
 	$(BIN)/python -m benchmarks

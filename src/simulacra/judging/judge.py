@@ -230,10 +230,11 @@ class Judge:
 
         Args:
             name: Of whatever drew them.
-            x: Raw levels or floats `(N, *event_shape)`.
+            x: Raw levels or floats `(N, *event_shape)`, on any device.
             labels: The classes that they were drawn for.
             notes: What a reader of the figures has to know.
         """
+        x, labels = x.cpu(), None if labels is None else labels.cpu()
         figures, suspects = self._samples(x, labels)
         entry = Entry(
             model=name, summary="Samples from a folder.", warnings=tuple(notes), samples=figures

@@ -15,6 +15,7 @@ from simulacra.ground.threads import settled
 from simulacra.models.at_once import rows_at_once
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Completion, Model, Stepwise
+from simulacra.tasks.sample import device_of
 
 Hidden = Literal["bottom", "top", "left", "right", "centre", "random"]
 
@@ -84,7 +85,7 @@ def complete(
         seed: The same seed gives the same completions.
 
     Returns:
-        `(N, times, *event_shape)`.
+        `(N, times, *event_shape)`, drawn where the model is, and given back where `x` is.
 
     Raises:
         MissingCapability: If the model does not complete, or has no candidates to weigh.
@@ -131,9 +132,10 @@ def resample(
         raise UsageError(
             f"times and candidates are at least 1, got times={times}, candidates={candidates}"
         )
-    many = torch.repeat_interleave(x, times, dim=0)
-    told = None if context is None else torch.repeat_interleave(context, times, dim=0)
-    observed = observed.to(x.device)
+    device = device_of(model)
+    many = torch.repeat_interleave(x, times, dim=0).to(device)
+    told = None if context is None else torch.repeat_interleave(context, times, dim=0).to(device)
+    observed = observed.to(device)
     # as in `tasks.sample`
     count = 1 if isinstance(model, Stepwise) else None
     with seeded(seed), torch.no_grad(), settled(count):
@@ -144,14 +146,15 @@ def resample(
                 model.complete(many[lot], observed, None if told is None else told[lot])
                 for lot in lots
             ]
-            return torch.cat(parts).unflatten(0, (len(x), times)), None
+            drawn = torch.cat(parts).to(x.device)
+            return drawn.unflatten(0, (len(x), times)), None
         if not isinstance(model, Autoregressive):
             raise MissingCapability(
                 f"{name} predicts no value from those before it, which is what candidates are "
                 "weighed by: leave them at 1"
             )
         drawn, effective = model.resample(many, observed, told, candidates=candidates)
-    return drawn.unflatten(0, (len(x), times)), float(effective.mean())
+    return drawn.to(x.device).unflatten(0, (len(x), times)), float(effective.mean())
 
 
 def _completed_at_once(

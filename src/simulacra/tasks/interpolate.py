@@ -9,6 +9,7 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.at_once import rows_at_once
 from simulacra.models.model import Latent, Model
+from simulacra.tasks.sample import device_of
 
 _DECODE = 1
 
@@ -56,7 +57,7 @@ def interpolate(
         seed: The same seed gives the same frames.
 
     Returns:
-        `(rows, steps, *event_shape)`.
+        `(rows, steps, *event_shape)`, where the model is.
 
     Raises:
         MissingCapability: If the model has no prior over codes.
@@ -74,6 +75,7 @@ def interpolate(
         )
     if rows < 1 or steps < 2:
         raise UsageError(f"rows is at least 1 and steps at least 2, got {rows} and {steps}")
+    context = None if context is None else context.to(device_of(model))
     with torch.no_grad():
         with seeded(seed):
             codes = between(model.prior(rows, context), model.prior(rows, context), steps)

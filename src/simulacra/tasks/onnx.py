@@ -18,6 +18,7 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.storage import write_bytes
 from simulacra.models.model import Latent, Model
 from simulacra.nn.distributions import DiscretisedLogistic
+from simulacra.tasks.sample import device_of
 
 Part = Literal["decoder", "discriminator"]
 
@@ -109,7 +110,7 @@ def _write(
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Function(model, function), (example.cpu(),), dynamo=True, verbose=False,
+            _Function(model, function), (example.to(device_of(model)),), dynamo=True, verbose=False,
             input_names=[given], output_names=[result], dynamic_shapes=({0: "n"},),
         )  # fmt: skip
     assert program is not None

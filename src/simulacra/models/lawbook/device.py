@@ -89,7 +89,7 @@ class Elsewhere(TorchFunctionMode):
             operands = [args[0], *(x for x in _tensors(args[1]) if x.ndim)]
         self._refuse(func, operands)
         result, there = func(*args, **told), self._lands(func, args, told, operands)
-        if func in _MOVING and there != self.has(args[0]):
+        if func in _MOVING | _FROM_DATA and result is args[0] and there != self.has(result):
             # torch, to which both are the CPU, gives it back as it is
             result = result.clone()
         if there:
