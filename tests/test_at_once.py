@@ -67,6 +67,23 @@ def test_what_is_beyond_the_limit_is_not_made(make: Callable[[], object]) -> Non
             torch.zeros(250)
 
 
+def test_what_a_row_adds_is_seen_at_each_moment() -> None:
+    """With one row, and with two, most is alive before anything is made of rows."""
+
+    def run(rows: int) -> None:
+        kept = torch.zeros(16 * KB)
+        del kept
+        torch.zeros(KB)
+        torch.zeros(rows, 2 * KB) + torch.zeros(rows, KB)[:, :1]
+
+    one, two = (live.history(lambda n=n: run(n)) for n in (1, 2))
+    assert max(two) == max(one) == 64 * KB
+    assert max(more for _, more in live.of_rows(one, two)) == (8 + 4 + 8) * KB
+    # another course of things
+    assert live.of_rows([0, 5, 9, 3], [0, 12, 1]) == [(9, 3)]
+    assert live.of_rows([0, 12, 1], [0, 5, 9, 3]) == [(12, 0)]
+
+
 # ---- rows ---------------------------------------------------------------------------------------
 
 

@@ -125,8 +125,8 @@ def test_a_users_own_model_is_measured_by_hand():
     assert found.recovered is None
     assert (found.latent, found.completes, found.sampling) == (13, "~", None)
     assert not found.invertible
-    # those that are reconstructed, and one for the width of a code
-    assert model.seen == 256 + 1
+    # those that are reconstructed, one for the width of a code, and one whose memory is counted
+    assert model.seen == 256 + 1 + 1
     assert model.observed[0].int().tolist() == [[1] * 3, [1] * 3, [0] * 3, [0] * 3]
 
 

@@ -53,7 +53,8 @@ def sample(
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
-        number: How many; 64 by default, or as many as there are context vectors.
+        number: How many; 64 by default, or as many as there are context vectors. Large ones are
+            drawn some at a time, so that memory holds them.
         label: The class to draw of a model trained with --set context=label, by its name or number;
             of labels of several parts some of them, as in digit=7,speaker=theo. All by default.
         context: A .npy or .npz file of vectors (N, D), for a model trained with --set
@@ -71,7 +72,7 @@ def sample(
     from simulacra.models.model import Sampling, Stepwise
     from simulacra.nn.distributions import Narrowing
     from simulacra.runs.record import class_names_of
-    from simulacra.tasks.growing import WATCHED, Growing
+    from simulacra.tasks.growing import Growing
     from simulacra.tasks.sample import draw
 
     check_positive(number=number, temperature=temperature, top_k=top_k, top_p=top_p)
@@ -103,7 +104,8 @@ def sample(
         from simulacra.ground.storage import write_bytes
 
         write_bytes(film, animation.gif(growing.frames))
-        first = f"the first {WATCHED}" if number > WATCHED else f"{number}"
+        shown = len(growing.frames[0])
+        first = f"the first {shown}" if number > shown else f"{number}"
         terminal.note(f"{film}: {first} as they grow, {len(growing.frames)} frames")
     if _narrows(narrowing, model):
         terminal.note(

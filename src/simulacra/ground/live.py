@@ -29,7 +29,8 @@ class Live(TorchDispatchMode):
 
     def __init__(self, limit: float = math.inf) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now, self.peak, self.limit = 0, 0, limit
+        self.now, self.limit = 0, limit
+        self.history = [0]
         self._seen: dict[int, Any] = {}
 
     def __torch_dispatch__(
@@ -62,13 +63,16 @@ class Live(TorchDispatchMode):
             return
 
         def gone(_: object) -> None:
-            self.now -= size
+            self._change(-size)
             del self._seen[key]
 
         self._check(size)
         self._seen[key] = weakref.ref(storage, gone)
+        self._change(size)
+
+    def _change(self, size: int) -> None:
         self.now += size
-        self.peak = max(self.peak, self.now)
+        self.history.append(self.now)
 
 
 def _announced(func: Any, args: tuple[Any, ...]) -> int:  # noqa: ANN401
@@ -82,11 +86,32 @@ def _announced(func: Any, args: tuple[Any, ...]) -> int:  # noqa: ANN401
     return 0
 
 
-def peak(run: Callable[[], object]) -> int:
-    """The most bytes of tensors that a call makes and has alive at one time."""
+def history(run: Callable[[], object]) -> list[int]:
+    """How many bytes of tensors that a call makes are alive, after each that comes or goes."""
     with Live() as live:
         run()
-    return live.peak
+    return live.history
+
+
+def peak(run: Callable[[], object]) -> int:
+    """The most bytes of tensors that a call makes and has alive at one time."""
+    return max(history(run))
+
+
+def of_rows(one: list[int], two: list[int]) -> list[tuple[int, int]]:
+    """What is alive with one row, and what each further row adds, at each moment.
+
+    The moments count, for the highest one may be another with many rows: with few it is when
+    weights are multiplied, with many when probabilities are.
+
+    Args:
+        one: The `history` of a call with one row.
+        two: That of the same call with two. Where it is another course of things, and not the same
+            with larger tensors, the highest moments are held against each other.
+    """
+    if len(one) != len(two):
+        return [(max(one), max(0, max(two) - max(one)))]
+    return [(a, max(0, b - a)) for a, b in zip(one, two, strict=True)]
 
 
 @contextmanager

@@ -29,11 +29,12 @@ def rows_at_once(run: Callable[[int], object], most: int) -> int:
     if most < 2:
         return max(1, most)
     with seeded(0):
-        first = live.peak(partial(run, 1))
-        if first * most <= ROOM:
+        one = live.history(partial(run, 1))
+        if max(one) * most <= ROOM:
             return most
-        # what is there whatever the rows are, as of masked weights, is not the second one's
-        row = live.peak(partial(run, 2)) - first
+        two = live.history(partial(run, 2))
+    # what is there whatever the rows are, as of masked weights, is not the second one's
+    row = max(more for _, more in live.of_rows(one, two))
     if row * most <= ROOM:
         return most
     return 1 << max(0, (ROOM // row).bit_length() - 1)

@@ -82,39 +82,42 @@ def check_room(model: Model, observations: Observations, options: Options) -> No
         ResourceError: Saying how much a batch needs, and which smaller one fits as often as makes
             up for it.
     """
-    free, batch = memory.free(), min(options.batch, len(observations))
+    room, batch = memory.free(), min(options.batch, len(observations))
     stage = model.stages[0]
     counts = stage.by_sweeps or model.classes_in_batch is not None
-    if free is None or counts or device_of(options).type != "cpu":
+    if room is None or counts or device_of(options).type != "cpu":
         return
     # the weights are there already, and gradients are counted with the step
-    free -= (TRAINED - 2) * held(model)
+    free = _USED * room - (TRAINED - 2) * held(model)
     x, context = observations.batch(torch.arange(min(2, batch)))
     told = None if model.context == "none" else context
     step = partial(_steps, model, stage.turns, x, told)
     try:
         with seeded(options.seed), evaluating(model), torch.enable_grad():
-            first = live.peak(partial(step, 1))
-            if _MARGIN * first * batch <= free or len(x) < 2:
+            one = live.history(partial(step, 1))
+            if _MARGIN * max(one) * batch <= free or len(x) < 2:
                 return
-            row = live.peak(partial(step, 2)) - first
+            moments = live.of_rows(one, live.history(partial(step, 2)))
     except Exception:
         # a loss that fails does so in the training too, which is where it is told
         return
-    needed = first + _MARGIN * row * (batch - 1)
-    if needed <= free:
+
+    def needed(rows: int) -> float:
+        return max(first + _MARGIN * more * (rows - 1) for first, more in moments)
+
+    if needed(batch) <= free:
         return
     for parts in range(2, batch + 1):
         size = math.ceil(batch / parts)
-        if first + _MARGIN * row * (size - 1) <= free:
+        if needed(size) <= free:
             fits = f"--batch {size} --accumulate {options.accumulate * parts} fits"
             break
     else:
         fits = "not even --batch 1 fits: take a smaller model, side, window or number of levels"
     there = memory.amount(max(0, free))
     raise ResourceError(
-        f"a batch of {batch} needs {memory.amount(needed)} of memory, beside the weights {there} "
-        f"are free: {fits}"
+        f"a batch of {batch} needs {memory.amount(needed(batch))} of memory, "
+        f"beside the weights {there} are free: {fits}"
     )
 
 
@@ -130,6 +133,8 @@ def _steps(
             torch.autograd.grad(loss, own, allow_unused=True)
 
 
+_USED = 0.9
+"""Of what is free; the rest is for what a training loads, and for its data."""
 _MARGIN = 1.5
 """Kernels take room of their own while they run, and memory that is freed is not all used again."""
 
