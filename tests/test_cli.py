@@ -40,6 +40,7 @@ COMMANDS = (
     "field",
     "runs",
     "export",
+    "again",
     "push",
 )
 OWN = """
@@ -344,6 +345,7 @@ OPTIONS = {
     "data": "look json " + DATA,
     "runs": "json",
     "export": "out code",
+    "again": "out data-dir code",
     "push": "code private",
 }
 
@@ -637,10 +639,18 @@ def test_what_the_user_says_reaches_the_run_and_goes_before_the_preset(ok, place
 def test_a_log_file_gets_a_line_when_a_model_starts_and_one_when_it_is_done(ok):
     _, err = ok("train", "gmm", "digits", "--budget", "2steps", "--set", "components=2",
                 "--out", "run")  # fmt: skip
-    first, second, last = err.splitlines()
+    first, second, done, spent, then = err.splitlines()
     assert first == "gmm on digits, into run"
     assert second == "gmm: 2 sweeps to do"
-    assert last.startswith("done: 2 sweeps, 2.52 k observations in ")
+    threads = torch.get_num_threads()
+    assert re.fullmatch(
+        rf"done: 2 sweeps, 2\.52 k observations in \d+\.\d s with {threads} threads?", done
+    )
+    told = re.findall(r"([a-z]+) (\d+\.\d)", spent)
+    assert spent.startswith("seconds: ")
+    seconds = float(re.findall(r"in (\S+) s", done)[0])
+    assert sum(float(each) for _, each in told) == pytest.approx(seconds, abs=0.3)
+    assert then == "next: simulacra sample run, simulacra evaluate run"
     _, err = ok("resume", "run")
     assert "2 sweeps to do, 2 of them done" in err
 
@@ -874,7 +884,8 @@ def test_a_label_is_drawn_when_asked_for_and_all_in_turn_otherwise(ok, places, m
     monkeypatch.setattr(VAE, "sample", sample)
     ok("sample", places["labelled"], "--label", "3", "-n", "4", "--out", "a.png")
     ok("sample", places["labelled"], "-n", "12", "--out", "b.png")
-    assert told == [[3] * 4, [*range(10), 0, 1]]
+    # how many are drawn at once is found with one of them
+    assert [each for each in told if len(each) > 1] == [[3] * 4, [*range(10), 0, 1]]
     with Image.open("b.png") as image:
         assert image.width > 4 * image.height  # a column for each class
     for arguments, word in ((["-n", "12"], True), (["--label", "3", "-n", "1"], False)):

@@ -204,7 +204,7 @@ def test_what_cannot_take_the_data_is_left_out_and_did_not_fail():
 
 def test_samples_of_any_program_are_judged_without_a_training():
     results = full()
-    mine = model("my/samples", "", None, capabilities=[], curves={}, steps=None)
+    mine = model("my/samples", "", None, capabilities=[], curves={}, steps=None, observations=None)
     mine |= dict.fromkeys(("class", "family", "summary", "paper")) | {"cost": {}}
     results |= {"models": [mine | {"samples": full()["models"][0]["samples"]}], "pairs": []}
     results["budget"] = None
