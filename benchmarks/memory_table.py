@@ -6,6 +6,9 @@ and the most that was in memory is noted. Where a command is refused, the advice
 followed. Of a model that draws one value after another the first hundred are drawn, by when
 all that it keeps is there: all of them may take hours. What takes too long nevertheless is ended,
 and its peak until then is marked `*`.
+
+With `--counts` it says instead what one observation takes, as the package counts it, and how many
+are taken at once.
 """
 
 from __future__ import annotations
@@ -17,7 +20,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -25,7 +31,11 @@ import torch
 from benchmarks.large import make
 from benchmarks.machine import describe
 from benchmarks.table import NONE, table
+from simulacra.ground import live
+from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
+from simulacra.models.at_once import rows_at_once
+from simulacra.models.model import Likelihood, Sampling, Stepwise
 
 PICTURES = 300
 LIMIT = 4.0
@@ -122,6 +132,43 @@ def measure(name: str, data: Path, place: Path, limit: float, seconds: float) ->
     return [" ".join(options) or NONE, *cells]
 
 
+def counts(name: str, spec: DataSpec) -> list[str]:
+    """The cells of a model's row, after its name: what an observation takes, and how many go."""
+    keywords = {"direct": False, "hidden": (16,)} if name == "made" else {}
+    model = registry.build(name, spec, keywords).eval()
+    x = torch.zeros(2, *spec.event_shape, dtype=torch.long)
+    weights = [each for each in model.parameters() if each.requires_grad]
+
+    def step(rows: int) -> None:
+        for turn in model.turns:
+            torch.autograd.grad(model.loss(x[:rows], turn=turn)["loss"], weights, allow_unused=True)
+
+    def score(rows: int) -> None:
+        if isinstance(model, Likelihood):
+            model.log_likelihood(x[:rows])
+
+    def sample(rows: int) -> None:
+        if isinstance(model, Stepwise):
+            list(islice(model.sample_steps(rows), 8))
+        elif isinstance(model, Sampling):
+            model.sample(rows)
+
+    cells = [f"{each / 1e6:,.1f}" for each in (_row(step), *map(_row_alone, (score, sample)))]
+    with torch.no_grad():
+        cells += [str(rows_at_once(score, 128)), str(rows_at_once(sample, 250))]
+    return cells if isinstance(model, Likelihood) else [cells[0], NONE, cells[2], NONE, cells[4]]
+
+
+def _row(run: Callable[[int], None]) -> int:
+    one, two = (live.history(partial(run, rows)) for rows in (1, 2))
+    return max(more for _, more in live.of_rows(one, two))
+
+
+@torch.no_grad()
+def _row_alone(run: Callable[[int], None]) -> int:
+    return _row(run)
+
+
 def _advice(said: str) -> list[str]:
     """The first options that a refusal says would fit."""
     found = re.search(r"(?:would fit:|are free:) ((?:--\S+ \S+ ?)+?)(?:,| or | fits|$)", said, re.M)
@@ -145,7 +192,14 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(registry.list_models()))
     parser.add_argument("--limit", type=float, default=LIMIT, help="gigabytes")
     parser.add_argument("--seconds", type=float, default=600, help="of each command, at most")
+    parser.add_argument("--counts", action="store_true", help="what an observation takes, alone")
     chosen = parser.parse_args()
+    if chosen.counts:
+        names = ("model", "step, MB", "scored, MB", "drawn, MB", "scored at once", "drawn at once")
+        spec = DataSpec((3, 64, 64), 256)
+        found = ([name, *counts(name, spec)] for name in chosen.models.split(","))
+        print(table(names, found))
+        return
     head = ("model", "options", "train, MB", "sample, MB", "evaluate, MB")
     rows = []
     with tempfile.TemporaryDirectory(prefix="memory-") as place:
