@@ -91,7 +91,8 @@ def loop(model: Model, x: Tensor, options: Options) -> Job:
     from simulacra.training.loop import Training  # half a second to import
 
     split = Observations(x.cpu())
-    training = Training(model, split, split, options)
+    # as many as the other jobs have
+    training = Training(model, split, split, options, threads=torch.get_num_threads())
     # so long that nothing happens in it but steps
     training.set_plan(Budget(10**9, "steps"))
     records = iter(training)

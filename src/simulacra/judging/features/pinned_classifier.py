@@ -47,8 +47,9 @@ def pinned_classifier(data: Dataset, folder: Path | None) -> Classifier:
     place = None if folder is None else folder / "extractor" / key[:16]
     if place is not None and _restored(model, place, key):
         return model
-    # nothing of it validates, so the validation split is not looked at
-    training = Training(model, train, data.validation, _OPTIONS)
+    # nothing of it validates, so the validation split is not looked at; and one thread works, so
+    # that it has the same numbers on machines with more or fewer cores
+    training = Training(model, train, data.validation, _OPTIONS, threads=1)
     training.set_plan(Budget(steps, "steps"))
     for _ in training:
         pass
