@@ -205,9 +205,9 @@ def test_a_model_is_built_once_before_it_learns(
 ) -> None:
     built, build, restored = list[str](), registry.build, registry.restored
 
-    def spy(name: str, *arguments: Any) -> Any:
+    def spy(name: str, *arguments: Any, **named: Any) -> Any:
         built.append(name)
-        return build(name, *arguments)
+        return build(name, *arguments, **named)
 
     def spy_on_records(said: Any, code: str | None) -> Any:
         built.append(said["model"])
