@@ -155,10 +155,12 @@ def go_on(
             stop.leave()
     # not known of a training that was at its end before anyone counted
     seen = "" if outcome.observations is None else f", {amount(outcome.observations)} observations"
-    threads = f"{outcome.threads} thread{'s' if outcome.threads != 1 else ''}"
+    device = display.trainings[name].fabric.device.type
+    threads = f"with {outcome.threads} thread{'s' if outcome.threads != 1 else ''}"
+    where = threads if device == "cpu" else f"on {device}"
     why = ", converged" if outcome.converged else ""
     terminal.note(
-        f"done: {outcome.steps} {kind}{seen} in {outcome.seconds:.1f} s with {threads}{why}"
+        f"done: {outcome.steps} {kind}{seen} in {outcome.seconds:.1f} s {where}{why}"
     )
     terminal.note(f"seconds: {seconds_by_kind(outcome)}")
     terminal.note(f"next: simulacra sample {folder}{own}, simulacra evaluate {folder}{own}")
