@@ -159,9 +159,7 @@ def go_on(
     threads = f"with {outcome.threads} thread{'s' if outcome.threads != 1 else ''}"
     where = threads if device == "cpu" else f"on {device}"
     why = ", converged" if outcome.converged else ""
-    terminal.note(
-        f"done: {outcome.steps} {kind}{seen} in {outcome.seconds:.1f} s {where}{why}"
-    )
+    terminal.note(f"done: {outcome.steps} {kind}{seen} in {outcome.seconds:.1f} s {where}{why}")
     terminal.note(f"seconds: {seconds_by_kind(outcome)}")
     terminal.note(f"next: simulacra sample {folder}{own}, simulacra evaluate {folder}{own}")
 
