@@ -569,10 +569,14 @@ def test_a_process_short_of_memory_says_so(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2000, 100, 100), np.uint8))
     if not Path("/proc/self/statm").is_file():
         pytest.skip("this system does not tell how much a process takes")
+    # the second is seen before it is made
     hungry = ["train", "vae", "digits", "--budget", "1steps", "--set", "hidden=4000000"]
-    for room, arguments in ((8, ["data", "a.npy"]), (300, hungry)):
+    for room, arguments, word in (
+        (8, ["data", "a.npy"], "memory ran out"),
+        (300, hungry, "training vae on such data needs 250.0 GB of memory"),
+    ):
         process = Forked(
             with_little_memory, room, *arguments, log=tmp_path / "log", folder=tmp_path
         )
-        check((process.wait(), process.said()), 5, "memory ran out")
+        check((process.wait(), process.said()), 5, word)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "log"]

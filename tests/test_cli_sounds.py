@@ -210,7 +210,9 @@ def test_row_i_of_the_vectors_is_for_sample_i(ok, places, seen, kind):
     ok("sample", places["told"], "--context", f"v.{kind}", "--out", "a.png")
     assert np.load("a.npy").shape == (7, 1, 4, 4)
     ok("sample", places["told"], "--context", f"v.{kind}", "-n", "3", "--out", "b.png")
-    assert [each.tolist() for each in seen] == [vectors.tolist(), vectors[:3].tolist()]
+    # how many are drawn at once is found with one of them
+    drawn = [each.tolist() for each in seen if len(each) > 1]
+    assert drawn == [vectors.tolist(), vectors[:3].tolist()]
     assert seen[0].dtype == torch.float32
 
 
@@ -246,7 +248,8 @@ def test_models_and_context_go_to_the_device_asked_for(cli, places, monkeypatch,
     code, _, err = cli("sample", places["told"], "--context", "v.npy", "--device", "meta",
                        "--out", "a.png")  # fmt: skip
     assert code == 0, err
-    assert asked == ["meta", "meta"]
+    assert asked
+    assert set(asked) == {"meta"}
 
 
 def test_what_is_judged_elsewhere_keeps_the_options_of_its_training(ok, places):

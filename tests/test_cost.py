@@ -208,7 +208,7 @@ def test_measuring_leaves_model_and_generator_as_they_were(digits, name):
 @pytest.mark.parametrize("name", ["pixelcnn", "gan"])
 def test_a_conditional_model_is_told_contexts(digits, name):
     model = build(name, digits, context="label")
-    found = cost(model, digits, Outcome(True, 5, 1.5, 0, None, 7_000_000))
+    found = cost(model, digits, Outcome(True, 5, 1.5, 0, None, 7_000_000, spent={"steps": 1.5}))
     assert None not in vars(found).values()
     assert (found.training_seconds, found.training_peak_bytes) == (1.5, 7_000_000)
     x, context = rows_for(model, digits.validation, len(digits.validation) + 2)

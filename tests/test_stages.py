@@ -109,7 +109,8 @@ def test_seconds_are_planned_when_a_stage_begins(digits: Dataset) -> None:
     assert made.plan.begun == pytest.approx(records[made.plan.start - 1].seconds, rel=0.2)
     assert made.budget == Budget(1.5, "s")
     # each stage has its own part of them, the last one what is left
-    assert 1.4 <= made.progress.seconds <= 3.5
+    assert made.progress.converged or made.progress.seconds >= 1.4
+    assert made.progress.seconds <= 3.5
 
 
 def test_losses_say_which_stage_they_are_of(digits: Dataset) -> None:

@@ -333,10 +333,10 @@ def trained(monkeypatch, data, folder):
     count = 0
 
     class Counted(pinned.Training):
-        def __init__(self, *arguments):
+        def __init__(self, *arguments, **named):
             nonlocal count
             count += 1
-            super().__init__(*arguments)
+            super().__init__(*arguments, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(pinned, "Training", Counted)

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simulacra.data.formats import npy
-from simulacra.data.formats import safe_reading as files
 from simulacra.data.formats.npy import NpzFile, read_npy
 from simulacra.ground.errors import DataError, ResourceError
 
@@ -323,14 +322,14 @@ def test_a_bomb_that_is_what_it_claims_needs_room(
 ) -> None:
     content = npy_bytes(np.zeros((1 << 20, 16), np.uint8))
     path = zipped(tmp_path / "a.npz", ("x.npy", content))
-    monkeypatch.setattr(files, "_memory", lambda: 20 << 20)
+    monkeypatch.setattr("simulacra.ground.memory.whole", lambda: 20 << 20)
     tracemalloc.start()
     with NpzFile(path) as npz, pytest.raises(ResourceError, match=r"'x' in .* would take 0\.0 GiB"):
         npz.read("x")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
-    monkeypatch.setattr(files, "_memory", lambda: 40 << 20)
+    monkeypatch.setattr("simulacra.ground.memory.whole", lambda: 40 << 20)
     with NpzFile(path) as npz:
         assert npz.read("x").shape == (1 << 20, 16)
 
