@@ -25,9 +25,12 @@ _OFTEN, _OFF = 0.01, 0.005
 _OVER, _OVER_OF_FEW, _OVER_SECONDS = 0.025, 0.1, 1.0
 """Share of the seconds that a last step may take more than there is left; of few seconds this
 share of them, but not more than so many."""
-_LOOKED = ((1, 0.03), (2, 0.01), (FEW, 1.0))
+_LIKELY = 0.96
+"""Share of what a stage's first step took that the next one takes at least, as far as anyone knows:
+as much as leaves room for it after a first step of half the seconds."""
+_LOOKED = ((1, 0.03), (2, 0.01), (8, 0.01), (FEW, 1.0))
 """Observations that are looked at first, each time if the time before took no more of the seconds:
-once to make ready what a first call makes ready."""
+once to make ready what a first call makes ready, and never so many more that they take a tenth."""
 
 
 class Pace:
@@ -99,13 +102,14 @@ class Pace:
         each = self.look + self.save
         rest = plan.seconds - elapsed - each
         over = max(_OVER * plan.seconds, min(_OVER_SECONDS, _OVER_OF_FEW * plan.seconds))
-        if self._count == 1:
-            # of what a step takes nothing is known yet; one that was known goes on
-            likely = self._first * (0.1 if self.compiled else 0.8)
-            ends = likely > rest + over and not (plan.known and step < plan.steps)
-            return plan.again(step, elapsed, 1.0, step, UNKNOWN) if ends else None
-        pace = self.step
-        left = self._looks_left(plan, looks, rest)
+        # of what a step takes the first one says next to nothing where it was compiled in it
+        pace = self.step if self._count > 1 else self._first * (0.1 if self.compiled else _LIKELY)
+        if self._count == 1 and pace > rest + over:
+            return plan.again(step, plan.origin if plan.known else elapsed, 1.0, step, UNKNOWN)
+        if self._count == 1 and not (plan.known and step >= plan.steps):
+            return None
+        # there are no more looks than steps
+        left = min(self._looks_left(plan, looks, rest), max(1, int(rest / pace)))
         seconds = max(0.0, rest - (left - 1) * each)
         count = int(seconds / pace + min(0.5, over / pace))
         off = abs(plan.steps - step - count) * pace

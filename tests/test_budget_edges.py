@@ -1,0 +1,107 @@
+"""A budget in seconds is kept where it is hard: few steps, resumed runs, rollbacks, ends."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+
+from simulacra.data.catalogue import load
+from simulacra.data.dataset import Dataset
+from simulacra.training.events import Events
+from simulacra.training.loop import Training
+from simulacra.training.options import Options
+from simulacra.training.pace import Pace
+from simulacra.training.plan import Plan
+from test_budget_seconds import StandIn, timed
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+@pytest.mark.parametrize("step", [50.0, 52.0, 53.0, 57.0])
+def test_a_second_step_is_made_if_there_is_room_for_it(step: float, digits: Dataset) -> None:
+    clock = StandIn(lambda *_: step, 1e-4)
+    made = timed(clock, digits, 100.0)
+    assert len(list(made)) == (2 if step <= 52 else 1)
+    assert clock.now <= 105.0
+
+
+def test_a_step_is_made_if_there_is_room_for_it_without_validations() -> None:
+    """What is kept for validations and checkpoints is no reason to make one step less."""
+    plan, pace = Plan(1 << 48, 1 << 48, seconds=100.0), Pace()
+    pace.looked(0.5)
+    for number in (1, 2, 3):
+        pace.stepped(25.2, plan)
+        plan = pace.estimate(plan, number, 25.2 * number + 0.5, number - 1, number - 1) or plan
+    assert plan.steps == 4
+
+
+@pytest.mark.parametrize("look", [0.02, 0.3, 0.9])
+def test_planning_takes_no_more_than_a_tenth(look: float, digits: Dataset) -> None:
+    """Of a model that takes as long for many observations as for each of them in turn."""
+    clock = StandIn(lambda *_: 1.0, look)
+    made = timed(clock, digits, 100.0)
+    assert clock.now <= 10.0
+    list(made)
+    assert made.progress.spent["validating"] <= 10.0 + 1e-6
+    assert made.progress.looks >= 2
+
+
+def test_no_step_has_more_than_the_rate(digits: Dataset) -> None:
+    """A place by seconds may lie between two steps of the warm-up."""
+    assert Options(lr=1e-3, warmup=1).lr_at(0.9, 15.3) <= 1e-3
+    made = timed(StandIn(lambda step, _: 6.0 + step % 3), digits, 100.0)
+    assert all(record.lr <= 1e-3 for record in made)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1.0, 3.9), (9.0, 0.5), (9.0, 4.0)])
+def test_a_training_that_goes_on_knows_when_its_time_is_over(
+    before: float, after: float, digits: Dataset
+) -> None:
+    """On a machine that is quicker or slower, when few steps are left to make."""
+    made = timed(StandIn(lambda *_: before), digits, 100.0)
+    states = [made.state_dict() for _ in made][-3:-1]
+    for state in states:
+        again = timed(StandIn(lambda *_: after), digits, 100.0)
+        step = state["progress"]["step"]
+        again.events = Events(event for event in made.events if event.step <= step)
+        again.load_state_dict(state)
+        list(again)
+        assert 99.5 - after <= again.progress.seconds <= 105.0
+        assert again.plan.place(again.progress.step) == 1.0
+
+
+def broken_at(made: Training, clock: StandIn, second: float) -> list[float]:
+    """Rates of the steps of a training whose weights are no numbers once, after so many seconds."""
+    step, once = made.learner.step, []
+
+    def breaks(*arguments: Any) -> dict[str, float]:
+        losses: dict[str, float] = step(*arguments)
+        if clock.now >= second and not once:
+            once.append(True)
+            with torch.no_grad():
+                next(made.model.parameters()).fill_(torch.nan)
+        return losses
+
+    made.learner.step = breaks  # type: ignore[method-assign]
+    rates = [record.lr for record in made]
+    assert made.progress.rollbacks == 1
+    return rates
+
+
+@pytest.mark.parametrize("second", [70.0, 99.7])
+def test_a_rollback_takes_no_time_back(second: float, digits: Dataset) -> None:
+    """Neither the schedule's nor that of dear validations."""
+    clock = StandIn(lambda *_: 0.4, 2e-3)
+    made = timed(clock, digits, 100.0)
+    rates = broken_at(made, clock, second)
+    assert 97.5 <= clock.now <= 103.0
+    assert rates[-1] < 1e-5
+    # halved, and no higher than it was before the rollback
+    assert all(later <= rate for rate, later in pairwise(rates[100:]))
+    assert made.progress.spent["validating"] <= 10.5
