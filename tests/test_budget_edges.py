@@ -10,6 +10,7 @@ import torch
 
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
+from simulacra.ground.threads import Chooser
 from simulacra.training.events import Events
 from simulacra.training.loop import Training
 from simulacra.training.options import Options
@@ -105,3 +106,34 @@ def test_a_rollback_takes_no_time_back(second: float, digits: Dataset) -> None:
     # halved, and no higher than it was before the rollback
     assert all(later <= rate for rate, later in pairwise(rates[100:]))
     assert made.progress.spent["validating"] <= 10.5
+
+
+@pytest.mark.parametrize("piece", [0.003, 0.05, 0.2])
+@pytest.mark.parametrize("fewer", [0.8, 0.9])
+def test_where_all_threads_but_one_wait_one_works(piece: float, fewer: float) -> None:
+    """On a machine with many cores two are as slow as four, when others come to use it."""
+    quiet = {1: piece, 2: fewer * piece, 4: fewer**2 * piece, 8: fewer**3 * piece}
+
+    def later(count: int, now: float) -> float:
+        return quiet[count] * (15.0 if now > 20 and count > 1 else 1.0)
+
+    chooser = Chooser(4, 8, 60.0)
+    done, now = 0, 0.0
+    while now < 60.0:
+        took = later(chooser.count, now)
+        done, now = done + 1, now + took
+        chooser.after(took)
+    assert chooser.count == 1
+    assert now <= 1.3 * done * piece
+
+
+def test_a_machine_that_is_busy_from_the_beginning_leaves_one() -> None:
+    """Although pieces seem too dear there to try more."""
+    chooser = Chooser(2, 4, 60.0)
+    done, now = 0, 0.0
+    while now < 60.0:
+        took = {1: 0.1, 2: 0.9, 4: 1.5}[chooser.count]
+        done, now = done + 1, now + took
+        chooser.after(took)
+    assert chooser.count == 1
+    assert now <= 1.3 * done * 0.1
