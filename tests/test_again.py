@@ -16,6 +16,7 @@ from simulacra.runs.again import again, differences
 from simulacra.runs.events import EVENTS, EventLog
 from simulacra.runs.run import Run
 from simulacra.training.options import Budget, Options
+from simulacra.training.plan import Record
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,25 @@ def test_an_event_that_is_lost_is_seen(ended: Run, digits: Dataset, tmp_path: Pa
     assert len(log.read()) == len(lines)
     made.train(digits)
     assert differences(ended, made)
+
+
+def test_a_run_that_was_killed_behind_a_checkpoint_is_done_again(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    """What its clock decided before that is written down already."""
+    run = run_of(tmp_path / "killed", digits)
+
+    def kill(record: Record) -> None:
+        if record.validated and run.outcome().finished:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.train(digits, on_record=kill)
+    run = Run.open(run.folder)
+    assert run.outcome().finished
+    made = again(run, tmp_path / "again")
+    made.train(digits)
+    assert differences(run, made) == []
 
 
 def test_what_cannot_be_done_again_says_so(ended: Run, digits: Dataset, tmp_path: Path) -> None:
