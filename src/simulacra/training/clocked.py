@@ -76,6 +76,14 @@ class Clocked(ABC):
         if kind == "checkpoints" and self.plan.seconds is not None:
             self.decisions.pace.saved(seconds)
 
+    @contextlib.contextmanager
+    def not_counting(self) -> Iterator[None]:
+        """Leave what happens inside the block out of the training's time."""
+        if self._going:
+            self.spend("other")
+        yield
+        self._mark = self.clock()
+
     # ---- what happens, and what is decided -----------------------------------------------------
 
     def happens(self, event: Event, instead: Sequence[Event] = ()) -> None:
