@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +13,15 @@ import torch
 
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
+from simulacra.ground.errors import ResourceError
 from simulacra.ground.threads import Chooser
+from simulacra.runs.events import EventLog
+from simulacra.runs.journal import Journal
 from simulacra.training.events import Events
 from simulacra.training.loop import Training
 from simulacra.training.options import Options
 from simulacra.training.pace import Pace
-from simulacra.training.plan import Plan
+from simulacra.training.plan import Event, Plan
 from test_budget_seconds import StandIn, timed
 
 
@@ -137,3 +143,74 @@ def test_a_machine_that_is_busy_from_the_beginning_leaves_one() -> None:
         chooser.after(took)
     assert chooser.count == 1
     assert now <= 1.3 * done * 0.1
+
+
+def test_a_training_that_goes_on_knows_what_its_last_checkpoint_takes(digits: Dataset) -> None:
+    def saves(made: Training, clock: StandIn) -> list[dict[str, Any]]:
+        states = []
+        for record in made:
+            states.append(made.state_dict())
+            if record.validated:
+                with made.spending("checkpoints"):
+                    clock.now += 4.5
+        return states
+
+    clock = StandIn(lambda *_: 0.5)
+    made = timed(clock, digits, 100.0)
+    with made.spending("checkpoints"):
+        clock.now += 4.5
+    state = saves(made, clock)[-9]
+    clock = StandIn(lambda *_: 0.5)
+    again = timed(clock, digits, 100.0)
+    again.events = Events(event for event in made.events if event.step <= state["progress"]["step"])
+    again.load_state_dict(state)
+    saves(again, clock)
+    assert 95.0 <= again.progress.seconds <= 102.0
+    assert again.progress.spent["checkpoints"] == 9.0
+
+
+def test_the_picture_at_the_end_is_no_part_of_the_budget(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = StandIn(lambda *_: 0.5)
+    made = timed(clock, digits, 20.0)
+    journal, drawn = Journal(tmp_path, made), []
+
+    def draw(seconds: float = math.inf) -> None:
+        drawn.append(seconds)
+        clock.now += 0.1 if seconds < math.inf else 50.0
+
+    monkeypatch.setattr(journal, "_draw", draw)
+    with journal:
+        for record in made:
+            journal.add(record)
+            if record.validated:
+                with made.spending("checkpoints"):
+                    pass
+    assert drawn[-1] == math.inf
+    assert set(drawn[:-1]) == {0.2}
+    assert 19.0 <= made.progress.seconds <= 21.0
+    spent = made.progress.spent
+    assert spent["pictures"] == pytest.approx(0.1 * (len(drawn) - 1))
+    assert sum(spent.values()) == pytest.approx(made.progress.seconds)
+
+
+def test_a_full_disk_and_what_is_written_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, events = EventLog(tmp_path), Events([Event(1, threads=2, made="within")])
+    log.write(events)
+    more = Events([*events, Event(2, threads=1, made="within")])
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        with open(path, "ab") as file:
+            file.write(b'{"step": 2, "thr')
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        with pytest.raises(ResourceError, match=r"events\.jsonl: No space left"):
+            log.write(more)
+    assert EventLog(tmp_path).read() == list(events)
+    log.write(more)
+    assert EventLog(tmp_path).read() == list(more)

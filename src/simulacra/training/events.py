@@ -43,6 +43,15 @@ class Decisions:
         assert plan.seconds is not None
         elapsed, fresh = progress.seconds - plan.begun, progress.step == plan.start
         self.pace = Pace(compiled=compiled, fresh=fresh, begun=elapsed)
+        if progress.stage == 0 and not fresh:
+            # of one that goes on, what looks and checkpoints took before, the first of these
+            # before its first step
+            pace, looks = self.pace, progress.looks
+            pace.begun = 0.0
+            pace.looking, pace.saving = (
+                progress.spent.get(kind, 0.0) for kind in ("validating", "checkpoints")
+            )
+            pace.look, pace.save = pace.looking / looks if looks else 0.0, pace.saving / (looks + 1)
         self.most = most
         self._chooser: Chooser | None = None
 
