@@ -12,6 +12,7 @@ from commands import run_main
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import UsageError
+from simulacra.runs import zoo
 from simulacra.runs.again import again, differences
 from simulacra.runs.events import EVENTS, EventLog
 from simulacra.runs.run import Run
@@ -128,3 +129,18 @@ def test_the_command(
     said = capsys.readouterr().err
     assert "weights differ" in said
     assert "torch 1.0 then" in said
+
+
+def test_a_run_of_the_zoo_is_done_again(digits: Dataset, tmp_path: Path) -> None:
+    """Of which the kept weights of its best step are known, and no more."""
+    run = run_of(tmp_path / "run", digits, "0.3s")
+    run.train(digits)
+    zoo.add(run, "mine", tmp_path / "zoo")
+    kept = zoo.run_of("mine", tmp_path / "zoo")
+    made = again(kept, tmp_path / "again")
+    made.train(digits)
+    assert differences(kept, made) == []
+    # and another one is another one
+    other = run_of(tmp_path / "other", digits, "5steps")
+    other.train(digits)
+    assert differences(kept, other)
