@@ -11,17 +11,21 @@ from typing import Any
 import pytest
 import torch
 
+from simulacra.cli import training_display
+from simulacra.cli.training_display import TrainingDisplay
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import ResourceError
 from simulacra.ground.threads import Chooser
 from simulacra.runs.events import EventLog
 from simulacra.runs.journal import Journal
+from simulacra.runs.run import Run
+from simulacra.training import clocked
 from simulacra.training.events import Events
 from simulacra.training.loop import Training
-from simulacra.training.options import Options
+from simulacra.training.options import Budget, Options
 from simulacra.training.pace import Pace
-from simulacra.training.plan import Event, Plan
+from simulacra.training.plan import Event, Plan, Record
 from test_budget_seconds import StandIn, timed
 
 
@@ -214,3 +218,52 @@ def test_a_full_disk_and_what_is_written_after_it(
     assert EventLog(tmp_path).read() == list(events)
     log.write(more)
     assert EventLog(tmp_path).read() == list(more)
+
+
+def test_a_training_goes_on_with_the_threads_that_its_user_says(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may have said nothing when it began; and done again it changes where it changed."""
+    clock = StandIn(lambda *_: 0.1)
+    made = timed(clock, digits, 2.0)
+    state, before, seen = made.state_dict(), torch.get_num_threads(), list[int]()
+    state["progress"]["threads"] = before + 2
+
+    def step(*_: object) -> float:
+        seen.append(torch.get_num_threads())
+        return 0.1
+
+    clock.step = step
+    monkeypatch.setattr(clocked, "chosen_by_user", lambda: True)
+    made.load_state_dict(state)
+    list(made)
+    assert seen == [before + 2] + [before] * (len(seen) - 1)
+    assert torch.get_num_threads() == before
+    assert Event(1, threads=before, made="within") in made.events
+
+
+def test_events_of_an_old_record_are_written_once(digits: Dataset, tmp_path: Path) -> None:
+    run = Run.create(
+        tmp_path / "run", model="nice", keywords={"hidden": (4,)}, data=digits,
+        options=Options(device="cpu", batch=8), budget=Budget(4, "steps"),
+    )  # fmt: skip
+    event = Event(2, player="model", lr=0.5)
+    run.record["events"] = [{"step": 2, "player": "model", "lr": 0.5}]
+    assert not run.train(digits, should_stop=lambda: True).finished
+    for _ in range(2):
+        run.train(digits)
+        assert EventLog(run.folder).read() == [event]
+
+
+def test_a_rollback_is_no_pace_backwards(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, lines = StandIn(lambda *_: 0.5), list[str]()
+    made = timed(clock, digits, 20.0)
+    monkeypatch.setattr(training_display, "row", lines.append)
+    display = TrainingDisplay(["timed"], digits, clock)
+    display.shown = False
+    display.on_start("timed", made)
+    for step, seconds in ((30, 10.0), (20, 20.0)):
+        clock.now += 10.0
+        display.on_record("timed", Record(step, 0.0, seconds, 1e-3, {}, None, False, 0))
+    assert "3 steps/s" in lines[0]
+    assert "/s" not in lines[1]

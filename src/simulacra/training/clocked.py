@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from simulacra.ground.threads import chosen_by_user, usable
+from simulacra.ground.threads import chosen_by_user, usable, usual
 from simulacra.models.stages import Stage
 from simulacra.training.batches import Batches
 from simulacra.training.engine import sum_over_processes
@@ -117,10 +117,12 @@ class Clocked(ABC):
             compiled = self.options.compile and not self.stage.by_sweeps
             # what is compiled is compiled for a number of threads, and processes share the cores
             alone = self.fabric.device.type == "cpu" and self.fabric.world_size == 1
-            tried = alone and not compiled and not chosen_by_user()
+            free, said = alone and not compiled, chosen_by_user()
             self._decisions = Decisions(
-                self.plan, self.progress, compiled=compiled, most=usable() if tried else None
-            )
+                self.plan, self.progress, compiled=compiled,
+                most=usable() if free and not said else None,
+                said=usual() if free and said else None,
+            )  # fmt: skip
         return self._decisions
 
     def _decide(self, seconds: float) -> None:
