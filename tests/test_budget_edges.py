@@ -63,6 +63,14 @@ def test_planning_takes_no_more_than_a_tenth(look: float, digits: Dataset) -> No
     assert made.progress.looks >= 2
 
 
+def test_the_schedule_begins_after_what_is_made_ready_in_the_first_step(digits: Dataset) -> None:
+    made = timed(StandIn(lambda step, _: 0.5 if step else 50.0), digits, 100.0)
+    rates = [record.lr for record in made]
+    assert len(rates) > 90
+    assert max(rates) > 0.95e-3
+    assert rates[-1] < 1e-5
+
+
 def test_no_step_has_more_than_the_rate(digits: Dataset) -> None:
     """A place by seconds may lie between two steps of the warm-up."""
     assert Options(lr=1e-3, warmup=1).lr_at(0.9, 15.3) <= 1e-3

@@ -125,6 +125,11 @@ class Clocked(ABC):
             )  # fmt: skip
         return self._decisions
 
+    def note_beginning(self) -> None:
+        """Let what decides know how far the stage was before its first step in this process."""
+        if self.plan.seconds is not None:
+            self._decisions = self.decisions
+
     def _decide(self, seconds: float) -> None:
         """Let the clock decide after a step, unless what it decided once is to be followed.
 

@@ -243,6 +243,7 @@ class Training(Clocked):
 
     def _advance(self) -> Record:
         progress = self.progress
+        self.note_beginning()
         lr, rates = self._usual_rate(), {name: self.rate(name) for name in self.stage.players}
         losses = self._step()
         took = self.spend("compiling" if self.learner.compiles else "steps")

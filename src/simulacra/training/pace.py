@@ -26,8 +26,7 @@ _OVER, _OVER_OF_FEW, _OVER_SECONDS = 0.025, 0.1, 1.0
 """Share of the seconds that a last step may take more than there is left; of few seconds this
 share of them, but not more than so many."""
 _LIKELY = 0.96
-"""Share of what a stage's first step took that the next one takes at least, as far as anyone knows:
-as much as leaves room for it after a first step of half the seconds."""
+"""Share of what a stage's first step took that the next one takes, as far as anyone knows."""
 _LOOKED = ((1, 0.03), (2, 0.01), (8, 0.01), (FEW, 1.0))
 """Observations that are looked at first, each time if the time before took no more of the seconds:
 once to make ready what a first call makes ready, and never so many more that they take a tenth."""
@@ -104,14 +103,19 @@ class Pace:
         over = max(_OVER * plan.seconds, min(_OVER_SECONDS, _OVER_OF_FEW * plan.seconds))
         # of what a step takes the first one says next to nothing where it was compiled in it
         pace = self.step if self._count > 1 else self._first * (0.1 if self.compiled else _LIKELY)
-        if self._count == 1 and pace > rest + over:
+        room = rest + over
+        if self.fresh and 2 * self._first <= plan.seconds:
+            # a tenth that went into planning before is no reason to end here
+            room += min(self.begun, SHARE * plan.seconds)
+        if self._count == 1 and pace > room:
             return plan.again(step, plan.origin if plan.known else elapsed, 1.0, step, UNKNOWN)
         if self._count == 1 and not (plan.known and step >= plan.steps):
             return None
-        # there are no more looks than steps
-        left = min(self._looks_left(plan, looks, rest), max(1, int(rest / pace)))
-        seconds = max(0.0, rest - (left - 1) * each)
-        count = int(seconds / pace + min(0.5, over / pace))
+        left = self._looks_left(plan, looks, rest)
+        count = _steps(rest - (left - 1) * each, pace, over)
+        if count == 0:
+            # rather a step than a validation before it
+            left, count = 1, _steps(rest, pace, over)
         off = abs(plan.steps - step - count) * pace
         closing = step >= plan.steps or count == 0
         if closing and (count == 0 or count * pace <= _OFTEN * plan.seconds):
@@ -141,6 +145,11 @@ class Pace:
                 # a training that is late has no time for all of them either
                 left = min(left, int((may - spent) / each), 1 + int(SHARE * max(0.0, rest) / each))
         return max(1, left)
+
+
+def _steps(seconds: float, pace: float, over: float) -> int:
+    """How many steps there is time for, the last of which may take so many seconds over."""
+    return int(max(0.0, seconds) / pace + min(0.5, over / pace))
 
 
 def seconds_a_look(
