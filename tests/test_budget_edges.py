@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 from itertools import pairwise
@@ -15,6 +16,7 @@ from simulacra.cli import training_display
 from simulacra.cli.training_display import TrainingDisplay
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
+from simulacra.ground import threads
 from simulacra.ground.errors import ResourceError
 from simulacra.ground.threads import Chooser
 from simulacra.runs.events import EventLog
@@ -95,21 +97,26 @@ def test_a_training_that_goes_on_knows_when_its_time_is_over(
         assert again.plan.place(again.progress.step) == 1.0
 
 
-def broken_at(made: Training, clock: StandIn, second: float) -> list[float]:
-    """Rates of the steps of a training whose weights are no numbers once, after so many seconds."""
-    step, once = made.learner.step, []
+def broken_at(made: Training, clock: StandIn, *seconds: float) -> list[float]:
+    """Rates of the steps of a training whose weights are no numbers after so many seconds."""
+    step, done = made.learner.step, set[float]()
 
     def breaks(*arguments: Any) -> dict[str, float]:
         losses: dict[str, float] = step(*arguments)
-        if clock.now >= second and not once:
-            once.append(True)
+        now = {each for each in seconds if clock.now >= each} - done
+        if now:
+            done.update(now)
+            # what is changed in a step that is lost stays so
+            made.happens(Event(made.progress.tick, threads=made.progress.threads + 1))
             with torch.no_grad():
                 next(made.model.parameters()).fill_(torch.nan)
         return losses
 
     made.learner.step = breaks  # type: ignore[method-assign]
     rates = [record.lr for record in made]
-    assert made.progress.rollbacks == 1
+    assert made.progress.rollbacks == len(seconds)
+    # by which events are found
+    assert made.progress.tick == len(rates)
     return rates
 
 
@@ -118,7 +125,12 @@ def test_a_rollback_takes_no_time_back(second: float, digits: Dataset) -> None:
     """Neither the schedule's nor that of dear validations."""
     clock = StandIn(lambda *_: 0.4, 2e-3)
     made = timed(clock, digits, 100.0)
-    rates = broken_at(made, clock, second)
+    made.decisions.said = made.decisions.most = None
+    before = made.progress.threads
+    rates = broken_at(made, clock, 40.0, second)
+    assert made.progress.threads == before + 2
+    assert made.progress.seconds == pytest.approx(clock.now)
+    assert sum(made.progress.spent.values()) == pytest.approx(clock.now)
     assert 97.5 <= clock.now <= 103.0
     assert rates[-1] < 1e-5
     # halved, and no higher than it was before the rollback
@@ -275,3 +287,65 @@ def test_a_rollback_is_no_pace_backwards(digits: Dataset, monkeypatch: pytest.Mo
         display.on_record("timed", Record(step, 0.0, seconds, 1e-3, {}, None, False, 0))
     assert "3 steps/s" in lines[0]
     assert "/s" not in lines[1]
+
+
+def test_threads_are_as_they_were_before_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nested, after an exception; and what the user says is what is said outside of all blocks."""
+    found, before = torch.get_num_threads(), 4
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    torch.set_num_threads(before)
+    try:
+        _blocks(before, monkeypatch)
+    finally:
+        torch.set_num_threads(found)
+
+
+def _blocks(before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "usable", lambda: before)
+    assert not threads.chosen_by_user()
+    with threads.using(before + 3):
+        with threads.using(before + 2):
+            assert torch.get_num_threads() == before + 2
+            assert threads.usual() == before // 2
+            with threads.settled():
+                assert torch.get_num_threads() == before + 2
+            with threads.settled(1):
+                assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == before + 3
+        with contextlib.suppress(ValueError), threads.using(before + 1):
+            raise ValueError
+        assert torch.get_num_threads() == before + 3
+    with threads.using(before - 1):
+        # fewer than there are cores, but by us
+        assert not threads.chosen_by_user()
+    assert torch.get_num_threads() == before
+    monkeypatch.setattr(threads, "usable", lambda: before + 1)
+    assert threads.chosen_by_user()
+    monkeypatch.setattr(threads, "usable", lambda: before)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(before))
+    with threads.using(before + 1):
+        assert threads.chosen_by_user()
+        assert threads.usual() == before
+        with threads.settled(before + 5):
+            assert torch.get_num_threads() == before
+
+
+def test_a_caller_has_its_threads_after_a_break_and_after_an_exception(digits: Dataset) -> None:
+    before = torch.get_num_threads()
+    made = timed(StandIn(lambda *_: 0.5), digits, 20.0)
+    made.progress.threads = before + 1
+    for _ in made:
+        assert torch.get_num_threads() == before
+        break
+    assert torch.get_num_threads() == before
+
+    def lost(*_: object) -> dict[str, float]:
+        raise RuntimeError(f"lost with {torch.get_num_threads()}")
+
+    made.learner.step = lost  # type: ignore[method-assign]
+    made.progress.threads = before + 1
+    with pytest.raises(RuntimeError, match=f"lost with {before + 1}"):
+        list(made)
+    assert torch.get_num_threads() == before
+    assert threads.usual() == before
