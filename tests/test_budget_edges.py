@@ -23,6 +23,7 @@ from simulacra.runs.events import EventLog
 from simulacra.runs.journal import Journal
 from simulacra.runs.run import Run
 from simulacra.training import clocked
+from simulacra.training.changes import make_longer
 from simulacra.training.events import Events
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
@@ -349,3 +350,16 @@ def test_a_caller_has_its_threads_after_a_break_and_after_an_exception(digits: D
         list(made)
     assert torch.get_num_threads() == before
     assert threads.usual() == before
+
+
+def test_what_somebody_changes_later_is_not_decided_by_the_clock(digits: Dataset) -> None:
+    within, between = Event(5, threads=2, made="within"), Event(9, player="model", lr=0.1)
+    assert Events([within, between]).decided == 5
+    assert Events([between]).decided == 0
+    # longer before its time is over, of which nothing is lost
+    clock = StandIn(lambda *_: 0.5)
+    made = timed(clock, digits, 20.0)
+    for record in made:
+        if record.step == 20:
+            make_longer(made, Budget(20.0, "s"))
+    assert 39.0 <= clock.now <= 41.0
