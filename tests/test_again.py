@@ -144,3 +144,21 @@ def test_a_run_of_the_zoo_is_done_again(digits: Dataset, tmp_path: Path) -> None
     other = run_of(tmp_path / "other", digits, "5steps")
     other.train(digits)
     assert differences(kept, other)
+
+
+def test_what_is_ordered_is_written_down_before_the_next_step(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    run = run_of(tmp_path / "run", digits, "4steps", "gmm")
+    run.train(digits)
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.train(digits, longer=Budget(2, "steps"), on_start=kill)
+    assert [event.plan.steps for event in EventLog(run.folder).read() if event.plan] == [6]
+    assert Run.open(run.folder).train(digits).steps == 6
+    made = again(Run.open(run.folder), tmp_path / "again")
+    made.train(digits)
+    assert differences(run, made) == []
