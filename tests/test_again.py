@@ -12,10 +12,12 @@ from commands import run_main
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import UsageError
+from simulacra.runs import zoo
 from simulacra.runs.again import again, differences
 from simulacra.runs.events import EVENTS, EventLog
 from simulacra.runs.run import Run
 from simulacra.training.options import Budget, Options
+from simulacra.training.plan import Record
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,25 @@ def test_an_event_that_is_lost_is_seen(ended: Run, digits: Dataset, tmp_path: Pa
     assert differences(ended, made)
 
 
+def test_a_run_that_was_killed_behind_a_checkpoint_is_done_again(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    """What its clock decided before that is written down already."""
+    run = run_of(tmp_path / "killed", digits)
+
+    def kill(record: Record) -> None:
+        if record.validated and run.outcome().finished:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.train(digits, on_record=kill)
+    run = Run.open(run.folder)
+    assert run.outcome().finished
+    made = again(run, tmp_path / "again")
+    made.train(digits)
+    assert differences(run, made) == []
+
+
 def test_what_cannot_be_done_again_says_so(ended: Run, digits: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists already"):
         again(ended, ended.folder)
@@ -108,3 +129,36 @@ def test_the_command(
     said = capsys.readouterr().err
     assert "weights differ" in said
     assert "torch 1.0 then" in said
+
+
+def test_a_run_of_the_zoo_is_done_again(digits: Dataset, tmp_path: Path) -> None:
+    """Of which the kept weights of its best step are known, and no more."""
+    run = run_of(tmp_path / "run", digits, "0.3s")
+    run.train(digits)
+    zoo.add(run, "mine", tmp_path / "zoo")
+    kept = zoo.run_of("mine", tmp_path / "zoo")
+    made = again(kept, tmp_path / "again")
+    made.train(digits)
+    assert differences(kept, made) == []
+    # and another one is another one
+    other = run_of(tmp_path / "other", digits, "5steps")
+    other.train(digits)
+    assert differences(kept, other)
+
+
+def test_what_is_ordered_is_written_down_before_the_next_step(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    run = run_of(tmp_path / "run", digits, "4steps", "gmm")
+    run.train(digits)
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.train(digits, longer=Budget(2, "steps"), on_start=kill)
+    assert [event.plan.steps for event in EventLog(run.folder).read() if event.plan] == [6]
+    assert Run.open(run.folder).train(digits).steps == 6
+    made = again(Run.open(run.folder), tmp_path / "again")
+    made.train(digits)
+    assert differences(run, made) == []

@@ -151,7 +151,8 @@ class TrainingDisplay:
         if now - then < EVERY:
             return
         took = record.seconds - seconds
-        pace = (record.step - step) / took if took > 0 else 0.0
+        # none is known where a rollback has taken steps back
+        pace = max(0.0, (record.step - step) / took) if took > 0 else 0.0
         self.told_at[model] = (now, record.step, record.seconds)
         cells = line_cells(self.trainings[model], record, pace, validation, self.kind[model])
         row(f"{model + ':':<{self.width + 1}} {self.columns.line(cells)}")

@@ -146,6 +146,8 @@ class Chooser:
             self._usually = seconds
             if _COST * seconds <= _FIRST_SHARE * self.whole:
                 self._try(2 * self.count if self.count < self.most else self.count // 2)
+            elif _COST_OF_FEWER * seconds <= _FIRST_SHARE * self.whole:
+                self._try(self.count // 2)
         else:
             self._watch(seconds)
         return self.count
@@ -171,6 +173,9 @@ class Chooser:
             self._try(2 * self.count if up else self.count // 2)
         elif up and before > 1:
             self._try(before // 2)
+        elif not up and trial.second > 1:
+            # where two stand in each other's way, three do as well
+            self._try(trial.second // 2)
         else:
             self._since, self._waited = _Mean(), 0.0
 
@@ -184,10 +189,12 @@ class Chooser:
             self._usually = mean
         if mean > _FALLEN * self._usually and self.count > 1:
             if _COST * mean <= _FIRST_SHARE * self.whole:
+                # to be compared with what they take now
+                self._usually = mean
                 self._try(self.count // 2)
             else:
-                # too dear to try for long
-                self.count, self._usually = self.count // 2, None
+                # too dear to try for long; half as many take twice as long at most
+                self.count, self._usually = self.count // 2, 2 * self._usually
         elif self.count < self.most and self._waited > _AGAIN * self.whole:
             if _COST * mean <= _AGAIN_SHARE * self.whole:
                 self._try(2 * self.count)
@@ -253,6 +260,8 @@ _TURN, _TURNS = 3, 4
 """Pieces of a turn, of which the first is not counted, and turns of a trial."""
 _COST = 20
 """A trial costs so many pieces more at worst, where two threads stand in each other's way."""
+_COST_OF_FEWER = _TURN * _TURNS // 2
+"""One of fewer threads costs no more than its own pieces, if half of them take twice as long."""
 _FIRST_SHARE, _AGAIN_SHARE = 0.1, 0.005
 """Of all seconds, what the first trial may cost, and each later one."""
 _AGAIN = 0.08

@@ -10,7 +10,7 @@ import torch
 
 from simulacra.ground import processes
 from simulacra.ground.errors import ResourceError, UsageError
-from simulacra.ground.storage import write_json
+from simulacra.ground.storage import read_folder, write_json
 from simulacra.runs.events import EVENTS
 from simulacra.runs.record import RECORD, budget_of, versions
 from simulacra.runs.run import Run
@@ -58,18 +58,24 @@ def differences(run: Run, other: Run) -> list[str]:
     """What two runs' last checkpoints do not have bit for bit alike; nothing where they do.
 
     Args:
-        run: That has ended.
+        run: That has ended; one of the zoo has no weights but the kept ones.
         other: Done again.
 
     Returns:
         Names of weights, those of the kept model and those of the one that learned.
     """
-    (_, mine, _), (_, its, _) = (each.newest("weights", "training") for each in (run, other))
+    folder, mine, _ = run.newest("weights", "training")
+    # of a model of the zoo the best step is there, which need not be the last
+    same_step = other.folder / folder.relative_to(run.folder)
+    if same_step in other.checkpoints():
+        its = read_folder(same_step, "weights", "training")
+    else:
+        _, its, _ = other.newest("weights", "training")
+    pairs = [("", mine["weights"], its["weights"])]
+    if "model" in mine["training"]:
+        pairs.append(("last ", mine["training"]["model"], its["training"]["model"]))
     found = []
-    for place, a, b in (
-        ("", mine["weights"], its["weights"]),
-        ("last ", mine["training"]["model"], its["training"]["model"]),
-    ):
+    for place, a, b in pairs:
         same = {name for name in a.keys() & b.keys() if torch.equal(a[name], b[name])}
         found += [f"{place}{name}" for name in sorted((a.keys() | b.keys()) - same)]
     return found

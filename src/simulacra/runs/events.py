@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from simulacra.ground.errors import CheckpointError, UsageError
+from simulacra.ground.errors import CheckpointError, ResourceError, UsageError
 from simulacra.ground.storage import write_bytes
 from simulacra.training.plan import Event
 
@@ -55,18 +55,22 @@ class EventLog:
             events: Mostly those that it holds, and some more.
 
         Raises:
-            ResourceError: If the disk is full.
+            ResourceError: If the disk is full, or the place forbidden.
         """
         if events is self._seen:
             return
-        self._seen = events
         if self._written is not None and self._written == list(events[: len(self._written)]):
             more = events[len(self._written) :]
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("".join(map(_line, more)))
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write("".join(map(_line, more)))
+            except OSError as error:
+                # a line may have been cut
+                self._written = None
+                raise ResourceError(f"cannot write {self.path}: {error.strerror}") from error
         elif events or self.path.is_file():
             write_bytes(self.path, "".join(map(_line, events)).encode())
-        self._written = list(events)
+        self._written, self._seen = list(events), events
 
 
 def _line(event: Event) -> str:

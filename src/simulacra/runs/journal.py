@@ -80,11 +80,13 @@ class Journal:
         last = record.stage == len(training.stages) - 1
         if record.validated and last and int(_PICTURES * place) > self.drawn:
             self.drawn = int(_PICTURES * place)
-            if place == 1 or training.plan.seconds is None:
-                self._draw()
+            if place == 1:
+                with training.not_counting():
+                    self._draw()
                 return
+            may = math.inf if training.plan.seconds is None else _DRAWING * training.plan.seconds
             with training.spending("pictures"), contextlib.suppress(_TooLong):
-                self._draw(_DRAWING * training.plan.seconds)
+                self._draw(may)
 
     def _draw(self, seconds: float = math.inf) -> None:
         """A picture of what the model draws now.

@@ -49,8 +49,9 @@ class RecordedTraining:
         found: tuple[Any, list[str], list[Event]] | CheckpointError = (None, [], [])
         if processes.first():
             try:
+                # of runs from before they had a file, which holds these too once there is one
                 before = [Event.from_json(event) for event in self.record.get("events", [])]
-                found = (None, [], before + self.log.read())
+                found = (None, [], self.log.read() if self.log.path.is_file() else before)
                 if self.record["plan"] and checkpoints(self.folder):
                     _, state, broken = newest_sound(self.folder, "training")
                     found = (state["training"], broken, found[2])

@@ -351,11 +351,14 @@ class Run:
                     if journal is not None:
                         # before the checkpoint: a row is never missing, at most done again
                         journal.add(record)
+                    # before the checkpoint too, which nobody who does it again has
+                    book.note()
                     if record.validated or stopped:
                         training.progress.note_peak(memory.growth())
                     if (record.validated or stopped) and finite(training.model):
                         book.save()
                     on_record(record)
+                    # what somebody changed there
                     book.note()
                     if stopped:
                         # whoever ends before the first one has saved may end it too

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from simulacra.ground.threads import chosen_by_user, usable
+from simulacra.ground.threads import chosen_by_user, usable, usual
 from simulacra.models.stages import Stage
 from simulacra.training.batches import Batches
 from simulacra.training.engine import sum_over_processes
@@ -76,6 +76,14 @@ class Clocked(ABC):
         if kind == "checkpoints" and self.plan.seconds is not None:
             self.decisions.pace.saved(seconds)
 
+    @contextlib.contextmanager
+    def not_counting(self) -> Iterator[None]:
+        """Leave what happens inside the block out of the training's time."""
+        if self._going:
+            self.spend("other")
+        yield
+        self._mark = self.clock()
+
     # ---- what happens, and what is decided -----------------------------------------------------
 
     def happens(self, event: Event, instead: Sequence[Event] = ()) -> None:
@@ -109,11 +117,18 @@ class Clocked(ABC):
             compiled = self.options.compile and not self.stage.by_sweeps
             # what is compiled is compiled for a number of threads, and processes share the cores
             alone = self.fabric.device.type == "cpu" and self.fabric.world_size == 1
-            tried = alone and not compiled and not chosen_by_user()
+            free, said = alone and not compiled, chosen_by_user()
             self._decisions = Decisions(
-                self.plan, self.progress, compiled=compiled, most=usable() if tried else None
-            )
+                self.plan, self.progress, compiled=compiled,
+                most=usable() if free and not said else None,
+                said=usual() if free and said else None,
+            )  # fmt: skip
         return self._decisions
+
+    def note_beginning(self) -> None:
+        """Let what decides know how far the stage was before its first step in this process."""
+        if self.plan.seconds is not None:
+            self._decisions = self.decisions
 
     def _decide(self, seconds: float) -> None:
         """Let the clock decide after a step, unless what it decided once is to be followed.

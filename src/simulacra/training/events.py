@@ -37,13 +37,26 @@ class Decisions:
         progress: Of the training.
         compiled: Whether its first step is compiled.
         most: Threads that may be tried; nothing where their number is settled.
+        said: How many the user says, who may have said another number when it began.
     """
 
-    def __init__(self, plan: Plan, progress: Progress, *, compiled: bool, most: int | None) -> None:
+    def __init__(
+        self, plan: Plan, progress: Progress, *, compiled: bool, most: int | None,
+        said: int | None = None,
+    ) -> None:  # fmt: skip
         assert plan.seconds is not None
         elapsed, fresh = progress.seconds - plan.begun, progress.step == plan.start
         self.pace = Pace(compiled=compiled, fresh=fresh, begun=elapsed)
-        self.most = most
+        if progress.stage == 0 and not fresh:
+            # of one that goes on, what looks and checkpoints took before, the first of these
+            # before its first step
+            pace, looks = self.pace, progress.looks
+            pace.begun = 0.0
+            pace.looking, pace.saving = (
+                progress.spent.get(kind, 0.0) for kind in ("validating", "checkpoints")
+            )
+            pace.look, pace.save = pace.looking / looks if looks else 0.0, pace.saving / (looks + 1)
+        self.most, self.said = most, said
         self._chooser: Chooser | None = None
 
     def after(self, plan: Plan, progress: Progress, seconds: float, *, live: bool) -> list[Event]:
@@ -72,6 +85,8 @@ class Decisions:
         if again is not None:
             found.append(Event(progress.tick, plan=again, made="within"))
         if self.most is None or plan.seconds is None:
+            if self.said not in (None, progress.threads):
+                found.append(Event(progress.tick, threads=self.said, made="within"))
             return found
         if self._chooser is None:
             self._chooser = Chooser(progress.threads, self.most, plan.seconds)

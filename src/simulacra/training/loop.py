@@ -243,6 +243,7 @@ class Training(Clocked):
 
     def _advance(self) -> Record:
         progress = self.progress
+        self.note_beginning()
         lr, rates = self._usual_rate(), {name: self.rate(name) for name in self.stage.players}
         losses = self._step()
         took = self.spend("compiling" if self.learner.compiles else "steps")
@@ -327,9 +328,10 @@ class Training(Clocked):
                 f"step {before.step}: the loss or its gradient is not finite, and was not "
                 f"after {_ROLLBACKS} rollbacks with half the learning rate each: lower --lr"
             )
-        plan = self.plan
+        plan, decisions = self.plan, self._decisions
         self.load_state_dict(self._good)
-        self.plan = plan
+        # of the same stage
+        self.plan, self._decisions = plan, decisions
         now = self.progress
         now.rollbacks, now.lr_scale = before.rollbacks + 1, before.lr_scale / 2
         now.undone = before.undone + before.step - now.step

@@ -171,7 +171,8 @@ class Options:
         """
         warmup = min(self.warmup, steps // 10)
         if step < warmup:
-            return self.lr * (step + 1) / warmup
+            # a place in a schedule by seconds may lie between two steps
+            return self.lr * min(1.0, (step + 1) / warmup)
         if self.schedule == "constant":
             return self.lr
         progress = (step - warmup) / max(1, steps - warmup)

@@ -25,9 +25,11 @@ _OFTEN, _OFF = 0.01, 0.005
 _OVER, _OVER_OF_FEW, _OVER_SECONDS = 0.025, 0.1, 1.0
 """Share of the seconds that a last step may take more than there is left; of few seconds this
 share of them, but not more than so many."""
-_LOOKED = ((1, 0.03), (2, 0.01), (FEW, 1.0))
+_LIKELY = 0.96
+"""Share of what a stage's first step took that the next one takes, as far as anyone knows."""
+_LOOKED = ((1, 0.03), (2, 0.01), (8, 0.01), (FEW, 1.0))
 """Observations that are looked at first, each time if the time before took no more of the seconds:
-once to make ready what a first call makes ready."""
+once to make ready what a first call makes ready, and never so many more that they take a tenth."""
 
 
 class Pace:
@@ -99,15 +101,21 @@ class Pace:
         each = self.look + self.save
         rest = plan.seconds - elapsed - each
         over = max(_OVER * plan.seconds, min(_OVER_SECONDS, _OVER_OF_FEW * plan.seconds))
-        if self._count == 1:
-            # of what a step takes nothing is known yet; one that was known goes on
-            likely = self._first * (0.1 if self.compiled else 0.8)
-            ends = likely > rest + over and not (plan.known and step < plan.steps)
-            return plan.again(step, elapsed, 1.0, step, UNKNOWN) if ends else None
-        pace = self.step
+        # of what a step takes the first one says next to nothing where it was compiled in it
+        pace = self.step if self._count > 1 else self._first * (0.1 if self.compiled else _LIKELY)
+        room = rest + over
+        if self.fresh and 2 * self._first <= plan.seconds:
+            # a tenth that went into planning before is no reason to end here
+            room += min(self.begun, SHARE * plan.seconds)
+        if self._count == 1 and pace > room:
+            return plan.again(step, plan.origin if plan.known else elapsed, 1.0, step, UNKNOWN)
+        if self._count == 1 and not (plan.known and step >= plan.steps):
+            return None
         left = self._looks_left(plan, looks, rest)
-        seconds = max(0.0, rest - (left - 1) * each)
-        count = int(seconds / pace + min(0.5, over / pace))
+        count = _steps(rest - (left - 1) * each, pace, over)
+        if count == 0:
+            # rather a step than a validation before it
+            left, count = 1, _steps(rest, pace, over)
         off = abs(plan.steps - step - count) * pace
         closing = step >= plan.steps or count == 0
         if closing and (count == 0 or count * pace <= _OFTEN * plan.seconds):
@@ -137,6 +145,11 @@ class Pace:
                 # a training that is late has no time for all of them either
                 left = min(left, int((may - spent) / each), 1 + int(SHARE * max(0.0, rest) / each))
         return max(1, left)
+
+
+def _steps(seconds: float, pace: float, over: float) -> int:
+    """How many steps there is time for, the last of which may take so many seconds over."""
+    return int(max(0.0, seconds) / pace + min(0.5, over / pace))
 
 
 def seconds_a_look(

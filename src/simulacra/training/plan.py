@@ -95,8 +95,11 @@ class Plan:
         if self.at is None:
             return step - self.start, self.length
         left, share = max(0, self.steps - self.at), 1 - min(self.place_at, 1 - 1e-9)
-        length = max(1.0, left / share)
-        return max(0.0, min(length, self.place_at * length + step - self.at)), length
+        length, since = max(1.0, left / share), step - self.at
+        if self.seconds is not None:
+            # a rollback takes back steps, but no seconds
+            since = max(0, since)
+        return max(0.0, min(length, self.place_at * length + since)), length
 
     @classmethod
     def counted(cls, steps: int, passes: int, *, start: int = 0, begun: float = 0.0) -> Plan:
