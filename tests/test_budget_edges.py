@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+import toys
 from simulacra.cli import training_display
 from simulacra.cli.training_display import TrainingDisplay
 from simulacra.data.catalogue import load
@@ -24,11 +25,11 @@ from simulacra.runs.journal import Journal
 from simulacra.runs.run import Run
 from simulacra.training import clocked
 from simulacra.training.changes import make_longer
-from simulacra.training.events import Events
+from simulacra.training.events import Decisions, Events
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
 from simulacra.training.pace import Pace
-from simulacra.training.plan import Event, Plan, Record
+from simulacra.training.plan import Event, Plan, Progress, Record
 from test_budget_seconds import StandIn, timed
 
 
@@ -208,8 +209,10 @@ def test_the_picture_at_the_end_is_no_part_of_the_budget(
     monkeypatch.setattr(journal, "_draw", draw)
     with journal:
         for record in made:
+            clock.now += 0.01
             journal.add(record)
             if record.validated:
+                clock.now += 0.02
                 with made.spending("checkpoints"):
                     pass
     assert drawn[-1] == math.inf
@@ -217,7 +220,9 @@ def test_the_picture_at_the_end_is_no_part_of_the_budget(
     assert 19.0 <= made.progress.seconds <= 21.0
     spent = made.progress.spent
     assert spent["pictures"] == pytest.approx(0.1 * (len(drawn) - 1))
-    assert sum(spent.values()) == pytest.approx(made.progress.seconds)
+    # all but the last picture
+    assert sum(spent.values()) == pytest.approx(made.progress.seconds) == clock.now - 50.0
+    assert spent["other"] == pytest.approx(0.01 * made.progress.step + 0.02 * made.progress.looks)
 
 
 def test_a_full_disk_and_what_is_written_after_it(
@@ -363,3 +368,31 @@ def test_what_somebody_changes_later_is_not_decided_by_the_clock(digits: Dataset
         if record.step == 20:
             make_longer(made, Budget(20.0, "s"))
     assert 39.0 <= clock.now <= 41.0
+
+
+def test_stages_share_what_is_left(digits: Dataset) -> None:
+    class Ticking(StandIn):
+        def __call__(self) -> float:
+            self.now += 0.05
+            return self.now
+
+    clock = Ticking(lambda *_: 0.0)
+    made = Training(
+        toys.SampledAutoencoder(digits.spec), digits.train, digits.validation,
+        Options(batch=8, device="cpu", precision="32"), clock=clock,
+    )  # fmt: skip
+    made.set_plan(Budget(20.0, "s"))
+    list(made)
+    assert made.progress.stage == 1
+    assert made.plan.seconds == pytest.approx(20.0 - made.plan.begun)
+    assert made.progress.seconds <= 21.0
+
+
+def test_an_end_by_convergence_is_known_to_whoever_does_it_again() -> None:
+    plan, progress = Plan(1 << 48, 1 << 48, seconds=10.0), Progress(step=7, converged=True)
+    decisions = Decisions(plan, progress, compiled=False, most=None)
+    (event,) = decisions.after(plan, progress, 0.1, live=True)
+    assert event.plan is not None
+    assert event.plan.steps == 7
+    assert event.plan.place(7) == 1.0
+    assert decisions.after(plan, progress, 0.1, live=False) == []
