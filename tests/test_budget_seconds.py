@@ -14,6 +14,7 @@ from torch import Tensor
 
 import toys
 from learning import equal, values
+from simulacra.cli.standing import seconds_left, steps_of
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import CheckpointError
@@ -184,6 +185,47 @@ def test_what_was_not_decided_yet_is_decided_by_the_clock(digits: Dataset) -> No
     list(again)
     assert 39.0 <= again.progress.seconds <= 41.0
     assert again.progress.step < made.progress.step - 100
+
+
+def test_what_went_on_by_steps_is_done_again_by_a_slower_clock(digits: Dataset) -> None:
+    """Up to a change the clock had decided, though it was to leave all as it was."""
+    made = timed(StandIn(lambda *_: 0.1), digits, 40.0)
+    for record in made:
+        if record.step == 100:
+            break
+    assert made.events[-1].step < 95
+    make_longer(made, Budget(20, "steps"))
+    list(made)
+    again = timed(StandIn(lambda *_: 5.0), digits, 40.0)
+    again.events = Events(made.events)
+    again.set_plan(Budget(40.0, "s"))
+    assert len(list(again)) == made.progress.step
+    assert equal(values(again.model), values(made.model))
+
+
+def test_one_that_is_done_again_says_where_it_ends(digits: Dataset) -> None:
+    made = timed(StandIn(burst), digits, 40.0)
+    list(made)
+    steps = made.progress.step
+    again = timed(StandIn(lambda *_: 0.1), digits, 40.0)
+    again.events = Events(made.events)
+    again.set_plan(Budget(40.0, "s"))
+    assert {steps_of(again) for _ in again} == {steps}
+    assert seconds_left(again, 10.0) == 0.0
+    again.progress.step -= 20
+    assert seconds_left(again, 10.0) == 2.0
+    # of one that was killed nobody knows
+    events = Events(made.events[:-1])
+    assert events.end(0) is None
+    # each stage has its own end
+    first, second = Plan(5, 3, seconds=2.0, at=5), Plan(9, 3, seconds=2.0, start=5, at=9)
+    staged = Events([
+        Event(0, plan=Plan(7, 3, seconds=2.0), made="stage"), Event(5, plan=first, made="within"),
+        Event(5, plan=Plan(8, 3, seconds=2.0, start=5), made="stage"), Event(7, threads=2),
+        Event(9, plan=second, made="within"),
+    ])  # fmt: skip
+    assert staged.end(0) == staged.end(4) == first
+    assert staged.end(5) == staged.end(8) == second
 
 
 def test_a_rollback_does_not_confuse_what_happened_when(digits: Dataset) -> None:

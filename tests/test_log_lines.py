@@ -79,7 +79,7 @@ def test_a_log_says_every_ten_seconds_where_a_training_stands(trained) -> None:
         assert re.search(rf"  loss -?[\d.]+ .* 4 s/step  {spent} s +{left} left$", line), line
     assert "validation" not in lines[0]
     assert all(re.search(r"  validation [\d.]+ bits/dim  ", line) for line in lines[1:])
-    assert last.startswith("nice: 12/12 steps validation")
+    assert last.startswith("nice: 12/12 steps  validation")
     # below one another, but for what came before the first validation
     ends = [[line.index(word) for word in (" steps", "s/step", " left")] for line in lines[1:]]
     assert ends == [ends[0]] * 3
@@ -107,6 +107,23 @@ def test_what_has_seconds_goes_by_them(trained) -> None:
     training.plan = replace(training.plan, seconds=None, steps=20)
     assert seconds_left(training, 0.25) == (20 - 12) / 0.25
     assert seconds_left(training, 0.0) is None
+
+
+def test_what_had_ended_before_has_nothing_to_go(
+    trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    display, _ = trained(seconds=0.5)
+    training = display.trainings["nice"]
+    for change, line in (
+        ({}, "nice: 12 steps done before, which are all"),
+        ({"seconds": 6.0, "at": 12}, "nice: 12 steps done before, which are all"),
+        ({"seconds": 6.3, "steps": 13}, "nice: 0 s to go, 12 steps done"),
+        ({"seconds": 5.9, "steps": 13}, "nice: 0 s to go, 12 steps done"),
+        ({"start": 12, "steps": 13}, "nice: 1 step to do"),
+    ):
+        training.plan = replace(training.plan, **{"seconds": None, "at": None, **change})
+        display.on_start("nice", training)
+        assert capsys.readouterr().err == f"{line}\n"
 
 
 def test_a_failure_is_told_with_its_reason(

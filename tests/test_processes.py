@@ -243,7 +243,7 @@ def test_asked_to_stop_all_stop_and_one_process_can_go_on(
     assert started.wait(60) == [128 + signal.SIGTERM] * 2, started.said(0) + started.said(1)
     opened = Run.open(run)
     step = int(opened.checkpoints()[0].name)
-    assert f"stopped after {step} steps and saved" in started.said(0)
+    assert f"stopped after {step} step" in started.said(0)
     seen: list[int] = []
     outcome = opened.train(
         opened.dataset(),

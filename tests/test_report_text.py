@@ -178,3 +178,16 @@ def test_the_main_table_in_a_terminal(monkeypatch):
     terminal.print_figures(tables.table(typed(full())))
     assert re.search(r"realnvp +left out +–", out.getvalue())
     terminal.print_figures([])
+
+
+def test_the_usual_models_have_a_line_each_in_a_usual_terminal(monkeypatch):
+    """The mixture's steps, which converge, are the widest."""
+    out = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=out, width=80))
+    results = five()
+    for each in results["models"]:
+        each["converged"] = each["model"] == "gmm"
+    terminal.print_figures(tables.table(typed(results)))
+    lines = out.getvalue().splitlines()
+    assert any(re.search(r"^gmm .* 48 sweeps, converged +148 k$", line) for line in lines)
+    assert re.search(r" steps +seen$", lines[0])

@@ -23,9 +23,12 @@ from kept import Kept
 from simulacra.cli.flags import new_folder
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
+from simulacra.ground import threads
 from simulacra.ground.errors import CheckpointError, DataError, UsageError
 from simulacra.ground.storage import read_folder
 from simulacra.models import description, saved
+from simulacra.runs import recorded
+from simulacra.runs import run as run_module
 from simulacra.runs.run import Run
 from simulacra.training.options import Budget, Options
 from simulacra.training.plan import Outcome, Record
@@ -368,11 +371,37 @@ def test_records_that_lie_are_refused(change: Any, digits: Dataset, tmp_path: Pa
         Run.open(run.folder)
 
 
+def test_what_is_done_between_steps_has_the_usual_threads(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All cores of a busy machine are slow at what is small: weights looked through and copied."""
+    monkeypatch.setattr(threads, "usual", lambda: 3)
+    seen = []
+    for module, name in ((run_module, "finite"), (recorded, "write_checkpoint")):
+        whole = getattr(module, name)
+
+        def watched(*given: Any, whole: Callable[..., Any] = whole) -> Any:
+            seen.append(torch.get_num_threads())
+            return whole(*given)
+
+        monkeypatch.setattr(module, name, watched)
+    run = Run.create(
+        tmp_path / "run", model="nice", keywords={"hidden": (4,)}, data=digits,
+        budget=Budget.parse("2steps"), options=Options(device="cpu"),
+    )  # fmt: skip
+    before = torch.get_num_threads()
+    run.train(digits)
+    assert len(seen) > 2
+    assert set(seen) == {3}
+    assert torch.get_num_threads() == before
+
+
 def test_pictures_are_drawn_at_the_quarters(finished: Callable[..., Run]) -> None:
     run = finished()
     assert [path.stem for path in sorted((run.folder / "samples").iterdir())] == [
         "00000010", "00000020", "00000030", "00000040",
     ]  # fmt: skip
+    assert run.outcome().spent["pictures"] > 0
 
 
 MY_MODEL = """

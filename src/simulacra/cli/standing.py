@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from simulacra.training.loop import Training
-    from simulacra.training.plan import Record
+    from simulacra.training.plan import Plan, Record
+
+
+def plan_of(training: Training) -> Plan:
+    """The plan that a stage goes by; of a training that is done again, the one by which it ends."""
+    return training.events.end(training.progress.tick) or training.plan
 
 
 def steps_of(training: Training) -> int | None:
@@ -16,7 +21,13 @@ def steps_of(training: Training) -> int | None:
 
     Of a budget in seconds it is an estimate, made again and again.
     """
-    return training.plan.steps if training.plan.known else None
+    plan = plan_of(training)
+    return plan.steps if plan.known else None
+
+
+def counted(count: int, kind: str) -> str:
+    """So many steps or sweeps: `1 step`, `12 sweeps`."""
+    return f"{count} {kind.removesuffix('s') if count == 1 else kind}"
 
 
 def seconds_left(training: Training, pace: float) -> float | None:
@@ -26,8 +37,8 @@ def seconds_left(training: Training, pace: float) -> float | None:
         training: Under way.
         pace: Steps a second; 0 if that is not known.
     """
-    plan, progress, steps = training.plan, training.progress, steps_of(training)
-    if plan.seconds is not None:
+    plan, progress, steps = plan_of(training), training.progress, steps_of(training)
+    if plan.seconds is not None and not plan.settled:
         return max(0.0, plan.seconds - (progress.seconds - plan.begun))
     return (steps - progress.step) / pace if steps is not None and pace else None
 

@@ -183,12 +183,15 @@ def print_figures(rows: Rows) -> None:
 
     Why a model failed or was left out is a sentence, which the verdict has.
     """
-    from simulacra.report.tables import DISTANCE
+    from simulacra.report.tables import DISTANCE, SEEN
 
     left_out = ("family", "can", DISTANCE)
+    # as in `runs`: the whole heading is wider than a terminal has room for
     shown = [
-        {h: replace(cell, why="") for h, cell in row.items() if h not in left_out} for row in rows
-    ]
+        {"seen" if h == SEEN else h: replace(cell, why="")
+         for h, cell in row.items() if h not in left_out}
+        for row in rows
+    ]  # fmt: skip
     _print_right(shown)
 
 

@@ -26,6 +26,7 @@ from simulacra.cli.flags import (
     new_folder,
     open_run,
 )
+from simulacra.cli.standing import counted
 from simulacra.cli.stopping import stopping
 from simulacra.cli.training_display import TrainingDisplay
 from simulacra.ground import processes
@@ -135,6 +136,8 @@ def go_on(
                 for line in notes:
                     terminal.note(line)
                 display.on_start(name, training)
+                if training.progress.step >= training.plan.steps:
+                    terminal.note(f"longer: simulacra resume {folder}{own} --budget +10m")
 
             outcome = run.train(
                 found,
@@ -149,7 +152,7 @@ def go_on(
         kind = display.kind[name]
         if not outcome.finished:
             terminal.note(
-                f"stopped after {outcome.steps} {kind} and saved; go on with: "
+                f"stopped after {counted(outcome.steps, kind)} and saved; go on with: "
                 f"simulacra resume {folder}{own}"
             )
             stop.leave()
@@ -159,7 +162,8 @@ def go_on(
     threads = f"with {outcome.threads} thread{'s' if outcome.threads != 1 else ''}"
     where = threads if device == "cpu" else f"on {device}"
     why = ", converged" if outcome.converged else ""
-    terminal.note(f"done: {outcome.steps} {kind}{seen} in {outcome.seconds:.1f} s {where}{why}")
+    made = f"{counted(outcome.steps, kind)}{seen}"
+    terminal.note(f"done: {made} in {outcome.seconds:.1f} s {where}{why}")
     terminal.note(f"seconds: {seconds_by_kind(outcome)}")
     terminal.note(f"next: simulacra sample {folder}{own}, simulacra evaluate {folder}{own}")
 

@@ -10,9 +10,20 @@ from typing import TYPE_CHECKING
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from simulacra.cli.standing import Columns, line_cells, losses_of, of_steps, span, steps_of
+from simulacra.cli.standing import (
+    Columns,
+    counted,
+    line_cells,
+    losses_of,
+    of_steps,
+    plan_of,
+    seconds_left,
+    span,
+    steps_of,
+)
 from simulacra.cli.terminal import errors, note, row
 from simulacra.cli.waiting import EVERY, Waiting
+from simulacra.training.plan import Outcome
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
@@ -102,15 +113,18 @@ class TrainingDisplay:
         """In a log, a line when a training or a stage of it begins."""
         training = self.trainings[model]
         if not self.shown:
-            plan, progress, kind = training.plan, training.progress, self.kind[model]
+            plan, progress, kind = plan_of(training), training.progress, self.kind[model]
             done -= plan.start
-            since = f", {done} of them done" if done else ""
             stage = f"stage {training.stage.name}: " if len(training.stages) > 1 else ""
-            if plan.seconds is None:
-                note(f"{model}: {stage}{plan.length} {kind} to do{since}")
+            left = seconds_left(training, 0.0)
+            if Outcome.of(progress, plan).finished:
+                note(f"{model}: {stage}{counted(done, kind)} done before, which are all")
+            elif left is None:
+                since = f", {done} of them done" if done else ""
+                note(f"{model}: {stage}{counted(plan.length, kind)} to do{since}")
             else:
-                left = span(plan.seconds - (progress.seconds - plan.begun))
-                note(f"{model}: {stage}{left} to go" + (f", {done} {kind} done" if done else ""))
+                since = f", {counted(done, kind)} done" if done else ""
+                note(f"{model}: {stage}{span(left)} to go{since}")
             self.told_at[model] = (self.clock(), progress.step, progress.seconds)
 
     def on_record(self, model: str, record: Record) -> None:
@@ -174,7 +188,9 @@ class TrainingDisplay:
         )
         self.progress.stop_task(self.tasks[model])
         if not self.shown:
-            note(": ".join(filter(None, (model, state, entry.absent))))
+            # what was not made has a reason, of any form; else there are columns
+            told = note if entry.absent else row
+            told(": ".join(filter(None, (model, state, entry.absent))))
 
 
 def _kind(training: Training) -> str:

@@ -17,6 +17,7 @@ from simulacra.ground.locks import held
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.ground.storage import write_json
+from simulacra.ground.threads import settled
 from simulacra.models import registry, saved
 from simulacra.models.model import Model
 from simulacra.models.sizes import TRAINED
@@ -329,7 +330,8 @@ class Run:
             ) from error
         if "start" in self.record:
             saved.fill(model, saved.load(self.folder / START, code=code).state_dict())
-        with together(), alone(self.folder, self.record) as notes:
+        # what is done between steps is small, and slow by all cores of a busy machine
+        with together(), alone(self.folder, self.record) as notes, settled():
             training = Training(
                 model, data.train, data.validation, self.options, prepared="start" in self.record,
                 threads=self.record.get("threads"),

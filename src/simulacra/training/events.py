@@ -21,12 +21,27 @@ class Events(list[Event]):
         self._at: dict[tuple[int, str], list[Event]] = {}
         for event in self:
             self._at.setdefault((event.step, event.made), []).append(event)
-        self.decided = max((event.step for event in self if event.made == "within"), default=0)
+        # what somebody changed came after what the clock decided up to there, be that nothing
+        self.decided = max((event.step for event in self), default=0)
         """Up to which step the clock has decided all that it was to decide."""
 
     def at(self, tick: int, made: str) -> list[Event]:
         """What happened after so many steps, those that were undone among them."""
         return self._at.get((tick, made), [])
+
+    def end(self, tick: int) -> Plan | None:
+        """The plan by which a stage that was at its end once has ended; nothing of any other.
+
+        Args:
+            tick: Steps made, of a training that is done again.
+        """
+        found = None
+        for event in self:
+            if event.step > tick:
+                if event.made == "stage":
+                    break
+                found = event.plan or found
+        return found if found and found.settled else None
 
 
 class Decisions:

@@ -77,6 +77,11 @@ class Plan:
         return self.steps < UNKNOWN
 
     @property
+    def settled(self) -> bool:
+        """Whether the number of steps is no estimate, or none any more."""
+        return self.seconds is None or self.at == self.steps
+
+    @property
     def length(self) -> int:
         """Steps of the stage itself."""
         return self.steps - self.start
