@@ -165,6 +165,8 @@ def go_on(
     made = f"{counted(outcome.steps, kind)}{seen}"
     terminal.note(f"done: {made} in {outcome.seconds:.1f} s {where}{why}")
     terminal.note(f"seconds: {seconds_by_kind(outcome)}")
+    if 2 * outcome.spent.get("compiling", 0.0) > outcome.seconds:
+        terminal.note("most of these went into compiling: a longer --budget leaves more for steps")
     terminal.note(f"next: simulacra sample {folder}{own}, simulacra evaluate {folder}{own}")
 
 
