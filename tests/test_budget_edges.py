@@ -357,10 +357,12 @@ def test_a_caller_has_its_threads_after_a_break_and_after_an_exception(digits: D
     assert threads.usual() == before
 
 
-def test_what_somebody_changes_later_is_not_decided_by_the_clock(digits: Dataset) -> None:
+def test_up_to_the_last_change_all_is_decided(digits: Dataset) -> None:
+    """By the clock, which said nothing more, or by somebody who saw it come so far."""
     within, between = Event(5, threads=2, made="within"), Event(9, player="model", lr=0.1)
-    assert Events([within, between]).decided == 5
-    assert Events([between]).decided == 0
+    assert Events([within]).decided == 5
+    assert Events([within, between]).decided == 9
+    assert Events([]).decided == 0
     # longer before its time is over, of which nothing is lost
     clock = StandIn(lambda *_: 0.5)
     made = timed(clock, digits, 20.0)

@@ -74,7 +74,8 @@ def test_runs_are_listed_with_their_figures_the_newest_first(ok, made, monkeypat
 
 
 def test_a_judged_run_shows_its_test_figure_until_it_learns_on(ok, made, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
+    # read when the console is made, which is before
+    monkeypatch.setattr("simulacra.cli.terminal.console._width", 120)
     folder = made("judged", "pixelcnn")
     results = json.loads(ok("evaluate", "judged", "--test-limit", 9, "--json")[0])
     likelihood = results["models"][0]["likelihood"]
