@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from kept import Kept
 
 
+# as `make test` has it: two workers of several threads stand in each other's way, and how many
+# work is then nothing that a training tries
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     importlib.import_module("lean")
 
