@@ -17,7 +17,7 @@ from simulacra.runs.again import again, differences
 from simulacra.runs.events import EVENTS, EventLog
 from simulacra.runs.run import Run
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import Record
+from simulacra.training.progress import Record
 
 
 @pytest.fixture(scope="module")

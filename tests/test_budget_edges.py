@@ -29,7 +29,8 @@ from simulacra.training.events import Decisions, Events
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
 from simulacra.training.pace import Pace
-from simulacra.training.plan import Event, Plan, Progress, Record
+from simulacra.training.plan import Event, Plan
+from simulacra.training.progress import Progress, Record
 from test_budget_seconds import StandIn, timed
 
 

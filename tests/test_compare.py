@@ -26,7 +26,7 @@ from simulacra.models import registry
 from simulacra.report.tables import table
 from simulacra.runs.run import Run
 from simulacra.training.options import Budget
-from simulacra.training.plan import Record
+from simulacra.training.progress import Record
 
 KEYWORDS: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4},

@@ -23,7 +23,8 @@ from simulacra.models.model import Latent, Sampling
 from simulacra.runs.run import Run
 from simulacra.training.memory import STATUS
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import Outcome, Plan, Progress
+from simulacra.training.plan import Plan
+from simulacra.training.progress import Outcome, Progress
 
 TINY = {
     "gmm": {"components": 4},

@@ -19,7 +19,7 @@ from simulacra.judging.results import Entry
 from simulacra.models import registry
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import Record
+from simulacra.training.progress import Record
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from simulacra.runs import recorded
 from simulacra.runs import run as run_module
 from simulacra.runs.run import Run
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import Outcome, Record
+from simulacra.training.progress import Outcome, Record
 from toys import place
 
 TINY: dict[str, dict[str, Any]] = {

@@ -23,7 +23,7 @@ from simulacra.training import units
 from simulacra.training.changes import make_longer
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import Outcome, Progress
+from simulacra.training.progress import Outcome, Progress
 
 
 @pytest.fixture(scope="module")

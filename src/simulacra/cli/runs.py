@@ -14,7 +14,7 @@ from simulacra.report.text import number
 if TYPE_CHECKING:
     from simulacra.runs.listing import Listed
     from simulacra.runs.run import Run
-    from simulacra.training.plan import Outcome
+    from simulacra.training.progress import Outcome
 
 
 def runs(folder: Path | None = None, /, *, json: Json = False) -> None:

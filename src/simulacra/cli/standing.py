@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from simulacra.training.loop import Training
-    from simulacra.training.plan import Plan, Record
+    from simulacra.training.plan import Plan
+    from simulacra.training.progress import Record
 
 
 def plan_of(training: Training) -> Plan:

@@ -37,7 +37,7 @@ from simulacra.training.options import Budget, Options
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
     from simulacra.runs.run import Run
-    from simulacra.training.plan import Outcome
+    from simulacra.training.progress import Outcome
 
 
 def train(

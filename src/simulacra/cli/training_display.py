@@ -23,13 +23,13 @@ from simulacra.cli.standing import (
 )
 from simulacra.cli.terminal import errors, note, row
 from simulacra.cli.waiting import EVERY, Waiting
-from simulacra.training.plan import Outcome
+from simulacra.training.progress import Outcome
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
     from simulacra.judging.results import Entry
     from simulacra.training.loop import Training
-    from simulacra.training.plan import Record
+    from simulacra.training.progress import Record
 
 
 class TrainingDisplay:

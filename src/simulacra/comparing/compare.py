@@ -36,7 +36,7 @@ from simulacra.training.engine import device_of
 from simulacra.training.loop import Training
 from simulacra.training.memory import check_room
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import Record
+from simulacra.training.progress import Record
 
 
 class Watcher(Protocol):

@@ -12,7 +12,7 @@ from simulacra.judging.results import Entry
 from simulacra.models.description import Description
 from simulacra.models.model import Latent, Likelihood, Model, capabilities
 from simulacra.models.swept import Swept
-from simulacra.training.plan import Outcome
+from simulacra.training.progress import Outcome
 
 
 def described(about: Description, *, swept: bool = False, **more: Any) -> Entry:  # noqa: ANN401

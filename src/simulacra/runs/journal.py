@@ -14,7 +14,7 @@ from simulacra.models.model import Sampling
 from simulacra.runs.metrics import METRICS, Metrics
 from simulacra.tasks.sample import draw
 from simulacra.training.loop import Training
-from simulacra.training.plan import Record
+from simulacra.training.progress import Record
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -9,7 +9,7 @@ from pathlib import Path
 from simulacra.ground.errors import CheckpointError
 from simulacra.runs.record import RECORD
 from simulacra.runs.run import Run
-from simulacra.training.plan import Outcome
+from simulacra.training.progress import Outcome
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`metrics.csv`: how a training went, a row now and then, as `training.plan.Record` has it."""
+"""`metrics.csv`: how a training went, a row now and then, as `training.progress.Record` has it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from simulacra.ground.errors import CheckpointError
 from simulacra.ground.storage import write_bytes
-from simulacra.training.plan import Record
+from simulacra.training.progress import Record
 
 METRICS = "metrics.csv"
 

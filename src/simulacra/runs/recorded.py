@@ -18,8 +18,9 @@ from simulacra.training.changes import make_longer, set_rate
 from simulacra.training.events import Events
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget
-from simulacra.training.plan import Event, Outcome
+from simulacra.training.plan import Event
 from simulacra.training.players import finite
+from simulacra.training.progress import Outcome
 
 
 class RecordedTraining:

@@ -40,9 +40,10 @@ from simulacra.training.engine import device_of, together
 from simulacra.training.loop import Training
 from simulacra.training.memory import PeakMemory, check_room
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import Outcome as Outcome
-from simulacra.training.plan import Plan, Progress, Record
+from simulacra.training.plan import Plan
 from simulacra.training.players import finite
+from simulacra.training.progress import Outcome as Outcome
+from simulacra.training.progress import Progress, Record
 
 _BUILD = -3  # key of a random stream, beside those of `train`
 

@@ -20,7 +20,8 @@ from simulacra.training.events import Decisions, Events
 from simulacra.training.learner import Learner
 from simulacra.training.options import Options
 from simulacra.training.pace import seconds_a_look, seconds_to_settle
-from simulacra.training.plan import Event, Plan, Progress
+from simulacra.training.plan import Event, Plan
+from simulacra.training.progress import Progress
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from simulacra.ground.threads import Chooser
 from simulacra.training.pace import Pace
-from simulacra.training.plan import Event, Plan, Progress
+from simulacra.training.plan import Event, Plan
+from simulacra.training.progress import Progress
 
 
 class Events(list[Event]):

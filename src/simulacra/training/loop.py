@@ -42,8 +42,9 @@ from simulacra.training.engine import (
 )
 from simulacra.training.learner import Learner
 from simulacra.training.options import Budget, Options
-from simulacra.training.plan import VALIDATION_SIZE, Event, Plan, Progress, Record
+from simulacra.training.plan import VALIDATION_SIZE, Event, Plan
 from simulacra.training.players import finite
+from simulacra.training.progress import Progress, Record
 
 
 class Training(Clocked):

@@ -18,7 +18,8 @@ from simulacra.training.average import graphless
 from simulacra.training.batches import SWEEP_BATCH
 from simulacra.training.learner import Learner
 from simulacra.training.options import Budget
-from simulacra.training.plan import Plan, Progress
+from simulacra.training.plan import Plan
+from simulacra.training.progress import Progress
 
 
 def steps_of(amount: float, unit: str, learner: Learner) -> int:

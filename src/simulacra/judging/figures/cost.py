@@ -22,7 +22,7 @@ from simulacra.models import flops
 from simulacra.models.model import Likelihood, Model, Sampling, Stepwise
 from simulacra.models.swept import Swept
 from simulacra.tasks.sample import context_of_rows, device_of, drawn_at_once
-from simulacra.training.plan import Outcome
+from simulacra.training.progress import Outcome
 
 _T = TypeVar("_T")
 _MANY = 64
