@@ -153,6 +153,7 @@ def _do(job: Job, section: str, board: Board, place: Place) -> bool:
             board.add(section, found, now - last)
             last = now
     except Exception as error:
+        # whatever it is: one row that fails ends no other
         why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:200]
         board.add(section, Figure(job.name, why), time.perf_counter() - last, failed=True)
         return False

@@ -202,6 +202,7 @@ def _judged(
     except (DataError, ResourceError, BrokenPipeError):
         raise
     except Exception as error:
+        # whatever one model does, the others go on
         if disk_full(error):
             raise
         failure = failure_of(error, time.perf_counter() - begun, _place(folder, name))
@@ -265,6 +266,7 @@ def _checked(
         except ResourceError as error:
             whole[name] = MissingCapability(str(error))
         except Exception as error:
+            # a fault of one model is its row; a mistake of the user's is told before training
             if isinstance(error, SimulacraError) and not isinstance(error, MissingCapability):
                 raise
             whole[name] = error
