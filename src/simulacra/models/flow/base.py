@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import math
 
 import torch
-from torch import Tensor
-from torch.distributions import Distribution
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+from torch.nn.functional import logsigmoid
 
 from simulacra.ground.randomness import keyed_uniform
 from simulacra.ground.spec import DataSpec
+from simulacra.models.flow.dequantiser import Dequantiser
+from simulacra.models.flow.maps import FlowMap
 from simulacra.models.model import Invertible, Latent, Likelihood
+from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.distributions import importance_weighted
 from simulacra.nn.levels import to_levels
 from simulacra.nn.precision import moments
 
 
 class Flow(Likelihood, Invertible, Latent):
-    """An invertible map from data to a simple density.
+    """An invertible map from data to a simple density, made of maps one after another.
 
-    Continuous vectors are mapped as they are. Discrete levels are dequantised: y = x + u with
-    u ~ U[0, 1)^D, and log P(x) = log E_u p(x + u) ≥ E_u log p(x + u) (Theis, van den Oord and
-    Bethge 2016, arXiv 1511.01844), which importance draws tighten. Before the model's own
-    layers, y is standardised value by value with moments taken from the training data, and the
-    Jacobian of that is counted.
+    log p(y) = log p(z) + Σ_l log |det ∂f_l|, with z = f_L(… f_1(y)). Continuous vectors are mapped
+    as they are. Discrete levels are dequantised: y = x + u, and log P(x) ≥ E log p(x + u) − log q(u
+    | x), which importance draws tighten. The noise u in [0, 1)^D is uniform (Theis, van den Oord
+    and Bethge 2016, arXiv 1511.01844), or drawn by a flow of its own, given x (`Dequantiser`). The
+    range of levels is then stretched over all numbers, by the logit of y / levels, so that no
+    probability is lost beyond the ends (RealNVP, arXiv 1605.08803, section 4.1). Before the first
+    map values are standardised with moments taken from the training data. Of all this the
+    Jacobians are counted.
 
-    A flow implements `transform`, its inverse `invert`, and its density `base`.
+    A flow has `maps`, and its density `base`; or implements `transform` and its inverse `invert`.
+
+    Args:
+        spec: The form of the data.
+        context: What each map is told beside the observation: none, label or vector.
 
     Example:
         >>> import simulacra as sim, torch
-        >>> from torch.distributions import Independent, Normal
         >>> class Gaussian(sim.Flow):
-        ...     def base(self, context=None):
-        ...         zeros = torch.zeros(self.spec.event_shape)
-        ...         return Independent(Normal(zeros, 1.0), zeros.ndim)
-        ...     def transform(self, y, context=None):
-        ...         return y, y.new_zeros(len(y))
-        ...     def invert(self, z, context=None):
-        ...         return z
+        ...     pass  # without any map: standardised values that are normal
         >>> model = Gaussian(sim.DataSpec((2,), levels=None))
         >>> model.prepare(5 + torch.randn(1000, 2))
         >>> bool((model.sample(1000).mean(0) - 5).abs().max() < 0.5)
@@ -47,22 +51,27 @@ class Flow(Likelihood, Invertible, Latent):
     laws = ("simulacra.models.flow.laws",)
     shift: Tensor
     log_scale: Tensor
+    maps: nn.ModuleList
+    """Each a `FlowMap`, the first of which meets the data."""
+    dequantiser: Dequantiser | None = None
+    """Draws the noise given the levels; it is uniform without."""
 
-    def __init__(self, spec: DataSpec) -> None:
+    def __init__(self, spec: DataSpec, context: ContextKind = "none") -> None:
         super().__init__(spec)
-        levels = spec.levels or 0
-        half = torch.full(spec.event_shape, levels / 2.0)
-        self.register_buffer("shift", half)
-        self.register_buffer("log_scale", torch.zeros_like(half) if not levels else half.log())
+        self.context = context
+        self.context_features = ContextEmbedding(context, spec, 32)
+        self.maps = nn.ModuleList()
+        zeros = torch.zeros(spec.event_shape)
+        self.register_buffer("shift", zeros)
+        self.register_buffer("log_scale", zeros.clone())
 
     @property
     def exact(self) -> bool:
         """Exact on continuous vectors; on levels, the dequantisation bound."""
         return self.spec.levels is None
 
-    @abstractmethod
     def base(self, context: Tensor | None = None) -> Distribution:
-        """The density of codes, over events `(*event_shape)`.
+        """The density of codes, over events `(*event_shape)`: standard normal, unless overridden.
 
         Args:
             context: One row for each code.
@@ -70,30 +79,80 @@ class Flow(Likelihood, Invertible, Latent):
         Returns:
             One for all rows, with no batch; or where the context moves it a batch `(N,)`.
         """
+        zero = torch.zeros_like(self.shift)
+        # not validated: what is not finite must reach the likelihood, where it is counted
+        codes = Normal(zero, torch.ones_like(zero), validate_args=False)
+        return Independent(codes, zero.ndim, validate_args=False)
 
-    @abstractmethod
     def transform(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Codes z `(N, *event_shape)` of standardised y, and log |det ∂z/∂y| `(N,)`."""
+        told = self.context_features(context, y)
+        ladj = y.new_zeros(len(y))
+        for each in self.maps:
+            y, more = each(y, told)
+            ladj = ladj + more
+        return y, ladj
 
-    @abstractmethod
     def invert(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """The y whose code is z."""
+        told = self.context_features(context, z)
+        for each in reversed(self._maps):
+            z = each.inverse(z, told)
+        return z
+
+    @property
+    def _maps(self) -> list[FlowMap]:
+        return [each for each in self.maps if isinstance(each, FlowMap)]
 
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Take the mean and standard deviation of each value of y = x + u."""
-        y = self._dequantise(x, torch.tensor(0.5, dtype=self.shift.dtype, device=x.device))
-        mean, spread = moments(y, 1 / 12 if self.spec.levels else 0.0)
+        """Take the moments of the values, and let each map start from what reaches it."""
+        y, _ = self._stretched(self._dequantise(x, self._uniform(x)))
+        mean, spread = self._moments(y)
         self.shift.copy_(mean)
         self.log_scale.copy_(spread.log())
+        told = self.context_features(context, y)
+        y = (y - self.shift) * torch.exp(-self.log_scale)
+        for each in self._maps:
+            each.start(y, told)
+            y, _ = each(y, told)
+
+    def _moments(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each value, of which standardising makes 0 and 1."""
+        return moments(y)
+
+    def _uniform(self, x: Tensor) -> Tensor:
+        return torch.rand(x.shape, dtype=self.shift.dtype, device=x.device)
 
     def _dequantise(self, x: Tensor, noise: Tensor) -> Tensor:
         return x.to(noise.dtype) + noise if self.spec.levels else x.to(self.shift.dtype)
 
+    def _stretched(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Values over all numbers, of y in the units of the data; and the log-determinant."""
+        if self.spec.levels is None:
+            return y, y.new_zeros(len(y))
+        slope = (1 - 2 * _EDGE) / self.spec.levels
+        v = torch.logit(_EDGE + slope * y)
+        return v, (math.log(slope) - logsigmoid(v) - logsigmoid(-v)).flatten(1).sum(1)
+
+    def _shrunk(self, v: Tensor) -> Tensor:
+        """The y of stretched values."""
+        if self.spec.levels is None:
+            return v
+        return (torch.sigmoid(v) - _EDGE) * (self.spec.levels / (1 - 2 * _EDGE))
+
     def log_density(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """Log p(y) in nats `(N,)`, of y in the units of the data."""
-        z, ladj = self.transform((y - self.shift) * torch.exp(-self.log_scale), context)
-        return self.base(context).log_prob(z) + ladj - self.log_scale.sum()
+        v, stretched = self._stretched(y)
+        z, ladj = self.transform((v - self.shift) * torch.exp(-self.log_scale), context)
+        return self.base(context).log_prob(z) + ladj + stretched - self.log_scale.sum()
+
+    def _log_weight(self, x: Tensor, uniform: Tensor, context: Tensor | None) -> Tensor:
+        """Log p(x + u) / q(u | x), of the noise u that uniform draws make."""
+        if self.dequantiser is None:
+            return self.log_density(self._dequantise(x, uniform), context)
+        noise, log_q = self.dequantiser(x, uniform, self.context_features(context, uniform))
+        return self.log_density(self._dequantise(x, noise), context) - log_q
 
     def log_likelihood(
         self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
@@ -104,8 +163,8 @@ class Flow(Likelihood, Invertible, Latent):
             return self.log_density(x.to(self.shift.dtype), context)
 
         def log_weight(keys: Tensor) -> Tensor:
-            noise = keyed_uniform(keys, self.spec.event_shape).to(self.shift)
-            return self.log_density(self._dequantise(x, noise), context)
+            uniform = keyed_uniform(keys, self.spec.event_shape).to(self.shift)
+            return self._log_weight(x, uniform, context)
 
         return importance_weighted(x, draws, seed, log_weight)
 
@@ -113,25 +172,27 @@ class Flow(Likelihood, Invertible, Latent):
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
     ) -> dict[str, Tensor]:
         """Mean negative log-density of freshly dequantised data, nats per observation."""
-        noise = torch.rand(x.shape, dtype=self.shift.dtype, device=x.device)
-        return {"loss": -self.log_density(self._dequantise(x, noise), context).mean()}
+        if self.exact:
+            return {"loss": -self.log_density(x.to(self.shift.dtype), context).mean()}
+        return {"loss": -self._log_weight(x, self._uniform(x), context).mean()}
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The code of each observation; of a level, the code of its bin's middle."""
         self.spec.check(x)
-        y = self._dequantise(x, torch.tensor(0.5, dtype=self.shift.dtype, device=x.device))
-        return self.transform((y - self.shift) * torch.exp(-self.log_scale), context)[0]
+        y = self._dequantise(x, torch.full_like(self.shift, 0.5))
+        v, _ = self._stretched(y)
+        return self.transform((v - self.shift) * torch.exp(-self.log_scale), context)[0]
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """The observation of a code: the bin that y falls into.
-
-        A draw beyond the range is put into the outer bin, where `log_likelihood` does not count
-        it: a flow on levels samples a little otherwise than its bound says.
-        """
-        y = self.invert(z, context) * self.log_scale.exp() + self.shift
+        """The observation of a code: the bin that y falls into."""
+        y = self._shrunk(self.invert(z, context) * self.log_scale.exp() + self.shift)
         return to_levels(y, self.spec.levels)
 
     def prior(self, n: int, context: Tensor | None = None) -> Tensor:
         """Codes drawn from `base`."""
         codes = self.base(context)
         return codes.sample(() if codes.batch_shape else (n,))
+
+
+_EDGE = 1e-6
+"""What is kept clear of 0 and 1, where the logit ends."""
