@@ -1,4 +1,4 @@
-"""`FlowMap`: an invertible map that counts its volume; and the plain ones that flows are made of."""
+"""`FlowMap`: an invertible map that counts its volume; and the plain ones flows are made of."""
 
 from __future__ import annotations
 
@@ -181,6 +181,7 @@ class Reordering(FlowMap):
     """
 
     order: Tensor
+    back: Tensor
 
     def __init__(self, order: Tensor) -> None:
         super().__init__()
