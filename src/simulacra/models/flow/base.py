@@ -122,6 +122,17 @@ class Flow(Likelihood, Invertible, Latent):
         y = self._dequantise(x, torch.tensor(0.5, dtype=self.shift.dtype, device=x.device))
         return self.transform((y - self.shift) * torch.exp(-self.log_scale), context)[0]
 
+    def inverse_error(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The largest |y′ − y| of an observation, of standardised y; of a level, its bin's middle.
+
+        What is not finite on the way back is an infinite error.
+        """
+        self.spec.check(x)
+        y = self._dequantise(x, torch.tensor(0.5, dtype=self.shift.dtype, device=x.device))
+        y = (y - self.shift) * torch.exp(-self.log_scale)
+        error = (self.invert(self.transform(y, context)[0], context) - y).abs()
+        return error.nan_to_num(nan=torch.inf).flatten(1).amax(1)
+
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """The observation of a code: the bin that y falls into.
 
