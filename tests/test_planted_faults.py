@@ -103,6 +103,25 @@ def test_inverse_catches_couplings_in_the_wrong_order() -> None:
         laws.inverts(ready(WrongOrder(GREY, hidden=(8,), couplings=3)))
 
 
+def test_inverse_catches_what_rounding_to_levels_hides() -> None:
+    class Loose(NICE):
+        def invert(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+            return super().invert(z, context) + 1e-2
+
+    loose = ready(Loose(GREY, hidden=(8,)))
+    x = laws.observations(loose, 16)
+    assert torch.equal(loose.decode(loose.encode(x)), x)
+    with pytest.raises(AssertionError, match="the inverse error is 1"):
+        laws.comes_back(loose)
+
+
+def test_what_is_not_finite_is_an_infinite_inverse_error() -> None:
+    broken = ready(NICE(GREY, hidden=(8,)))
+    with torch.no_grad():
+        broken.maps[-1].s[0, 0, 1] = math.nan
+    assert broken.inverse_error(laws.observations(broken, 3)).tolist() == [math.inf] * 3
+
+
 def test_causality_catches_a_model_that_sees_its_target() -> None:
     model = small_pixelcnn()
     model.first.mask[:, :, -1, model.first.reach] = True

@@ -297,6 +297,18 @@ class Invertible(Encoding, Decoding):
         ['nice']
     """
 
+    @abstractmethod
+    def inverse_error(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """How far each observation is from itself after there and back, `(N,)`: rounding alone.
+
+        The largest |y′ − y| of its values, in the units of the model's own inputs, standardised
+        where it standardises: before anything is put back to levels, which would hide it.
+
+        Args:
+            x: Observations `(N, *event_shape)`.
+            context: One row for each observation.
+        """
+
 
 class Latent(Sampling, Decoding):
     """Draws observations by decoding codes drawn from a prior.

@@ -179,9 +179,22 @@ class Flow(Likelihood, Invertible, Latent):
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The code of each observation; of a level, the code of its bin's middle."""
         self.spec.check(x)
-        y = self._dequantise(x, torch.full_like(self.shift, 0.5))
-        v, _ = self._stretched(y)
-        return self.transform((v - self.shift) * torch.exp(-self.log_scale), context)[0]
+        return self.transform(self._middle(x), context)[0]
+
+    def _middle(self, x: Tensor) -> Tensor:
+        """Standardised vectors; of levels, the middles of their bins, stretched and standardised."""
+        v, _ = self._stretched(self._dequantise(x, torch.full_like(self.shift, 0.5)))
+        return (v - self.shift) * torch.exp(-self.log_scale)
+
+    def inverse_error(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The largest |y′ − y| of an observation, of standardised y; of a level, its bin's middle.
+
+        What is not finite on the way back is an infinite error.
+        """
+        self.spec.check(x)
+        y = self._middle(x)
+        error = (self.invert(self.transform(y, context)[0], context) - y).abs()
+        return error.nan_to_num(nan=torch.inf).flatten(1).amax(1)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """The observation of a code: the bin that y falls into."""

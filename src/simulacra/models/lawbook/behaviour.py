@@ -171,7 +171,10 @@ def decodes_to_data(model: Decoding) -> None:
 
 @torch.no_grad()
 def comes_back(model: Invertible) -> None:
-    """Decoding undoes encoding: levels exactly, vectors to 1e-4, in float64 to 1e-9."""
+    """Decoding undoes encoding: levels exactly, vectors to 1e-4, in float64 to 1e-9.
+
+    So does the map itself, before levels are rounded, by the model's own measure.
+    """
     own = precision_of(model)
     for dtype in dict.fromkeys((own, torch.float64)):
         model.to(dtype)
@@ -181,6 +184,10 @@ def comes_back(model: Invertible) -> None:
         gap = float((again - x).abs().max())
         allowed = 0 if model.spec.levels else 1e-9 if dtype == torch.float64 else 1e-4
         hold(gap <= allowed, f"decoding what was encoded is off by {gap:.1e}")
+        errors = model.inverse_error(x, told)
+        hold(tuple(errors.shape) == (16,), f"of 16 come inverse errors {tuple(errors.shape)}")
+        worst, allowed = float(errors.max()), 1e-9 if dtype == torch.float64 else 1e-4
+        hold(worst < allowed, f"the inverse error is {worst:.1e}")
     model.to(own)
 
 

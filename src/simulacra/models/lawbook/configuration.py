@@ -18,6 +18,7 @@ from simulacra.models.model import (
     Completion,
     Decoding,
     Encoding,
+    Invertible,
     Likelihood,
     Model,
     Sampling,
@@ -29,6 +30,7 @@ from simulacra.models.saved import fill
 _METHODS: dict[type[Model], str] = {
     Sampling: "sample", Stepwise: "sample_steps", Likelihood: "log_likelihood",
     Completion: "complete", Encoding: "encode", Decoding: "decode",
+    Invertible: "inverse_error",
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from simulacra.models.model import (
     Completion,
     Decoding,
     Encoding,
+    Invertible,
     Latent,
     Likelihood,
     Model,
@@ -201,6 +202,8 @@ def stays_on_its_device(model: Model) -> None:
             codes = ask("prior", 8, told) if isinstance(model, Latent) else codes
             if isinstance(model, Decoding) and codes is not None:
                 ask("decode", codes, told)
+            if isinstance(model, Invertible):
+                ask("inverse_error", x, told)
 
 
 def has_weights(model: Model) -> bool:
