@@ -204,13 +204,15 @@ class Logistics(Elementwise):
                 off = logit - target
                 low, high = torch.where(off < 0, y, low), torch.where(off < 0, high, y)
                 step = y - off * torch.exp(-log_slope)
-                y = torch.where((step > low) & (step < high), step, (low + high) / 2)
+                y, last = torch.where((step > low) & (step < high), step, (low + high) / 2), y
+                if torch.equal(y, last):
+                    break
         # a last step, through which gradients flow
         logit, log_slope = self._logit(y, (log_w, loc, log_s))
         return y - (logit - target) * torch.exp(-log_slope.detach())
 
 
-_MOST_STEPS = 24
+_MOST_STEPS = 64
 
 
 def elementwise(kind: Kind, parts: int) -> Elementwise:
