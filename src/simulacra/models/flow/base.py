@@ -111,8 +111,8 @@ class Flow(Likelihood, Invertible, Latent):
         mean, spread = self._moments(y)
         self.shift.copy_(mean)
         self.log_scale.copy_(spread.log())
-        told = self.context_features(context, y)
-        y = (y - self.shift) * torch.exp(-self.log_scale)
+        y = (y[:_START] - self.shift) * torch.exp(-self.log_scale)
+        told = self.context_features(None if context is None else context[:_START], y)
         for each in self._maps:
             each.start(y, told)
             y, _ = each(y, told)
@@ -206,6 +206,9 @@ class Flow(Likelihood, Invertible, Latent):
         codes = self.base(context)
         return codes.sample(() if codes.batch_shape else (n,))
 
+
+_START = 256
+"""Observations that maps start from: each goes through all of the flow."""
 
 _EDGE = 1e-6
 """What is kept clear of 0 and 1, where the logit ends."""
