@@ -10,13 +10,14 @@ from torch.distributions import Distribution
 
 from simulacra.ground.randomness import keyed_uniform
 from simulacra.ground.spec import DataSpec
+from simulacra.models.flow.completion import DensityCompletion
 from simulacra.models.model import Invertible, Latent, Likelihood
 from simulacra.nn.distributions import importance_weighted
 from simulacra.nn.levels import to_levels
 from simulacra.nn.precision import moments
 
 
-class Flow(Likelihood, Invertible, Latent):
+class Flow(Likelihood, Invertible, Latent, DensityCompletion):
     """An invertible map from data to a simple density.
 
     Continuous vectors are mapped as they are. Discrete levels are dequantised: y = x + u with
