@@ -198,7 +198,6 @@ FAULTS = [
     ("train vae digits --out {a file}", 2, "exists --out"),
     # what a model cannot do
     ("complete {gan}", 2, "GAN pixelcnn"),
-    ("sample {vae} --temperature 0.5", 2, "VAE temperature"),
     ("sample {vae} --top-k 2", 2, "VAE --top-k pixelcnn"),
     ("sample {vae} --top-p 0.5", 2, "VAE --top-p pixelcnn"),
     ("sample {gan} --watch a.gif", 2, "GAN --watch pixelcnn"),

@@ -29,7 +29,7 @@ def places(tmp_path_factory, kept):
         tone = np.sin(np.arange(120) * (0.2 + 0.02 * number)) * 0.6
         soundfile.write(root / "wavs" / f"{number}.wav", tone, 800)
     found = {"root": root}
-    for name in ("vae", "gan", "pixelcnn"):
+    for name in ("vae", "gan", "pixelcnn", "gmm"):
         found[name] = kept.run(*BRIEF[name])
     found["nice"] = kept.run("nice", "digits", *BRIEF_NICE, into=root / "nice")
     found["told"] = kept.run("nice", "digits", *BRIEF_NICE, "--set", "context=label")
@@ -258,6 +258,7 @@ def test_a_part_of_a_label_has_a_direction(ok, places, tmp_path):
         ("map {pixelcnn} --direction 3", 2, "PixelCNN does not encode observations"),
         ("map {told} --direction 3", 2, "is told a label without --set context"),
         ("map {plane} --direction 3", 2, "these data have no labels"),
+        ("sample {gmm} --temperature 0.5", 2, "GMM has no temperature: leave it at 1"),
         ("sample {nice} --top-k 3", 2, "as --top-k needs: use pixelcnn"),
         ("sample {nice} --top-p 0.5", 2, "as --top-p needs: use pixelcnn"),
         ("complete {nice} --candidates 5", 2, "predicts no value leave them at 1"),
