@@ -44,7 +44,7 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     "sampling": {
         "gmm": _FULL,
         "vae": {},
-        **dict.fromkeys(("nice", "realnvp", "glow", "spline-flow", "maf", "iaf"), {}),
+        **{key: {} for key in ("nice", "realnvp", "glow", "spline-flow", "maf", "iaf")},
     },
     "sampling of vectors": {"vae": {}},
     # a full covariance conditions on the middles of bins
