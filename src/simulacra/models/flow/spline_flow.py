@@ -73,7 +73,7 @@ class SplineFlow(Flow):
     takes = Takes(unordered=False, values=2)
     small = (
         {"hidden": (4,), "couplings": 2, "parts": 4},
-        {"hidden": (8,), "couplings": 2, "coupling": "affine", "context": "label"},
+        {"hidden": (4,), "couplings": 3, "coupling": "affine", "context": "label"},
         {"hidden": (4, 4), "couplings": 2, "parts": 4, "context": "vector"},
     )
 
