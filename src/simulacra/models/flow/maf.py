@@ -9,7 +9,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.flow.autoregressive_maps import AutoregressiveMap, MaskedNetwork
 from simulacra.models.flow.base import Flow
-from simulacra.models.flow.elementwise import Affine
+from simulacra.models.flow.elementwise import Kind, elementwise
 from simulacra.models.flow.masked_mixture import MaskedMixture
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextKind
@@ -56,6 +56,8 @@ class MAF(Flow):
         *,
         transforms: int = 5,
         hidden: tuple[int, ...] = (512, 512),
+        coupling: Kind = "affine",
+        parts: int = 8,
         components: int = 1,
         dropout: float = 0.0,
         context: ContextKind = "none",
@@ -68,6 +70,7 @@ class MAF(Flow):
             )
         super().__init__(spec, context)
         self.transforms, self.hidden = transforms, tuple(hidden)
+        self.coupling, self.parts = coupling, parts
         self.components, self.dropout = components, dropout
         told = self.context_features.width
 
@@ -78,7 +81,7 @@ class MAF(Flow):
             )
 
         for i in range(transforms):
-            map_ = Affine()
+            map_ = elementwise(coupling, parts)
             self.maps.append(AutoregressiveMap(network(i, map_.parameters), map_))
         self.mixture = network(transforms, 3 * components) if components > 1 else None
 
