@@ -39,10 +39,11 @@ class IAF(Flow):
         UsageError: If a keyword is out of its range.
     """
 
+    preset = {"batch": 256, "lr": 3e-3, "weight_decay": 1e-4}
     takes = Takes(unordered=False)
     not_compiled = "for it finds codes value after value"
     small = (
-        {"hidden": (8,), "transforms": 2},
+        {"hidden": (8,), "transforms": 1},
         {"hidden": (8, 6), "transforms": 2, "context": "label"},
         {"hidden": (8,), "transforms": 2, "context": "vector"},
     )
@@ -52,7 +53,7 @@ class IAF(Flow):
         spec: DataSpec,
         *,
         transforms: int = 4,
-        hidden: tuple[int, ...] = (256, 256),
+        hidden: tuple[int, ...] = (128, 128),
         context: ContextKind = "none",
     ) -> None:
         if not hidden or min(*hidden, transforms) < 1:

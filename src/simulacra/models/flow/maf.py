@@ -27,15 +27,19 @@ class MAF(Flow):
         Estimation", 2017, arXiv 1705.07057, section 3; with more than one component, MAF MoG.
     Departs from the paper: z = y · exp(s) + t, with |s| < 3, smoothly, for without a bound it is
         known to blow up; no batch normalisation: values are standardised first, and every map
-        starts as the identity; the degrees of a hidden layer are spread evenly; dropout, where it
-        is asked for; a context, when given, enters every hidden layer.
+        starts as the identity; the degrees of a hidden layer are spread evenly; dropout; other
+        maps of a value than affine ones, where they are asked for; a context, when given, enters
+        every hidden layer.
 
     Args:
         spec: Ordered levels, or continuous vectors.
-        transforms: Number of affine maps; the order of values turns around after each.
-        hidden: Widths of each map's hidden layers.
-        components: Gaussians of the base density of each code, given those before it; with 1 it is
-            normal.
+        transforms: Number of maps; the order of values turns around after each.
+        hidden: Widths of each map's hidden layers, and of the base's.
+        coupling: What is done to a value, given those before it: affine as in the paper; additive,
+            spline, or logistics (the distribution function of a mixture).
+        parts: Bins of a spline, or logistics of a mixture.
+        components: Gaussians of the base's density of each code, given those before it; with 1 all
+            codes are independent and normal.
         dropout: Probability of dropping a hidden unit.
         context: What the maps are told beside the observation: none, label or vector.
 
@@ -43,11 +47,12 @@ class MAF(Flow):
         UsageError: If a keyword is out of its range.
     """
 
+    preset = {"weight_decay": 1e-4}
     takes = Takes(unordered=False)
     small = (
-        {"hidden": (8,), "transforms": 2},
-        {"hidden": (8, 6), "transforms": 2, "components": 2, "context": "label"},
-        {"hidden": (8,), "transforms": 2, "context": "vector"},
+        {"hidden": (8,), "transforms": 2, "components": 2},
+        {"hidden": (8, 6), "transforms": 2, "components": 1, "context": "label"},
+        {"hidden": (8,), "transforms": 1, "coupling": "spline", "parts": 2, "context": "vector"},
     )
 
     def __init__(
@@ -55,19 +60,21 @@ class MAF(Flow):
         spec: DataSpec,
         *,
         transforms: int = 5,
-        hidden: tuple[int, ...] = (512, 512),
+        hidden: tuple[int, ...] = (256, 256),
         coupling: Kind = "affine",
         parts: int = 8,
-        components: int = 1,
-        dropout: float = 0.0,
+        components: int = 10,
+        dropout: float = 0.1,
         context: ContextKind = "none",
     ) -> None:
-        if not hidden or min(*hidden, transforms, components) < 1 or not 0 <= dropout < 1:
+        if not hidden or min(*hidden, transforms, components) < 1 or not 2 <= parts <= 64:
             raise UsageError(
                 "hidden has at least one width, hidden, transforms and components are positive, "
-                f"dropout in [0, 1); got hidden={hidden}, transforms={transforms}, "
-                f"components={components}, dropout={dropout}"
+                f"parts 2 to 64; got hidden={hidden}, transforms={transforms}, "
+                f"components={components}, parts={parts}"
             )
+        if not 0 <= dropout < 1:
+            raise UsageError(f"dropout is in [0, 1), got {dropout}")
         super().__init__(spec, context)
         self.transforms, self.hidden = transforms, tuple(hidden)
         self.coupling, self.parts = coupling, parts

@@ -70,6 +70,7 @@ class SplineFlow(Flow):
         UsageError: If a keyword is out of its range.
     """
 
+    preset = {"weight_decay": 1e-4}
     takes = Takes(unordered=False, values=2)
     small = (
         {"hidden": (4,), "couplings": 2, "parts": 4},
