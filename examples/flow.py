@@ -30,7 +30,7 @@ model = sim.build(arguments.model, data.spec)
 # %% Train
 # A density lives on real numbers, digits on levels: y = x + u with u uniform in [0, 1). The mean
 # log-density of y is a lower bound of log P(x), which more draws of u tighten.
-model = sim.fit(model, data, arguments.budget, sim.Options(weight_decay=1e-4))
+model = sim.fit(model, data, arguments.budget, sim.Options(**model.preset))
 score = sim.likelihood(model, data.test, draws=64).marginal
 print(f"{score.relation} {score.bits_per_dim:.3f} bits/dim with {score.draws} draws")
 
