@@ -24,8 +24,11 @@ from torch.distributions import Categorical
 import simulacra as sim
 from simulacra.data.dataset import Observations
 from simulacra.drawing import files, grids
+from simulacra.models import registry
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
+from simulacra.models.flow.base import Flow
+from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.gmm import GMM
@@ -225,8 +228,94 @@ def nice() -> None:
     write(figure, "nice-jacobians")
 
 
+def strip(model: Flow, title: Callable[[int], str], name: str) -> None:
+    """The density of a plane after each map: from the data, standardised, to the base."""
+    line = torch.linspace(-3, 3, 240)
+    points = torch.cartesian_prod(line, line)
+    figure, axes = panels(len(model.maps) + 1, 1.8)
+    for count, axis in enumerate(axes):
+        with torch.no_grad():
+            density = model.log_density_after(points, count).exp().view(240, 240).T
+        # the brightest hundredth alike: a density may have narrow tops
+        axis.imshow(density.numpy(), cmap="magma", origin="lower", vmin=0,
+                    vmax=float(density.flatten().quantile(0.99)))  # fmt: skip
+        axis.set_title(title(count), fontsize=9)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    write(figure, name)
+
+
+def trained(name: str, data: str, steps: str, **keywords: object) -> Flow:
+    """A flow that learnt a toy."""
+    toy = sim.load_data(data)
+    torch.manual_seed(0)
+    options = sim.Options(batch=256, **registry.preset(name))
+    model = sim.fit(sim.build(name, toy.spec, keywords), toy, steps, options).eval()
+    assert isinstance(model, Flow)
+    return model
+
+
+def spline_flow() -> None:
+    """A board, coupling by coupling; and the splines of one coupling for three seen values."""
+    model = trained("spline-flow", "checkerboard", "3000steps")
+    strip(model, lambda count: f"{count} couplings", "spline-flow-strip")
+    coupling = model.maps[0]
+    assert isinstance(coupling, HalvesCoupling)
+    figure, (axis,) = panels(1, 3.2)
+    line = torch.linspace(-2.2, 2.2, 400)
+    for seen, colour in ((-1.0, BLUE), (0.2, RED), (1.3, GREEN)):
+        # the even value is changed where the odd one is seen
+        y = torch.stack([line, torch.full_like(line, seen)], 1)
+        if coupling.changes == 1:
+            y = y.flip(1)
+        with torch.no_grad():
+            z = coupling(y, y.new_zeros(400, 0))[0][:, coupling.changes]
+        axis.plot(line.numpy(), z.numpy(), color=colour, label=f"seen {seen:g}")
+    axis.set_xlabel("changed value, before")
+    axis.set_ylabel("after")
+    axis.legend(fontsize=8, frameon=False)
+    write(figure, "spline-flow-splines")
+
+
+def maf() -> None:
+    """Five arms, map by map, to a normal plane."""
+    model = trained("maf", "pinwheel", "3000steps")
+    strip(model, lambda count: "data" if not count else f"{count} maps", "maf-strip")
+
+
+def iaf() -> None:
+    """Which code depends on which value: Jacobians after so many maps of digits of 4×4 pixels."""
+    data = sim.load_data("digits", side=4)
+    torch.manual_seed(0)
+    keywords = {"hidden": (64,), "transforms": 3}
+    model = sim.fit(sim.build("iaf", data.spec, keywords), data, "300steps").eval()
+    assert isinstance(model, Flow)
+    y = model.standardised(data.train.x[:1])
+    told = y.new_zeros(1, 0)
+    figure, axes = panels(4, 2.0)
+
+    def codes(v: Tensor, count: int) -> Tensor:
+        for each in model.maps[:count]:
+            v, _ = each(v, told)
+        return v
+
+    for axis, count in zip(axes, (1, 2, 3, 3), strict=True):
+        last = axis is axes[-1]
+        at = codes(y, 3).detach() if last else y
+        matrix = torch.autograd.functional.jacobian(
+            model.invert if last else lambda v, count=count: codes(v, count), at
+        ).reshape(16, 16)
+        most = float(matrix.abs().max())
+        axis.imshow(matrix.numpy(), cmap="RdBu", vmin=-most, vmax=most)
+        axis.set_title("3 maps back, z to y" if last else f"{count} maps, y to z", fontsize=9)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    write(figure, "iaf-jacobians")
+
+
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "vae": vae, "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice,
+    "spline-flow": spline_flow, "maf": maf, "iaf": iaf,
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import simulacra as sim
 from simulacra.drawing import files, grids
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+parser.add_argument("--model", default="nice", help="or maf, iaf, spline-flow …")
 parser.add_argument("--budget", default="60s", help="90s, 2000steps, 10epochs or 2Mobs")
 parser.add_argument("--out", default="flow.png", help="the picture to write")
 arguments = parser.parse_args()
@@ -20,15 +21,16 @@ arguments = parser.parse_args()
 data = sim.load_data("digits")
 
 # %% Model
-# log p(y) = log p(z) + log |det ∂z/∂y| with z = f(y). Each coupling adds to one half of the values
-# a function of the other half, so f is inverted exactly and only a last scaling changes volume.
+# log p(y) = log p(z) + log |det ∂z/∂y| with z = f(y). Of nice each coupling adds to one half of the
+# values a function of the other half, so f is inverted exactly and only a last scaling changes
+# volume; others have other maps.
 torch.manual_seed(0)
-model = sim.build("nice", data.spec, {"couplings": 4})
+model = sim.build(arguments.model, data.spec)
 
 # %% Train
 # A density lives on real numbers, digits on levels: y = x + u with u uniform in [0, 1). The mean
 # log-density of y is a lower bound of log P(x), which more draws of u tighten.
-model = sim.fit(model, data, arguments.budget, sim.Options(weight_decay=1e-4))
+model = sim.fit(model, data, arguments.budget, sim.Options(**model.preset))
 score = sim.likelihood(model, data.test, draws=64).marginal
 print(f"{score.relation} {score.bits_per_dim:.3f} bits/dim with {score.draws} draws")
 

@@ -42,7 +42,11 @@ FAMILY = [name for name, kind in KINDS.items() if issubclass(kind, Autoregressiv
 _FULL = {"covariance": "full"}
 UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     # a bound that is not tight says less than a test of samples needs; other laws hold these
-    "sampling": {"gmm": _FULL, "vae": {}, "nice": {}, "realnvp": {}, "glow": {}},
+    "sampling": {
+        "gmm": _FULL,
+        "vae": {},
+        **{key: {} for key in ("nice", "realnvp", "glow", "spline-flow", "maf", "iaf")},
+    },
     "sampling of vectors": {"vae": {}},
     # a full covariance conditions on the middles of bins; of a flow a chain comes near
     "exact completion": {

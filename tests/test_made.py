@@ -14,9 +14,9 @@ from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models import flops
 from simulacra.models.autoregressive.base import Autoregressive
-from simulacra.models.autoregressive.made import MADE, deal_degrees
+from simulacra.models.autoregressive.made import MADE
 from simulacra.nn.distributions import Narrowing
-from simulacra.nn.masked_linear import MaskedLinear, MaskedLinearStream
+from simulacra.nn.masked_linear import MaskedLinear, MaskedLinearStream, deal_degrees
 
 BINARY = DataSpec((1, 3, 4), 2, classes=3)
 RGB = DataSpec((3, 2, 3), 4, classes=3, context_width=2)

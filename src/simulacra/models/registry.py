@@ -32,6 +32,9 @@ MODELS = {
     "nice": "simulacra.models.flow.nice:NICE",
     "realnvp": "simulacra.models.flow.realnvp:RealNVP",
     "glow": "simulacra.models.flow.glow:Glow",
+    "spline-flow": "simulacra.models.flow.spline_flow:SplineFlow",
+    "maf": "simulacra.models.flow.maf:MAF",
+    "iaf": "simulacra.models.flow.iaf:IAF",
 }
 """Name of a model → where it is."""
 

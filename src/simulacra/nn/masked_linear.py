@@ -10,6 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from simulacra.ground.randomness import keyed_uniform, keys_from
+
+
+def deal_degrees(width: int, least: int, dims: int, masks: int, layer: int) -> Tensor:
+    """m^l(k): the degree of each unit of a hidden layer under each mask, `(masks, width)`.
+
+    The degrees from `least` to dims − 1 are spread evenly over the units, and every mask deals
+    them out anew. The same arguments give the same degrees, whatever the version of torch.
+    """
+    degrees = least + torch.arange(width) * (dims - least) // width
+    noise = keyed_uniform(keys_from(torch.arange(masks), layer), (width,))
+    return degrees[noise.argsort(stable=True)]
+
 
 class MaskedLinear(nn.Linear):
     """Linear map of which each output sees only the inputs of its own degree or of a lower one.

@@ -19,7 +19,6 @@ from torch.distributions import (
 from torch.nn import functional as F
 
 from simulacra.ground.errors import MissingCapability, UsageError
-from simulacra.ground.randomness import keyed_uniform, keys_from
 from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.standardised import Standardised
@@ -27,22 +26,11 @@ from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.distributions import Narrowing
 from simulacra.nn.levels import as_input, categorical
-from simulacra.nn.masked_linear import MaskedLinear, MaskedLinearStream
+from simulacra.nn.masked_linear import MaskedLinear, MaskedLinearStream, deal_degrees
 from simulacra.nn.precision import at_least_float32
 
 _NARROWEST = 1e-3
 """Least standard deviation of a Gaussian, in those of the data: a density has no top."""
-
-
-def deal_degrees(width: int, least: int, dims: int, masks: int, layer: int) -> Tensor:
-    """m^l(k): the degree of each unit of a hidden layer under each mask, `(masks, width)`.
-
-    The degrees from `least` to dims − 1 are spread evenly over the units, and every mask deals
-    them out anew. The same arguments give the same degrees, whatever the version of torch.
-    """
-    degrees = least + torch.arange(width) * (dims - least) // width
-    noise = keyed_uniform(keys_from(torch.arange(masks), layer), (width,))
-    return degrees[noise.argsort(stable=True)]
 
 
 class MADE(Standardised, Autoregressive):

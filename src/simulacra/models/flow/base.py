@@ -148,6 +148,23 @@ class Flow(Likelihood, Invertible, Latent, DensityCompletion):
         z, ladj = self.transform((v - self.shift) * torch.exp(-self.log_scale), context)
         return self.base(context).log_prob(z) + ladj + stretched - self.log_scale.sum()
 
+    def log_density_after(self, y: Tensor, count: int, context: Tensor | None = None) -> Tensor:
+        """Log-density in nats `(N,)` of what the first `count` maps make of standardised data.
+
+        After none it is that of the data themselves, after all the base's.
+
+        Args:
+            y: What the first maps made `(N, *event_shape)`.
+            count: From 0 to the number of `maps`.
+            context: One row for each.
+        """
+        told = self.context_features(context, y)
+        ladj = y.new_zeros(len(y))
+        for each in self._maps[count:]:
+            y, more = each(y, told)
+            ladj = ladj + more
+        return self.base(context).log_prob(y) + ladj
+
     def _log_weight(self, x: Tensor, uniform: Tensor, context: Tensor | None) -> Tensor:
         """Log p(x + u) / q(u | x), of the noise u that uniform draws make."""
         if self.dequantiser is None:

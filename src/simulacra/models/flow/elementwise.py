@@ -80,8 +80,10 @@ class RationalQuadratic(Elementwise):
         reach: B.
     """
 
-    least = 1e-3
+    least = 1e-2
     """Least width and height of a bin, as a part of all, and least derivative."""
+    bound = 3.0
+    """Of raw parameters, smoothly: a slope that is next to none comes not back from rounding."""
 
     def __init__(self, bins: int = 8, reach: float = 5.0) -> None:
         self.bins, self.reach = bins, reach
@@ -89,7 +91,7 @@ class RationalQuadratic(Elementwise):
 
     def _knots(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Places of the K + 1 knots in y and in z, and the derivatives there; at dim 1."""
-        raw = at_least_float32(raw)
+        raw = self.bound * torch.tanh(at_least_float32(raw) / self.bound)
         widths, heights, slopes = raw.split([self.bins, self.bins, self.bins - 1], 1)
         places = []
         for each in (widths, heights):
