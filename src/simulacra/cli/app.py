@@ -38,6 +38,7 @@ from simulacra.cli.runs import runs
 from simulacra.cli.sample import sample
 from simulacra.cli.surprise import surprise
 from simulacra.cli.train import train
+from simulacra.cli.watch import watch
 from simulacra.ground import processes
 from simulacra.ground.errors import (
     ResourceError,
@@ -69,8 +70,8 @@ app = App(
 COMMANDS = {
     command.__name__: command
     for command in (
-        models, data, train, resume, again, compare, evaluate, sample, complete, classify, surprise,
-        field, runs, export, push,
+        models, data, train, watch, resume, again, compare, evaluate, sample, complete, classify,
+        surprise, field, runs, export, push,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")
