@@ -30,7 +30,9 @@ from simulacra.cli.data import data
 from simulacra.cli.evaluate import evaluate
 from simulacra.cli.export import export
 from simulacra.cli.field import field
+from simulacra.cli.map import map as map_run
 from simulacra.cli.models import models
+from simulacra.cli.outliers import outliers
 from simulacra.cli.plain import never_fail, plain
 from simulacra.cli.push import push
 from simulacra.cli.resume import resume
@@ -71,7 +73,7 @@ COMMANDS = {
     command.__name__: command
     for command in (
         models, data, train, watch, resume, again, compare, evaluate, sample, complete, classify,
-        surprise, field, runs, export, push,
+        surprise, outliers, field, map_run, runs, export, push,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")
@@ -117,7 +119,9 @@ _SMALLER = {
     "complete": "a smaller -n, --times or --candidates",
     "classify": "fewer files at a time",
     "surprise": "fewer files at a time, or a smaller -n",
+    "outliers": "fewer observations, with -n",
     "field": "a smaller --side or model",
+    "map": "a machine with more",
     "runs": "a machine with more",
     "export": "a machine with more",
     "push": "a machine with more",

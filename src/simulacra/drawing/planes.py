@@ -122,26 +122,28 @@ def line(
     at: Tensor | None = None,
     log_density: Tensor | None = None,
     name: str = "",
+    words: tuple[str, str] = ("data", "samples"),
 ) -> Figure:
     """Histograms of numbers, those of a model over the data's, and the curve of its density.
 
     Args:
         data: Finite numbers `(N,)`.
         ends: What is seen of the line.
-        samples: The model's draws `(n,)`.
+        samples: Other numbers, as the model's draws `(n,)`.
         at: Where the density is known, `(M,)`.
         log_density: There, in nats, `(M,)`.
         name: Of what the numbers are.
+        words: What both histograms are of.
     """
     from matplotlib.figure import Figure
 
     figure = Figure((5.2, 3.0), layout="constrained")
     axes = figure.subplots()
     edges = torch.linspace(*ends, 61, dtype=torch.float64).tolist()
-    heights, _, _ = axes.hist(data.numpy(), edges, density=True, color=RULE, label="data")
+    heights, _, _ = axes.hist(data.numpy(), edges, density=True, color=RULE, label=words[0])
     if samples is not None:
         shown = samples[samples.isfinite()].numpy()
-        axes.hist(shown, edges, density=True, histtype="step", color=PALETTE[1], label="samples")
+        axes.hist(shown, edges, density=True, histtype="step", color=PALETTE[1], label=words[1])
     if at is not None and log_density is not None:
         axes.plot(at.numpy(), log_density.exp().numpy(), color=PALETTE[0], label="density")
     axes.set(xlim=ends, ylim=(0, 1.4 * float(max(heights))))

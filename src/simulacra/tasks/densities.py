@@ -9,12 +9,15 @@ from torch import Tensor
 
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import MissingCapability
+from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models.at_once import rows_at_once
+from simulacra.models.flow.base import Flow
+from simulacra.models.flow.maps import FlowMap
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import evaluating, scoring
 from simulacra.tasks.bayes import class_frequencies, given_each_label, log_marginal
-from simulacra.tasks.sample import device_of
+from simulacra.tasks.sample import device_of, frequent_context
 
 SIDE = 120
 """Points of a grid on each side."""
@@ -125,3 +128,113 @@ def true_log_density(data: Dataset, points: Tensor) -> Tensor | None:
     if data.density is None:
         return None
     return data.density.log_prob(data.spec.from_float(points)).double()
+
+
+@dataclass(frozen=True, eq=False)
+class Between:
+    """What a flow has made of its base after some of its maps are undone.
+
+    Args:
+        number: Of the map that was undone last, counted from the data; 0 of the base.
+        name: Of that map.
+        plane: Where its points are.
+        log_p: Log-density in nats, `(side, side)` float64.
+    """
+
+    number: int
+    name: str
+    plane: Plane
+    log_p: Tensor
+
+
+def has_maps(model: Model) -> bool:
+    """Whether a model is a flow of maps one after another, between which there are densities."""
+    return isinstance(model, Flow) and len(model.maps) > 0
+
+
+@scoring()
+def densities_between(model: Model, data: Dataset, side: int = SIDE) -> list[Between]:
+    """The densities that lie between the maps of a flow on a plane, from the base to the data.
+
+    With z = f_L(… f_1(y)), y_l = f_l(… f_1(y)) has the density of z where the maps after f_l carry
+    it, times their volume: log p(y_l) = log p(z) + Σ_{k > l} log |det ∂f_k|. f_L is undone first,
+    then the one before it, and so on: so a plain density becomes that of the data. Where the flow
+    is told labels, all of this is summed over them, as in `log_density`.
+
+    Args:
+        model: One that `has_maps`, and that `has_density`.
+        data: That it learned from, points of a plane.
+        side: Points of each grid on a side.
+
+    Returns:
+        The base first, then one for each map, the last map first. All are in standardised units but
+        for the last, which is in the units of the columns.
+
+    Raises:
+        MissingCapability: If the model is no flow of maps, or the data are no plane.
+    """
+    name = type(model).__name__
+    if not isinstance(model, Flow) or not len(model.maps):
+        raise MissingCapability(
+            f"{name} is no flow made of maps, and has no densities between them"
+        )
+    if not is_plane(model.spec) or not has_density(model, data):
+        raise MissingCapability(
+            "densities between maps are drawn of points of a plane, not of "
+            f"{model.spec.event_shape} with context={model.context}"
+        )
+    maps, device = _maps_of(model), device_of(model)
+    found = []
+    with evaluating(model), seeded(0):
+        context = frequent_context(model, data, _SEEN, seed=0)
+        context = None if context is None else context.to(device)
+        y = model.prior(_SEEN, context)
+        told = model.context_features(context, y)
+        for undone in range(len(maps) + 1):
+            if undone:
+                y = maps[-undone].inverse(y, told)
+            if undone == len(maps):
+                break
+            plane = Plane.around(y[y.isfinite().all(1)].cpu(), side)
+            log_p = _carried(model, data, plane.points.to(y), len(maps) - undone)
+            found.append(Between(*_called(maps, undone), plane, plane.grid(log_p)))
+    x = data.spec.to_float(y * model.log_scale.exp() + model.shift).cpu()
+    plane = Plane.around(x[x.isfinite().all(1)], side)
+    log_p = plane.grid(log_density(model, data, plane.points))
+    return [*found, Between(*_called(maps, len(maps)), plane, log_p)]
+
+
+_SEEN = 4000
+"""Draws that say where points are."""
+
+
+def _maps_of(model: Flow) -> list[FlowMap]:
+    return [each for each in model.maps if isinstance(each, FlowMap)]
+
+
+def _called(maps: list[FlowMap], undone: int) -> tuple[int, str]:
+    """Number and name of the map that was undone last."""
+    if not undone:
+        return 0, ""
+    return len(maps) - undone + 1, type(maps[-undone]).__name__
+
+
+def _carried(model: Flow, data: Dataset, y: Tensor, first: int) -> Tensor:
+    """Log-density of values that only the maps from one on have yet to meet, `(N,)` float64."""
+    spec, rest = data.spec, _maps_of(model)[first:]
+    frequencies = class_frequencies(data.train, spec) if model.context == "label" else None
+
+    def log_p(label: Tensor | None) -> Tensor:
+        told = model.context_features(label, y)
+        z, total = y, y.new_zeros(len(y))
+        for each in rest:
+            z, ladj = each(z, told)
+            total = total + ladj
+        return (model.base(label).log_prob(z) + total).cpu().double()
+
+    if frequencies is None:
+        return log_p(None)
+    each = torch.full((len(y), spec.classes), -torch.inf, dtype=torch.float64)
+    for label in frequencies.nonzero()[:, 0].tolist():
+        each[:, label] = log_p(spec.labels(torch.full((len(y),), label)).to(y.device))
+    return log_marginal(each, frequencies)

@@ -15,6 +15,7 @@ from simulacra.drawing import animation, charts, planes
 from simulacra.ground.errors import MissingCapability
 from simulacra.models.model import Decoding, Encoding, Model, Sampling
 from simulacra.models.modes import evaluating
+from simulacra.tasks.components import COMPONENTS, ends_of, on_a_plane
 from simulacra.tasks.densities import (
     Plane,
     has_density,
@@ -97,11 +98,11 @@ class Watching:
         self.points: Tensor | None = None
         self._known = spec.to_float(data.train.batch(permutation(len(data.train))[:_MOST])[0])
         if self._on_a_line:
-            self._ends = _ends(self._known[:, 0])
+            self._ends = ends_of(self._known[:, 0])
             at = torch.linspace(*self._ends, _LINE, dtype=torch.float64)[:, None]
             self.points = at if dense else None
         elif not spec.is_image and spec.rate is None:
-            self._seen = _flattened(self._known.flatten(1).double())
+            self._seen = on_a_plane(self._known.flatten(1).double())
             self.plane = Plane.around(self._seen(self._known), _SIDE)
             self.points = self.plane.points if dense else None
 
@@ -208,7 +209,7 @@ class Watching:
             panels.append(planes.Panel(title, extent, points=self._seen(moment.x)))
         known = self._seen(self._known[:POINTS])
         panels.append(planes.Panel("data", extent, points=known))
-        names = self.data.columns if self.data.spec.dims == 2 else _COMPONENTS
+        names = self.data.columns if self.data.spec.dims == 2 else COMPONENTS
         figure = planes.planes(panels, top=self._top(), names=names, size=2.4)
         return animation.raster(figure)
 
@@ -223,28 +224,3 @@ class Watching:
 
 _MOST = 5000
 """Training observations that say where to look."""
-_COMPONENTS = ("first principal component", "second")
-
-
-def _ends(x: Tensor) -> tuple[float, float]:
-    """The ends of a line with room for numbers, but for a few."""
-    ends = torch.tensor([0.005, 0.995], dtype=torch.float64)
-    low, high = x.double().quantile(ends).tolist()
-    margin = 0.15 * max(high - low, 1e-6)
-    return low - margin, high + margin
-
-
-def _flattened(known: Tensor) -> Callable[[Tensor], Tensor]:
-    """What makes points of a plane of vectors: themselves, or the first two principal components.
-
-    Args:
-        known: Vectors `(N, D)` that say which these are; columns count alike, whatever their units.
-    """
-    if known.shape[1] == 2:
-        return lambda x: x.flatten(1).double()
-    mean, spread = known.mean(0), known.std(0).clamp_min(1e-12)
-    _, _, axes = torch.linalg.svd((known - mean) / spread, full_matrices=False)
-    axes = axes[:2].T
-    # either sign would do, but it is to be the same everywhere
-    axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
-    return lambda x: ((x.flatten(1).double() - mean) / spread) @ axes
