@@ -42,6 +42,9 @@ COMMANDS = (
     "export",
     "again",
     "push",
+    "watch",
+    "map",
+    "outliers",
 )
 OWN = """
 import soundfile
@@ -347,6 +350,9 @@ OPTIONS = {
     "export": "out code",
     "again": "out data-dir code",
     "push": "code private",
+    "watch": "budget out set frames " + DATA + TRAINING,
+    "map": "seed out data-dir device code",
+    "outliers": "number draws out data-dir device code",
 }
 
 

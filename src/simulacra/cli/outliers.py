@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,6 +160,8 @@ class _Scored:
 
 
 def _score(model: Model, observations: Observations, data: Dataset, draws: int) -> _Scored:
+    import torch
+
     from simulacra.judging.figures.likelihood import likelihood
     from simulacra.tasks.bayes import class_frequencies
     from simulacra.tasks.compressed import compressed_bits
@@ -167,6 +169,9 @@ def _score(model: Model, observations: Observations, data: Dataset, draws: int) 
 
     spec = data.spec
     frequencies = class_frequencies(data.train, spec) if model.context == "label" else None
+    # nobody is told what class it is: p(x) is the sum over all
+    untold = spec.labels(torch.full((len(observations),), -1)) if spec.classes else None
+    observations = replace(observations, context=untold)
     found = likelihood(model, observations, class_frequencies=frequencies, draws=draws).marginal
     if found is None:
         raise MissingCapability(
@@ -175,8 +180,6 @@ def _score(model: Model, observations: Observations, data: Dataset, draws: int) 
         )
     if spec.levels is None:
         return _Scored("nats", -found.values, None)
-    import torch
-
     code = torch.cat([compressed_bits(x, spec) for x, _ in observations.batches(1000)])
     score = corrected(found.values, code)
     return _Scored("bits/dim", (score + code) / spec.dims, code / spec.dims)
@@ -198,9 +201,9 @@ def _tell(scored: _Scored, usual: _Scored, names: list[str], source: str, model:
         cells = {"observation": names[row], scored.unit: f"{float(scored.minus_log_p[row]):.3f}"}
         if scored.code is not None:
             cells["compressed"] = f"{float(scored.code[row]):.3f}"
-            cells["score"] = f"{float(scored.scores[ranked_by][row]):+.3f}"
+            cells["corrected"] = f"{float(scored.scores[ranked_by][row]):+.3f}"
         rows.append({**cells, _BEYOND: "yes" if bool(last.beyond[row]) else "no"})
-    right = (scored.unit, "compressed", "score")
+    right = (scored.unit, "compressed", "corrected")
     terminal.print_table(rows, right=right, words=("observation",))
     if len(order) > _LISTED:
         terminal.print_line(f"… and {len(order) - _LISTED} more, with lower scores")
@@ -226,8 +229,8 @@ def _tell(scored: _Scored, usual: _Scored, names: list[str], source: str, model:
     plain = found["−log p"]
     if plain.auroc < 0.5 - 2 * (0 if math.isnan(plain.standard_error) else plain.standard_error):
         terminal.note(
-            f"by −log p alone {source} lie deeper inside than the validation data: a likelihood "
-            "also measures how simple an observation is, and does not find these"
+            f"by −log p alone observations of {source} are likelier than the validation data: a "
+            "likelihood also measures how simple one is, and does not find these"
         )
     if scored.code is None:
         terminal.note("numbers without levels have no lossless code: −log p is all there is")

@@ -40,7 +40,8 @@ def compressed_bits(x: Tensor, spec: DataSpec) -> Tensor:
     bits = [min(map(_deflated, filtered(each))) for each in values]
     shortest = torch.tensor(bits, dtype=torch.float64)
     if not spec.is_image:
-        shortest = shortest.minimum(_rice(x.cpu().long().flatten(1)))
+        # silence is in the middle
+        shortest = shortest.minimum(_rice(x.cpu().long().flatten(1) - spec.levels // 2))
     return shortest
 
 
