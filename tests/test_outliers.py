@@ -20,7 +20,7 @@ from simulacra.data.foreign.anything import read_anything
 from simulacra.ground.errors import DataError, MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.tasks.compressed import compressed_bits
+from simulacra.tasks.compressed import _filtered, compressed_bits
 from simulacra.tasks.outliers import corrected, separation
 
 # ---- how a score tells --------------------------------------------------------------------------
@@ -88,6 +88,13 @@ def test_filters_shorten_what_changes_slowly() -> None:
     slope = (rows[:, None] + rows)[None, None]
     flat = 8 * len(zlib.compress(slope.numpy().astype(np.uint8).tobytes(), 9))
     assert float(compressed_bits(slope, GREY)) < flat / 3
+
+
+def test_a_pixel_is_guessed_from_its_neighbours_as_in_png() -> None:
+    picture = np.array([[[10, 10], [20, 25]]], np.uint8)
+    left_over = [int(each[1, 1, 0]) for each in _filtered(picture)]
+    # nothing, left, up, half of both, and of the three the one nearest to left + up − corner
+    assert left_over == [25, 5, 15, 10, 5]
 
 
 def test_codes_are_about_as_short_as_png() -> None:

@@ -176,7 +176,9 @@ class Slow(Watching):
         self.clock.now += 100
 
 
-def trained(name: str, steps: int, frames: int) -> tuple[Training, Slow | None]:
+def trained(
+    name: str, length: float, frames: int, unit: str = "steps"
+) -> tuple[Training, Slow | None]:
     data, clock = load("digits"), Clock()
     with seeded(1):
         built = Autoencoder(data.spec) if name == "autoencoder" else registry.build(
@@ -224,6 +226,15 @@ def test_a_training_that_is_stopped_shows_how_far_it_came(monkeypatch: pytest.Mo
     assert watching is not None
     assert training.progress.step == 3
     assert watching.moments[-1].words.startswith("step 3, ")
+
+
+def test_the_last_picture_is_of_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many steps there will be may be an estimate, which falls short."""
+    monkeypatch.setattr("simulacra.tasks.watch.following", lambda *_, **__: 1)
+    _, watching = trained("nice", 8, 4)
+    assert watching is not None
+    steps = [int(re.findall(r"\d+", moment.words)[0]) for moment in watching.moments]
+    assert steps == [0, 1, 2, 8]
 
 
 # ---- the command --------------------------------------------------------------------------------

@@ -58,9 +58,10 @@ def watch(
 
     On numbers in one or two columns a frame shows the density, where the model has one, samples and
     data; of more columns the first two principal components. On pictures and sounds it shows
-    samples, always from the same seed, or what comes back of a model that does not sample. Above
-    stand step, seconds and the validation loss. Frames follow one another geometrically, for a
-    training does as much in its first hundredth as in the rest.
+    samples, always from the same seed, or what comes back of a model that does not sample.
+
+    Above stand step, seconds and the validation loss. Frames follow one another geometrically, for
+    a training does as much in its first hundredth as in the rest.
 
     Drawing is not counted as training. Nothing else is kept: the same training into a run folder
     is simulacra train MODEL DATA.

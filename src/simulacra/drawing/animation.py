@@ -17,6 +17,8 @@ from simulacra.drawing.style import INK
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Picture = Image.Image
+
 FRAME = 420  # pixels that an animation comes near to, in height and in width
 _WIDE = 1800  # pixels of a strip, about
 _LETTERS, _BAND = 13, 24  # pixels of a line of words, and of the band that it stands in

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
@@ -145,13 +144,13 @@ class Watching:
         spec = self.data.spec
         return _PAIRS if spec.is_image else SOUNDS // 2 if spec.rate else POINTS
 
-    def images(self) -> list[Image.Image]:
+    def images(self) -> list[animation.Picture]:
         """The moments in order, each below its words, all of one size.
 
         Densities have one scale of colours: that of the true density, or of the last moment.
         """
         spec = self.data.spec
-        draw_one: Callable[[_Moment], Image.Image] = self._points
+        draw_one: Callable[[_Moment], animation.Picture] = self._points
         if spec.is_image:
             draw_one = self._pictures
         elif spec.rate is not None:
@@ -169,7 +168,7 @@ class Watching:
         split = self.data.validation
         return self.data.spec.to_float(split.batch(torch.arange(min(self._shown, len(split))))[0])
 
-    def _pictures(self, moment: _Moment) -> Image.Image:
+    def _pictures(self, moment: _Moment) -> animation.Picture:
         assert moment.x is not None
         before = self._before()
         if before is None:
@@ -182,14 +181,14 @@ class Watching:
         ]
         return animation.enlarged(torch.cat(rows), columns=_IN_ROW)
 
-    def _sounds(self, moment: _Moment) -> Image.Image:
+    def _sounds(self, moment: _Moment) -> animation.Picture:
         assert moment.x is not None
         assert self.data.spec.rate is not None
         before = self._before()
         x = moment.x if before is None else torch.stack([before, moment.x], 1).flatten(0, 1)
         return animation.raster(charts.waves(x, self.data.spec.rate, columns=1))
 
-    def _line(self, moment: _Moment) -> Image.Image:
+    def _line(self, moment: _Moment) -> animation.Picture:
         return animation.raster(
             planes.line(
                 self._known[:, 0].double(), self._ends,
@@ -199,7 +198,7 @@ class Watching:
             )
         )  # fmt: skip
 
-    def _points(self, moment: _Moment) -> Image.Image:
+    def _points(self, moment: _Moment) -> animation.Picture:
         extent, panels = self.plane.extent, []
         if moment.log_p is not None:
             grid = self.plane.grid(moment.log_p)
