@@ -176,9 +176,7 @@ class Slow(Watching):
         self.clock.now += 100
 
 
-def trained(
-    name: str, length: float, frames: int, unit: str = "steps"
-) -> tuple[Training, Slow | None]:
+def trained(name: str, steps: int, frames: int) -> tuple[Training, Slow | None]:
     data, clock = load("digits"), Clock()
     with seeded(1):
         built = Autoencoder(data.spec) if name == "autoencoder" else registry.build(
