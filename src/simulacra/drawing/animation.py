@@ -97,8 +97,9 @@ def strip(images: Sequence[Image.Image], *, gap: int = 8) -> Image.Image:
         images: All of one size; at least one.
         gap: Pixels between them.
     """
-    columns = min(max(1, _WIDE // images[0].width), len(images))
-    rows = math.ceil(len(images) / columns)
+    rows = math.ceil(len(images) / max(1, _WIDE // images[0].width))
+    # rows as long as one another
+    columns = math.ceil(len(images) / rows)
     wide, tall = images[0].size
     size = (columns * (wide + gap) - gap, rows * (tall + gap) - gap)
     canvas = Image.new("RGB", size, "white")

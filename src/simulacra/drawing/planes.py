@@ -156,4 +156,6 @@ def line(
 
 def _quiet(axes: Axes) -> None:
     axes.tick_params(colors=QUIET, labelsize=7)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_offset_text().set(fontsize=7, color=QUIET)
     axes.spines[:].set_color(QUIET)
