@@ -207,13 +207,11 @@ def nice() -> None:
     model = sim.fit(sim.build("nice", data.spec, {"hidden": (64,)}), data, "1000steps")
     assert isinstance(model, NICE)
     figure, axes = panels(5, 2.0)
-    y = (data.train.x[:1].float() + 0.5 - model.shift) * torch.exp(-model.log_scale)
-    every = list(model.m)
+    y = model.standardised(data.train.x[:1])
+    every = list(model.maps)
     for count, axis in enumerate(axes):
         # a map of the first `count` couplings alone, without the scaling
-        model.m = torch.nn.ModuleList(every[:count])
-        with torch.no_grad():
-            model.s.zero_()
+        model.maps = torch.nn.ModuleList(every[:count])
         jacobian = torch.autograd.functional.jacobian(lambda v: model.transform(v)[0], y)
         jacobian = jacobian.reshape(16, 16)
         # the even values first, so that the two halves are blocks

@@ -41,7 +41,7 @@ FAMILY = [name for name, kind in KINDS.items() if issubclass(kind, Autoregressiv
 _FULL = {"covariance": "full"}
 UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     # a bound that is not tight says less than a test of samples needs; other laws hold these
-    "sampling": {"gmm": _FULL, "vae": {}, "nice": {}},
+    "sampling": {"gmm": _FULL, "vae": {}, "nice": {}, "realnvp": {}, "glow": {}},
     "sampling of vectors": {"vae": {}},
     # a full covariance conditions on the middles of bins
     "exact completion": {"gmm": _FULL},

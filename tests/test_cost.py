@@ -72,7 +72,7 @@ def test_operations_of_linear_layers_by_hand(digits):
     found = cost(nice, digits)
     assert found.flops_per_observation == found.flops_per_sample == products(nice)
     # the first coupling's input needs no gradient
-    first = 2 * nice.m[0][0].weight.numel()
+    first = 2 * nice.maps[0].m[0].weight.numel()
     assert found.flops_per_training_step == 3 * products(nice) - first
     vae = build("vae", digits)
     found = cost(vae, digits)

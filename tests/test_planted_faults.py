@@ -93,11 +93,11 @@ def test_inverse_catches_a_wrong_sign() -> None:
 def test_inverse_catches_couplings_in_the_wrong_order() -> None:
     class WrongOrder(NICE):
         def invert(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-            self.m = nn.ModuleList(reversed(self.m))
+            self.maps = nn.ModuleList(reversed(self.maps))
             try:
                 return super().invert(z, context)
             finally:
-                self.m = nn.ModuleList(reversed(self.m))
+                self.maps = nn.ModuleList(reversed(self.maps))
 
     with pytest.raises(AssertionError, match="inverse error"):
         laws.inverts(ready(WrongOrder(GREY, hidden=(8,), couplings=3)))

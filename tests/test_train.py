@@ -208,13 +208,13 @@ def test_a_gradient_is_clipped_for_each_player(digits: Dataset) -> None:
 
 def test_the_average_follows_the_weights(digits: Dataset) -> None:
     made = training("nice", digits, steps=6, ema=0.5)
-    parameter = made.model.s
+    parameter = made.model.maps[-1].s
     expected = parameter.detach().clone()
     for count, _ in enumerate(made):
         # the first update copies, then the decay grows from 2/11 up to its limit
         decay = 0.0 if count == 0 else min(0.5, (1 + count) / (10 + count))
         expected = decay * expected + (1 - decay) * parameter.detach()
-        assert torch.allclose(made.averaged.s, expected, atol=1e-7)
+        assert torch.allclose(made.averaged.maps[-1].s, expected, atol=1e-7)
 
 
 class Fragile(Autoregressive):

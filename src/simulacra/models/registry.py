@@ -30,6 +30,8 @@ MODELS = {
     "pixel-transformer": "simulacra.models.autoregressive.pixel_transformer:PixelTransformer",
     "gan": "simulacra.models.adversarial.gan:GAN",
     "nice": "simulacra.models.flow.nice:NICE",
+    "realnvp": "simulacra.models.flow.realnvp:RealNVP",
+    "glow": "simulacra.models.flow.glow:Glow",
 }
 """Name of a model → where it is."""
 

@@ -53,14 +53,14 @@ class Flow(Likelihood, Invertible, Latent):
     log_scale: Tensor
     maps: nn.ModuleList
     """Each a `FlowMap`, the first of which meets the data."""
-    dequantiser: Dequantiser | None = None
+    dequantiser: Dequantiser | None
     """Draws the noise given the levels; it is uniform without."""
 
     def __init__(self, spec: DataSpec, context: ContextKind = "none") -> None:
         super().__init__(spec)
         self.context = context
         self.context_features = ContextEmbedding(context, spec, 32)
-        self.maps = nn.ModuleList()
+        self.maps, self.dequantiser = nn.ModuleList(), None
         zeros = torch.zeros(spec.event_shape)
         self.register_buffer("shift", zeros)
         self.register_buffer("log_scale", zeros.clone())
@@ -179,10 +179,10 @@ class Flow(Likelihood, Invertible, Latent):
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The code of each observation; of a level, the code of its bin's middle."""
         self.spec.check(x)
-        return self.transform(self._middle(x), context)[0]
+        return self.transform(self.standardised(x), context)[0]
 
-    def _middle(self, x: Tensor) -> Tensor:
-        """Standardised vectors; of levels, the middles of their bins, stretched and standardised."""
+    def standardised(self, x: Tensor) -> Tensor:
+        """Standardised vectors; of levels the middles of their bins, stretched first."""
         v, _ = self._stretched(self._dequantise(x, torch.full_like(self.shift, 0.5)))
         return (v - self.shift) * torch.exp(-self.log_scale)
 
@@ -192,7 +192,7 @@ class Flow(Likelihood, Invertible, Latent):
         What is not finite on the way back is an infinite error.
         """
         self.spec.check(x)
-        y = self._middle(x)
+        y = self.standardised(x)
         error = (self.invert(self.transform(y, context)[0], context) - y).abs()
         return error.nan_to_num(nan=torch.inf).flatten(1).amax(1)
 

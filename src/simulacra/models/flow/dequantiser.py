@@ -6,7 +6,13 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, relu
+
+from simulacra.ground.spec import DataSpec
+from simulacra.models.flow.elementwise import Elementwise
+from simulacra.models.flow.networks import GlowNetwork
+from simulacra.models.flow.scales import ChannelCoupling, Form, Squeeze
+from simulacra.nn.levels import as_input
 
 
 class Dequantiser(nn.Module, ABC):
@@ -38,3 +44,45 @@ class Dequantiser(nn.Module, ABC):
         # from uniform to v, to w, to σ(w)
         slopes = logsigmoid(w) + logsigmoid(-w) - logsigmoid(v) - logsigmoid(-v)
         return torch.sigmoid(w), -(ladj + slopes.flatten(1).sum(1))
+
+
+class PictureDequantiser(Dequantiser):
+    """Noise of pictures, by couplings of a checkerboard that see the levels.
+
+    Args:
+        spec: The form of the pictures.
+        couplings: Their number; black and white fields are changed by turns.
+        map_: What is done to each value.
+        hidden: Channels of the couplings' networks; half as many features are made of the levels.
+        told: Width of a context's features.
+    """
+
+    def __init__(
+        self, spec: DataSpec, couplings: int, map_: Elementwise, hidden: int, told: int
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.squeeze = Squeeze(Form(torch.ones(spec.event_shape, dtype=torch.bool)))
+        form, features = self.squeeze.form, max(1, hidden // 2)
+        self.features = nn.Conv2d(form.channels, features, 3, padding=1)
+
+        def network(inputs: int, outputs: int, told: int) -> GlowNetwork:
+            return GlowNetwork(inputs + features, hidden, outputs, told)
+
+        self.couplings = nn.ModuleList(
+            ChannelCoupling(form, map_, network, told, first=bool(i % 2)) for i in range(couplings)
+        )
+
+    def bend(self, v: Tensor, x: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Dequantiser`."""
+        levels = self.squeeze(as_input(x, self.spec, v.dtype))
+        seen = relu(self.features(levels))
+        halves, ladj = list(self.squeeze(v).chunk(2, 1)), v.new_zeros(len(v))
+        for each in self.couplings:
+            assert isinstance(each, ChannelCoupling)
+            changed, other = (0, 1) if each.first else (1, 0)
+            given = torch.cat([halves[other], seen], 1)
+            halves[changed], more = each.given(halves[changed], given, told)
+            ladj = ladj + more
+        w: Tensor = self.squeeze.inverse(torch.cat(halves, 1))
+        return w, ladj

@@ -178,9 +178,10 @@ class Logistics(Elementwise):
         """Logit F(y), and the log of its derivative; no tail underflows."""
         log_w, loc, log_s = mixture
         at = (y.unsqueeze(1) - loc) * torch.exp(-log_s)
-        below = log_w + logsigmoid(at)
-        above = log_w + logsigmoid(-at)
-        log_f = (below + above - log_w - log_s).logsumexp(1)
+        log_sigmoid = logsigmoid(at)
+        below = log_w + log_sigmoid
+        above = below - at
+        log_f = (above + log_sigmoid - log_s).logsumexp(1)
         log_below, log_above = below.logsumexp(1), above.logsumexp(1)
         return log_below - log_above, log_f - log_below - log_above
 
@@ -204,13 +205,15 @@ class Logistics(Elementwise):
                 off = logit - target
                 low, high = torch.where(off < 0, y, low), torch.where(off < 0, high, y)
                 step = y - off * torch.exp(-log_slope)
-                y = torch.where((step > low) & (step < high), step, (low + high) / 2)
+                y, last = torch.where((step > low) & (step < high), step, (low + high) / 2), y
+                if torch.equal(y, last):
+                    break
         # a last step, through which gradients flow
         logit, log_slope = self._logit(y, (log_w, loc, log_s))
         return y - (logit - target) * torch.exp(-log_slope.detach())
 
 
-_MOST_STEPS = 24
+_MOST_STEPS = 64
 
 
 def elementwise(kind: Kind, parts: int) -> Elementwise:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from simulacra.nn.precision import full_precision
 
-GAIN = 10.0
+_GAIN = 10.0
 """How much farther a learnt log-scale moves than its weight: an optimiser that moves each weight by
 its learning rate a step at most would not bring a single number per dimension to where it belongs
 before the networks beside it have learnt to do without."""
@@ -44,6 +44,7 @@ class Scaling(FlowMap):
 
     Args:
         shape: Of the scales: that of the values, or `(C, 1, 1)`.
+        gain: How much farther a log-scale moves than its weight.
         shift: Whether something is added before.
         real: Booleans `(C, H, W)`, which values of a picture there are, if not all.
     """
@@ -52,10 +53,11 @@ class Scaling(FlowMap):
     count: Tensor
 
     def __init__(
-        self, shape: tuple[int, ...], *, shift: bool = False, real: Tensor | None = None,
-        pixels: int = 1,
+        self, shape: tuple[int, ...], *, gain: float = _GAIN, shift: bool = False,
+        real: Tensor | None = None, pixels: int = 1,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.gain = gain
         self.s = nn.Parameter(torch.zeros(shape))
         self.shift = nn.Parameter(torch.zeros(shape)) if shift else None
         self.register_buffer("real", real, persistent=False)
@@ -66,7 +68,7 @@ class Scaling(FlowMap):
     @property
     def log_scale(self) -> Tensor:
         """Log of the scales, shaped as these."""
-        return GAIN * self.s
+        return self.gain * self.s
 
     def forward(self, y: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """z = (y + shift) · scale."""
@@ -95,7 +97,7 @@ class ActNorm(Scaling):
     """
 
     def __init__(self, channels: int, pixels: int, real: Tensor | None = None) -> None:
-        super().__init__((channels, 1, 1), shift=True, real=real, pixels=pixels)
+        super().__init__((channels, 1, 1), gain=1.0, shift=True, real=real, pixels=pixels)
 
     @torch.no_grad()
     def start(self, y: Tensor, told: Tensor) -> None:
@@ -110,7 +112,7 @@ class ActNorm(Scaling):
         # what does not vary here may do so later, in units that are as good as any
         spread = torch.where(spread > _LEAST_SPREAD, spread, torch.ones_like(spread))
         self.shift.copy_(-mean)
-        self.s.copy_(-spread.log() / GAIN)
+        self.s.copy_(-spread.log() / self.gain)
 
 
 _LEAST_SPREAD = 1e-6
@@ -140,7 +142,10 @@ class InvertibleConv(FlowMap):
         p, lower, upper = torch.linalg.lu(rotation)
         self.register_buffer("order", p.argmax(0))
         self.register_buffer("sign", upper.diagonal().sign())
-        self.lower, self.upper = nn.Parameter(lower.tril(-1)), nn.Parameter(upper.triu(1))
+        # many weights act on a value together: each has a part of it, and moves it by no more
+        self.part = channels**-0.5
+        self.lower = nn.Parameter(lower.tril(-1) / self.part)
+        self.upper = nn.Parameter(upper.triu(1) / self.part)
         self.log_s = nn.Parameter(upper.diagonal().abs().log())
         whole = None if real is None else real.all(0)
         self.register_buffer("whole", whole, persistent=False)
@@ -149,8 +154,9 @@ class InvertibleConv(FlowMap):
     def _factors(self) -> tuple[Tensor, Tensor]:
         """L and U + diag(s)."""
         with full_precision(self.lower):
-            lower = self.lower.tril(-1) + torch.eye(len(self.lower)).to(self.lower)
-            upper = self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
+            one = torch.eye(len(self.lower), dtype=self.lower.dtype, device=self.lower.device)
+            lower = self.part * self.lower.tril(-1) + one
+            upper = self.part * self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
         return lower, upper
 
     def _apply_to(self, x: Tensor, weight: Tensor) -> Tensor:
