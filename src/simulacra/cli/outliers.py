@@ -198,9 +198,9 @@ def _tell(scored: _Scored, usual: _Scored, names: list[str], source: str, model:
     (*_, (ranked_by, last)) = found.items()
     rows = []
     for row in order[:_LISTED]:
-        cells = {"observation": names[row], scored.unit: f"{float(scored.minus_log_p[row]):.3f}"}
+        cells = {"observation": names[row], scored.unit: _figure(scored.minus_log_p[row])}
         if scored.code is not None:
-            cells["compressed"] = f"{float(scored.code[row]):.3f}"
+            cells["compressed"] = _figure(scored.code[row])
             cells["corrected"] = f"{float(scored.scores[ranked_by][row]):+.3f}"
         rows.append({**cells, _BEYOND: "yes" if bool(last.beyond[row]) else "no"})
     right = (scored.unit, "compressed", "corrected")
@@ -212,8 +212,8 @@ def _tell(scored: _Scored, usual: _Scored, names: list[str], source: str, model:
         [
             {
                 "score": name,
-                f"median of {source}": f"{float(scored.scores[name].median()):.3f}",
-                "of validation": f"{float(usual.scores[name].median()):.3f}",
+                f"median of {source}": _figure(scored.scores[name].median()),
+                "of validation": _figure(usual.scores[name].median()),
                 _BEYOND: f"{int(each.beyond.sum())} of {len(order)}",
                 "AUROC": _with_error(each),
             }
@@ -238,6 +238,11 @@ def _tell(scored: _Scored, usual: _Scored, names: list[str], source: str, model:
         terminal.note(
             f"{type(model).__name__} has a bound on likelihood, and scores are the bound's"
         )
+
+
+def _figure(value: Tensor) -> str:
+    """Three decimals, unless it is so large that these say nothing."""
+    return f"{float(value):.3f}" if abs(float(value)) < 1e6 else f"{float(value):.4g}"
 
 
 def _with_error(found: Separation) -> str:
