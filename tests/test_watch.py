@@ -262,6 +262,12 @@ def test_a_png_has_the_frames_side_by_side(ok: Any) -> None:
         assert 600 < image.height < 700
 
 
+def test_who_is_stopped_ends_as_the_signal_would(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_train", lambda *_: command.Stop(signal.SIGINT))
+    monkeypatch.setattr(command, "_write", lambda *_: None)
+    assert cli("watch", *BRIEF)[0] == 130
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [

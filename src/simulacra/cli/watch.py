@@ -21,7 +21,7 @@ from simulacra.cli.flags import (
     load,
 )
 from simulacra.cli.standing import counted
-from simulacra.cli.stopping import stopping
+from simulacra.cli.stopping import Stop, stopping
 from simulacra.cli.training_display import TrainingDisplay, kind_of, shown_as, unit_of
 from simulacra.ground import processes
 from simulacra.ground.errors import UsageError
@@ -112,11 +112,13 @@ def watch(
     under_way = Training(built, found.train, found.validation, chosen)
     under_way.set_plan(length)
     most = frames or _FRAMES[target.suffix.lower()]
-    _train(under_way, watching, name, found, most)
+    stop = _train(under_way, watching, name, found, most)
     _write(target, watching)
+    if stop.number is not None:
+        stop.leave()
 
 
-def _train(training: Training, watching: Watching, name: str, found: Dataset, frames: int) -> None:
+def _train(training: Training, watching: Watching, name: str, found: Dataset, frames: int) -> Stop:
     """Train to the end, or until it is asked to stop, and look now and then."""
     from simulacra.tasks.watch import following
 
@@ -164,10 +166,11 @@ def _train(training: Training, watching: Watching, name: str, found: Dataset, fr
             look()
     if stop.number is not None:
         terminal.note(f"stopped after {counted(progress.step, kind)}; what was seen is drawn")
-        return
+        return stop
     why = ", converged" if progress.converged else ""
     made = f"{counted(progress.step, kind)} in {progress.seconds:.1f} s"
     terminal.note(f"done: {made}{why}")
+    return stop
 
 
 def _words(training: Training, found: Dataset, kind: str) -> str:
