@@ -33,6 +33,9 @@ COMMANDS = (
     "resume",
     "sample",
     "complete",
+    "reconstruct",
+    "interpolate",
+    "map",
     "evaluate",
     "compare",
     "classify",
@@ -43,7 +46,6 @@ COMMANDS = (
     "again",
     "push",
     "watch",
-    "map",
     "outliers",
 )
 OWN = """
@@ -198,7 +200,6 @@ FAULTS = [
     ("train vae digits --out {a file}", 2, "exists --out"),
     # what a model cannot do
     ("complete {gan}", 2, "GAN pixelcnn"),
-    ("sample {vae} --temperature 0.5", 2, "VAE temperature"),
     ("sample {vae} --top-k 2", 2, "VAE --top-k pixelcnn"),
     ("sample {vae} --top-p 0.5", 2, "VAE --top-p pixelcnn"),
     ("sample {gan} --watch a.gif", 2, "GAN --watch pixelcnn"),
@@ -340,6 +341,9 @@ OPTIONS = {
     "resume": "budget lr data-dir code tensorboard retry json",
     "sample": "number label context temperature top-k top-p watch seed out device code",
     "complete": "hide mask image label number times candidates seed out data-dir device code",
+    "reconstruct": "label number seed out data-dir device code",
+    "interpolate": "frames label number seed out data-dir device code",
+    "map": "direction frames number seed out data-dir device code",
     "surprise": "label number out data-dir device code",
     "field": "side colours set at out code",
     "evaluate": "against samples data draws test-limit inception out device code json " + DATA,
@@ -351,7 +355,6 @@ OPTIONS = {
     "again": "out data-dir code",
     "push": "code private",
     "watch": "budget out set frames " + DATA + TRAINING,
-    "map": "seed out data-dir device code",
     "outliers": "number draws out data-dir device code",
 }
 

@@ -102,14 +102,13 @@ def test_actnorm_starts_by_standardising_each_channel(odd: bool) -> None:
     y = torch.where(real, 3 + 5 * torch.randn(50, 2, 3, 3), 0)
     norm = ActNorm(2, 9, real if odd else None)
     norm.start(y, torch.zeros(50, 0))
-    z, ladj = norm(y, torch.zeros(50, 0))
+    z, ladj = (each.detach() for each in norm(y, torch.zeros(50, 0)))
     for channel in range(2):
         values = z[:, channel][:, real[channel]]
         assert abs(float(values.mean())) < 1e-5
         assert float(values.std(correction=0)) == pytest.approx(1, abs=1e-4)
-    assert float(ladj[0]) == pytest.approx(
-        float((norm.log_scale.flatten() * real.sum((1, 2))).sum())
-    )
+    expected = (norm.log_scale.detach().flatten() * real.sum((1, 2))).sum()
+    assert torch.allclose(ladj, expected.expand(50))
 
 
 def test_a_channel_that_never_varies_stays_finite() -> None:
@@ -177,7 +176,7 @@ def test_a_code_has_as_many_values_as_a_picture_of_any_side(shape: tuple[int, ..
     matrix = torch.autograd.functional.jacobian(
         lambda v: flow(v.view(1, *shape), NOTHING[:1])[0].flatten(), flat
     )
-    assert float(torch.linalg.slogdet(matrix)[1]) == pytest.approx(float(ladj[0]))
+    assert torch.allclose(torch.linalg.slogdet(matrix)[1], ladj[0])
 
 
 def test_learnt_noise_starts_uniform_and_counts_its_density() -> None:
@@ -196,7 +195,7 @@ def test_learnt_noise_starts_uniform_and_counts_its_density() -> None:
     matrix = torch.autograd.functional.jacobian(
         lambda u: made(x[:1], u.view(1, 1, 3, 4), told[:1])[0].flatten(), uniform[0].flatten()
     )
-    assert float(torch.linalg.slogdet(matrix)[1]) == pytest.approx(-float(log_q[0]))
+    assert torch.allclose(torch.linalg.slogdet(matrix)[1], -log_q[0])
 
 
 @pytest.mark.parametrize("name", ["nice", "realnvp", "glow"])
@@ -209,7 +208,8 @@ def test_all_probability_of_levels_lies_within_their_range(name: str) -> None:
     x = torch.randint(0, 3, (40, 1, 4, 4))
     model.prepare(x)
     z = 3 * model.prior(200)
-    y = model._shrunk(model.invert(z) * model.log_scale.exp() + model.shift)
+    with torch.no_grad():
+        y = model._shrunk(model.invert(z) * model.log_scale.exp() + model.shift)
     assert float(y.min()) > -1e-3
     assert float(y.max()) < 3 + 1e-3
 

@@ -298,6 +298,6 @@ def test_only_planes_are_mapped(cli: Any, places: dict[str, Path]) -> None:
     for run, shape in (("digits", r"\(1, 8, 8\)"), ("table", r"\(3,\)")):
         code, _, err = cli("map", places[run])
         assert code == 2
-        assert "train on ring-8 or a table of two columns" in err
+        assert "without one it draws points of a plane, not observations" in err
         assert shape.replace("\\", "") in err
         assert err.count("\n") == 1
