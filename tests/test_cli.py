@@ -45,6 +45,8 @@ COMMANDS = (
     "export",
     "again",
     "push",
+    "watch",
+    "outliers",
 )
 OWN = """
 import soundfile
@@ -352,6 +354,8 @@ OPTIONS = {
     "export": "out code",
     "again": "out data-dir code",
     "push": "code private",
+    "watch": "budget out set frames " + DATA + TRAINING,
+    "outliers": "number draws out data-dir device code",
 }
 
 

@@ -33,6 +33,7 @@ from simulacra.cli.field import field
 from simulacra.cli.interpolate import interpolate
 from simulacra.cli.map import map_
 from simulacra.cli.models import models
+from simulacra.cli.outliers import outliers
 from simulacra.cli.plain import never_fail, plain
 from simulacra.cli.push import push
 from simulacra.cli.reconstruct import reconstruct
@@ -41,6 +42,7 @@ from simulacra.cli.runs import runs
 from simulacra.cli.sample import sample
 from simulacra.cli.surprise import surprise
 from simulacra.cli.train import train
+from simulacra.cli.watch import watch
 from simulacra.ground import processes
 from simulacra.ground.errors import (
     ResourceError,
@@ -72,8 +74,8 @@ app = App(
 COMMANDS = {
     command.__name__.rstrip("_"): command
     for command in (
-        models, data, train, resume, again, compare, evaluate, sample, complete, reconstruct,
-        interpolate, map_, classify, surprise, field, runs, export, push,
+        models, data, train, watch, resume, again, compare, evaluate, sample, complete, reconstruct,
+        interpolate, map_, classify, surprise, outliers, field, runs, export, push,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")
@@ -122,6 +124,7 @@ _SMALLER = {
     "map": "a smaller -n, or fewer --frames",
     "classify": "fewer files at a time",
     "surprise": "fewer files at a time, or a smaller -n",
+    "outliers": "fewer observations, with -n",
     "field": "a smaller --side or model",
     "runs": "a machine with more",
     "export": "a machine with more",

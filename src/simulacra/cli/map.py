@@ -1,4 +1,4 @@
-"""The command that shows what lies where among a model's codes."""
+"""The command that shows what lies where: on a plane, or among a model's codes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from simulacra.cli.flags import (
     check_device,
     check_positive,
     check_seed,
+    file_target,
     results_folder,
     whole,
 )
@@ -25,10 +26,12 @@ from simulacra.cli.output import ways_target, write_ways
 from simulacra.ground.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from simulacra.data.dataset import Dataset
     from simulacra.models.model import Model
+    from simulacra.runs.run import Run
 
 
 def map_(
@@ -44,7 +47,11 @@ def map_(
     device: Device = "auto",
     code: Code = None,
 ) -> None:
-    """Show directions among a model's codes: validation observations on the way to a class.
+    """Show what lies where: the density of points of a plane, or directions among codes.
+
+    Without --direction, of a run on two columns: its density, the true one where it is known, and
+    samples. Of a flow a second picture shows the densities between its maps, from the base to the
+    data. With it, of any run that has codes: validation observations on the way to a class.
 
     The direction of a class is the mean code of its training observations less that of the others,
     or of another class. It is added to the code of each observation: not at all at the left of a
@@ -57,9 +64,10 @@ def map_(
             two, of which the second is what the first is held against, instead of all others.
         frames: In each row.
         number: How many validation observations.
-        seed: Of a decoder that draws.
+        seed: Of samples, or of a decoder that draws.
         out: A .png or, to see it move, a .gif; RUN/direction-CLASS.png by default. Of vectors an
-            .npy; without, they are printed.
+            .npy; without, they are printed. Without --direction a .png; RUN/map.png by default,
+            and what lies between maps goes beside it.
         data_dir: Folder that holds the data's files, if it moved.
         device: Where it is computed.
         code: file.py:Class of a model of your own.
@@ -73,11 +81,15 @@ def map_(
     check_seed(seed)
     if frames < 2:
         raise UsageError(f"--frames is at least 2, got {frames}")
-    if not direction or len(direction) > 2:
-        got = f"got {len(direction)} classes" if direction else "got none"
-        raise UsageError(f"map needs --direction CLASS, or --direction CLASS OTHER: {got}")
+    if direction and len(direction) > 2:
+        raise UsageError(
+            f"map takes --direction CLASS, or --direction CLASS OTHER: got {len(direction)} classes"
+        )
     place = check_device(device)
     found = opened(run)
+    if not direction:
+        _draw(found, out, place, data_dir, code=code, seed=seed)
+        return
     named = re.sub(r"[^\w.,=-]+", "-", "-".join(direction))
     target = ways_target(found.spec, out, results_folder(found) / f"direction-{named}.png")
     model = found.model(code=code).to(place)
@@ -94,6 +106,33 @@ def map_(
         f"{written}, from 0 to {_FARTHEST} times the direction of {direction[0]} ({len(has)} "
         f"training observations) from {against} ({len(lacks)})"
     )
+
+
+def _draw(
+    found: Run,
+    out: Path | None,
+    place: torch.device,
+    data_dir: Path | None,
+    *,
+    code: str | None,
+    seed: int,
+) -> None:
+    """The density of points of a plane.
+
+    Raises:
+        UsageError: If observations are none.
+    """
+    from simulacra.cli.planes import draw_plane
+    from simulacra.tasks.densities import is_plane
+
+    if not is_plane(found.spec):
+        raise UsageError(
+            "map needs --direction CLASS, or --direction CLASS OTHER: got none, and without one it "
+            f"draws points of a plane, not observations {found.spec.event_shape}"
+        )
+    target = file_target(out or results_folder(found) / "map.png", "--out")
+    model = found.model(code=code).to(place).eval()
+    draw_plane(model, found.dataset(str(data_dir) if data_dir else None), target, seed=seed)
 
 
 _FARTHEST = 3

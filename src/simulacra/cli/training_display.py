@@ -45,7 +45,7 @@ class TrainingDisplay:
         self, names: Sequence[str], data: Dataset, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.clock, self.waiting, self.columns = clock, Waiting(clock), Columns()
-        self.shown_as, self.unit = _shown_as(data), _unit(data)
+        self.shown_as, self.unit = shown_as(data), unit_of(data)
         self.progress = Progress(
             TextColumn("{task.fields[name]}"),
             BarColumn(bar_width=24),
@@ -100,7 +100,7 @@ class TrainingDisplay:
     def on_start(self, model: str, training: Training) -> None:
         """See `compare.Watcher`."""
         self.trainings[model] = training
-        self.kind[model] = _kind(training)
+        self.kind[model] = kind_of(training)
         task, done = self.tasks[model], training.progress.step
         steps = steps_of(training)
         state = f"{of_steps(done, steps)} {self.kind[model]}"
@@ -193,19 +193,21 @@ class TrainingDisplay:
             told(": ".join(filter(None, (model, state, entry.absent))))
 
 
-def _kind(training: Training) -> str:
+def kind_of(training: Training) -> str:
+    """What its steps are called."""
     return "sweeps" if all(stage.by_sweeps for stage in training.stages) else "steps"
 
 
-def _shown_as(found: Dataset) -> Callable[[float], float]:
-    """What turns mean nats per observation into the figure that is shown, in `_unit`."""
+def shown_as(found: Dataset) -> Callable[[float], float]:
+    """What turns mean nats per observation into the figure that is shown, in `unit_of`."""
     from simulacra.judging.figures.likelihood import bits_per_dim, valid_dims
 
     dims = valid_dims(found.validation)
     return lambda nats: bits_per_dim(nats, found.spec, dims)
 
 
-def _unit(found: Dataset) -> str:
+def unit_of(found: Dataset) -> str:
+    """The unit of what `shown_as` gives."""
     if found.spec.levels is None:
         return "nats"
     return "bits/dim" if found.spec.rate is None else "bits/valid sample"
