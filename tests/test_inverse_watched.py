@@ -37,6 +37,12 @@ class Broken(Off):
     by = math.nan
 
 
+class Beyond(Off):
+    """Comes back from beyond all numbers."""
+
+    by = math.inf
+
+
 @pytest.fixture(scope="module")
 def digits() -> sim.Dataset:
     return sim.load_data("digits")
@@ -50,7 +56,13 @@ def training(kind: type[NICE], data: sim.Dataset, steps: int = 6) -> sim.Trainin
 
 
 @pytest.mark.parametrize(
-    ("kind", "low", "high"), [(Off, 0.009, 0.011), (Broken, math.inf, math.inf), (NICE, 0, 1e-4)]
+    ("kind", "low", "high"),
+    [
+        (Off, 0.009, 0.011),
+        (Broken, math.inf, math.inf),
+        (Beyond, math.inf, math.inf),
+        (NICE, 0, 1e-4),
+    ],
 )
 def test_every_validation_has_the_largest_error(
     kind: type[NICE], low: float, high: float, digits: sim.Dataset
