@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.figures import page
-from benchmarks.figures.doing import DONE, NO_MODEL, RowError, Place
+from benchmarks.figures.doing import DONE, NO_MODEL, Place, RowError
 from benchmarks.figures.rows import FAMILIES, Row, rows_of
 from simulacra.ground.errors import UsageError, nearest
 
