@@ -207,7 +207,7 @@ def figures_of(results: Results) -> dict[str, Any]:
 
 
 def _rounded(figure: Figure) -> dict[str, Any]:
-    return {key: value if value is None else float(f"{value:.4g}")
+    return {key: float(f"{value:.4g}") if isinstance(value, float) else value
             for key, value in asdict(figure).items()}  # fmt: skip
 
 
