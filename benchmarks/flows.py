@@ -108,13 +108,9 @@ def _normflows_glow(sizes: Any) -> Model:  # noqa: ANN401
 
 
 def _normflows_realnvp(sizes: Any) -> Model:  # noqa: ANN401
-    nets = importlib.import_module("normflows.nets")
-
     def block(flows: Any, width: int, step: int) -> list[nn.Module]:  # noqa: ANN401 (its module)
         # half of the channels moves the other one, by turns
-        network = nets.ConvNet2d(
-            (width // 2, sizes.hidden, sizes.hidden, width), (3, 1, 3), init_zeros=True
-        )
+        network = _Residual(width // 2, sizes.hidden, width, sizes.blocks)
         split = ("channel", "channel_inv")[step % 2]
         # in this order: to a log-determinant that is one for all rows it cannot add others
         return [
@@ -122,7 +118,33 @@ def _normflows_realnvp(sizes: Any) -> Model:  # noqa: ANN401
             flows.AffineCouplingBlock(network, split_mode=split),
         ]
 
-    return _normflows(sizes, block)
+    # ours has so many of each kind
+    doubled = SimpleNamespace(**{**vars(sizes), "steps": 2 * sizes.steps})
+    return _normflows(doubled, block)
+
+
+class _Residual(nn.Module):
+    """The layers of `realnvp`'s networks, which normflows has none like, as one writes them."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, blocks: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, hidden, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.ReLU(), nn.Conv2d(hidden, hidden, 3, padding=1),
+                nn.ReLU(), nn.Conv2d(hidden, hidden, 1),
+            )
+            for _ in range(blocks)
+        )  # fmt: skip
+        self.last = nn.Conv2d(hidden, outputs, 1)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        for block in self.blocks:
+            h = h + block(h)
+        y: Tensor = self.last(torch.relu(h))
+        return y
 
 
 @dataclass(frozen=True)
@@ -152,12 +174,14 @@ class Case:
 
 
 _VECTORS, _PICTURES = DataSpec((784,), levels=None), DataSpec((3, 32, 32), levels=256)
-_LARGE = {"scales": 3, "steps": 16, "hidden": 256, "coupling": "affine"}
+_LARGE = {"scales": 3, "hidden": 256, "coupling": "affine", "dequantisation": "uniform"}
 CASES = (
     Case("maf", _VECTORS, {"transforms": 5, "hidden": (512, 512)}, 128, 64,
          (Peer("zuko", "maf", None, _zuko_maf), Peer("nflows", "maf", None, _nflows_maf))),
-    Case("glow", _PICTURES, _LARGE, 16, 16, (Peer("normflows", "glow", 256, _normflows_glow),)),
-    Case("realnvp", _PICTURES, _LARGE, 16, 16,
+    Case("glow", _PICTURES, {**_LARGE, "steps": 16}, 16, 16,
+         (Peer("normflows", "glow", 256, _normflows_glow),)),
+    # 16 couplings in each scale too
+    Case("realnvp", _PICTURES, {**_LARGE, "steps": 8, "blocks": 1}, 16, 16,
          (Peer("normflows", "realnvp", 256, _normflows_realnvp),)),
 )  # fmt: skip
 

@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import norm, rankdata, spearmanr
+from scipy.stats import norm
 from torch import Tensor
 
 from benchmarks.bench import to_stderr
 from benchmarks.figures.rows import FLOWS
+from benchmarks.independence import Codes, dependence, normal, recovered
 from benchmarks.machine import describe
 from benchmarks.table import table
 from simulacra.data.catalogue import load
@@ -42,8 +41,6 @@ DOCS = Path(__file__).parents[1] / "docs"
 STEPS = (20, 200, 2000)
 """Of trainings on the digits; the toy has the most."""
 SOURCES = DataSpec((2,), levels=None)
-Codes = NDArray[np.float64]
-PAIRS, SHUFFLES = 200, 100
 ANGLE = math.pi / 2
 """By which the middle is turned against the rim."""
 
@@ -67,14 +64,20 @@ def mixed(s: Tensor) -> Tensor:
     return torch.stack([a, b + 0.5 * (3 * a).sin()], 1)
 
 
+def swirled(z: Tensor) -> Tensor:
+    """Normal codes turned by an angle that grows with the distance: normal codes again."""
+    by = 1.5 * z.square().sum(1).sqrt()
+    a, b = z.T
+    return torch.stack([a * by.cos() - b * by.sin(), a * by.sin() + b * by.cos()], 1)
+
+
 def toy(seed: int, count: int = 10_000) -> tuple[Dataset, Tensor]:
     """Mixed uniform sources, and those of the test split."""
     with seeded(seed, 1):
         s = 2 * torch.rand(count + 3000, 2) - 1
-    parts = [Observations(mixed(s[rows])) for rows in (
-        slice(count), slice(count, count + 1000), slice(count + 1000, None)
-    )]  # fmt: skip
-    return Dataset("two sources", SOURCES, *parts), s[count + 1000 :]
+    ends = count, count + 1000
+    train, validation, test = (Observations(mixed(part)) for part in s.tensor_split(ends))
+    return Dataset("two sources", SOURCES, train, validation, test), s[count + 1000 :]
 
 
 # ---- what is measured ----------------------------------------------------------------------------
@@ -98,82 +101,6 @@ def codes_of(model: Model, observations: Observations, seed: int) -> Codes:
     finally:
         del model.transform
     return torch.cat(seen).flatten(1).double().numpy()
-
-
-def normal(x: Codes) -> Codes:
-    """Each column by its ranks, as if it were normal: dependence does not change by that."""
-    made: Codes = norm.ppf(rankdata(x, axis=0) / (len(x) + 1))
-    return made
-
-
-def shuffled(x: Codes, rng: np.random.Generator) -> Codes:
-    """The same columns, independent for certain."""
-    return np.stack([rng.permutation(column) for column in x.T], 1)
-
-
-def mutual_information(x: Codes, rng: np.random.Generator) -> Codes:
-    """Of random pairs of columns, in nats, by their three nearest neighbours; never below 0.
-
-    The estimator of Kraskov, Stögbauer and Grassberger (2004), as scikit-learn has it.
-    """
-    from sklearn.feature_selection import mutual_info_regression
-
-    dims = x.shape[1]
-    every = [(i, j) for i in range(dims) for j in range(i)]
-    chosen = rng.permutation(len(every))[:PAIRS]
-    return np.array([
-        mutual_info_regression(x[:, [i]], x[:, j], random_state=0)[0]
-        for i, j in (every[k] for k in chosen)
-    ])  # fmt: skip
-
-
-def spread(x: Codes) -> float:
-    """Variance of Σ z², of normal columns; twice their number where these are independent.
-
-    Larger where who is far out in one code is so in others, smaller where nobody is.
-    """
-    return float(np.square(x).sum(1).var())
-
-
-def dependence(x: Codes, seed: int) -> dict[str, float]:
-    """How far codes are from independent ones, beside what shuffled ones get.
-
-    Args:
-        x: `(N, dims)`.
-        seed: Of the pairs and shuffles.
-
-    Returns:
-        `pairs` and `pairs_null`, the mean mutual information of two codes; `above`, the share of
-        pairs above 95 % of those of shuffled codes; `spread`, times that of shuffled codes, of
-        which 95 % lie from `spread_low` to `spread_high`.
-    """
-    rng = np.random.default_rng(seed)
-    x = normal(x)
-    found = mutual_information(x, np.random.default_rng(seed))
-    repeats = max(1, SHUFFLES // len(found)) if len(found) < SHUFFLES else 1
-    null = np.concatenate([
-        mutual_information(shuffled(x, rng), np.random.default_rng(seed)) for _ in range(repeats)
-    ])  # fmt: skip
-    spreads = np.array([spread(shuffled(x, rng)) for _ in range(SHUFFLES)])
-    return {
-        "pairs": float(found.mean()),
-        "pairs_null": float(null.mean()),
-        "above": float((found > np.quantile(null, 0.95)).mean()),
-        "spread": float(spread(x) / spreads.mean()),
-        "spread_low": float(np.quantile(spreads, 0.025) / spreads.mean()),
-        "spread_high": float(np.quantile(spreads, 0.975) / spreads.mean()),
-    }
-
-
-def recovered(z: Codes, s: Codes) -> float:
-    """Mean rank correlation of sources with codes, each with its own, by the best matching.
-
-    By ranks, for no independence tells a source from a monotone function of it.
-    """
-    dims = z.shape[1]
-    each = np.abs(np.atleast_2d(spearmanr(z, s).statistic)[:dims, dims:])
-    rows, columns = linear_sum_assignment(-each)
-    return float(each[rows, columns].mean())
 
 
 def nats(model: Model, observations: Observations) -> float:
@@ -231,21 +158,16 @@ def controls(seed: int) -> list[dict[str, Any]]:
     data, s = toy(seed)
     true = torch.from_numpy(norm.ppf((s.double().numpy() + 1) / 2))
     eighth = torch.tensor([[1.0, -1.0], [1.0, 1.0]], dtype=torch.float64) / math.sqrt(2)
-    # of normal codes, turned by an angle that depends on the distance, nothing shows
-    by = 1.5 * true.square().sum(1).sqrt()
-    a, b = true.T
-    swirled = torch.stack([a * by.cos() - b * by.sin(), a * by.sin() + b * by.cos()], 1)
-    each = {
-        "sources, made normal": true,
-        "these turned by 45°": true @ eighth.T,
-        "these swirled": swirled,
-        "observations": data.test.x[:].double(),
+    each: dict[str, Codes] = {
+        "sources, made normal": true.numpy(),
+        "these turned by 45°": (true @ eighth.T).numpy(),
+        "these swirled": swirled(true).numpy(),
+        "observations": data.test.x[:].double().numpy(),
+        "linear ICA": _linear(data),
     }
-    found = {"model": "linear ICA", "codes": _linear(data)}
-    made = [{"model": name, "codes": codes.numpy()} for name, codes in each.items()] + [found]
-    return [{"model": one["model"], "seed": seed, "gap": None,
-             "recovered": recovered(one["codes"], s.numpy()), **dependence(one["codes"], seed)}
-            for one in made]  # fmt: skip
+    return [{"model": name, "seed": seed, "gap": None,
+             "recovered": recovered(codes, s.numpy()), **dependence(codes, seed)}
+            for name, codes in each.items()]  # fmt: skip
 
 
 def _linear(data: Dataset) -> Codes:
@@ -318,12 +240,9 @@ def draw(path: Path, name: str, z: Codes, seed: int) -> None:
     data, s = toy(seed)
     normals = norm.cdf(normal(z)) * 2 - 1
     true = torch.from_numpy(norm.ppf((s.double().numpy() + 1) / 2))
-    by = 1.5 * true.square().sum(1).sqrt()
-    a, b = true.T
-    swirled = torch.stack([a * by.cos() - b * by.sin(), a * by.sin() + b * by.cos()], 1)
     shown = {
         "sources s": s.numpy(), "observations x": data.test.x[:].numpy(),
-        f"codes of {name}": normals, "swirled sources": 2 * norm.cdf(swirled.numpy()) - 1,
+        f"codes of {name}": normals, "swirled sources": 2 * norm.cdf(swirled(true).numpy()) - 1,
     }  # fmt: skip
     figure = Figure((10, 2.8), layout="constrained")
     for axis, (title, points) in zip(figure.subplots(1, 4), shown.items(), strict=True):

@@ -74,7 +74,7 @@ def test_peers_have_the_sizes_that_were_asked(package: str, name: str) -> None:
     (peer,) = (peer for peer in case.peers if peer.package == package)
     small: dict[str, Any] = (
         {"transforms": 2, "hidden": (8, 8)} if name == "maf"
-        else {"scales": 2, "steps": 2, "hidden": 8, "coupling": "affine"}
+        else {"scales": 2, "steps": 2, "hidden": 8, "coupling": "affine", "blocks": 1}
     )  # fmt: skip
     spec = VECTORS if name == "maf" else PICTURES
     made: Any = peer.make(Case(name, spec, small, 4, 4, ()).sizes)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ if str(ROOT) not in sys.path:
     # the benchmarks are run from the project's folder and not installed
     sys.path.append(str(ROOT))
 
-from benchmarks import ica  # noqa: E402
+from benchmarks import ica, independence  # noqa: E402
 
 
 def test_the_map_of_the_toy_changes_no_areas() -> None:
@@ -44,9 +44,9 @@ def normal(dims: int) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def test_what_is_independent_is_within_the_null(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ica, "PAIRS", 40)
+    monkeypatch.setattr(independence, "PAIRS", 40)
     # whatever each column is for itself
-    found = ica.dependence(np.exp(normal(12)), 0)
+    found = independence.dependence(np.exp(normal(12)), 0)
     assert found["pairs"] == pytest.approx(found["pairs_null"], abs=0.005)
     assert found["above"] < 0.15
     assert 0.7 < found["spread_low"] < found["spread"] < found["spread_high"] < 1.3
@@ -56,24 +56,26 @@ def test_pairs_show_what_no_correlation_shows() -> None:
     x = normal(3)
     x[:, 1] = x[:, 0] ** 2 + 0.1 * x[:, 1]
     x[:, 2] = np.cos(2 * x[:, 0]) + 0.1 * x[:, 2]
-    found = ica.dependence(x, 0)
+    found = independence.dependence(x, 0)
     assert found["above"] == 1
     assert found["pairs"] > 10 * found["pairs_null"]
 
 
 def test_the_spread_shows_a_scale_that_all_share() -> None:
     x = normal(8) * np.exp(0.3 * normal(1)[::-1])
-    found = ica.dependence(x, 0)
+    found = independence.dependence(x, 0)
     assert found["spread"] > 1.5 > found["spread_high"]
 
 
 def test_sources_are_found_up_to_order_and_monotone_functions() -> None:
     s = normal(3)
-    assert ica.recovered(np.stack([-(s[:, 2] ** 3), np.exp(s[:, 0]), s[:, 1]], 1), s) == 1.0
-    assert ica.recovered(ica.shuffled(s, np.random.default_rng(1)), s) < 0.1
+    assert (
+        independence.recovered(np.stack([-(s[:, 2] ** 3), np.exp(s[:, 0]), s[:, 1]], 1), s) == 1.0
+    )
+    assert independence.recovered(independence.shuffled(s, np.random.default_rng(1)), s) < 0.1
     pair = s[:, :2]
     turned = pair @ np.array([[1, 1], [-1, 1]]) / np.sqrt(2)
-    assert ica.recovered(turned, pair) == pytest.approx(0.69, abs=0.04)
+    assert independence.recovered(turned, pair) == pytest.approx(0.69, abs=0.04)
 
 
 def test_codes_are_those_that_the_loss_sees() -> None:
@@ -92,8 +94,8 @@ def test_a_tiny_run_keeps_what_was_measured_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ica, "STEPS", (1, 2))
-    monkeypatch.setattr(ica, "SHUFFLES", 2)
-    monkeypatch.setattr(ica, "PAIRS", 3)
+    monkeypatch.setattr(independence, "SHUFFLES", 2)
+    monkeypatch.setattr(independence, "PAIRS", 3)
     monkeypatch.setattr(ica, "toy", lambda seed, of=ica.toy: of(seed, 100))
     other = {"seed": 0, "gap": 0.5, "bits": 2.0, "recovered": 0.5, "pairs": 0.1, "steps": 9,
              "pairs_null": 0.1, "above": 0.5, "spread": 1.0, "spread_low": 0.9,
