@@ -113,14 +113,17 @@ def test_all_processes_have_the_figure_of_the_first(digits: sim.Dataset) -> None
 def test_where_inverting_is_dear_validations_come_first() -> None:
     plain = Plan.timed(100.0, 1e-4, 0.0, 1000)
     assert plain.invert_on == INVERT_ON
-    cheap = Plan.timed(100.0, 1e-4, 0.0, 1000, invert=0.1)
+    cheap = Plan.timed(100.0, 1e-4, 0.0, 1000, invert=0.001)
     assert (cheap.invert_on, cheap.validate_on) == (INVERT_ON, 1000)
+    # a quarter of ten seconds for five of them
+    assert Plan.timed(100.0, 1e-4, 0.0, 1000, invert=0.06).invert_on == 8
     dear = Plan.timed(100.0, 1e-4, 0.0, 1000, invert=1.0)
     assert dear.invert_on == 0
     assert (dear.validate_on, dear.validations) == (plain.validate_on, plain.validations)
     # what is looked at is paid for
-    tight = Plan.timed(100.0, 5e-3, 0.0, 1000, invert=0.4)
-    assert tight.validations * (0.4 + tight.validate_on * 5e-3) <= 10.0
+    tight = Plan.timed(100.0, 5e-3, 0.0, 1000, invert=0.04)
+    assert tight.invert_on == 12
+    assert tight.validations * (12 * 0.04 + tight.validate_on * 5e-3) <= 10.0
 
 
 def test_its_time_is_known_to_the_plan(digits: sim.Dataset) -> None:

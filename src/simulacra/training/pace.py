@@ -202,7 +202,7 @@ def seconds_to_invert(
     clock: Callable[[], float],
     agreed: Callable[[float], float],
 ) -> float:
-    """What it takes to see whether a model inverts; of one observation alone, where that is dear.
+    """What it takes to see of one observation that a model inverts; from one where that is dear.
 
     Args:
         invert: Looks at so many observations.
@@ -217,4 +217,4 @@ def seconds_to_invert(
         # what `Plan.timed` does not allow
         if LEAST_VALIDATIONS * took > SHARE * seconds / 4:
             break
-    return took
+    return took / few

@@ -141,27 +141,26 @@ class Plan:
             look: What validating one observation takes.
             settle: What estimating statistics of normalisations from `PASSES` batches takes.
             most: Observations in a validation.
-            invert: What it takes to see on `INVERT_ON` observations that a model inverts; where
-                that is more than a quarter of what five validations may take, it is not looked at.
+            invert: What it takes to see on one observation that a model inverts; there are as many
+                as a quarter of what five validations may take allows, none where that is dear.
             spent: Seconds that went into finding that out.
             start: Steps of the stages before.
             begun: Seconds that these took.
         """
         affordable = max(0.0, SHARE * seconds - spent)
-        watched = LEAST_VALIDATIONS * invert <= affordable / 4
-        invert *= watched
+        watched = int(min(INVERT_ON, affordable / 4 / LEAST_VALIDATIONS / max(invert, 1e-9)))
         # of five validations, half may be for statistics, and the rest for looking
         fits = affordable / 2 / LEAST_VALIDATIONS / max(settle, 1e-9)
         passes = max(1, min(PASSES, int(PASSES * fits)))
         settle = settle * passes / PASSES
-        settle += invert
+        settle += watched * invert
         looking = max(affordable / 2, affordable - VALIDATIONS * settle)
         few = min(FEW, looking / look / LEAST_VALIDATIONS)
         size = int(max(1, min(most, VALIDATION_SIZE, max(few, looking / look / 10))))
         count = min(VALIDATIONS, int(affordable / (settle + size * look)))
         return cls(
             start + UNKNOWN, UNKNOWN, size if count else 0, seconds, start, begun, passes, count,
-            invert_on=INVERT_ON if watched else 0,
+            invert_on=watched,
         )  # fmt: skip
 
     def again(self, step: int, spent: float, place: float, steps: int, every: int) -> Plan:
