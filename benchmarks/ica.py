@@ -184,25 +184,17 @@ def _linear(data: Dataset) -> Codes:
 def markdown(report: Mapping[str, Any]) -> str:
     """Both tables, a row for each model with the mean over seeds, and the range in brackets."""
     m = report["machine"]
-    heads = ("of two, nats", "shuffled", "pairs above", "spread", "shuffled")
-
-    def cells(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        low, high = (float(np.mean([row[key] for row in rows])) for key in
-                     ("spread_low", "spread_high"))  # fmt: skip
-        return [
-            _told(rows, "pairs", 3), f"{np.mean([row['pairs_null'] for row in rows]):.3f}",
-            f"{np.mean([row['above'] for row in rows]):.0%}", _told(rows, "spread", 2),
-            f"{low:.2f} … {high:.2f}",
-        ]  # fmt: skip
-
+    pair, above, spread = ("of two, nats", "shuffled"), "pairs above", ("spread", "shuffled")
     digits = [
         [model if model == "pixels" else f"`{model}`", str(steps) if steps else "",
-         _told(rows, "bits", 3), *cells(rows)]
+         _told(rows, "bits", 3), *_pair(rows), f"{np.mean([row['above'] for row in rows]):.0%}",
+         *_spread(rows)]
         for (model, steps), rows in _grouped(report["digits"], "model", "steps").items()
     ]  # fmt: skip
+    # of two codes there is one pair
     sources = [
         [f"`{model}`" if model in MODELS else model, _told(rows, "recovered", 2),
-         _told(rows, "gap", 3), *cells(rows)]
+         _told(rows, "gap", 3), *_pair(rows), *_spread(rows)]
         for (model,), rows in _grouped(report["sources"], "model").items()
     ]  # fmt: skip
     seeds = sorted({row["seed"] for row in report["digits"]})
@@ -211,10 +203,19 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"{m['torch']}, {m['date'][:10]}; means over seeds {', '.join(map(str, seeds))}, the "
         "least and the most in brackets.",
         "### Digits",
-        table(("codes of", "steps", "bits/dim", *heads), digits),
+        table(("codes of", "steps", "bits/dim", *pair, above, *spread), digits),
         "### Two sources behind a smooth map",
-        table(("codes", "sources found", "KL to the truth, nats", *heads), sources),
+        table(("codes", "sources found", "KL to the truth, nats", *pair, *spread), sources),
     ])  # fmt: skip
+
+
+def _pair(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [_told(rows, "pairs", 3), f"{np.mean([row['pairs_null'] for row in rows]):.3f}"]
+
+
+def _spread(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    low, high = (float(np.mean([row[f"spread_{end}"] for row in rows])) for end in ("low", "high"))
+    return [_told(rows, "spread", 2), f"{low:.2f} … {high:.2f}"]
 
 
 def _grouped(rows: Sequence[Mapping[str, Any]], *keys: str) -> dict[tuple[Any, ...], list[Any]]:

@@ -110,6 +110,6 @@ def test_a_tiny_run_keeps_what_was_measured_of_others(
     assert [row["model"] for row in report["sources"]][-2:] == ["linear ICA", "nice"]
     text = capsys.readouterr().out
     assert "| `nice` | 2 |" in text
-    assert "| another | 0.50 | 0.500 | 0.100 | 0.100 | 50% | 1.00 | 0.90 … 1.10 |" in text
+    assert "| another | 0.50 | 0.500 | 0.100 | 0.100 | 1.00 | 0.90 … 1.10 |" in text
     with Image.open(tmp_path / "figures" / "ica.png") as image:
         assert image.width == 800
