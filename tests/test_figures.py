@@ -46,8 +46,9 @@ if pathlib.Path("wrong").exists():
     sys.exit(6)
 """
 """Stands where simulacra does: writes what it is told, and what a row is read from."""
+SECOND = Row("short", "gmm", "digits", "9s", looked=("--draws", "2"))
 SHORT = (
-    Group("Digits", (Row("long", "nice", "digits", "5m"), Row("short", "gmm", "digits", "9s"))),
+    Group("Digits", (Row("long", "nice", "digits", "5m"), SECOND)),
     Group("Others", (Row("absent", "no-flow", "digits", "1s"),), gap=True),
 )
 
@@ -78,11 +79,14 @@ def do(*words: str) -> int:
 
 def test_rows_are_done_once_the_shortest_first(at: Path) -> None:
     assert do("--data-dir", "sets") == 0
-    assert told(at) == ["train gmm digits", "evaluate figures/flow/short --data-dir",
+    assert told(at) == ["train gmm digits", "evaluate figures/flow/short --draws",
                         "train nice digits", "evaluate figures/flow/long --data-dir"]  # fmt: skip
     kept = json.loads((at / "kept.json").read_text())["flow"]
     assert list(kept) == ["long", "short"]
-    assert kept["short"]["command"] == "simulacra train gmm digits --budget 9s --seed 0"
+    assert kept["short"]["command"] == (
+        "simulacra train gmm digits --budget 9s --seed 0 --out RUN; "
+        "simulacra evaluate RUN --draws 2"
+    )
     assert kept["short"]["figures"]["score"]["unit"] == "bits/dim"
     assert kept["short"]["machine"].keys() == {"processor", "cores", "device", "python", "torch"}
     assert kept["short"]["beside"] is None or kept["short"]["beside"] >= 0
@@ -104,7 +108,7 @@ def test_a_row_that_failed_ends_no_other_and_is_resumed(
     assert not (at / "kept.json").exists()
     (at / "wrong").unlink()
     assert do("--rows", "short") == 0
-    assert told(at)[2:] == ["resume figures/flow/short", "evaluate figures/flow/short"]
+    assert told(at)[2:] == ["resume figures/flow/short", "evaluate figures/flow/short --draws"]
 
 
 def test_what_is_stopped_saves_and_goes_on(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,12 +144,12 @@ def test_a_row_of_another_command_is_not_taken_for_this_one(
     at: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert do("--rows", "short") == 0
-    other = Row("short", "gmm", "digits", "8s")
+    other = Row("short", "gmm", "digits", "9s", looked=("--draws", "3"))
     monkeypatch.setattr(rows, "_OF_FLOWS", (Group("Digits", (other,)),))
     assert do() == 1
     assert "is of another command: remove it" in capsys.readouterr().err
     found = json.loads((at / "kept.json").read_text())["flow"]
-    assert "Not run: `gmm` 8s, seed 0." in page.markdown("flow", found)
+    assert "Not run: `gmm` 9s, seed 0." in page.markdown("flow", found)
 
 
 def test_a_page_says_what_was_measured_and_what_was_not(at: Path) -> None:
@@ -201,6 +205,8 @@ def test_every_family_has_rows_of_its_own_names() -> None:
         budgets = [row.seconds for row in rows_of(family)]
         assert budgets == sorted(budgets)
         assert all(group.rows for group in groups_of(family))
+        # a table tells one command of evaluation for all of its rows
+        assert all(len({row.looked for row in group.rows}) == 1 for group in groups_of(family))
     known = {row.model for family in FAMILIES for row in rows_of(family)}
     assert set(MODELS) <= known
 

@@ -39,14 +39,14 @@ class Note:
     """What is kept of a row beside its run.
 
     Args:
-        command: That it was done by.
+        command: Those that it was done by, see `Row.text`.
         others: Seconds of processors that all other processes of the machine took meanwhile;
             `None` where the system does not say.
         wall: Seconds meanwhile.
         found: What was measured, once it is done.
     """
 
-    command: list[str]
+    command: str
     others: float | None = 0.0
     wall: float = 0.0
     found: dict[str, Any] | None = None
@@ -80,7 +80,7 @@ class Place:
         if row.model not in MODELS:
             return NO_MODEL
         note, begun = self.note(row), (self.run(row) / "run.json").is_file()
-        if note is not None and note.command != row.command and (begun or note.found):
+        if note is not None and note.command != row.text and (begun or note.found):
             return OTHER
         if note is not None and note.found is not None:
             return DONE
@@ -96,7 +96,7 @@ class Place:
         run, state = self.run(row), self.state(row)
         if state == OTHER:
             raise RowError(f"{run} is of another command: remove it and {self._note(row)} first")
-        note = (state == STOPPED and self.note(row)) or Note(row.command)
+        note = (state == STOPPED and self.note(row)) or Note(row.text)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._keep(row, note)
         data = [] if self.data_dir is None else ["--data-dir", str(self.data_dir)]
@@ -105,10 +105,10 @@ class Place:
         else:
             words = [*row.command, "--out", str(run), *data]
         self._call(words, row, note)
-        self._call(["evaluate", str(run), *data], row, note)
+        self._call(["evaluate", str(run), *row.looked, *data], row, note)
         results = Results.from_json(json.loads((run / "results.json").read_text("utf-8")))
         note.found = {
-            "command": shlex.join(["simulacra", *row.command]),
+            "command": row.text,
             "figures": figures_of(results),
             "date": results.date,
             "machine": {

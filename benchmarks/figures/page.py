@@ -52,14 +52,15 @@ def markdown(family: str, rows: Mapping[str, Found]) -> str:
         ]
         parts += [
             f"### {group.title}",
-            f"`simulacra {' '.join(same)} --out RUN`, then `simulacra evaluate RUN`:",
+            f"`simulacra {' '.join(same)} --out RUN`, then "
+            f"`simulacra {' '.join(('evaluate', 'RUN', *first.looked))}`:",
             *_told(group, rows),
         ]
     return "\n\n".join(parts)
 
 
 def _measured(row: Row, rows: Mapping[str, Found]) -> bool:
-    return rows.get(row.name, {}).get("command") == " ".join(["simulacra", *row.command])
+    return rows.get(row.name, {}).get("command") == row.text
 
 
 def _told(group: Group, rows: Mapping[str, Found]) -> list[str]:

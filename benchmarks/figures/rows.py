@@ -31,6 +31,8 @@ class Row:
         data: A data set's name.
         budget: As `--budget` takes it.
         seed: Of the training.
+        looked: What `simulacra evaluate` is told beside: of large data a bound has fewer draws, or
+            it would take longer than the training.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Row:
     data: str
     budget: str
     seed: int = 0
+    looked: tuple[str, ...] = ()
 
     @property
     def command(self) -> list[str]:
@@ -45,6 +48,12 @@ class Row:
         return [
             "train", self.model, self.data, "--budget", self.budget, "--seed", str(self.seed),
         ]  # fmt: skip
+
+    @property
+    def text(self) -> str:
+        """Both commands, by which a row is known again."""
+        told = [["train", *self.command[1:], "--out", "RUN"], ["evaluate", "RUN", *self.looked]]
+        return "; ".join(" ".join(["simulacra", *words]) for words in told)
 
     @property
     def seconds(self) -> float:
@@ -69,22 +78,28 @@ class Group:
 
 
 def _rows(
-    data: str, budget: str, models: tuple[str, ...], seeds: tuple[int, ...] = (0,), short: str = ""
-) -> tuple[Row, ...]:
+    data: str, budget: str, models: tuple[str, ...], seeds: tuple[int, ...] = (0,),
+    short: str = "", looked: tuple[str, ...] = (),
+) -> tuple[Row, ...]:  # fmt: skip
     return tuple(
-        Row(f"{short or data}-{model}-{budget}-{seed}", model, data, budget, seed)
+        Row(f"{short or data}-{model}-{budget}-{seed}", model, data, budget, seed, looked)
         for model in models
         for seed in seeds
     )
 
 
+_FEW = ("--draws", "4")
 _OF_FLOWS = (
     Group("Digits, 17 levels, one minute", _rows("digits", "60s", FLOWS, (0, 1, 2))),
     Group("MNIST, 256 levels", (
-        *_rows("mnist", "15m", (BEST,)), *_rows("mnist", "1h", (BEST,)),
+        *_rows("mnist", "15m", (BEST,), looked=_FEW), *_rows("mnist", "1h", (BEST,), looked=_FEW),
     )),
-    Group("Fashion-MNIST, 256 levels", _rows("fashion-mnist", "15m", (BEST,), short="fashion")),
-    Group("CIFAR-10, 256 levels", _rows("cifar10", "15m", (BEST,))),
+    Group("Fashion-MNIST, 256 levels", _rows(
+        "fashion-mnist", "15m", (BEST,), short="fashion", looked=_FEW
+    )),
+    Group("CIFAR-10, 256 levels", _rows(
+        "cifar10", "15m", (BEST,), looked=(*_FEW, "--test-limit", "2000")
+    )),
     Group("Olivetti faces, 64×64, 256 levels", _rows(
         "olivetti-faces", "5m", (BEST,), short="faces"
     )),
