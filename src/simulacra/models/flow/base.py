@@ -212,7 +212,7 @@ class Flow(Likelihood, Invertible, Latent, DensityCompletion):
         self.spec.check(x)
         y = self.standardised(x)
         error = (self.invert(self.transform(y, context)[0], context) - y).abs()
-        return error.nan_to_num(nan=torch.inf).flatten(1).amax(1)
+        return error.nan_to_num(nan=torch.inf, posinf=torch.inf).flatten(1).amax(1)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """The observation of a code: the bin that y falls into."""
