@@ -176,7 +176,9 @@ class Case:
 _VECTORS, _PICTURES = DataSpec((784,), levels=None), DataSpec((3, 32, 32), levels=256)
 _LARGE = {"scales": 3, "hidden": 256, "coupling": "affine", "dequantisation": "uniform"}
 CASES = (
-    Case("maf", _VECTORS, {"transforms": 5, "hidden": (512, 512)}, 128, 64,
+    # without the mixture in its base, which they have not
+    Case("maf", _VECTORS, {"transforms": 5, "hidden": (512, 512), "coupling": "affine",
+                           "components": 1, "dropout": 0.0}, 128, 64,
          (Peer("zuko", "maf", None, _zuko_maf), Peer("nflows", "maf", None, _nflows_maf))),
     Case("glow", _PICTURES, {**_LARGE, "steps": 16}, 16, 16,
          (Peer("normflows", "glow", 256, _normflows_glow),)),

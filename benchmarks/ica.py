@@ -219,8 +219,10 @@ def _spread(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _grouped(rows: Sequence[Mapping[str, Any]], *keys: str) -> dict[tuple[Any, ...], list[Any]]:
+    """Rows by what they have there; what is no model's first, then models in their order."""
     found: dict[tuple[Any, ...], list[Any]] = {}
-    for row in rows:
+    order = {name: place for place, name in enumerate(FLOWS)}
+    for row in sorted(rows, key=lambda row: order.get(row["model"], -1)):
         found.setdefault(tuple(row[key] for key in keys), []).append(row)
     return found
 
