@@ -195,6 +195,19 @@ def test_a_base_of_gaussians_is_a_mixture_of_each_code_given_those_before(told: 
     assert drawn.shape == (5, dims)
 
 
+def test_the_density_after_a_map_is_that_before_it_less_its_volume() -> None:
+    model = randomise(MAF(DataSpec((3,), None), hidden=(8,), transforms=2))
+    y, told = torch.randn(4, 3), torch.zeros(4, 0)
+    with torch.no_grad():
+        torch.testing.assert_close(model.log_density_after(y, 0), model.log_density(y))
+        for count, each in enumerate(model.maps):
+            z, ladj = each(y, told)
+            after = model.log_density_after(z, count + 1)
+            torch.testing.assert_close(model.log_density_after(y, count), after + ladj)
+            y = z
+        torch.testing.assert_close(model.base().log_prob(y), after)
+
+
 # ---- numbers -----------------------------------------------------------------------------------
 
 
