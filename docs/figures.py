@@ -257,7 +257,7 @@ def trained(name: str, data: str, steps: str, **keywords: object) -> Flow:
 
 def spline_flow() -> None:
     """A board, coupling by coupling; and the splines of one coupling for three seen values."""
-    model = trained("spline-flow", "checkerboard", "3000steps")
+    model = trained("spline-flow", "checkerboard", "1500steps")
     strip(model, lambda count: f"{count} couplings", "spline-flow-strip")
     coupling = model.maps[0]
     assert isinstance(coupling, HalvesCoupling)
@@ -279,7 +279,7 @@ def spline_flow() -> None:
 
 def maf() -> None:
     """Five arms, map by map, to a normal plane."""
-    model = trained("maf", "pinwheel", "3000steps")
+    model = trained("maf", "pinwheel", "1500steps", components=1, hidden=(64, 64))
     strip(model, lambda count: "data" if not count else f"{count} maps", "maf-strip")
 
 
