@@ -256,15 +256,15 @@ def trained(name: str, data: str, steps: str, **keywords: object) -> Flow:
 
 
 def spline_flow() -> None:
-    """A board, coupling by coupling; and the splines of one coupling for three seen values."""
+    """A board, coupling by coupling; and the splines of the last one for three seen values."""
     model = trained("spline-flow", "checkerboard", "1500steps")
     strip(model, lambda count: f"{count} couplings", "spline-flow-strip")
-    coupling = model.maps[0]
+    coupling = model.maps[-1]
     assert isinstance(coupling, HalvesCoupling)
     figure, (axis,) = panels(1, 3.2)
-    line = torch.linspace(-2.2, 2.2, 400)
+    line = torch.linspace(-2.5, 2.5, 400)
     for seen, colour in ((-1.0, BLUE), (0.2, RED), (1.3, GREEN)):
-        # the even value is changed where the odd one is seen
+        # the value that is changed, and the one that is seen
         y = torch.stack([line, torch.full_like(line, seen)], 1)
         if coupling.changes == 1:
             y = y.flip(1)
