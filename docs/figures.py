@@ -228,6 +228,11 @@ def nice() -> None:
     write(figure, "nice-jacobians")
 
 
+def counted(count: int, what: str) -> str:
+    """How many, in words of a title."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def strip(model: Flow, title: Callable[[int], str], name: str) -> None:
     """The density of a plane after each map: from the data, standardised, to the base."""
     line = torch.linspace(-3, 3, 240)
@@ -258,7 +263,7 @@ def trained(name: str, data: str, steps: str, **keywords: object) -> Flow:
 def spline_flow() -> None:
     """A board, coupling by coupling; and the splines of the last one for three seen values."""
     model = trained("spline-flow", "checkerboard", "1500steps")
-    strip(model, lambda count: f"{count} couplings", "spline-flow-strip")
+    strip(model, lambda count: counted(count, "coupling"), "spline-flow-strip")
     coupling = model.maps[-1]
     assert isinstance(coupling, HalvesCoupling)
     figure, (axis,) = panels(1, 3.2)
@@ -280,7 +285,7 @@ def spline_flow() -> None:
 def maf() -> None:
     """Five arms, map by map, to a normal plane."""
     model = trained("maf", "pinwheel", "1500steps", components=1, hidden=(64, 64))
-    strip(model, lambda count: "data" if not count else f"{count} maps", "maf-strip")
+    strip(model, lambda count: counted(count, "map"), "maf-strip")
 
 
 def iaf() -> None:
@@ -307,7 +312,9 @@ def iaf() -> None:
         ).reshape(16, 16)
         most = float(matrix.abs().max())
         axis.imshow(matrix.numpy(), cmap="RdBu", vmin=-most, vmax=most)
-        axis.set_title("3 maps back, z to y" if last else f"{count} maps, y to z", fontsize=9)
+        axis.set_title(
+            "3 maps back, z to y" if last else f"{counted(count, 'map')}, y to z", fontsize=9
+        )
         axis.set_xticks([])
         axis.set_yticks([])
     write(figure, "iaf-jacobians")
