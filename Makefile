@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite nightly torches lint format bench calibrate docs clean
+.PHONY: help demo test suite nightly torches lint format bench calibrate figures docs clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ bench: .venv/installed ## measure time, FLOPs, memory and sampling (10 minutes)
 
 calibrate: .venv/installed ## try the figures of samples where the truth is known (30 minutes)
 	$(BIN)/python -m benchmarks.calibration
+
+# FAMILY=flow and ROWS=digits,mnist pick some; LIST=1 shows them; DATA= is the folder of named sets
+figures: .venv/installed ## train and evaluate what docs/results.md lacks (hours; stop and go on)
+	$(BIN)/python -m benchmarks.figures $(FAMILY:%=--family %) $(ROWS:%=--rows %) \
+		$(LIST:%=--list) $(DATA:%=--data-dir %)
 
 docs: .venv/tested ## build the documentation into site/
 	$(BIN)/python docs/generate.py

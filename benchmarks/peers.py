@@ -151,13 +151,13 @@ class Peer:
     Args:
         package: Its name, of the import and of the distribution.
         ours: The model in our registry that it is like.
-        levels: Of the pictures that both learn.
+        levels: Of the pictures that both learn; `None` of vectors.
         like: Makes it, of the same sizes as ours.
     """
 
     package: str
     ours: str
-    levels: int
+    levels: int | None
     like: Callable[[Any], Model]
 
     def make(self, ours: Model) -> Model | str:

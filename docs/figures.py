@@ -323,9 +323,48 @@ def iaf() -> None:
     write(figure, "iaf-jacobians")
 
 
+def realnvp() -> None:
+    """Which pixels a coupling changes."""
+    row, column = torch.arange(4)[:, None], torch.arange(4)[None]
+    boards = {
+        "black fields": (row + column) % 2 == 0, "white fields": (row + column) % 2 == 1,
+        "upper rows": row % 2 + 0 * column == 0, "lower rows": row % 2 + 0 * column == 1,
+    }  # fmt: skip
+    figure, axes = panels(4, 1.6)
+    for axis, (title, changed) in zip(axes, boards.items(), strict=True):
+        axis.imshow(changed.numpy(), cmap="Blues", vmin=-0.2, vmax=1.3)
+        axis.set_title(title, fontsize=9)
+        for at in (0.5, 1.5, 2.5):
+            axis.axhline(at, color="white", linewidth=3 if at == 1.5 else 1)
+            axis.axvline(at, color="white", linewidth=3 if at == 1.5 else 1)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    write(figure, "realnvp-masks")
+
+
+def glow() -> None:
+    """What stays of digits when only the codes of the last scales are kept."""
+    data = sim.load_data("digits")
+    torch.manual_seed(0)
+    options = sim.Options(**registry.preset("glow"))
+    model = sim.fit(sim.build("glow", data.spec), data, "60s", options).eval()
+    assert isinstance(model, Flow)
+    truth, _ = data.validation.batch(torch.arange(12))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        codes, fresh = model.encode(truth).flatten(1), model.prior(12).flatten(1)
+        rows = [truth]
+        for gone in (32, 48):
+            # what leaves first comes first
+            kept = torch.cat([fresh[:, :gone], codes[:, gone:]], 1)
+            rows.append(model.decode(kept.view(12, *data.spec.event_shape)))
+    shown = data.spec.to_float(torch.cat(rows))
+    files.save(grids.grid(shown, columns=12, scale=5, gap=3), HERE / "glow-scales.png")
+
+
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "vae": vae, "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice,
-    "spline-flow": spline_flow, "maf": maf, "iaf": iaf,
+    "spline-flow": spline_flow, "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow,
 }  # fmt: skip
 
 

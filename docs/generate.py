@@ -226,6 +226,23 @@ def calibration(_: str) -> str:
     return markdown(json.loads(_CALIBRATION.read_text("utf-8")))
 
 
+def results(family: str) -> str:
+    """What was measured of a family, and what was not."""
+    from benchmarks.figures import page
+
+    return page.markdown(family, page.read().get(family, {}))
+
+
+def ica(_: str) -> str:
+    """Whether codes of flows are independent, and whether they are the sources."""
+    path = DOCS / "ica.json"
+    if not path.is_file():
+        return "Not measured yet."
+    from benchmarks.ica import markdown
+
+    return markdown(json.loads(path.read_text("utf-8")))
+
+
 def options(command: App) -> dict[str, list[list[str]]]:
     """Rows of a command's help by group: name, type, default, meaning."""
     groups: dict[str, list[list[str]]] = {}
@@ -286,6 +303,7 @@ def rooms(_: str) -> str:
 PARTS: dict[str, Callable[[str], str]] = {
     "model": model, "capabilities": capabilities, "commands": commands, "form": form, "sets": sets,
     "measures": measures, "calibration": calibration, "rooms": rooms,
+    "results": results, "ica": ica,
 }  # fmt: skip
 
 

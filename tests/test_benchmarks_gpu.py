@@ -166,7 +166,14 @@ def test_a_tiny_run(
     assert found["gmm, 8×8, batch 1"]["unit"] == "forward passes"
     instead = "digits instead: binarized-mnist needs binarized_mnist.npz"
     assert found["no static MNIST"]["figure"] == instead
-    assert found["made, digits: nats"]["figure"] == pytest.approx(100, rel=0.9)
+    nats, bits = (found[f"made, digits: {what}"] for what in ("nats", "likelihood"))
+    assert nats["figure"] == pytest.approx(100, rel=0.9)
+    assert bits["figure"] == pytest.approx(nats["figure"] / 64 / math.log(2))
+    assert bits["unit"] == "bits/dim"
+    absent = "left out: there is no such model"
+    assert [found[f"{rows.BEST}, {data}"]["figure"] for data in ("mnist", "cifar10")] == [
+        absent
+    ] * 2
     assert found["made, digits: sampling 64 at once"]["figure"] > 0
     steps, seen = (found[f"made, digits: {what}"] for what in ("steps", "observations seen"))
     assert (steps["figure"], seen["figure"]) == (3, 3 * 64)
@@ -174,6 +181,21 @@ def test_a_tiny_run(
     assert all(name in text for name in found)
     # no row is left half written
     assert [path.name for path in out.iterdir()] == ["gpu.json"]
+
+
+def test_a_flow_learns_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "BEST", "nice")
+    (missing,) = rows.flow("mnist", 1.02, "10 minutes", Place(CPU, tmp_path))
+    assert (missing.name, missing.figure) == (
+        "nice, mnist",
+        "left out: mnist needs train-images-idx3-ubyte.gz or train-images-idx3-ubyte",
+    )  # fmt: skip
+    monkeypatch.setattr(rows, "Budget", lambda *_: Budget(2, "steps"))
+    place = Place(CPU, until=time.perf_counter() + 1)
+    found = {each.name: each for each in rows.flow("digits", 2.3, "a minute", place)}
+    assert found["nice, digits: likelihood"].figure == pytest.approx(4, rel=0.5)
+    aim = found["nice, digits: aim"]
+    assert (aim.figure, aim.unit) == (2.3, "bits/dim within a minute")
 
 
 def test_what_cannot_be_measured_says_so(

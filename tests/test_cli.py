@@ -33,6 +33,9 @@ COMMANDS = (
     "resume",
     "sample",
     "complete",
+    "reconstruct",
+    "interpolate",
+    "map",
     "evaluate",
     "compare",
     "classify",
@@ -42,6 +45,8 @@ COMMANDS = (
     "export",
     "again",
     "push",
+    "watch",
+    "outliers",
 )
 OWN = """
 import soundfile
@@ -195,7 +200,6 @@ FAULTS = [
     ("train vae digits --out {a file}", 2, "exists --out"),
     # what a model cannot do
     ("complete {gan}", 2, "GAN pixelcnn"),
-    ("sample {vae} --temperature 0.5", 2, "VAE temperature"),
     ("sample {vae} --top-k 2", 2, "VAE --top-k pixelcnn"),
     ("sample {vae} --top-p 0.5", 2, "VAE --top-p pixelcnn"),
     ("sample {gan} --watch a.gif", 2, "GAN --watch pixelcnn"),
@@ -337,6 +341,9 @@ OPTIONS = {
     "resume": "budget lr data-dir code tensorboard retry json",
     "sample": "number label context temperature top-k top-p watch seed out device code",
     "complete": "hide mask image label number times candidates seed out data-dir device code",
+    "reconstruct": "label number seed out data-dir device code",
+    "interpolate": "frames label number seed out data-dir device code",
+    "map": "direction frames number seed out data-dir device code",
     "surprise": "label number out data-dir device code",
     "field": "side colours set at out code",
     "evaluate": "against samples data draws test-limit inception out device code json " + DATA,
@@ -347,6 +354,8 @@ OPTIONS = {
     "export": "out code",
     "again": "out data-dir code",
     "push": "code private",
+    "watch": "budget out set frames " + DATA + TRAINING,
+    "outliers": "number draws out data-dir device code",
 }
 
 

@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from commands import run_main, undrawn
+from simulacra.cli.compare import usual
 from simulacra.comparing.asked import recorded
 from simulacra.comparing.compare import compare
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.errors import CheckpointError, UsageError
+from simulacra.ground.spec import DataSpec
 from simulacra.judging.judge import Judge
 from simulacra.judging.judgement import Judged, Judgement
 from simulacra.judging.results import Entry, Results
@@ -466,3 +468,11 @@ def test_judging_runs_no_code_but_what_is_named(few: Dataset, tmp_path: Path) ->
         Judge(few, draws=1).run(run)
     judged = Judge(few, draws=1).run(run, code=f"{tmp_path / 'safe.py'}:Mine")
     assert judged.entry.class_name == "Mine"
+
+
+def test_one_model_of_each_family_is_compared_that_takes_the_data() -> None:
+    pictures, vectors = DataSpec((1, 8, 8), 17), DataSpec((2,), None)
+    assert usual(pictures) == ["gmm", "vae", "pixelcnn", "gan", "glow"]
+    assert {"gmm", "vae", "made", "spline-flow"} <= set(usual(vectors))
+    for name in usual(vectors):
+        assert registry.takes(name).includes(vectors)

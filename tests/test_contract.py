@@ -25,6 +25,7 @@ from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models import description, registry, saved
 from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.flow.completion import DensityCompletion
 from simulacra.models.lawbook.probability import half
 from simulacra.models.lawbook.trials import FORMS, players_of, trial
 from simulacra.models.laws import Case, cases, laws_of
@@ -47,8 +48,11 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
         **{key: {} for key in ("nice", "realnvp", "glow", "spline-flow", "maf", "iaf")},
     },
     "sampling of vectors": {"vae": {}},
-    # a full covariance conditions on the middles of bins
-    "exact completion": {"gmm": _FULL},
+    # a full covariance conditions on the middles of bins; of a flow a chain comes near
+    "exact completion": {
+        "gmm": _FULL,
+        **{name: {} for name, kind in KINDS.items() if issubclass(kind, DensityCompletion)},
+    },
     # learns by sweeps
     "turns": {"gmm": {}},
     "learning": {"gmm": {}},

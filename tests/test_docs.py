@@ -121,8 +121,8 @@ def test_the_capabilities_are_those_of_the_classes() -> None:
     assert {name for name in has if has[name]["likelihood"] == "yes"} == {
         *(set(registry.MODELS) - {"gan"}),
     }  # fmt: skip
-    assert has["gmm"]["by sweeps"] == has["pixelcnn"]["completes"] == "yes"
-    assert has["nice"]["completes"] == "–"
+    assert has["gmm"]["by sweeps"] == has["nice"]["completes"] == "yes"
+    assert has["vae"]["completes"] == "–"
 
 
 def test_the_navigation_holds_every_page() -> None:

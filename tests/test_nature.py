@@ -46,7 +46,7 @@ def build(name, data, **keywords):
         ("vae", ("bound", False, "parallel", 2, "no")),
         ("pixelcnn", ("exact", False, "sequential", None, "exactly")),
         ("gan", ("none", False, "parallel", 3, "no")),
-        ("nice", ("bound", True, "parallel", 64, "no")),
+        ("nice", ("bound", True, "parallel", 64, "~")),
     ],
 )
 def test_the_models_of_the_registry(digits, name, expected):

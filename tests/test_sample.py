@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 import simulacra as sim
+import toy_nested
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.drawing.style import HIDDEN
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
+from simulacra.models.adversarial.gan import GAN
 from simulacra.models.model import Encoding, Model
 from simulacra.tasks.growing import WATCHED, Growing
 from simulacra.tasks.sample import (
@@ -30,6 +32,7 @@ from simulacra.tasks.sample import (
 SPEC = DataSpec((1, 4, 4), 5, classes=3, context_width=2)
 VAE = {"hidden": (4,)}
 CNN = {"channels": 4, "layers": 1}
+NICE = {"hidden": (8,)}
 
 
 def built(name: str, **keywords: Any) -> Model:
@@ -157,7 +160,6 @@ def test_vectors_say_how_many_samples_there_are() -> None:
         ("none", {"n": 0}, UsageError, "n is at least 1"),
         ("none", {"n": 2.5}, UsageError, "n is a whole number, got 2.5"),
         ("label", {"context": torch.tensor(1)}, UsageError, "a row for each sample"),
-        ("none", {"temperature": 2.0}, MissingCapability, "VAE has no temperature"),
         ("none", {"temperature": -1.0}, UsageError, "temperature is positive"),
         ("none", {"top_k": 3}, MissingCapability, "as top_k needs: use pixelcnn"),
         ("none", {"top_p": 0.5}, MissingCapability, "as top_p needs: use pixelcnn"),
@@ -173,6 +175,43 @@ def test_what_is_wrong_is_said(
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(UsageError, match="drawn from a model, got Linear"):
         sim.sample(torch.nn.Linear(1, 1), 2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords"), [("vae", VAE), ("gan", {"latent": 2, "hidden": (8,)}), ("nice", NICE)]
+)
+def test_a_temperature_multiplies_codes(name: str, keywords: dict[str, Any]) -> None:
+    model = built(name, **keywords)
+    assert isinstance(model, sim.Latent)
+    with seeded(3):
+        codes = model.prior(4)
+    with seeded(3):
+        torch.testing.assert_close(model.prior(4, temperature=0.5), codes / 2)
+    near = torch.zeros_like(codes) + 1e-9 * codes
+    with seeded(3):
+        model.prior(4)
+        expected = model.decode(near)
+    assert torch.equal(sim.sample(model, 4, temperature=1e-9, seed=3).x, expected)
+
+
+def test_a_moved_base_is_narrowed_about_its_own_middle() -> None:
+    model = toy_nested.ConditionalBase(DataSpec((2,), None, classes=3), context="label").eval()
+    labels = torch.tensor([0, 1, 2])
+    middles = model.base(labels).mean
+    assert len(middles.unique(dim=0)) == 3
+    torch.testing.assert_close(model.prior(3, labels, temperature=1e-6), middles)
+
+
+def test_a_prior_without_temperature_is_left_as_it_is() -> None:
+    class Fixed(GAN):
+        def prior(self, n: int, context: Tensor | None = None) -> Tensor:  # type: ignore[override]
+            return torch.ones(n, self.latent)
+
+    model = Fixed(DataSpec((1, 4, 4), 5), latent=2, hidden=(8,))
+    assert not model.narrows
+    assert len(sim.sample(model, 3)) == 3
+    with pytest.raises(MissingCapability, match="Fixed has no temperature: leave it at 1"):
+        sim.sample(model, 3, temperature=0.7)
 
 
 def test_narrowing_reaches_a_model_that_draws_in_turn() -> None:

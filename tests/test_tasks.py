@@ -10,13 +10,17 @@ import torch
 from torch import Tensor
 
 from simulacra.drawing.style import HIDDEN
+from simulacra.ground.column import Column
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
+from simulacra.models.flow.nice import NICE
 from simulacra.models.model import Completion, Latent, Model
 from simulacra.tasks.complete import Hidden, complete, mask, strips
+from simulacra.tasks.directions import direction
 from simulacra.tasks.interpolate import between, interpolate
+from simulacra.tasks.reconstruct import reconstruct
 
 GREY = DataSpec((1, 4, 4), 5, classes=3)
 
@@ -322,6 +326,65 @@ def test_each_way_keeps_its_context(monkeypatch: pytest.MonkeyPatch) -> None:
     assert interpolate(model, rows=2, steps=3, context=labels).shape == (2, 3, 1, 4, 4)
     # after the first way, whose memory is counted
     assert [c.tolist() for c in told] == [[2], *[[2, 0]] * 3]
+
+
+@torch.no_grad()
+def test_a_way_joins_the_codes_of_what_is_given() -> None:
+    model, x = latent("nice"), torch.arange(96).view(6, 1, 4, 4) % 5
+    frames = interpolate(model, ends=(x[:3], x[3:]), steps=4)
+    assert torch.equal(frames[:, 0], x[:3])
+    assert torch.equal(frames[:, -1], x[3:])
+    codes = between(model.encode(x[:3]), model.encode(x[3:]), 4)  # type: ignore[attr-defined]
+    assert torch.equal(frames[:, 2], model.decode(codes[:, 2]))
+    with pytest.raises(UsageError, match="3 ways need as many ends, got 3 and 2"):
+        interpolate(model, ends=(x[:3], x[:2]), steps=4)
+    with pytest.raises(UsageError, match="rows is at least 1 and steps at least 2, got None and 4"):
+        interpolate(model, steps=4)
+    with pytest.raises(MissingCapability, match="GAN does not encode observations"):
+        interpolate(latent("gan"), ends=(x[:3], x[3:]), steps=4)
+
+
+# ---- there and back, and along directions -------------------------------------------------------
+
+
+def test_what_comes_back_is_the_same_in_any_lot(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = latent("nice"), torch.arange(96).view(6, 1, 4, 4) % 5
+    whole = reconstruct(model, x)
+    assert torch.equal(whole.x, x)
+    assert whole.worst is None
+    assert whole.exact is not None
+    assert whole.exact.tolist() == [1.0] * 6
+    monkeypatch.setattr("simulacra.tasks.reconstruct._AT_ONCE", 2)
+    parts = reconstruct(model, x)
+    assert whole.inverse_error is not None
+    assert parts.inverse_error is not None
+    torch.testing.assert_close(parts.inverse_error, whole.inverse_error, atol=1e-4, rtol=0)
+    with pytest.raises(UsageError, match="at least one observation"):
+        reconstruct(model, x[:0])
+
+
+def test_columns_are_reconstructed_in_their_own_units() -> None:
+    """A column that is held in thousandths is wrong by thousands where it is held wrong by ones."""
+    spec = DataSpec((2,), None, columns=(Column(), Column(offset=1e6, scale=1000.0)))
+
+    class Off(NICE):
+        def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+            return super().decode(z, context) + torch.tensor([0.5, 1.0])
+
+    found = reconstruct(Off(spec, hidden=(4,)), torch.randn(3, 2))
+    assert (found.exact, found.error) == (None, None)
+    assert found.worst is not None
+    assert found.worst.tolist() == pytest.approx([1000.0] * 3, rel=1e-3)
+
+
+def test_a_direction_of_a_model_that_is_told_the_class_is_refused() -> None:
+    x = torch.zeros(2, 1, 4, 4).long()
+    with pytest.raises(MissingCapability, match="NICE is told a label"):
+        direction(latent("nice", context="label"), x, x)
+    with pytest.raises(UsageError, match="got 2 and 0"):
+        direction(latent("nice"), x, x[:0])
+    with pytest.raises(MissingCapability, match="Filler does not encode"):
+        direction(Filler(GREY), x, x)
 
 
 def test_a_model_without_codes_says_so() -> None:

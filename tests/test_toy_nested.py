@@ -32,9 +32,11 @@ def test_a_prior_that_is_not_told_is_found() -> None:
     class Deaf(toy_nested.ConditionalBase):
         __doc__ = toy_nested.ConditionalBase.__doc__
 
-        def prior(self, n: int, context: torch.Tensor | None = None) -> torch.Tensor:
+        def prior(
+            self, n: int, context: torch.Tensor | None = None, *, temperature: float = 1.0
+        ) -> torch.Tensor:
             told = None if context is None else torch.zeros_like(context)
-            return super().prior(n, told)
+            return super().prior(n, told, temperature=temperature)
 
     with pytest.raises(BrokenLaw, match=r"law `(contexts|sampling of vectors)`"):
         check_model(Deaf)

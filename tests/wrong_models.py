@@ -228,13 +228,23 @@ class Falls(GMM):
 
 
 class DrawsTheSame(GAN):
-    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
+    def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
         return torch.ones(n, self.latent)
 
 
 class DrawsCodesOnTheCPU(GAN):
-    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
-        return torch.randn(n, self.latent)
+    def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        return temperature * torch.randn(n, self.latent)
+
+
+class IsNeverCold(GAN):
+    def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        return super().prior(n, context)
+
+
+class SamplesWarm(GAN):
+    def sample(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        return super().sample(n, context)
 
 
 class NeedsSome(Table):
@@ -299,6 +309,8 @@ class KeepsItsDefaultOtherwise(Table):
 
 WRONG: list[tuple[type[Model], str, str]] = [
     (DrawsTheSame, "draws", "another seed gives the same samples"),
+    (IsNeverCold, "temperature", "codes spread by "),
+    (SamplesWarm, "temperature", "samples of a temperature are not decoded from codes of it"),
     (DrawsCodesOnTheCPU, "device", "`loss` calls `linear` with (8, 2) of the CPU"),
     (NeedsSome, "empty batches", "it raises"),
     (HidesWhatIsBroken, "broken weights", "weights that are no numbers give a finite score"),

@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from simulacra.runs.run import Run
     from simulacra.runs.zoo import from_zoo
     from simulacra.tasks.complete import complete
+    from simulacra.tasks.directions import direction
     from simulacra.tasks.interpolate import interpolate
     from simulacra.tasks.onnx import export_onnx
+    from simulacra.tasks.reconstruct import reconstruct
     from simulacra.tasks.sample import sample
     from simulacra.training.fit import fit
     from simulacra.training.loop import Training
@@ -51,9 +53,10 @@ __all__ = [
     "Autoregressive", "BrokenLaw", "Budget", "Completion", "DataSpec", "Dataset", "Decoding",
     "Encoding", "Flow", "Invertible", "Judge", "Latent", "Likelihood", "MissingCapability",
     "Model", "Options", "Player", "Run", "Sampling", "Stage", "Stepwise", "Swept", "Takes",
-    "Training", "UsageError", "build", "check_model", "compare", "complete", "export_onnx", "find",
-    "fit", "from_pretrained", "from_zoo", "interpolate", "judge_model", "likelihood",
-    "list_models", "load_data", "push_to_hub", "sample", "write_report",
+    "Training", "UsageError", "build", "check_model", "compare", "complete", "direction",
+    "export_onnx", "find", "fit", "from_pretrained", "from_zoo", "interpolate", "judge_model",
+    "likelihood", "list_models", "load_data", "push_to_hub", "reconstruct", "sample",
+    "write_report",
 ]  # fmt: skip
 
 _PLACES = {
@@ -80,8 +83,10 @@ _PLACES = {
     "runs.run": ("Run",),
     "runs.zoo": ("from_zoo",),
     "tasks.complete": ("complete",),
+    "tasks.directions": ("direction",),
     "tasks.interpolate": ("interpolate",),
     "tasks.onnx": ("export_onnx",),
+    "tasks.reconstruct": ("reconstruct",),
     "tasks.sample": ("sample",),
     "training.fit": ("fit",),
     "training.loop": ("Training",),

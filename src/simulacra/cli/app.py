@@ -30,14 +30,19 @@ from simulacra.cli.data import data
 from simulacra.cli.evaluate import evaluate
 from simulacra.cli.export import export
 from simulacra.cli.field import field
+from simulacra.cli.interpolate import interpolate
+from simulacra.cli.map import map_
 from simulacra.cli.models import models
+from simulacra.cli.outliers import outliers
 from simulacra.cli.plain import never_fail, plain
 from simulacra.cli.push import push
+from simulacra.cli.reconstruct import reconstruct
 from simulacra.cli.resume import resume
 from simulacra.cli.runs import runs
 from simulacra.cli.sample import sample
 from simulacra.cli.surprise import surprise
 from simulacra.cli.train import train
+from simulacra.cli.watch import watch
 from simulacra.ground import processes
 from simulacra.ground.errors import (
     ResourceError,
@@ -67,10 +72,10 @@ app = App(
     "of simulacra, 2 usage, 3 data, 4 run or checkpoint, 5 memory or disk, 6 training diverged.",
 )
 COMMANDS = {
-    command.__name__: command
+    command.__name__.rstrip("_"): command
     for command in (
-        models, data, train, resume, again, compare, evaluate, sample, complete, classify, surprise,
-        field, runs, export, push,
+        models, data, train, watch, resume, again, compare, evaluate, sample, complete, reconstruct,
+        interpolate, map_, classify, surprise, outliers, field, runs, export, push,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")
@@ -83,9 +88,9 @@ def _filled(doc: str) -> str:
     return "\n\n".join(paragraphs) + args + re.sub(r"\n {8,}", " ", meanings)
 
 
-for command in COMMANDS.values():
+for name, command in COMMANDS.items():
     command.__doc__ = _filled(command.__doc__ or "")
-    app.command(command)
+    app.command(command, name=name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -114,8 +119,12 @@ _SMALLER = {
     "evaluate": "a machine with more, or --test-limit",
     "sample": "a smaller -n",
     "complete": "a smaller -n, --times or --candidates",
+    "reconstruct": "fewer files at a time, or a smaller -n",
+    "interpolate": "a smaller -n, or fewer --frames",
+    "map": "a smaller -n, or fewer --frames",
     "classify": "fewer files at a time",
     "surprise": "fewer files at a time, or a smaller -n",
+    "outliers": "fewer observations, with -n",
     "field": "a smaller --side or model",
     "runs": "a machine with more",
     "export": "a machine with more",

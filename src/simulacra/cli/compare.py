@@ -33,16 +33,17 @@ from simulacra.training.options import Budget, Options
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
+    from simulacra.ground.spec import DataSpec
 
-COMPARED = ("gmm", "vae", "pixelcnn", "gan", "nice")
-"""One model of each family."""
+COMPARED = (("gmm",), ("vae",), ("pixelcnn", "made"), ("gan",), ("glow", "spline-flow"))
+"""Of each family the first that takes the data."""
 
 
 def compare(
     source: Annotated[str, Parameter(name="DATA")],
     /,
     *,
-    models: str = ",".join(COMPARED),
+    models: str | None = None,
     budget: Length = "40s",
     out: Out = None,
     set_: Set = [],  # noqa: B006 (read only)
@@ -55,7 +56,8 @@ def compare(
 
     Args:
         source: A data set's name, or a path.
-        models: Their names, with commas between.
+        models: Their names, with commas between; by default one of each family that takes the data:
+            gmm, vae, pixelcnn (or made), gan, glow (or spline-flow).
         budget: Of each model: 90s, 5m, 1h, 2000steps, 10epochs, 2Mobs or 3Gflops.
         out: Folder of the report and the runs, which must not exist; compare/DATA by default.
         set_: A keyword of one model, as MODEL.KEY=VALUE; repeat it for more.
@@ -66,11 +68,12 @@ def compare(
     """
     from simulacra.training.engine import device_of
 
-    names = [name.strip() for name in models.split(",") if name.strip()]
+    # what was asked is looked at before any data are read
+    names = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
     keywords: dict[str, dict[str, str]] = {}
     for assignment in set_:
         # a file's name has a dot of its own
-        own = next((name for name in names if assignment.startswith(f"{name}.")), None)
+        own = next((name for name in names or () if assignment.startswith(f"{name}.")), None)
         model, dot, rest = (
             assignment.partition(".") if own is None else (own, ".", assignment[len(own) + 1 :])
         )
@@ -80,16 +83,25 @@ def compare(
     length = Budget.parse(budget)
     alone()
     check_positive(draws=draws)
-    if not names:
+    if names is not None and not names:
         raise UsageError(f"--models names no model, got {models!r}: write --models gmm,vae")
-    for name in names:
+    for name in names or ():
         registry.find(name)
     device_of(Options(**given(training)))
     found = load(source, flags)
+    names = usual(found.spec) if names is None else names
     folder = out if out is not None else new_folder(Path("compare"), found.name)
     if is_taken(folder):
         raise UsageError(f"{folder} exists already: choose another --out, or resume it")
     go_on_comparing(found, folder, names, length, given(training), keywords, draws, json=json)
+
+
+def usual(spec: DataSpec) -> list[str]:
+    """One model of each family that takes data of this form."""
+    taken = (
+        [name for name in family if registry.takes(name).includes(spec)] for family in COMPARED
+    )
+    return [names[0] for names in taken if names]
 
 
 def alone() -> None:

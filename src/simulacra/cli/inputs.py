@@ -48,24 +48,45 @@ def read_label(text: str, model: Model, names: Mapping[str, Sequence[str]]) -> T
         MissingCapability: If the model takes no labels.
         UsageError: If there is no such class or part.
     """
+    from simulacra.tasks.sample import check_takes
+
+    check_takes(model, label=True)
+    return read_class(text, model, names)
+
+
+def read_class(
+    text: str, model: Model, names: Mapping[str, Sequence[str]], option: str = "--label"
+) -> Tensor:
+    """The label that an option names, whether or not the model is told any; see `read_label`.
+
+    Args:
+        text: As for `read_label`.
+        model: That learned from data with such labels.
+        names: As for `read_label`.
+        option: What the user calls it.
+
+    Raises:
+        UsageError: If there is no such class or part.
+    """
     import torch
 
     from simulacra.data.labels import LABEL
-    from simulacra.tasks.sample import check_label, check_takes
+    from simulacra.tasks.sample import check_label
 
-    check_takes(model, label=True)
     spec = model.spec
+    if not spec.classes:
+        raise UsageError(f"{option} names a class, and these data have no labels: see --labels")
     if not spec.parts:
-        return torch.tensor(_class_of(text, names.get(LABEL, ()), spec.classes, ""))
+        return torch.tensor(_class_of(text, names.get(LABEL, ()), spec.classes, "", option))
     if "=" not in text:
         joint = [", ".join(each) for each in product(*names.values())] if names else []
         if text not in joint and not _is_whole(text):
             raise UsageError(
-                f"these labels have parts, got --label {text!r}: give some of them, as in --label "
+                f"these labels have parts, got {option} {text!r}: give some, as in {option} "
                 + ",".join(f"{name}={next(iter(names.get(name, ())), 0)}" for name, _ in spec.parts)
             )
         number = joint.index(text) if text in joint else int(text)
-        check_label(model, number, "--label")
+        check_label(model, number, option)
         return spec.labels(torch.tensor([number]))[0]
     sizes, told = dict(spec.parts), {}
     # a name may have a comma, but not one that looks as if another part came
@@ -74,12 +95,12 @@ def read_label(text: str, model: Model, names: Mapping[str, Sequence[str]]) -> T
         if part not in sizes:
             raise UsageError(f"labels have no part {part!r}: {nearest(part, sizes)}")
         if part in told:
-            raise UsageError(f"--label tells {part} twice: once is enough")
-        told[part] = _class_of(name, names.get(part, ()), sizes[part], part)
+            raise UsageError(f"{option} tells {part} twice: once is enough")
+        told[part] = _class_of(name, names.get(part, ()), sizes[part], part, option)
     return torch.tensor([told.get(part, -1) for part in sizes])
 
 
-def _class_of(text: str, names: Sequence[str], size: int, part: str) -> int:
+def _class_of(text: str, names: Sequence[str], size: int, part: str, option: str) -> int:
     """The number of a class that is given by its name or number.
 
     Raises:
@@ -98,10 +119,10 @@ def _class_of(text: str, names: Sequence[str], size: int, part: str) -> int:
                 raise UsageError(f"no class{of} is called {text}: {nearest(text, names)}")
             return int(text)
         of = f" {part}" if part else ""
-        raise UsageError(f"--label{of} goes from 0 to {size - 1}, got {text}")
+        raise UsageError(f"{option}{of} goes from 0 to {size - 1}, got {text}")
     if not names:
         raise UsageError(
-            f"the run does not know the names of its classes: --label is a number 0 … {size - 1}, "
+            f"the run does not know the names of its classes: {option} is a number 0 … {size - 1}, "
             f"got {text!r}"
         )
     raise UsageError(f"no {part or 'class'} is called {text!r}: {nearest(text, names)}")

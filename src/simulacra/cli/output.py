@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from simulacra.cli.flags import file_target
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from simulacra.ground.spec import DataSpec
@@ -67,18 +71,106 @@ def write_sounds(
     write_bytes(target, files.png(charts.waves(sounds, rate, columns=columns, shaded=shaded)))
 
 
+def ways_target(spec: DataSpec, out: Path | None, usual: Path) -> Path | None:
+    """Where frames of ways go: .png or .gif of pictures, .png of sounds, .npy of vectors.
+
+    Args:
+        spec: Of the data.
+        out: What the user asked for.
+        usual: The PNG file of pictures and sounds otherwise.
+
+    Returns:
+        The file; nothing for vectors that are to be printed.
+
+    Raises:
+        UsageError: If the name is that of another kind of file.
+        ResourceError: See `file_target`.
+    """
+    if not spec.is_image and spec.rate is None:
+        return None if out is None else file_target(out, "--out", ".npy")
+    gif = spec.is_image and out is not None and out.suffix.lower() == ".gif"
+    return file_target(out or usual, "--out", ".gif" if gif else ".png")
+
+
+def write_ways(
+    spec: DataSpec, target: Path | None, frames: Tensor, names: Sequence[str] = ()
+) -> str:
+    """Observations along ways: a row of frames for each, moving in a GIF, printed of vectors.
+
+    Args:
+        spec: Of the data.
+        target: See `ways_target`.
+        frames: `(rows, steps, *event_shape)`, on any device.
+        names: Of the columns of vectors.
+
+    Returns:
+        What was written, in words.
+    """
+    import torch
+
+    from simulacra.drawing import animation, files, grids
+    from simulacra.ground.storage import write_bytes
+
+    rows, steps = frames.shape[:2]
+    told = f"{rows} way{'' if rows == 1 else 's'} of {steps} frames"
+    flat = frames.flatten(0, 1).cpu()
+    values = spec.to_float(flat)
+    if target is None:
+        return _print_ways(values.view(rows, steps, -1), names)
+    if target.suffix.lower() == ".npy":
+        _write_array(target, values.view(rows, steps, *spec.event_shape).numpy())
+    elif spec.rate is not None:
+        write_sounds(target, values, spec.rate, columns=steps)
+        return f"{target} and {target.with_suffix('.wav')}: {told}"
+    elif target.suffix.lower() == ".gif":
+        moving = values.unflatten(0, (rows, steps))
+        write_bytes(target, animation.gif(list(torch.unbind(moving, 1))))
+    else:
+        write_bytes(target, files.png(grids.grid(values, columns=steps, gap=2)))
+    return f"{target}: {told}"
+
+
+_MOST_PRINTED = 8
+"""Columns of vectors that are printed."""
+
+
+def _print_ways(values: Tensor, names: Sequence[str]) -> str:
+    """A table of vectors `(rows, steps, D)`, a line for each frame."""
+    from simulacra.cli import terminal
+
+    dims = values.shape[2]
+    headings = [
+        names[i] if i < len(names) else f"value {i}" for i in range(min(dims, _MOST_PRINTED))
+    ]
+    lines = [
+        {"way": f"{row}", "frame": f"{step}"}
+        | {name: f"{float(value):.4g}" for name, value in zip(headings, frame, strict=False)}
+        for row, way in enumerate(values)
+        for step, frame in enumerate(way)
+    ]
+    terminal.print_table(lines, right=["way", "frame", *headings])
+    more = f"the first {_MOST_PRINTED} of {dims} values; " if dims > _MOST_PRINTED else ""
+    return f"{more}-o FILE.npy writes them all"
+
+
 def _write_values(spec: DataSpec, path: Path, x: Tensor) -> None:
     """Levels in the smallest type that holds them, or floats in the columns' own units, as .npy."""
+    import numpy as np
+
+    if spec.levels is None:
+        values = spec.to_float(x).numpy()
+    else:
+        values = x.numpy().astype(np.uint8 if spec.levels <= 256 else np.int32)
+    _write_array(path, values)
+
+
+def _write_array(path: Path, values: NDArray[Any]) -> None:
     import io
 
     import numpy as np
 
     from simulacra.ground.storage import write_bytes
 
-    if spec.levels is None:
-        values = spec.to_float(x).numpy()
-    else:
-        values = x.numpy().astype(np.uint8 if spec.levels <= 256 else np.int32)
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     write_bytes(path, buffer.getvalue())

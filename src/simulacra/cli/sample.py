@@ -59,7 +59,8 @@ def sample(
             of labels of several parts some of them, as in digit=7,speaker=theo. All by default.
         context: A .npy or .npz file of vectors (N, D), for a model trained with --set
             context=vector: row i is for sample i.
-        temperature: Below 1 for likelier samples, of autoregressive models; 1 samples the model.
+        temperature: Below 1 for likelier samples: it divides the logits of an autoregressive model,
+            and multiplies the codes that a latent one decodes; 1 samples the model.
         top_k: Draw each value from its so many likeliest levels only, of autoregressive models.
         top_p: Draw each value from its likeliest levels that together have this probability only
             (nucleus sampling), of autoregressive models; 1 leaves all levels.
@@ -73,7 +74,7 @@ def sample(
     from simulacra.nn.distributions import Narrowing
     from simulacra.runs.record import class_names_of
     from simulacra.tasks.growing import Growing
-    from simulacra.tasks.sample import draw
+    from simulacra.tasks.sample import draw, samples_with
 
     check_positive(number=number, temperature=temperature, top_k=top_k, top_p=top_p)
     if top_p > 1:
@@ -87,6 +88,7 @@ def sample(
     narrowing = Narrowing(temperature, top_k, top_p)
     if not isinstance(model, Stepwise):
         _refuse_steps(model, narrowing, watch)
+    samples_with(model, narrowing)
     growing = None if watch is None else Growing(model)
     asked = None if label is None else read_label(label, model, class_names_of(found.record))
     number, told = _context(model, number, asked, context)
@@ -132,8 +134,6 @@ def _refuse_steps(model: Model, narrowing: Narrowing, watch: Path | None) -> Non
         MissingCapability: Naming the option.
     """
     name = type(model).__name__
-    if narrowing.temperature != 1:
-        raise MissingCapability(f"{name} has no temperature: leave it at 1")
     given = {
         "--top-k": narrowing.top_k is not None,
         "--top-p": narrowing.top_p != 1,

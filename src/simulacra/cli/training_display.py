@@ -23,7 +23,7 @@ from simulacra.cli.standing import (
 )
 from simulacra.cli.terminal import errors, note, row
 from simulacra.cli.waiting import EVERY, Waiting
-from simulacra.training.progress import Outcome
+from simulacra.training.progress import INVERTS_WITHIN, Outcome
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
@@ -45,7 +45,7 @@ class TrainingDisplay:
         self, names: Sequence[str], data: Dataset, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.clock, self.waiting, self.columns = clock, Waiting(clock), Columns()
-        self.shown_as, self.unit = _shown_as(data), _unit(data)
+        self.shown_as, self.unit = shown_as(data), unit_of(data)
         self.progress = Progress(
             TextColumn("{task.fields[name]}"),
             BarColumn(bar_width=24),
@@ -66,6 +66,8 @@ class TrainingDisplay:
         self.validation: dict[str, float] = {}
         self.trainings: dict[str, Training] = {}
         self.kind: dict[str, str] = {}
+        # the largest inverse error that was told of each model
+        self.told_error: dict[str, float] = {}
         self.stage: dict[str, int] = {}
         # when a line was last written, and the step and seconds of the training then
         self.told_at: dict[str, tuple[float, int, float]] = {}
@@ -100,7 +102,7 @@ class TrainingDisplay:
     def on_start(self, model: str, training: Training) -> None:
         """See `compare.Watcher`."""
         self.trainings[model] = training
-        self.kind[model] = _kind(training)
+        self.kind[model] = kind_of(training)
         task, done = self.tasks[model], training.progress.step
         steps = steps_of(training)
         state = f"{of_steps(done, steps)} {self.kind[model]}"
@@ -137,6 +139,7 @@ class TrainingDisplay:
             self._begins(model, training.plan.start)
         if record.validation is not None:
             self.validation[model] = record.validation
+        self._tell_error(model, record)
         validation = self._validation(model, record)
         if not self.shown:
             self._log(model, record, validation)
@@ -149,6 +152,18 @@ class TrainingDisplay:
         if record.skipped:
             state += f"  {record.skipped} skipped"
         self.progress.update(self.tasks[model], total=steps, completed=record.step, state=state)
+
+    def _tell_error(self, model: str, record: Record) -> None:
+        """Name a model that does not invert, and again where it has become ten times worse."""
+        error = record.inverse_error
+        if error is None or error <= max(INVERTS_WITHIN, 10 * self.told_error.get(model, 0.0)):
+            return
+        self.told_error[model] = error
+        note(
+            f"{model}, step {record.step}: held-out observations come back from their codes off "
+            f"by {error:.2g}, more than {INVERTS_WITHIN:g}: its samples are not what its "
+            "likelihood says; train it with a lower --lr"
+        )
 
     def _validation(self, model: str, record: Record) -> str:
         """The last validation, in words; empty before the first."""
@@ -193,19 +208,21 @@ class TrainingDisplay:
             told(": ".join(filter(None, (model, state, entry.absent))))
 
 
-def _kind(training: Training) -> str:
+def kind_of(training: Training) -> str:
+    """What its steps are called."""
     return "sweeps" if all(stage.by_sweeps for stage in training.stages) else "steps"
 
 
-def _shown_as(found: Dataset) -> Callable[[float], float]:
-    """What turns mean nats per observation into the figure that is shown, in `_unit`."""
+def shown_as(found: Dataset) -> Callable[[float], float]:
+    """What turns mean nats per observation into the figure that is shown, in `unit_of`."""
     from simulacra.judging.figures.likelihood import bits_per_dim, valid_dims
 
     dims = valid_dims(found.validation)
     return lambda nats: bits_per_dim(nats, found.spec, dims)
 
 
-def _unit(found: Dataset) -> str:
+def unit_of(found: Dataset) -> str:
+    """The unit of what `shown_as` gives."""
     if found.spec.levels is None:
         return "nats"
     return "bits/dim" if found.spec.rate is None else "bits/valid sample"

@@ -12,7 +12,7 @@ from simulacra.judging.results import Entry
 from simulacra.models.description import Description
 from simulacra.models.model import Latent, Likelihood, Model, capabilities
 from simulacra.models.swept import Swept
-from simulacra.training.progress import Outcome
+from simulacra.training.progress import INVERTS_WITHIN, Outcome
 
 
 def described(about: Description, *, swept: bool = False, **more: Any) -> Entry:  # noqa: ANN401
@@ -91,6 +91,18 @@ def skipped_steps(outcome: Outcome | None) -> list[str]:
     if not outcome or not outcome.skipped:
         return []
     return [f"{outcome.skipped} steps were skipped for non-finite numbers"]
+
+
+def wrong_inverse(outcome: Outcome | None) -> list[str]:
+    """A warning, if an invertible model did not invert at its best step."""
+    error = outcome.inverse_error if outcome else None
+    if error is None or error <= INVERTS_WITHIN:
+        return []
+    return [
+        f"held-out observations came back from their codes off by {error:.2g}, where at most "
+        f"{INVERTS_WITHIN:g} is rounding: neither its codes nor its samples are what its "
+        "likelihood says"
+    ]
 
 
 def is_swept(model: Model | type[Model]) -> bool:

@@ -23,7 +23,14 @@ from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.ground.threads import settled
 from simulacra.judging import pictures as album
 from simulacra.judging.circumstances import data_summary, machine, summary
-from simulacra.judging.entries import can, described, is_swept, learning_curves, skipped_steps
+from simulacra.judging.entries import (
+    can,
+    described,
+    is_swept,
+    learning_curves,
+    skipped_steps,
+    wrong_inverse,
+)
 from simulacra.judging.features.views import View, views
 from simulacra.judging.figures.cost import cost
 from simulacra.judging.figures.labels import Classification, classification
@@ -213,7 +220,7 @@ class Judge:
             observations=None if outcome is None else outcome.observations,
             converged=outcome is not None and outcome.converged,
             curves=learning_curves(metrics or {}, model, self.data),
-            warnings=(*skipped_steps(outcome), *scoring.warnings),
+            warnings=(*skipped_steps(outcome), *wrong_inverse(outcome), *scoring.warnings),
             cost=costs,
             nature=found,
             capabilities=can(model, found),

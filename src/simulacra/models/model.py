@@ -321,13 +321,29 @@ class Latent(Sampling, Decoding):
     """
 
     @abstractmethod
-    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
-        """Codes `(n, …)` drawn from the prior, each for a row of the context."""
+    def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        """Codes `(n, …)` drawn from the prior, each for a row of the context.
 
-    def sample(self, n: int, context: Tensor | None = None) -> Tensor:
-        """Decode codes drawn from the prior; see `Sampling.sample`."""
+        Args:
+            n: How many.
+            context: One row for each code.
+            temperature: Below 1 the codes lie nearer to the middle of the prior: of a normal or
+                logistic one their distances from it are multiplied by this. 1 is the prior itself.
+                A prior that cannot be narrowed does without this argument.
+        """
+
+    @property
+    def narrows(self) -> bool:
+        """Whether its prior takes a temperature, and `sample` with it."""
+        methods = (self.prior, self.sample)
+        return all("temperature" in inspect.signature(each).parameters for each in methods)
+
+    def sample(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        """Decode codes drawn from the prior, narrowed by a temperature; see `Sampling.sample`."""
+        # a prior without temperatures is one too, at 1
+        told = {} if temperature == 1 else {"temperature": temperature}
         with torch.no_grad():
-            return self.decode(self.prior(n, context), context)
+            return self.decode(self.prior(n, context, **told), context)
 
 
 class Completion(Model):

@@ -39,6 +39,11 @@ class Logistic(Distribution):
         self.loc, self.scale = broadcast_all(loc, scale)
         super().__init__(self.loc.shape, validate_args=validate_args)
 
+    @property
+    def mean(self) -> Tensor:
+        """The location, which it is symmetric about."""
+        return self.loc
+
     def log_prob(self, value: Tensor) -> Tensor:
         """log-density in nats."""
         z = (value - self.loc) / self.scale

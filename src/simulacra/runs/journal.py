@@ -69,7 +69,10 @@ class Journal:
         write = record.validated or int(ROWS * place) > self.rows
         self.metrics.add(record, write=write)
         if self.board is not None and write:
-            scalars = {**record.losses, "lr": record.lr, "validation": record.validation}
+            scalars = {
+                **record.losses, "lr": record.lr, "validation": record.validation,
+                "inverse_error": record.inverse_error,
+            }  # fmt: skip
             for name, value in scalars.items():
                 if value is not None:
                     self.board.add_scalar(name, value, record.step, new_style=True)

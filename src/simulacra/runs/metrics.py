@@ -74,8 +74,9 @@ class Metrics:
             told = ["step", *self.staged, "epoch", "seconds", "lr"]
             self.header = [*told, *means, "validation", "skipped"]
             self._writer(self.file).writeheader()
-        if more := [name for name in means if name not in self.header]:
-            # another stage has other losses
+        error = {} if record.inverse_error is None else {"inverse_error": record.inverse_error}
+        if more := [name for name in (*means, *error) if name not in self.header]:
+            # another stage has other losses, and what is not invertible no such error
             self._widen(more)
         row = {
             "stage": record.stage,
@@ -86,6 +87,7 @@ class Metrics:
             "lr": f"{record.lr:.6g}",
             "validation": "" if record.validation is None else record.validation,
             "skipped": record.skipped,
+            **error,
         }
         self._writer(self.file).writerow(row)
         self.file.flush()

@@ -45,7 +45,8 @@ from simulacra.training.players import finite
 from simulacra.training.progress import Outcome as Outcome
 from simulacra.training.progress import Progress, Record
 
-_BUILD = -3  # key of a random stream, beside those of `train`
+BUILD = -3
+"""Key of the random stream of new weights, beside those of `training`."""
 
 
 class Run:
@@ -322,7 +323,7 @@ class Run:
         options = self.options
         memory = PeakMemory(device_of(options))
         try:
-            with seeded(options.seed, _BUILD):
+            with seeded(options.seed, BUILD):
                 model = registry.restored(said_of(self.record), code)
         except UsageError as error:
             # it was built once, when the run was made

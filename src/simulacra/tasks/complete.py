@@ -14,6 +14,7 @@ from simulacra.ground.randomness import seeded
 from simulacra.ground.threads import settled
 from simulacra.models.at_once import rows_at_once
 from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.flow.completion import DensityCompletion
 from simulacra.models.model import Completion, Model, Stepwise
 from simulacra.tasks.sample import device_of
 
@@ -127,7 +128,7 @@ def resample(
     """
     name = type(model).__name__
     if not isinstance(model, Completion):
-        raise MissingCapability(f"{name} does not complete hidden parts: use pixelcnn or gmm")
+        raise MissingCapability(f"{name} does not complete hidden parts: use pixelcnn, gmm or nice")
     if times < 1 or candidates < 1:
         raise UsageError(
             f"times and candidates are at least 1, got times={times}, candidates={candidates}"
@@ -164,10 +165,13 @@ def _completed_at_once(
 
     def run(n: int) -> None:
         own = None if context is None else context[:n]
-        if not isinstance(model, Autoregressive):
+        if isinstance(model, Autoregressive):
+            steps = model.sample_steps(n, own, given=x[:n], observed=observed.expand_as(x[:n]))
+        elif isinstance(model, DensityCompletion):
+            steps = model.complete_steps(x[:n], observed, own)
+        else:
             model.complete(x[:n], observed, own)
             return
-        steps = model.sample_steps(n, own, given=x[:n], observed=observed.expand_as(x[:n]))
         # whatever is kept from step to step is there after a few
         for _ in islice(steps, _STEPS):
             pass

@@ -8,7 +8,7 @@ from torch import Tensor
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.at_once import rows_at_once
-from simulacra.models.model import Latent, Model
+from simulacra.models.model import Decoding, Encoding, Latent, Model
 from simulacra.tasks.sample import device_of
 
 _DECODE = 1
@@ -42,25 +42,34 @@ def between(start: Tensor, end: Tensor, steps: int) -> Tensor:
 
 
 def interpolate(
-    model: Model, *, rows: int, steps: int, context: Tensor | None = None, seed: int = 0
+    model: Model,
+    *,
+    rows: int | None = None,
+    steps: int,
+    ends: tuple[Tensor, Tensor] | None = None,
+    context: Tensor | None = None,
+    seed: int = 0,
 ) -> Tensor:
-    """Observations along the way between codes drawn from the prior.
+    """Observations along the way from one code to another.
 
     Where the decoder is random, all frames share their noise, so that what changes along a row
     is the code alone.
 
     Args:
         model: One with a latent space.
-        rows: Ways.
+        rows: Ways; needed where their ends are drawn from the prior.
         steps: Frames on each.
-        context: One row for each way.
+        ends: Observations `(N, *event_shape)` that ways begin at, and as many that they lead to:
+            their codes are the ends, of a model that encodes. Without, codes of the prior are.
+        context: One row for each way, of both of its ends.
         seed: The same seed gives the same frames.
 
     Returns:
         `(rows, steps, *event_shape)`, where the model is.
 
     Raises:
-        MissingCapability: If the model has no prior over codes.
+        MissingCapability: If the model has no prior over codes, or does not encode what is given.
+        UsageError: If a number is out of its range, or ends are not of the form of the data.
 
     Example:
         >>> import simulacra as sim
@@ -69,25 +78,78 @@ def interpolate(
         >>> sim.interpolate(model, rows=2, steps=5).shape
         torch.Size([2, 5, 1, 8, 8])
     """
-    if not isinstance(model, Latent):
-        raise MissingCapability(
-            f"{type(model).__name__} has no latent space to walk in: use vae, gan or nice"
-        )
-    if rows < 1 or steps < 2:
+    rows = len(ends[0]) if rows is None and ends is not None else rows
+    if rows is None or rows < 1 or steps < 2:
         raise UsageError(f"rows is at least 1 and steps at least 2, got {rows} and {steps}")
     context = None if context is None else context.to(device_of(model))
     with torch.no_grad():
+        start, end = _ends(model, rows, ends, context, seed)
+        return decoded(model, between(start, end, steps), context, seed=seed)
+
+
+def _ends(
+    model: Model,
+    rows: int,
+    ends: tuple[Tensor, Tensor] | None,
+    context: Tensor | None,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """The codes of what is given, or codes of the prior."""
+    name = type(model).__name__
+    if ends is None:
+        if not isinstance(model, Latent):
+            raise MissingCapability(f"{name} has no latent space to walk in: use vae, gan or nice")
         with seeded(seed):
-            codes = between(model.prior(rows, context), model.prior(rows, context), steps)
-        size = rows_at_once(
-            lambda n: model.decode(codes[:n, 0], None if context is None else context[:n]), rows
-        )
-        frames = []
-        for step in range(steps):
-            with seeded(seed, _DECODE):
-                parts = [
-                    model.decode(codes[lot, step], None if context is None else context[lot])
-                    for lot in torch.arange(rows, device=codes.device).split(size)
-                ]
-            frames.append(torch.cat(parts))
+            return model.prior(rows, context), model.prior(rows, context)
+    encoding = encoder(model)
+    if len(ends[0]) != rows or len(ends[1]) != rows:
+        raise UsageError(f"{rows} ways need as many ends, got {len(ends[0])} and {len(ends[1])}")
+    device = device_of(model)
+    start, end = (encoding.encode(each.to(device), context) for each in ends)
+    return start, end
+
+
+def encoder(model: Model) -> Encoding:
+    """The model, if observations have codes in it that can be decoded.
+
+    Raises:
+        MissingCapability: If it does not encode, or does not decode.
+    """
+    if isinstance(model, Encoding) and isinstance(model, Decoding):
+        return model
+    raise MissingCapability(
+        f"{type(model).__name__} does not encode observations to decode them again: use vae or nice"
+    )
+
+
+@torch.no_grad()
+def decoded(model: Model, codes: Tensor, context: Tensor | None = None, *, seed: int = 0) -> Tensor:
+    """What codes along ways decode to, all frames of a row under the same noise.
+
+    Args:
+        model: One that decodes.
+        codes: `(rows, steps, …)`, where the model is.
+        context: One row for each row.
+        seed: Of a decoder that draws.
+
+    Returns:
+        `(rows, steps, *event_shape)`, where the model is.
+
+    Raises:
+        MissingCapability: If the model does not decode.
+    """
+    if not isinstance(model, Decoding):
+        raise MissingCapability(f"{type(model).__name__} decodes no codes: use vae, gan or nice")
+    rows = len(codes)
+    size = rows_at_once(
+        lambda n: model.decode(codes[:n, 0], None if context is None else context[:n]), rows
+    )
+    frames = []
+    for step in range(codes.shape[1]):
+        with seeded(seed, _DECODE):
+            parts = [
+                model.decode(codes[lot, step], None if context is None else context[lot])
+                for lot in torch.arange(rows, device=codes.device).split(size)
+            ]
+        frames.append(torch.cat(parts))
     return torch.stack(frames, 1)

@@ -15,7 +15,7 @@ from simulacra.ground.randomness import seeded
 from simulacra.ground.threads import settled
 from simulacra.models.at_once import rows_at_once
 from simulacra.models.autoregressive.base import Autoregressive
-from simulacra.models.model import Model, Sampling, Stepwise
+from simulacra.models.model import Latent, Model, Sampling, Stepwise
 from simulacra.models.modes import evaluating
 from simulacra.nn.distributions import Narrowing
 
@@ -67,7 +67,8 @@ def sample(
             default. Of labels of several parts, the number of the combination.
         context: Labels `(N,)`, or `(N, K)` of K parts, or vectors `(N, D)`, row *i* for sample
             *i*; −1 is a label, or part, that is not told.
-        temperature: Below 1 for likelier samples, of autoregressive models; 1 samples the model.
+        temperature: Below 1 for likelier samples: it divides the logits of an autoregressive model,
+            and multiplies the codes that a latent one decodes; 1 samples the model.
         top_k: Draw each value from its so many likeliest levels only, of autoregressive models.
         top_p: Draw each value from its likeliest levels that together have this probability only,
             of autoregressive models.
@@ -113,7 +114,7 @@ def draw(
         model: Any that samples; put in eval mode meanwhile.
         n: How many, at least 1.
         context: One row for each, on any device.
-        narrowing: Of the distribution of each value, of autoregressive models.
+        narrowing: Of the distribution of each value, or of the codes: see `sample`.
         seed: One or more integers that together are the seed: see `seeded`.
         at_once: Draw so many together at most; by default all are drawn together. Of several lots
             each has a seed of its own, `(*seed, number)`, and so has each where this is given.
@@ -140,7 +141,7 @@ def draw(
             told = None if context is None else context[rows.to(context.device)].to(device)
             with seeded(*seed, *([number] if numbered else [])):
                 if not isinstance(sampling, Stepwise):
-                    x = sampling.sample(len(rows), told)
+                    x = _whole(sampling, len(rows), told, narrowing)
                 else:
                     # one way for all, so that nothing but the numbers drawn decides what is drawn
                     for x in _steps(sampling, len(rows), told, narrowing):
@@ -159,14 +160,14 @@ def drawn_at_once(
         model: In eval mode; no gradients are kept.
         most: Of small observations; at most as many as there are rows of context.
         context: Of which two rows are looked at.
-        narrowing: Of the distribution of each value.
+        narrowing: See `draw`.
     """
     told = None if context is None else context[:2].to(device_of(model))
 
     def draw_some(n: int) -> None:
         own = None if told is None else told[:n]
         if not isinstance(model, Stepwise):
-            model.sample(n, own)
+            _whole(model, n, own, narrowing or Narrowing())
             return
         # whatever is kept from step to step is there after a few
         for _ in islice(_steps(model, n, own, narrowing or Narrowing()), _STEPS):
@@ -187,14 +188,22 @@ def samples_with(model: Model, narrowing: Narrowing) -> Sampling:
     name = type(model).__name__
     if not isinstance(model, Sampling):
         raise MissingCapability(f"{name} draws no samples")
-    if not isinstance(model, Autoregressive) and narrowing != Narrowing():
-        if narrowing.temperature != 1:
-            raise MissingCapability(f"{name} has no temperature: leave it at 1")
+    if isinstance(model, Autoregressive):
+        return model
+    if narrowing.temperature != 1 and not (isinstance(model, Latent) and model.narrows):
+        raise MissingCapability(f"{name} has no temperature: leave it at 1")
+    if narrowing.top_k is not None or narrowing.top_p != 1:
         option = "top_p" if narrowing.top_k is None else "top_k"
         raise MissingCapability(
             f"{name} does not draw one value after another, as {option} needs: use pixelcnn"
         )
     return model
+
+
+def _whole(model: Sampling, n: int, context: Tensor | None, narrowing: Narrowing) -> Tensor:
+    if isinstance(model, Latent) and narrowing.temperature != 1:
+        return model.sample(n, context, temperature=narrowing.temperature)
+    return model.sample(n, context)
 
 
 def _steps(

@@ -19,7 +19,7 @@ from simulacra.training.engine import sum_over_processes
 from simulacra.training.events import Decisions, Events
 from simulacra.training.learner import Learner
 from simulacra.training.options import Options
-from simulacra.training.pace import seconds_a_look, seconds_to_settle
+from simulacra.training.pace import seconds_a_look, seconds_to_invert, seconds_to_settle
 from simulacra.training.plan import Event, Plan
 from simulacra.training.progress import Progress
 
@@ -161,9 +161,13 @@ class Clocked(ABC):
         settle = seconds_to_settle(self.learner.try_to_settle, self.clock)
         self.spend("validating")
         spent = self.progress.spent["validating"] - before
+        # where that is dear it takes nothing from those that choose the best step
+        invert = seconds_to_invert(self.learner.inverse_error, seconds, self.clock, self.of_first)
+        self.spend("validating")
         plan = Plan.timed(
-            seconds, a_look, settle, self.validation.count, spent=spent, start=start, begun=begun
-        )
+            seconds, a_look, settle, self.validation.count, invert=invert, spent=spent,
+            start=start, begun=begun,
+        )  # fmt: skip
         return self.of_first(plan)
 
     # ---- processes ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import detached_copy
 from simulacra.models.at_once import rows_at_once
-from simulacra.models.model import Model
+from simulacra.models.model import Invertible, Model
 from simulacra.models.modes import evaluating, scoring
 from simulacra.models.stages import Stage
 from simulacra.models.swept import Swept
@@ -182,6 +182,30 @@ class Learner:
             sums += torch.tensor([float(values.sum()), len(values)], dtype=torch.float64)
         total, count = sum_over_processes(self.fabric, sums).tolist()
         return total / count if count else None
+
+    @torch.no_grad()
+    def inverse_error(self, limit: int) -> float | None:
+        """The largest inverse error of the model that is kept, the same in all processes.
+
+        Args:
+            limit: Validation observations to look at, at most.
+
+        Returns:
+            Infinity where one is no number; nothing of a model that is not invertible.
+        """
+        model = self.averaged
+        if not isinstance(model, Invertible) or not limit:
+            return None
+        worst = torch.zeros((), dtype=torch.float64)
+        score = model.stages[self.number].validation_loss or model.validation_loss
+        for x, context in self.validation.in_lots(limit, self._looked_at_once(score)):
+            with evaluating(model), scoring():
+                errors = model.inverse_error(x, context)
+            # a maximum with no number is no number
+            worst = torch.maximum(worst, errors.max().cpu().double())
+        # another processor may round otherwise
+        found = math.inf if bool(worst.isnan()) else float(worst)
+        return found if self.fabric.world_size == 1 else float(self.fabric.broadcast(found))
 
     def _looked_at_once(self, score: Callable[..., Tensor | None]) -> int:
         """How many observations to validate on together, which is found once."""

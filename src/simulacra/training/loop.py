@@ -272,11 +272,11 @@ class Training(Clocked):
             # a finite loss can still have moved the weights out of the numbers
             self._roll_back()
             progress, validated, last = self.progress, False, False
-        value = self._look() if validated else None
+        value, error = self._look() if validated else (None, None)
         done = progress.epochs + (progress.step - self.plan.start) / self.learner.steps_per_epoch
         record = Record(
             progress.step, done, progress.seconds, lr, losses, value, validated, progress.skipped,
-            progress.stage,
+            progress.stage, error,
         )  # fmt: skip
         if last and not self.in_last_stage:
             progress.epochs = done
@@ -288,19 +288,23 @@ class Training(Clocked):
             self._good = self.state_dict()
         return record
 
-    def _look(self) -> float | None:
-        """Validate the model that is kept."""
+    def _look(self) -> tuple[float | None, float | None]:
+        """Validate the model that is kept: its loss, and its inverse error."""
         progress, plan = self.progress, self.plan
         self.settle()
         value = self.learner.validate(plan.validate_on) if plan.validate_on else None
-        if value is not None and progress.improves(value) and not self.in_last_stage:
+        error = self.learner.inverse_error(plan.invert_on)
+        best = value is not None and progress.improves(value)
+        if best and not self.in_last_stage:
             self._best = detached_copy(self.averaged.state_dict())
+        if best or value is None:
+            progress.inverse_error = error
         progress.looks, progress.looked_at = progress.looks + 1, progress.step
         seconds = self.spend("validating")
         if plan.seconds is not None:
             self.decisions.pace.looked(seconds)
         progress.seconds = self.of_first(progress.seconds)
-        return value
+        return value, error
 
     def _step(self) -> dict[str, float]:
         """One cycle of turns, or one sweep; its scalars, or nothing if it was skipped."""

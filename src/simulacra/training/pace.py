@@ -12,7 +12,16 @@ import statistics
 from collections import deque
 from collections.abc import Callable
 
-from simulacra.training.plan import FEW, PASSES, SHARE, UNKNOWN, VALIDATIONS, Plan
+from simulacra.training.plan import (
+    FEW,
+    INVERT_ON,
+    LEAST_VALIDATIONS,
+    PASSES,
+    SHARE,
+    UNKNOWN,
+    VALIDATIONS,
+    Plan,
+)
 
 _RECENT = 0.05
 """Share of the seconds whose steps say what the next ones take, but five of them at least."""
@@ -185,3 +194,27 @@ def seconds_to_settle(settle: Callable[[int], object], clock: Callable[[], float
     begun = clock()
     settle(1)
     return PASSES * (clock() - begun)
+
+
+def seconds_to_invert(
+    invert: Callable[[int], object],
+    seconds: float,
+    clock: Callable[[], float],
+    agreed: Callable[[float], float],
+) -> float:
+    """What it takes to see of one observation that a model inverts; from one where that is dear.
+
+    Args:
+        invert: Looks at so many observations.
+        seconds: Of the whole stage.
+        clock: Says what time it is, in seconds.
+        agreed: What all processes have, of what each has.
+    """
+    for few in (1, INVERT_ON):
+        begun = clock()
+        invert(few)
+        took = agreed(clock() - begun)
+        # what `Plan.timed` does not allow
+        if LEAST_VALIDATIONS * took > SHARE * seconds / 4:
+            break
+    return took / few

@@ -18,6 +18,8 @@ FEW = 64
 """How many of them are looked at together."""
 PASSES = 20
 """Batches that statistics of normalisations are estimated from before a validation, at most."""
+INVERT_ON = 32
+"""On how many of them it is watched that an invertible model inverts."""
 LEAST_VALIDATIONS = 5
 """How often a training validates at least, unless a tenth of its seconds does not do for that."""
 UNKNOWN = 1 << 48
@@ -44,6 +46,7 @@ class Plan:
             made ready in a first step is none of it.
         at: Step of the last estimate; the start, before any.
         place_at: How far the stage was there.
+        invert_on: How many of the validation observations an invertible model is watched on.
     """
 
     steps: int
@@ -57,10 +60,13 @@ class Plan:
     origin: float = 0.0
     at: int | None = None
     place_at: float = 0.0
+    invert_on: int = INVERT_ON
 
     def __post_init__(self) -> None:
         """Refuse a plan that no training can have."""
-        whole = ("steps", "validate_every", "validate_on", "start", "passes", "validations")
+        whole = (
+            "steps", "validate_every", "validate_on", "start", "passes", "validations", "invert_on",
+        )  # fmt: skip
         for name in whole if self.at is None else (*whole, "at"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
@@ -121,8 +127,8 @@ class Plan:
 
     @classmethod
     def timed(
-        cls, seconds: float, look: float, settle: float, most: int, *, spent: float = 0.0,
-        start: int = 0, begun: float = 0.0,
+        cls, seconds: float, look: float, settle: float, most: int, *, invert: float = 0.0,
+        spent: float = 0.0, start: int = 0, begun: float = 0.0,
     ) -> Plan:  # fmt: skip
         """As many steps as seconds allow, of which validating takes a tenth at most.
 
@@ -135,22 +141,27 @@ class Plan:
             look: What validating one observation takes.
             settle: What estimating statistics of normalisations from `PASSES` batches takes.
             most: Observations in a validation.
+            invert: What it takes to see on one observation that a model inverts; there are as many
+                as a quarter of what five validations may take allows, none where that is dear.
             spent: Seconds that went into finding that out.
             start: Steps of the stages before.
             begun: Seconds that these took.
         """
         affordable = max(0.0, SHARE * seconds - spent)
+        watched = int(min(INVERT_ON, affordable / 4 / LEAST_VALIDATIONS / max(invert, 1e-9)))
         # of five validations, half may be for statistics, and the rest for looking
         fits = affordable / 2 / LEAST_VALIDATIONS / max(settle, 1e-9)
         passes = max(1, min(PASSES, int(PASSES * fits)))
         settle = settle * passes / PASSES
+        settle += watched * invert
         looking = max(affordable / 2, affordable - VALIDATIONS * settle)
         few = min(FEW, looking / look / LEAST_VALIDATIONS)
         size = int(max(1, min(most, VALIDATION_SIZE, max(few, looking / look / 10))))
         count = min(VALIDATIONS, int(affordable / (settle + size * look)))
         return cls(
-            start + UNKNOWN, UNKNOWN, size if count else 0, seconds, start, begun, passes, count
-        )
+            start + UNKNOWN, UNKNOWN, size if count else 0, seconds, start, begun, passes, count,
+            invert_on=watched,
+        )  # fmt: skip
 
     def again(self, step: int, spent: float, place: float, steps: int, every: int) -> Plan:
         """The plan as it is estimated from a step on.

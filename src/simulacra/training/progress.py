@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from simulacra.training.plan import Plan
 
+INVERTS_WITHIN = 1e-3
+"""How far off observations may come back from their codes: beyond, an invertible model is named."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -25,6 +28,8 @@ class Record:
         validated: Whether this step ended with a validation, hence is worth a checkpoint.
         skipped: Steps skipped so far for non-finite numbers.
         stage: Which stage it was in, from 0.
+        inverse_error: Of an invertible model, on steps that validate: the largest of its
+            `inverse_error` over a few validation observations, infinite if one is no number.
     """
 
     step: int
@@ -36,6 +41,7 @@ class Record:
     validated: bool
     skipped: int
     stage: int = 0
+    inverse_error: float | None = None
 
 
 @dataclass
@@ -66,6 +72,8 @@ class Progress:
     undone: int = 0
     looks: int = 0
     looked_at: int = 0
+    # of the model that is kept: at its best step
+    inverse_error: float | None = None
 
     def spend(self, kind: str, seconds: float) -> None:
         """Count seconds that went into something."""
@@ -125,6 +133,7 @@ class Outcome:
         spent: Seconds by what they went into: `preparing`, `compiling`, `steps`, `validating`,
             `checkpoints`, `pictures`, `other`; nothing of trainings from before that was kept.
         threads: Of the processor, that worked at its end.
+        inverse_error: Of an invertible model, at its best step; see `Record`.
     """
 
     finished: bool
@@ -138,6 +147,7 @@ class Outcome:
     converged: bool = False
     spent: Mapping[str, float] = field(default_factory=dict)
     threads: int | None = None
+    inverse_error: float | None = None
 
     @classmethod
     def of(cls, progress: Progress, plan: Plan) -> Outcome:
@@ -146,5 +156,5 @@ class Outcome:
             progress.converged or progress.step >= plan.steps,
             progress.step, progress.seconds, progress.skipped, progress.best, progress.peak_bytes,
             progress.in_nats, progress.observations, progress.converged, dict(progress.spent),
-            progress.threads,
+            progress.threads, progress.inverse_error,
         )  # fmt: skip

@@ -62,9 +62,10 @@ class Adversarial(Standardised, Latent):
         y = self._generate(z, context).view(-1, *self.spec.event_shape) * self.scale + self.shift
         return to_levels(y, self.spec.levels)
 
-    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
-        """Standard normal codes `(n, latent)`, whatever the context."""
-        return torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
+    def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        """Standard normal codes `(n, latent)`, whatever the context, times the temperature."""
+        codes = torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
+        return temperature * codes
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from simulacra.ground.randomness import keyed_uniform
 from simulacra.ground.spec import DataSpec
+from simulacra.models.flow.completion import DensityCompletion
 from simulacra.models.flow.dequantiser import Dequantiser
 from simulacra.models.flow.maps import FlowMap
 from simulacra.models.model import Invertible, Latent, Likelihood
@@ -20,7 +21,7 @@ from simulacra.nn.levels import to_levels
 from simulacra.nn.precision import moments
 
 
-class Flow(Likelihood, Invertible, Latent):
+class Flow(Likelihood, Invertible, Latent, DensityCompletion):
     """An invertible map from data to a simple density, made of maps one after another.
 
     log p(y) = log p(z) + Σ_l log |det ∂f_l|, with z = f_L(… f_1(y)). Continuous vectors are mapped
@@ -211,17 +212,21 @@ class Flow(Likelihood, Invertible, Latent):
         self.spec.check(x)
         y = self.standardised(x)
         error = (self.invert(self.transform(y, context)[0], context) - y).abs()
-        return error.nan_to_num(nan=torch.inf).flatten(1).amax(1)
+        return error.nan_to_num(nan=torch.inf, posinf=torch.inf).flatten(1).amax(1)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """The observation of a code: the bin that y falls into."""
         y = self._shrunk(self.invert(z, context) * self.log_scale.exp() + self.shift)
         return to_levels(y, self.spec.levels)
 
-    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
-        """Codes drawn from `base`."""
+    def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        """Codes drawn from `base`, their distances from its mean times the temperature.
+
+        Kingma and Dhariwal 2018 (arXiv 1807.03039, section 6) show faces of 0.7.
+        """
         codes = self.base(context)
-        return codes.sample(() if codes.batch_shape else (n,))
+        z = codes.sample(() if codes.batch_shape else (n,))
+        return z if temperature == 1 else codes.mean + temperature * (z - codes.mean)
 
 
 _START = 256

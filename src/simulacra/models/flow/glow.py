@@ -42,6 +42,7 @@ class Glow(PictureFlow):
         UsageError: If a number is not positive.
     """
 
+    preset = {"lr": 4e-3}
     small = (
         {"scales": 2, "steps": 2, "hidden": 8, "parts": 2},
         {"scales": 1, "steps": 1, "hidden": 8, "coupling": "affine", "context": "label"},
@@ -57,7 +58,7 @@ class Glow(PictureFlow):
         *,
         scales: int = 3,
         steps: int = 4,
-        hidden: int = 48,
+        hidden: int = 64,
         coupling: Kind = "logistics",
         parts: int = 4,
         dequantisation: Dequantisation = "variational",

@@ -47,6 +47,7 @@ class RealNVP(PictureFlow):
         UsageError: If a number is not positive.
     """
 
+    preset = {"lr": 4e-3}
     small = (
         {"scales": 2, "steps": 1, "hidden": 8, "blocks": 1},
         {"scales": 1, "steps": 2, "hidden": 8, "coupling": "additive", "context": "label"},

@@ -131,6 +131,7 @@ class Variational(Standardised, Likelihood, Encoding, Latent):
         drawn: Tensor = self.likelihood(z, context).sample()
         return drawn.long() if self.spec.levels is not None else drawn * self.scale + self.shift
 
-    def prior(self, n: int, context: Tensor | None = None) -> Tensor:
-        """Standard normal codes `(n, latent)`, whatever the context."""
-        return torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
+    def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        """Standard normal codes `(n, latent)`, whatever the context, times the temperature."""
+        codes = torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
+        return temperature * codes

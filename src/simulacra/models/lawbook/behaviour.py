@@ -14,6 +14,7 @@ from simulacra.models.lawbook.trials import (
     contexts,
     learnt_with,
     observations,
+    one_context,
     players_of,
     precision_of,
 )
@@ -170,6 +171,29 @@ def decodes_to_data(model: Decoding) -> None:
 
 
 @torch.no_grad()
+def narrows(model: Latent) -> None:
+    """At a temperature of 1 codes are the prior's own, below they spread less, and are decoded."""
+    told = one_context(model, 500)
+
+    def drawn(what: Callable[..., Tensor], **options: float) -> Tensor:
+        with seeded(12):
+            return what(500, told, **options)
+
+    own, narrow = drawn(model.prior), drawn(model.prior, temperature=0.5)
+    for what in (model.prior, model.sample):
+        same = torch.equal(drawn(what, temperature=1.0), drawn(what))
+        hold(same, "at a temperature of 1 it draws otherwise than without one")
+    model.spec.check(drawn(model.sample, temperature=0.5))
+    spread = [float(codes.double().std(0).mean()) for codes in (narrow, own)]
+    wide = f"codes spread by {spread[0]:.3f} at temperature 0.5, and by {spread[1]:.3f} at 1"
+    hold(spread[0] < 0.9 * spread[1], wide)
+    with seeded(12):
+        codes = model.prior(500, told, temperature=0.5)
+        same = torch.equal(drawn(model.sample, temperature=0.5), model.decode(codes, told))
+    hold(same, "samples of a temperature are not decoded from codes of it")
+
+
+@torch.no_grad()
 def comes_back(model: Invertible) -> None:
     """Decoding undoes encoding: levels exactly, vectors to 1e-4, in float64 to 1e-9.
 
@@ -295,6 +319,9 @@ LAWS = (
     Law(
         "decoding", Decoding, decodes_to_data, ("picture", "colour-picture", "vectors"),
         has_codes,
+    ),
+    Law(
+        "temperature", Latent, narrows, ("picture", "vectors"), lambda model: model.narrows,
     ),
     Law("inverse", Invertible, comes_back, ("grey", "wide", "colour-picture", "vectors")),
     Law(

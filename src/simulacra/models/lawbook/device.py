@@ -199,7 +199,8 @@ def stays_on_its_device(model: Model) -> None:
                 ask("completes_exactly", observed)
                 ask("complete", x, observed, told)
             codes = ask("encode", x, told) if isinstance(model, Encoding) else None
-            codes = ask("prior", 8, told) if isinstance(model, Latent) else codes
+            if isinstance(model, Latent):
+                codes = ask("prior", 8, told, **({"temperature": 0.7} if model.narrows else {}))
             if isinstance(model, Decoding) and codes is not None:
                 ask("decode", codes, told)
             if isinstance(model, Invertible):

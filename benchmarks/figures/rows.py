@@ -1,0 +1,122 @@
+"""Which trainings the results are made of: rows, in groups, of each family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simulacra.models.description import describe
+from simulacra.models.registry import MODELS
+from simulacra.training.options import Budget
+
+FAMILIES = {
+    "flow": "Flows",
+    "latent": "Latent variables",
+    "adversarial": "Games",
+    "mixture": "Mixtures",
+    "autoregressive": "Autoregressive models",
+}
+"""By the names of their folders, in the order of the page."""
+BEST = "glow"
+"""The flow whose figures on larger data are measured."""
+FLOWS = ("nice", "realnvp", "glow", "spline-flow", "maf", "iaf")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A training, and its evaluation.
+
+    Args:
+        name: Of its folder, and by which it is asked for.
+        model: In the registry; of one that is not there yet, the row is told and left out.
+        data: A data set's name.
+        budget: As `--budget` takes it.
+        seed: Of the training.
+        looked: What `simulacra evaluate` is told beside: of large data a bound has fewer draws, or
+            it would take longer than the training.
+    """
+
+    name: str
+    model: str
+    data: str
+    budget: str
+    seed: int = 0
+    looked: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> list[str]:
+        """What `simulacra` is told, but for the folders of the run and of the data."""
+        return [
+            "train", self.model, self.data, "--budget", self.budget, "--seed", str(self.seed),
+        ]  # fmt: skip
+
+    @property
+    def text(self) -> str:
+        """Both commands, by which a row is known again."""
+        told = [["train", *self.command[1:], "--out", "RUN"], ["evaluate", "RUN", *self.looked]]
+        return "; ".join(" ".join(["simulacra", *words]) for words in told)
+
+    @property
+    def seconds(self) -> float:
+        """How long the training is, at least in seconds."""
+        budget = Budget.parse(self.budget)
+        return budget.amount if budget.unit == "s" else 0.0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that stand in one table.
+
+    Args:
+        title: Above it.
+        rows: In its order.
+        gap: Whether the true density is known, so that what a model lacks is shown too.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    gap: bool = False
+
+
+def _rows(
+    data: str, budget: str, models: tuple[str, ...], seeds: tuple[int, ...] = (0,),
+    short: str = "", looked: tuple[str, ...] = (),
+) -> tuple[Row, ...]:  # fmt: skip
+    return tuple(
+        Row(f"{short or data}-{model}-{budget}-{seed}", model, data, budget, seed, looked)
+        for model in models
+        for seed in seeds
+    )
+
+
+_FEW = ("--draws", "4")
+_OF_FLOWS = (
+    Group("Digits, 17 levels, one minute", _rows("digits", "60s", FLOWS, (0, 1, 2))),
+    Group("MNIST, 256 levels", (
+        *_rows("mnist", "15m", (BEST,), looked=_FEW), *_rows("mnist", "1h", (BEST,), looked=_FEW),
+    )),
+    Group("Fashion-MNIST, 256 levels", _rows(
+        "fashion-mnist", "15m", (BEST,), short="fashion", looked=_FEW
+    )),
+    Group("CIFAR-10, 256 levels", _rows(
+        "cifar10", "15m", (BEST,), looked=(*_FEW, "--test-limit", "2000")
+    )),
+    Group("Olivetti faces, 64×64, 256 levels", _rows(
+        "olivetti-faces", "5m", (BEST,), short="faces"
+    )),
+    Group("The true gap: `mixture-8x8`", _rows("mixture-8x8", "60s", FLOWS), gap=True),
+    Group("The true gap: `table-8x8`", _rows("table-8x8", "60s", FLOWS), gap=True),
+)  # fmt: skip
+
+
+def groups_of(family: str) -> tuple[Group, ...]:
+    """The tables of a family: its own, or one of all its models on the digits."""
+    if family == "flow":
+        return _OF_FLOWS
+    names = tuple(name for name in MODELS if describe(name).family == family)
+    return (Group("Digits, 17 levels, one minute", _rows("digits", "60s", names)),)
+
+
+def rows_of(family: str) -> list[Row]:
+    """All rows of a family, the shortest first."""
+    return sorted((row for group in groups_of(family) for row in group.rows),
+                  key=lambda row: row.seconds)  # fmt: skip

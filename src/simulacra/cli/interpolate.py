@@ -1,0 +1,134 @@
+"""The command that walks from one observation to another."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from simulacra.cli import terminal
+from simulacra.cli.flags import (
+    Code,
+    Device,
+    Label,
+    Out,
+    Whole,
+    check_device,
+    check_positive,
+    check_seed,
+    results_folder,
+    whole,
+)
+from simulacra.cli.inputs import observations, opened, read_label
+from simulacra.cli.output import ways_target, write_ways
+from simulacra.ground.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from simulacra.data.dataset import Dataset
+    from simulacra.models.model import Model
+
+
+def interpolate(
+    run: Path,
+    /,
+    *ends: str,
+    frames: Whole = 10,
+    label: Label = None,
+    number: Annotated[int, Parameter(name=["--number", "-n"], converter=whole)] = 6,
+    seed: Whole = 0,
+    out: Out = None,
+    data_dir: Path | None = None,
+    device: Device = "auto",
+    code: Code = None,
+) -> None:
+    """Walk from one observation to another among a model's codes: a row of frames for each way.
+
+    The codes of both ends are joined by an arc whose length goes over from one to the other, as
+    codes of many values all lie far from the middle. Of a model that takes labels, a way has one
+    label from end to end, that of A or --label.
+
+    Args:
+        run: A run's name below runs/, its folder, or the name of a model of the zoo.
+        ends: A and B: image files, .npy files of one observation, or numbers of validation
+            observations. Without, ways between validation observations, or of a model that does
+            not encode between draws of its prior.
+        frames: On each way, both ends included.
+        label: The class of the way, for a model trained with --set context=label, by its name or
+            number, or by its parts, as in digit=7,speaker=theo.
+        number: How many ways, without A and B.
+        seed: Of what is drawn.
+        out: A .png or, to see it move, a .gif; RUN/interpolation.png by default. Of vectors an
+            .npy; without, they are printed.
+        data_dir: Folder that holds the data's files, if it moved.
+        device: Where it is computed.
+        code: file.py:Class of a model of your own.
+    """
+    from simulacra.models.model import Encoding
+    from simulacra.tasks.interpolate import encoder
+    from simulacra.tasks.interpolate import interpolate as ways
+    from simulacra.tasks.sample import example_context
+
+    check_positive(number=number, frames=frames)
+    check_seed(seed)
+    if frames < 2:
+        raise UsageError(f"--frames is at least 2, both ends included, got {frames}")
+    if len(ends) not in (0, 2):
+        raise UsageError(f"a way has two ends, A and B, or none to choose them: got {len(ends)}")
+    place = check_device(device)
+    found = opened(run)
+    target = ways_target(found.spec, out, results_folder(found) / "interpolation.png")
+    model = found.model(code=code).to(place)
+    if ends:
+        encoder(model)
+    data = found.dataset(str(data_dir) if data_dir else None)
+    if isinstance(model, Encoding):
+        x, other, context, between = _pairs(model, data, ends, label, number)
+        drawn = ways(model, ends=(x, other), steps=frames, context=context, seed=seed)
+    else:
+        told = example_context(model, data, number)
+        if label is not None:
+            own = read_label(label, model, data.names_by_part)
+            told = own.expand(number, *own.shape)
+        drawn = ways(model, rows=number, steps=frames, context=told, seed=seed)
+        between = "draws of the prior"
+    terminal.note(f"{write_ways(found.spec, target, drawn, data.columns)}, between {between}")
+
+
+def _pairs(
+    model: Model, data: Dataset, ends: tuple[str, ...], label: str | None, number: int
+) -> tuple[Tensor, Tensor, Tensor | None, str]:
+    """Observations at both ends of ways, what the ways are told, and what they lie between."""
+    if ends:
+        (x, context, start), (other, _, end) = (_end(model, data, each, label) for each in ends)
+        return x, other, context, f"{start} and {end}"
+    x, context, _ = observations(model, data, (), label, 2 * number)
+    if len(x) < 2:
+        raise DataError("a way needs two validation observations, and there is one: name A and B")
+    # neighbours may be alike, of data in the order of their classes
+    half = len(x) // 2
+    told = None if context is None else context[:half]
+    return x[:half], x[half : 2 * half], told, f"validation 0 … {half - 1} and {half} …"
+
+
+def _end(
+    model: Model, data: Dataset, text: str, label: str | None
+) -> tuple[Tensor, Tensor | None, str]:
+    """The observation that an end names, its context, and what it is called."""
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        x, context, (name, *_) = observations(model, data, [Path(text)], label, None)
+        if len(x) > 1:
+            raise DataError(f"{text} holds {len(x)} observations: an end of a way is one")
+        return x, context, name
+    import torch
+
+    row, rows = int(text), len(data.validation)
+    if row >= rows:
+        raise UsageError(f"validation observations go from 0 to {rows - 1}, got {row}")
+    x, context = data.validation.batch(torch.tensor([row]))
+    if label is not None:
+        context = read_label(label, model, data.names_by_part)[None]
+    return x, None if model.context == "none" else context, f"validation {row}"
