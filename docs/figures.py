@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -228,16 +229,23 @@ def nice() -> None:
     write(figure, "nice-jacobians")
 
 
+def counted(count: int, what: str) -> str:
+    """How many, in words of a title."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def strip(model: Flow, title: Callable[[int], str], name: str) -> None:
     """The density of a plane after each map: from the data, standardised, to the base."""
-    line = torch.linspace(-3, 3, 240)
+    line = torch.linspace(-3, 3, 110)
+    # few colours make a small file
+    colours = colormaps["magma"].resampled(28)
     points = torch.cartesian_prod(line, line)
-    figure, axes = panels(len(model.maps) + 1, 1.8)
+    figure, axes = panels(len(model.maps) + 1, 1.5)
     for count, axis in enumerate(axes):
         with torch.no_grad():
-            density = model.log_density_after(points, count).exp().view(240, 240).T
+            density = model.log_density_after(points, count).exp().view(110, 110).T
         # the brightest hundredth alike: a density may have narrow tops
-        axis.imshow(density.numpy(), cmap="magma", origin="lower", vmin=0,
+        axis.imshow(density.numpy(), cmap=colours, origin="lower", interpolation="nearest", vmin=0,
                     vmax=float(density.flatten().quantile(0.99)))  # fmt: skip
         axis.set_title(title(count), fontsize=9)
         axis.set_xticks([])
@@ -256,15 +264,15 @@ def trained(name: str, data: str, steps: str, **keywords: object) -> Flow:
 
 
 def spline_flow() -> None:
-    """A board, coupling by coupling; and the splines of one coupling for three seen values."""
-    model = trained("spline-flow", "checkerboard", "3000steps")
-    strip(model, lambda count: f"{count} couplings", "spline-flow-strip")
-    coupling = model.maps[0]
+    """A board, coupling by coupling; and the splines of the last one for three seen values."""
+    model = trained("spline-flow", "checkerboard", "1500steps")
+    strip(model, lambda count: counted(count, "coupling"), "spline-flow-strip")
+    coupling = model.maps[-1]
     assert isinstance(coupling, HalvesCoupling)
     figure, (axis,) = panels(1, 3.2)
-    line = torch.linspace(-2.2, 2.2, 400)
+    line = torch.linspace(-2.5, 2.5, 400)
     for seen, colour in ((-1.0, BLUE), (0.2, RED), (1.3, GREEN)):
-        # the even value is changed where the odd one is seen
+        # the value that is changed, and the one that is seen
         y = torch.stack([line, torch.full_like(line, seen)], 1)
         if coupling.changes == 1:
             y = y.flip(1)
@@ -279,8 +287,8 @@ def spline_flow() -> None:
 
 def maf() -> None:
     """Five arms, map by map, to a normal plane."""
-    model = trained("maf", "pinwheel", "3000steps")
-    strip(model, lambda count: "data" if not count else f"{count} maps", "maf-strip")
+    model = trained("maf", "pinwheel", "1500steps", components=1, hidden=(64, 64))
+    strip(model, lambda count: counted(count, "map"), "maf-strip")
 
 
 def iaf() -> None:
@@ -307,7 +315,9 @@ def iaf() -> None:
         ).reshape(16, 16)
         most = float(matrix.abs().max())
         axis.imshow(matrix.numpy(), cmap="RdBu", vmin=-most, vmax=most)
-        axis.set_title("3 maps back, z to y" if last else f"{count} maps, y to z", fontsize=9)
+        axis.set_title(
+            "3 maps back, z to y" if last else f"{counted(count, 'map')}, y to z", fontsize=9
+        )
         axis.set_xticks([])
         axis.set_yticks([])
     write(figure, "iaf-jacobians")

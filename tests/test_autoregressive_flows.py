@@ -193,6 +193,25 @@ def test_a_base_of_gaussians_is_a_mixture_of_each_code_given_those_before(told: 
     assert base.batch_shape == torch.Size([5] if told else [])
     drawn = base.sample() if told else base.sample((5,))
     assert drawn.shape == (5, dims)
+    # at no temperature at all, the mean of each given the means before
+    (cold,) = base.sample(() if told else (1,), 0.0)[:1]
+    for i in range(dims):
+        logits, loc, _ = net(cold[None], features[:1])[0, :, i].chunk(3)
+        mean = (logits.softmax(0) * (loc + torch.tensor([-1, 0, 1]))).sum()
+        torch.testing.assert_close(cold[i], mean)
+
+
+def test_the_density_after_a_map_is_that_before_it_less_its_volume() -> None:
+    model = randomise(MAF(DataSpec((3,), None), hidden=(8,), transforms=2))
+    y, told = torch.randn(4, 3), torch.zeros(4, 0)
+    with torch.no_grad():
+        torch.testing.assert_close(model.log_density_after(y, 0), model.log_density(y))
+        for count, each in enumerate(model.maps):
+            z, ladj = each(y, told)
+            after = model.log_density_after(z, count + 1)
+            torch.testing.assert_close(model.log_density_after(y, count), after + ladj)
+            y = z
+        torch.testing.assert_close(model.base().log_prob(y), after)
 
 
 # ---- numbers -----------------------------------------------------------------------------------

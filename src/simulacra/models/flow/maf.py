@@ -99,3 +99,10 @@ class MAF(Flow):
         like = self.shift.expand(1 if context is None else len(context), *self.shift.shape)
         told = self.context_features(context, like)
         return MaskedMixture(self.mixture, self.shift.shape, told)
+
+    def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        """Codes drawn from `base`, narrowed by a temperature: of a mixture one after another."""
+        codes = self.base(context)
+        if not isinstance(codes, MaskedMixture):
+            return super().prior(n, context, temperature=temperature)
+        return codes.sample(() if codes.batch_shape else (n,), temperature)

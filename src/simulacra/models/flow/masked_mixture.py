@@ -55,8 +55,17 @@ class MaskedMixture(Distribution):
         return each.log_prob(codes).sum(1)
 
     @torch.no_grad()
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """One code after another."""
+    def sample(
+        self,
+        sample_shape: torch.Size | list[int] | tuple[int, ...] = (),
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """One code after another; its distance from its mean, given those before it, narrowed.
+
+        Args:
+            sample_shape: As in torch.
+            temperature: Times which each distance is taken.
+        """
         shape = self._extended_shape(torch.Size(sample_shape))
         n = shape[: len(shape) - len(self.event_shape)].numel()
         noise = torch.randn(self.network.dims, n).to(self.told)
@@ -64,9 +73,12 @@ class MaskedMixture(Distribution):
 
         def value(place: int, raw: Tensor) -> Tensor:
             logits, loc, scale = self._mixture(raw)
-            cdf = logits.softmax(-1).cumsum(-1)
+            p = logits.softmax(-1)
+            cdf = p.cumsum(-1)
             chosen = (uniform[place, :, None] * cdf[:, -1:] >= cdf[:, :-1]).sum(-1, keepdim=True)
-            return loc.gather(1, chosen)[:, 0] + scale.gather(1, chosen)[:, 0] * noise[place]
+            code = loc.gather(1, chosen)[:, 0] + scale.gather(1, chosen)[:, 0] * noise[place]
+            mean = (p * loc).sum(-1)
+            return code if temperature == 1 else mean + temperature * (code - mean)
 
         told = self.told.expand(n, -1)
         return self.network.in_turn(told, value).view(shape)
