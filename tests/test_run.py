@@ -239,7 +239,7 @@ def test_kill_9_at_random_moments(
 
 
 def test_checkpoints_are_few_and_the_best_is_kept(digits: Dataset, tmp_path: Path) -> None:
-    run = create(tmp_path / "run", digits, lr=2.0, warmup=0, schedule="constant", ema=0.0)
+    run = create(tmp_path / "run", digits, lr=0.3, warmup=0, schedule="constant", ema=0.0)
     values: dict[int, float] = {}
 
     def see(record: Record) -> None:
@@ -481,7 +481,7 @@ def test_a_record_of_another_model_is_refused(
 
 
 def test_a_broken_best_checkpoint_leaves_the_newest(digits: Dataset, tmp_path: Path) -> None:
-    run = create(tmp_path / "run", digits, lr=2.0, warmup=0, schedule="constant", ema=0.0)
+    run = create(tmp_path / "run", digits, lr=0.3, warmup=0, schedule="constant", ema=0.0)
     run.train(digits)
     best = run.newest("training")[1]["training"]["progress"]["best_step"]
     newest = run.checkpoints()[0]
