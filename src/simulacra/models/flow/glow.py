@@ -33,13 +33,13 @@ class Glow(PictureFlow):
         hidden: Channels of the couplings' networks.
         coupling: What is done to each value: additive, affine, spline (monotone
             rational-quadratic) or logistics (their mixture's distribution function).
-        parts: Bins of a spline, or logistics of a mixture.
+        parts: Bins of a spline, or logistics of a mixture, 1 to 64.
         dequantisation: Of the noise that is added to levels: uniform, or variational, which is
             learnt.
         context: What the couplings are told beside the observation: none, label or vector.
 
     Raises:
-        UsageError: If a number is not positive.
+        UsageError: If a keyword is out of its range.
     """
 
     preset = {"lr": 4e-3}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class PictureFlow(Flow):
         steps: Steps of each scale.
         hidden: Channels of the couplings' networks.
         coupling: What is done to each value.
-        parts: Bins of a spline, or logistics of a mixture.
+        parts: Bins of a spline, or logistics of a mixture, 1 to 64.
         dequantisation: Of the noise that is added to levels.
         context: What the couplings are told.
     """
@@ -50,10 +50,14 @@ class PictureFlow(Flow):
         dequantisation: Dequantisation,
         context: ContextKind,
     ) -> None:
-        if min(scales, steps, hidden, parts) < 1:
+        if min(scales, steps, hidden) < 1:
             raise UsageError(
-                "scales, steps, hidden and parts are positive, got "
-                f"{scales}, {steps}, {hidden} and {parts}"
+                f"scales, steps and hidden are positive, got {scales}, {steps} and {hidden}"
+            )
+        if dequantisation not in get_args(Dequantisation):
+            raise UsageError(
+                f"dequantisation is one of {', '.join(get_args(Dequantisation))}, "
+                f"got {dequantisation!r}"
             )
         super().__init__(spec, context)
         self.scales, self.steps, self.hidden = scales, steps, hidden
