@@ -229,6 +229,13 @@ def test_keywords_out_of_range_are_refused_by_the_class_itself(
         sim.find(name)(sim.DataSpec((1, 4, 4), 3), **{"coupling": "spline", wrong: value})
 
 
+@pytest.mark.parametrize("name", ["realnvp", "glow"])
+def test_a_picture_of_one_pixel_is_refused(name: str) -> None:
+    with pytest.raises(sim.MissingCapability, match="has one: use spline-flow"):
+        registry.build(name, sim.DataSpec((3, 1, 1), 4))
+    registry.build(name, sim.DataSpec((1, 1, 2), 4), {"hidden": 8})
+
+
 def test_values_that_there_are_not_take_a_model_to_the_device_that_it_is_built_on() -> None:
     spec = sim.DataSpec((1, 5, 7), 3)
     with torch.device("meta"):

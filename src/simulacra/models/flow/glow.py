@@ -27,7 +27,7 @@ class Glow(PictureFlow):
         lacks some of its channels is not mixed; a context, when given, enters every coupling.
 
     Args:
-        spec: Pictures of ordered levels, of any side and colour.
+        spec: Pictures of ordered levels, of two pixels or more, of any side and colour.
         scales: L, at most: pictures of one pixel are not squeezed any more.
         steps: K, of each scale.
         hidden: Channels of the couplings' networks.
@@ -39,6 +39,7 @@ class Glow(PictureFlow):
         context: What the couplings are told beside the observation: none, label or vector.
 
     Raises:
+        MissingCapability: If a picture has one pixel.
         UsageError: If a keyword is out of its range.
     """
 

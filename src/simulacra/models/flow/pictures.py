@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from simulacra.ground.errors import UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.flow.base import Flow
 from simulacra.models.flow.dequantiser import PictureDequantiser
@@ -20,7 +20,7 @@ Dequantisation = Literal["uniform", "variational"]
 
 
 class PictureFlow(Flow):
-    """A flow of pictures of any side and colour, in several scales.
+    """A flow of pictures of two pixels or more, of any side and colour, in several scales.
 
     Values are standardised channel by channel, not pixel by pixel: what convolutions share is the
     same everywhere.
@@ -53,6 +53,12 @@ class PictureFlow(Flow):
         if min(scales, steps, hidden) < 1:
             raise UsageError(
                 f"scales, steps and hidden are positive, got {scales}, {steps} and {hidden}"
+            )
+        if len(spec.event_shape) == 3 and spec.event_shape[1:] == (1, 1):
+            # its colours would all be on one side of every coupling
+            raise MissingCapability(
+                f"{type(self).__name__} couples pixels, and a picture {spec.event_shape} has one: "
+                "use spline-flow or maf"
             )
         if dequantisation not in get_args(Dequantisation):
             raise UsageError(

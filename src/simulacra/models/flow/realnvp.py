@@ -32,7 +32,7 @@ class RealNVP(PictureFlow):
         ends by 1e-6, not 0.05; a context, when given, enters every coupling.
 
     Args:
-        spec: Pictures of ordered levels, of any side and colour.
+        spec: Pictures of ordered levels, of two pixels or more, of any side and colour.
         scales: Their number, at most: pictures of one pixel are not squeezed any more.
         steps: Couplings of each kind in each scale.
         hidden: Channels of the couplings' networks.
@@ -45,6 +45,7 @@ class RealNVP(PictureFlow):
         context: What the couplings are told beside the observation: none, label or vector.
 
     Raises:
+        MissingCapability: If a picture has one pixel.
         UsageError: If a keyword is out of its range.
     """
 
