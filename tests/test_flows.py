@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import simulacra as sim
 from simulacra.models import registry
@@ -250,6 +251,22 @@ def test_a_start_is_in_float64_where_a_device_has_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(maps_module, "double", lambda x: asked.append(x) or x.double())
     ActNorm(1, 4).start(torch.randn(3, 1, 2, 2), torch.zeros(3, 0))
     assert len(asked) == 1
+
+
+def test_a_map_of_anyones_is_undone_as_it_was_done() -> None:
+    class Twice(torch.nn.Module):
+        def forward(self, y: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+            return 2 * y, y.new_full((len(y),), 3 * math.log(2))
+
+        def inverse(self, z: Tensor, told: Tensor) -> Tensor:
+            return z / 2
+
+        def start(self, y: Tensor, told: Tensor) -> None: ...
+
+    model, x = sim.Flow(sim.DataSpec((3,), None)), torch.randn(5, 3)
+    model.maps.append(Twice())
+    assert torch.equal(model.decode(model.encode(x)), x)
+    assert torch.allclose(model.log_density_after(x, 0), model.log_density(x))
 
 
 def test_a_coupling_that_does_not_exist_is_refused() -> None:
