@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import simulacra as sim
 from simulacra.models import registry
+from simulacra.models.flow import maps as maps_module
 from simulacra.models.flow.base import Flow
 from simulacra.models.flow.dequantiser import PictureDequantiser
 from simulacra.models.flow.elementwise import (
@@ -78,8 +81,9 @@ def test_a_spline_says_what_the_paper_says_at_its_knots() -> None:
     raw = torch.zeros(1, spline.parameters, 1).double()
     raw[0, :3, 0] = torch.tensor([0.5, -0.5, 0.0])
     raw[0, 3:6, 0] = torch.tensor([-1.0, 1.0, 0.0])
+    bounded = spline.bound * torch.tanh(raw[0, :, 0] / spline.bound)
     ys, zs = (
-        4 * (1e-3 + (1 - 3e-3) * raw[0, part, 0].softmax(0)).cumsum(0) - 2
+        4 * (spline.least + (1 - 3 * spline.least) * bounded[part].softmax(0)).cumsum(0) - 2
         for part in (slice(0, 3), slice(3, 6))
     )
     z, _ = spline.forward(ys[:2, None], raw.expand(2, -1, -1))
@@ -97,7 +101,7 @@ def test_a_scale_of_each_value_moves_farther_than_its_weight() -> None:
 
 @pytest.mark.parametrize("odd", [False, True])
 def test_actnorm_starts_by_standardising_each_channel(odd: bool) -> None:
-    real = torch.ones(2, 3, 3, dtype=torch.bool)
+    real = Form.whole((2, 3, 3)).real
     real[1, :, 2] = not odd
     y = torch.where(real, 3 + 5 * torch.randn(50, 2, 3, 3), 0)
     norm = ActNorm(2, 9, real if odd else None)
@@ -142,7 +146,7 @@ def test_a_convolution_starts_as_a_rotation() -> None:
 
 @pytest.mark.parametrize("side", [(4, 6), (3, 4), (5, 5), (1, 2)])
 def test_squeezed_halves_are_the_fields_of_a_checkerboard(side: tuple[int, int]) -> None:
-    squeeze = Squeeze(Form(torch.ones(2, *side, dtype=torch.bool)))
+    squeeze = Squeeze(Form.whole((2, *side)))
     y = torch.randn(3, 2, *side)
     z = squeeze(y)
     assert torch.equal(squeeze.inverse(z), y)
@@ -212,6 +216,57 @@ def test_all_probability_of_levels_lies_within_their_range(name: str) -> None:
         y = model._shrunk(model.invert(z) * model.log_scale.exp() + model.shift)
     assert float(y.min()) > -1e-3
     assert float(y.max()) < 3 + 1e-3
+
+
+@pytest.mark.parametrize("name", ["realnvp", "glow"])
+@pytest.mark.parametrize(
+    ("wrong", "value"),
+    [("coupling", "splines"), ("dequantisation", "unifrom"), ("parts", 150), ("parts", 0)],
+)
+def test_keywords_out_of_range_are_refused_by_the_class_itself(
+    name: str, wrong: str, value: Any
+) -> None:
+    with pytest.raises(sim.UsageError, match=wrong):
+        sim.find(name)(sim.DataSpec((1, 4, 4), 3), **{"coupling": "spline", wrong: value})
+
+
+@pytest.mark.parametrize("name", ["realnvp", "glow"])
+def test_a_picture_of_one_pixel_is_refused(name: str) -> None:
+    with pytest.raises(sim.MissingCapability, match="has one: use spline-flow"):
+        registry.build(name, sim.DataSpec((3, 1, 1), 4))
+    registry.build(name, sim.DataSpec((1, 1, 2), 4), {"hidden": 8})
+
+
+def test_values_that_there_are_not_take_a_model_to_the_device_that_it_is_built_on() -> None:
+    spec = sim.DataSpec((1, 5, 7), 3)
+    with torch.device("meta"):
+        model = registry.build("glow", spec, {"hidden": 8})
+    values = [*model.parameters(), *model.buffers()]
+    assert {each.device.type for each in values} == {"meta"}
+
+
+def test_a_start_is_in_float64_where_a_device_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's GPU has none: `precision.double` knows, `Tensor.double` does not."""
+    asked = []
+    monkeypatch.setattr(maps_module, "double", lambda x: asked.append(x) or x.double())
+    ActNorm(1, 4).start(torch.randn(3, 1, 2, 2), torch.zeros(3, 0))
+    assert len(asked) == 1
+
+
+def test_a_map_of_anyones_is_undone_as_it_was_done() -> None:
+    class Twice(torch.nn.Module):
+        def forward(self, y: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+            return 2 * y, y.new_full((len(y),), 3 * math.log(2))
+
+        def inverse(self, z: Tensor, told: Tensor) -> Tensor:
+            return z / 2
+
+        def start(self, y: Tensor, told: Tensor) -> None: ...
+
+    model, x = sim.Flow(sim.DataSpec((3,), None)), torch.randn(5, 3)
+    model.maps.append(Twice())
+    assert torch.equal(model.decode(model.encode(x)), x)
+    assert torch.allclose(model.log_density_after(x, 0), model.log_density(x))
 
 
 def test_a_coupling_that_does_not_exist_is_refused() -> None:

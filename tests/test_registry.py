@@ -373,6 +373,19 @@ def test_weights_of_another_shape_do_not_fit(tmp_path: Path) -> None:
         assert "decoder.0.weight" in str(caught.value)
 
 
+def test_weights_of_a_model_that_was_built_otherwise_are_told_in_short(tmp_path: Path) -> None:
+    small_vae(tmp_path / "m")
+    state = read_folder(tmp_path / "m")
+    state["weights"] = {name.replace("encoder", "e"): v for name, v in state["weights"].items()}
+    write_folder(tmp_path / "older", state)
+    with pytest.raises(CheckpointError, match=r"another version.* train again$") as caught:
+        saved.load(tmp_path / "older")
+    assert re.search(
+        r"it lacks encoder\S+ and \d+ more and it has no place for e\.", str(caught.value)
+    )
+    assert len(str(caught.value).partition("does not fit")[2]) < 250
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path, value: float) -> None:
     model = small_vae(tmp_path / "m")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from laws import randomise
 from simulacra.drawing.style import HIDDEN
 from simulacra.ground.column import Column
 from simulacra.ground.errors import MissingCapability, UsageError
@@ -342,6 +343,22 @@ def test_a_way_joins_the_codes_of_what_is_given() -> None:
         interpolate(model, steps=4)
     with pytest.raises(MissingCapability, match="GAN does not encode observations"):
         interpolate(latent("gan"), ends=(x[:3], x[3:]), steps=4)
+
+
+def test_a_model_fresh_from_training_drops_nothing_on_the_way() -> None:
+    model = registry.build("maf", GREY, {"hidden": (32,), "dropout": 0.5})
+    randomise(model)
+    x = torch.arange(96).view(6, 1, 4, 4) % 5
+    upper = mask((1, 4, 4), "bottom")
+
+    def made() -> tuple[Tensor, ...]:
+        ends = x[:3], x[3:]
+        return interpolate(model, ends=ends, steps=3), complete(model, x[:2], upper)
+
+    resting = made()
+    model.train()
+    assert all(map(torch.equal, made(), resting))
+    assert model.training
 
 
 # ---- there and back, and along directions -------------------------------------------------------

@@ -64,10 +64,21 @@ def fill(model: Model, weights: dict[str, Any]) -> None:
         ValueError: If one is of another kind of number than the model's, or is none.
         RuntimeError: If they are not those of the model.
     """
-    for name, own in model.state_dict().items():
-        weight = weights.get(name)
-        if weight is None:
-            continue  # which torch says better
+    expected = model.state_dict()
+    lacks = [name for name in expected if name not in weights]
+    odd = [name for name in weights if name not in expected]
+    if lacks or odd:
+        told = [
+            f"{what} {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
+            for what, names in (("it lacks", lacks), ("it has no place for", odd))
+            if names
+        ]
+        raise RuntimeError(
+            f"{' and '.join(told)}: another version of simulacra may have built the model "
+            "otherwise; use that version, or train again"
+        )
+    for name, own in expected.items():
+        weight = weights[name]
         if weight.dtype != own.dtype:
             raise ValueError(f"its weight {name} is of {weight.dtype}, expected {own.dtype}")
         if weight.is_floating_point() and not weight.isfinite().all():

@@ -74,7 +74,8 @@ class RecordedTraining:
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"the checkpoints of {self.folder} are not of the model that its record says: "
-                f"{type(error).__name__}"
+                f"{type(error).__name__}; another version of simulacra may have begun it: go on "
+                "with that one, or train again"
             ) from error
         if not finite(training.model) or not finite(training.averaged):
             raise CheckpointError(

@@ -16,6 +16,7 @@ from simulacra.models.at_once import rows_at_once
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.flow.completion import DensityCompletion
 from simulacra.models.model import Completion, Model, Stepwise
+from simulacra.models.modes import evaluating
 from simulacra.tasks.sample import device_of
 
 Hidden = Literal["bottom", "top", "left", "right", "centre", "random"]
@@ -77,7 +78,7 @@ def complete(
     """Several completions of each observation, the observed values kept.
 
     Args:
-        model: One with the capability.
+        model: One with the capability; in eval mode meanwhile.
         x: `(N, *event_shape)`; hidden values may hold anything valid.
         observed: Booleans `(*event_shape)`, true where `x` is given.
         times: Completions of each.
@@ -139,7 +140,7 @@ def resample(
     observed = observed.to(device)
     # as in `tasks.sample`
     count = 1 if isinstance(model, Stepwise) else None
-    with seeded(seed), torch.no_grad(), settled(count):
+    with seeded(seed), torch.no_grad(), evaluating(model), settled(count):
         if candidates == 1 or model.completes_exactly(observed):
             size = _completed_at_once(model, many, observed, told)
             lots = [slice(start, start + size) for start in range(0, len(many), size)]

@@ -221,16 +221,11 @@ def _called(maps: list[FlowMap], undone: int) -> tuple[int, str]:
 
 def _carried(model: Flow, data: Dataset, y: Tensor, first: int) -> Tensor:
     """Log-density of values that only the maps from one on have yet to meet, `(N,)` float64."""
-    spec, rest = data.spec, _maps_of(model)[first:]
+    spec = data.spec
     frequencies = class_frequencies(data.train, spec) if model.context == "label" else None
 
     def log_p(label: Tensor | None) -> Tensor:
-        told = model.context_features(label, y)
-        z, total = y, y.new_zeros(len(y))
-        for each in rest:
-            z, ladj = each(z, told)
-            total = total + ladj
-        return (model.base(label).log_prob(z) + total).cpu().double()
+        return model.log_density_after(y, first, label).cpu().double()
 
     if frequencies is None:
         return log_p(None)

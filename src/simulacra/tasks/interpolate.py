@@ -9,6 +9,7 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.at_once import rows_at_once
 from simulacra.models.model import Decoding, Encoding, Latent, Model
+from simulacra.models.modes import evaluating
 from simulacra.tasks.sample import device_of
 
 _DECODE = 1
@@ -56,7 +57,7 @@ def interpolate(
     is the code alone.
 
     Args:
-        model: One with a latent space.
+        model: One with a latent space; in eval mode meanwhile.
         rows: Ways; needed where their ends are drawn from the prior.
         steps: Frames on each.
         ends: Observations `(N, *event_shape)` that ways begin at, and as many that they lead to:
@@ -82,7 +83,7 @@ def interpolate(
     if rows is None or rows < 1 or steps < 2:
         raise UsageError(f"rows is at least 1 and steps at least 2, got {rows} and {steps}")
     context = None if context is None else context.to(device_of(model))
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):
         start, end = _ends(model, rows, ends, context, seed)
         return decoded(model, between(start, end, steps), context, seed=seed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +90,7 @@ class Flow(Likelihood, Invertible, Latent, DensityCompletion):
         """Codes z `(N, *event_shape)` of standardised y, and log |det ∂z/∂y| `(N,)`."""
         told = self.context_features(context, y)
         ladj = y.new_zeros(len(y))
-        for each in self.maps:
+        for each in self._maps:
             y, more = each(y, told)
             ladj = ladj + more
         return y, ladj
@@ -103,7 +104,8 @@ class Flow(Likelihood, Invertible, Latent, DensityCompletion):
 
     @property
     def _maps(self) -> list[FlowMap]:
-        return [each for each in self.maps if isinstance(each, FlowMap)]
+        # all of them, or what is undone would not be what was done
+        return [cast("FlowMap", each) for each in self.maps]
 
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:

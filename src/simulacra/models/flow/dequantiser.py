@@ -22,7 +22,7 @@ class Dequantiser(nn.Module, ABC):
         Models with Variational Dequantization and Architecture Design", 2019, arXiv 1902.00275,
         section 3.1, equation 12.
 
-    Noise that is left as it is is uniform; so it starts.
+    Noise that is left as it is is uniform; so it starts, or nearly, as its maps start.
     """
 
     @abstractmethod
@@ -62,7 +62,7 @@ class PictureDequantiser(Dequantiser):
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.squeeze = Squeeze(Form(torch.ones(spec.event_shape, dtype=torch.bool)))
+        self.squeeze = Squeeze(Form.whole(spec.event_shape))
         form, features = self.squeeze.form, max(1, hidden // 2)
         self.features = nn.Conv2d(form.channels, features, 3, padding=1)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from simulacra.ground.errors import UsageError
 from simulacra.nn.precision import at_least_float32
 
 Kind = Literal["additive", "affine", "spline", "logistics"]
@@ -223,8 +224,16 @@ def elementwise(kind: Kind, parts: int) -> Elementwise:
 
     Args:
         kind: additive, affine, spline or logistics.
-        parts: Bins of a spline, or logistics of a mixture.
+        parts: Bins of a spline, or logistics of a mixture, 1 to 64.
+
+    Raises:
+        UsageError: If there is no such map, or parts are out of their range.
     """
+    if kind not in get_args(Kind):
+        raise UsageError(f"coupling is one of {', '.join(get_args(Kind))}, got {kind!r}")
+    # of more than 99 bins the least width of each is more than there is
+    if not 1 <= parts <= 64:
+        raise UsageError(f"parts is 1 to 64, got {parts}")
     if kind == "spline":
         return RationalQuadratic(parts)
     if kind == "logistics":

@@ -27,19 +27,20 @@ class Glow(PictureFlow):
         lacks some of its channels is not mixed; a context, when given, enters every coupling.
 
     Args:
-        spec: Pictures of ordered levels, of any side and colour.
+        spec: Pictures of ordered levels, of two pixels or more, of any side and colour.
         scales: L, at most: pictures of one pixel are not squeezed any more.
         steps: K, of each scale.
         hidden: Channels of the couplings' networks.
         coupling: What is done to each value: additive, affine, spline (monotone
             rational-quadratic) or logistics (their mixture's distribution function).
-        parts: Bins of a spline, or logistics of a mixture.
+        parts: Bins of a spline, or logistics of a mixture, 1 to 64.
         dequantisation: Of the noise that is added to levels: uniform, or variational, which is
             learnt.
         context: What the couplings are told beside the observation: none, label or vector.
 
     Raises:
-        UsageError: If a number is not positive.
+        MissingCapability: If a picture has one pixel.
+        UsageError: If a keyword is out of its range.
     """
 
     preset = {"lr": 4e-3}

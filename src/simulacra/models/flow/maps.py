@@ -7,12 +7,20 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from simulacra.nn.precision import full_precision
+from simulacra.nn.precision import double, full_precision
 
 _GAIN = 10.0
 """How much farther a learnt log-scale moves than its weight: an optimiser that moves each weight by
 its learning rate a step at most would not bring a single number per dimension to where it belongs
 before the networks beside it have learnt to do without."""
+
+
+def where_built(x: Tensor) -> Tensor:
+    """What was found out on the processor, on the device that a model is being built on.
+
+    On torch's `meta` device, where the size of a model is counted, no number can be read.
+    """
+    return x.to(torch.get_default_device())
 
 
 class FlowMap(nn.Module, ABC):
@@ -46,7 +54,8 @@ class Scaling(FlowMap):
         shape: Of the scales: that of the values, or `(C, 1, 1)`.
         gain: How much farther a log-scale moves than its weight.
         shift: Whether something is added before.
-        real: Booleans `(C, H, W)`, which values of a picture there are, if not all.
+        real: Booleans `(C, H, W)` on the processor, which values of a picture there are, if not
+            all.
     """
 
     real: Tensor | None
@@ -60,9 +69,10 @@ class Scaling(FlowMap):
         self.gain = gain
         self.s = nn.Parameter(torch.zeros(shape))
         self.shift = nn.Parameter(torch.zeros(shape)) if shift else None
-        self.register_buffer("real", real, persistent=False)
+        self.register_buffer("real", None if real is None else where_built(real), persistent=False)
         # how many values each scale belongs to
-        count = torch.full(shape, float(pixels)) if real is None else real.sum((1, 2)).view(shape)
+        count = torch.full(shape, float(pixels))
+        count = count if real is None else where_built(real.sum((1, 2)).view(shape))
         self.register_buffer("count", count, persistent=False)
 
     @property
@@ -93,7 +103,7 @@ class ActNorm(Scaling):
     Args:
         channels: C of pictures `(N, C, H, W)`.
         pixels: H · W.
-        real: Booleans `(C, H, W)`, which values there are, if not all.
+        real: Booleans `(C, H, W)` on the processor, which values there are, if not all.
     """
 
     def __init__(self, channels: int, pixels: int, real: Tensor | None = None) -> None:
@@ -103,11 +113,13 @@ class ActNorm(Scaling):
     def start(self, y: Tensor, told: Tensor) -> None:
         """Standardise each channel over all pictures and pixels given."""
         assert self.shift is not None
-        wide, count = y.double(), (self.count * len(y)).double().clamp_min(1)
-        kept = wide if self.real is None else torch.where(self.real, wide, 0)
+        wide = double(y)
+        count = (self.count.to(wide) * len(y)).clamp_min(1)
+        real = None if self.real is None else self.real.to(wide.device)
+        kept = wide if real is None else torch.where(real, wide, 0)
         mean = kept.sum((0, 2, 3), keepdim=True)[0] / count
         away = (wide - mean).square()
-        away = away if self.real is None else torch.where(self.real, away, 0)
+        away = away if real is None else torch.where(real, away, 0)
         spread = (away.sum((0, 2, 3), keepdim=True)[0] / count).sqrt()
         # what does not vary here may do so later, in units that are as good as any
         spread = torch.where(spread > _LEAST_SPREAD, spread, torch.ones_like(spread))
@@ -127,8 +139,8 @@ class InvertibleConv(FlowMap):
     Args:
         channels: C of pictures `(N, C, H, W)`.
         pixels: H · W.
-        real: Booleans `(C, H, W)`, which values there are, if not all: where a pixel lacks some,
-            its channels stay as they are.
+        real: Booleans `(C, H, W)` on the processor, which values there are, if not all: where a
+            pixel lacks some, its channels stay as they are.
     """
 
     whole: Tensor | None
@@ -148,7 +160,8 @@ class InvertibleConv(FlowMap):
         self.upper = nn.Parameter(upper.triu(1) / self.part)
         self.log_s = nn.Parameter(upper.diagonal().abs().log())
         whole = None if real is None else real.all(0)
-        self.register_buffer("whole", whole, persistent=False)
+        kept = None if whole is None else where_built(whole)
+        self.register_buffer("whole", kept, persistent=False)
         self.pixels = pixels if whole is None else int(whole.sum())
 
     def _factors(self) -> tuple[Tensor, Tensor]:
@@ -183,7 +196,7 @@ class Reordering(FlowMap):
     """Values, or channels of a picture, in another order.
 
     Args:
-        order: A permutation of them, `(C,)`.
+        order: A permutation of them, `(C,)`, on the processor.
     """
 
     order: Tensor
@@ -191,8 +204,8 @@ class Reordering(FlowMap):
 
     def __init__(self, order: Tensor) -> None:
         super().__init__()
-        self.register_buffer("order", order, persistent=False)
-        self.register_buffer("back", order.argsort(), persistent=False)
+        self.register_buffer("order", where_built(order), persistent=False)
+        self.register_buffer("back", where_built(order.argsort()), persistent=False)
 
     def forward(self, y: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """The values in their new order, whose volume is theirs."""

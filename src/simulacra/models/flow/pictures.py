@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from simulacra.ground.errors import UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.flow.base import Flow
 from simulacra.models.flow.dequantiser import PictureDequantiser
@@ -20,7 +20,7 @@ Dequantisation = Literal["uniform", "variational"]
 
 
 class PictureFlow(Flow):
-    """A flow of pictures of any side and colour, in several scales.
+    """A flow of pictures of two pixels or more, of any side and colour, in several scales.
 
     Values are standardised channel by channel, not pixel by pixel: what convolutions share is the
     same everywhere.
@@ -31,7 +31,7 @@ class PictureFlow(Flow):
         steps: Steps of each scale.
         hidden: Channels of the couplings' networks.
         coupling: What is done to each value.
-        parts: Bins of a spline, or logistics of a mixture.
+        parts: Bins of a spline, or logistics of a mixture, 1 to 64.
         dequantisation: Of the noise that is added to levels.
         context: What the couplings are told.
     """
@@ -50,10 +50,20 @@ class PictureFlow(Flow):
         dequantisation: Dequantisation,
         context: ContextKind,
     ) -> None:
-        if min(scales, steps, hidden, parts) < 1:
+        if min(scales, steps, hidden) < 1:
             raise UsageError(
-                "scales, steps, hidden and parts are positive, got "
-                f"{scales}, {steps}, {hidden} and {parts}"
+                f"scales, steps and hidden are positive, got {scales}, {steps} and {hidden}"
+            )
+        if len(spec.event_shape) == 3 and spec.event_shape[1:] == (1, 1):
+            # its colours would all be on one side of every coupling
+            raise MissingCapability(
+                f"{type(self).__name__} couples pixels, and a picture {spec.event_shape} has one: "
+                "use spline-flow or maf"
+            )
+        if dequantisation not in get_args(Dequantisation):
+            raise UsageError(
+                f"dequantisation is one of {', '.join(get_args(Dequantisation))}, "
+                f"got {dequantisation!r}"
             )
         super().__init__(spec, context)
         self.scales, self.steps, self.hidden = scales, steps, hidden

@@ -25,26 +25,28 @@ class RealNVP(PictureFlow):
     Departs from the paper: a scale squeezes first, and a checkerboard's black and white fields are
         channels of squeezed pictures, so that a network works at a quarter of the cost; all scales
         have both kinds of coupling; in place of batch normalisation, channels are standardised once
-        at the start, by learnt shifts and scales; log-scales are bounded smoothly, without a learnt
-        factor; outputs are divided by the square root of the hidden channels; the noise that is
-        added to levels is learnt (Flow++, arXiv 1902.00275); the logit keeps clear of its ends by
-        1e-6, not 0.05; a context, when given, enters every coupling.
+        at the start, by learnt shifts and scales; networks have no weight normalisation, and what
+        skips a block goes no farther than behind it; log-scales are bounded smoothly, without a
+        learnt factor; outputs are divided by the square root of the hidden channels; the noise
+        that is added to levels is learnt (Flow++, arXiv 1902.00275); the logit keeps clear of its
+        ends by 1e-6, not 0.05; a context, when given, enters every coupling.
 
     Args:
-        spec: Pictures of ordered levels, of any side and colour.
+        spec: Pictures of ordered levels, of two pixels or more, of any side and colour.
         scales: Their number, at most: pictures of one pixel are not squeezed any more.
         steps: Couplings of each kind in each scale.
         hidden: Channels of the couplings' networks.
         blocks: Residual blocks of each network.
         coupling: What is done to each value: additive, affine, spline (monotone
             rational-quadratic) or logistics (their mixture's distribution function).
-        parts: Bins of a spline, or logistics of a mixture.
+        parts: Bins of a spline, or logistics of a mixture, 1 to 64.
         dequantisation: Of the noise that is added to levels: uniform, or variational, which is
             learnt.
         context: What the couplings are told beside the observation: none, label or vector.
 
     Raises:
-        UsageError: If a number is not positive.
+        MissingCapability: If a picture has one pixel.
+        UsageError: If a keyword is out of its range.
     """
 
     preset = {"lr": 4e-3}
@@ -90,7 +92,7 @@ class RealNVP(PictureFlow):
 
         def maps(form: Form) -> list[FlowMap]:
             # from (black, white) fields to (upper, lower) ones, which are halves of the channels
-            order = torch.arange(form.channels).view(4, -1)[[0, 2, 1, 3]].flatten()
+            order = torch.arange(form.channels, device="cpu").view(4, -1)[[0, 2, 1, 3]].flatten()
             halves = form.reordered(order)
             there, back = Reordering(order), Reordering(order.argsort())
             return [*couplings(form), there, *couplings(halves), back]

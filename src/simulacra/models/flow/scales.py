@@ -14,18 +14,23 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from simulacra.models.flow.elementwise import Elementwise
-from simulacra.models.flow.maps import FlowMap
+from simulacra.models.flow.maps import FlowMap, where_built
 
 
 class Form:
     """Which values there are of the pictures at a place in a flow.
 
     Args:
-        real: Booleans `(C, H, W)`.
+        real: Booleans `(C, H, W)`, on the processor, where they are read.
     """
 
     def __init__(self, real: Tensor) -> None:
         self.real = real
+
+    @classmethod
+    def whole(cls, shape: tuple[int, ...]) -> Form:
+        """Of pictures `(C, H, W)` that lack nothing."""
+        return cls(torch.ones(shape, dtype=torch.bool, device="cpu"))
 
     @property
     def channels(self) -> int:
@@ -50,11 +55,6 @@ class Form:
         """The first half of the channels, and the second."""
         first, second = self.real.chunk(2)
         return Form(first), Form(second)
-
-    @property
-    def squeezable(self) -> bool:
-        """Whether a pixel of a squeezed picture would be of several."""
-        return self.pixels > 1
 
 
 class Squeeze(nn.Module):
@@ -118,7 +118,8 @@ class ChannelCoupling(FlowMap):
         super().__init__()
         self.map, self.first = map_, first
         seen, changed = form.halves()[:: -1 if first else 1]
-        self.register_buffer("real", changed.mask, persistent=False)
+        mask = None if changed.mask is None else where_built(changed.mask)
+        self.register_buffer("real", mask, persistent=False)
         self.network = network(seen.channels, changed.channels * map_.parameters, told)
 
     def given(self, y: Tensor, seen: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,7 +195,7 @@ class MultiScale(FlowMap):
     ) -> None:
         super().__init__()
         self.scales = nn.ModuleList()
-        form, places = Form(torch.ones(shape, dtype=torch.bool)), []
+        form, places = Form.whole(shape), []
         for number in range(scales):
             last = number == scales - 1 or Squeeze(form).form.pixels == 1
             scale = Scale(form, steps, prior, last=last)
@@ -207,7 +208,7 @@ class MultiScale(FlowMap):
         # of all values that are factored out, those that there are, in a code's order
         kept = torch.cat([each.flatten() for each in (*places, form.real)])
         self.kept: Tensor
-        self.register_buffer("kept", kept.nonzero()[:, 0], persistent=False)
+        self.register_buffer("kept", where_built(kept.nonzero()[:, 0]), persistent=False)
         self.sizes = [tuple(each.shape) for each in (*places, form.real)]
 
     @property
