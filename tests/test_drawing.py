@@ -216,13 +216,21 @@ def test_many_waves_have_several_columns(n: int, columns: int) -> None:
 
 
 def test_points_are_drawn_where_they_are_on_one_scale() -> None:
-    points = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([5, 1])
+    points = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([2, 1])
     figure = charts.scatter(points, ("a $", "b"))
     (axes,) = figure.axes
     assert lines(figure)[0][0] == pytest.approx(points.T.numpy())
     assert axes.get_aspect() == 1
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("a $", "b")
     assert charts.scatter(points).axes[0].get_xlabel() == ""
+
+
+def test_columns_of_different_units_have_a_scale_each() -> None:
+    points = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e6, 1])
+    (axes,) = charts.scatter(points).axes
+    assert axes.get_aspect() == "auto"
+    lower, upper = axes.get_ylim()
+    assert upper - lower < 2 * float(points[:, 1].amax() - points[:, 1].amin())
 
 
 def test_histograms_count_every_value_of_each_column() -> None:

@@ -235,6 +235,11 @@ def test_numbers_have_no_code(ok: Any, places: dict[str, Path]) -> None:
     assert sum(int(row["beyond_nats"]) for row in rows) < 8
     assert "corrected" not in out
     assert "numbers without levels have no lossless code: −log p is all there is" in err
+    data = load(str(places["far"].with_name("points.npy")))
+    far = np.load(places["far"])
+    known = sum(bool((data.train.x.numpy() == row).all(1).any()) for row in far)
+    assert 0 < known < 20
+    assert f"{known} of 25 observations are training data" in err
 
 
 def test_a_set_by_its_name_and_a_model_of_classes(ok: Any, places: dict[str, Path]) -> None:

@@ -220,6 +220,29 @@ def test_a_random_decoder_gives_its_expected_level(tmp_path: Path, levels: int) 
     assert bool(((found - drawn.mean(1)).abs() < 6 * error + 0.01).all())
 
 
+@need("onnxscript")
+def test_a_coupling_flow_gives_the_same_without_torch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    keywords = {"hidden": (8,), "couplings": 2}
+    flow: Any = sim.build("spline-flow", sim.DataSpec((3,), None), keywords).eval()
+    sim.export_onnx(flow, tmp_path / "f.onnx")
+    z = flow.prior(7)
+    torch.testing.assert_close(run_onnx(tmp_path / "f.onnx", "z", z), flow.decode(z))
+
+
+@need("onnxscript")
+def test_what_onnx_cannot_say_is_refused_in_a_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    keywords = {"hidden": (4,), "transforms": 1}
+    flow = sim.build("maf", sim.DataSpec((2,), None), keywords).eval()
+    with pytest.raises(MissingCapability, match="ONNX has no words for what this MAF does"):
+        sim.export_onnx(flow, tmp_path / "f.onnx")
+    assert "".join(capfd.readouterr()) == ""
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("make", "part", "message"),
     [

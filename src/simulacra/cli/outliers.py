@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from simulacra.data.dataset import Dataset, Observations
+    from simulacra.data.stored import StoredRows
     from simulacra.models.model import Model
     from simulacra.tasks.outliers import Separation
 
@@ -93,6 +94,11 @@ def outliers(
     foreign = read_anything(source, data, data_dir)
     for line in foreign.notes:
         terminal.note(line)
+    if known := _known(foreign.observations.x, data.train.x):
+        terminal.note(
+            f"{known} of {len(foreign.observations)} observations are training data, which a model "
+            "finds more usual than new ones like them"
+        )
     ours, names, theirs = foreign.observations, foreign.names, data.validation
     if number is not None:
         chosen = permutation(len(ours))[:number]
@@ -190,6 +196,16 @@ def _separations(scored: _Scored, usual: _Scored) -> dict[str, Separation]:
 
     pairs = zip(scored.scores.items(), usual.scores.values(), strict=True)
     return {name: separation(ours, theirs) for (name, ours), theirs in pairs}
+
+
+def _known(ours: Tensor | StoredRows, trained: Tensor | StoredRows) -> int:
+    """How many observations are among those trained on; 0 of files too large to be read for it."""
+    from simulacra.data.stored import StoredRows
+
+    if isinstance(ours, StoredRows) or isinstance(trained, StoredRows):
+        return 0
+    seen = {row.numpy().tobytes() for row in trained.to(ours.dtype)}
+    return sum(row.numpy().tobytes() in seen for row in ours)
 
 
 def _tell(scored: _Scored, usual: _Scored, names: list[str], source: str, model: Model) -> None:

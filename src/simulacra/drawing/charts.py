@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from simulacra.drawing.style import HIDDEN, INK, PALETTE, QUIET
+from simulacra.drawing.style import ALIKE, HIDDEN, INK, PALETTE, QUIET
 from simulacra.ground.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _spans(chosen: Tensor) -> list[tuple[float, int]]:
 
 
 def scatter(points: Tensor, names: Sequence[str] = ()) -> Figure:
-    """Points of a plane, both axes on one scale.
+    """Points of a plane, both axes on one scale unless one spans several times the other.
 
     Args:
         points: Finite numbers `(N, 2)`.
@@ -95,7 +95,9 @@ def scatter(points: Tensor, names: Sequence[str] = ()) -> Figure:
     opacity = max(0.15, min(1.0, 30 / math.sqrt(len(points))))
     across, up = points.T.numpy()
     axes.plot(across, up, "o", color=PALETTE[0], markersize=3, alpha=opacity, markeredgewidth=0)
-    axes.set_aspect("equal", adjustable="datalim")
+    narrow, wide = sorted((points.amax(0) - points.amin(0)).tolist())
+    if wide < ALIKE * narrow:  # else the points would lie on a line, whatever they do
+        axes.set_aspect("equal", adjustable="datalim")
     if names:
         axes.set_xlabel(names[0], color=QUIET, fontsize=9, parse_math=False)
         axes.set_ylabel(names[1], color=QUIET, fontsize=9, parse_math=False)

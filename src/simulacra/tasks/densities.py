@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
+from simulacra.drawing.style import ALIKE
 from simulacra.ground.errors import MissingCapability
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
@@ -25,8 +26,6 @@ DRAWS = 16
 """Importance draws of a bound: with fewer, its noise is seen."""
 _AT_ONCE = 1024
 _MARGIN = 0.12
-_ALIKE = 3.0
-"""Axes whose spans differ by less have one scale."""
 
 
 def is_plane(spec: DataSpec) -> bool:
@@ -57,7 +56,7 @@ class Plane:
         ends = torch.tensor([0.005, 0.995], dtype=torch.float64)
         low, high = points.double().quantile(ends, 0)
         span = (high - low).clamp_min(1e-6)
-        if float(span.max()) < _ALIKE * float(span.min()):
+        if float(span.max()) < ALIKE * float(span.min()):
             span = span.max().expand(2)
         middle, half = (low + high) / 2, span * (0.5 + _MARGIN)
         (left, lower), (right, upper) = (middle - half).tolist(), (middle + half).tolist()

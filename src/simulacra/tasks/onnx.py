@@ -36,8 +36,8 @@ def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
         part: Which network.
 
     Raises:
-        MissingCapability: If the model has no such part, takes context, or is a random
-            decoder of anything but ordered levels.
+        MissingCapability: If the model has no such part, takes context, is a random decoder of
+            anything but ordered levels, or does what ONNX cannot say.
         UsageError: If onnx and onnxscript are not installed, or the path has no `.onnx`.
 
     Example:
@@ -107,11 +107,24 @@ def _write(
     except ImportError as error:
         raise UsageError("ONNX is not installed: pip install 'simulacra[onnx]'") from error
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+    quiet = io.StringIO()  # the exporter prints its progress, and of a failure whole programs
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(quiet),
+        contextlib.redirect_stderr(quiet),
+        torch.no_grad(),
+    ):
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            _Function(model, function), (example.to(device_of(model)),), dynamo=True, verbose=False,
-            input_names=[given], output_names=[result], dynamic_shapes=({0: "n"},),
-        )  # fmt: skip
+        try:
+            program = torch.onnx.export(
+                _Function(model, function), (example.to(device_of(model)),), dynamo=True,
+                verbose=False, input_names=[given], output_names=[result],
+                dynamic_shapes=({0: "n"},),
+            )  # fmt: skip
+        except torch.onnx.OnnxExporterError as error:
+            raise MissingCapability(
+                f"ONNX has no words for what this {type(model).__name__} does, such as searching "
+                "for an inverse or solving for it: sample or decode in Python"
+            ) from error
     assert program is not None
     write_bytes(path, program.model_proto.SerializeToString())
