@@ -347,7 +347,7 @@ def glow() -> None:
     data = sim.load_data("digits")
     torch.manual_seed(0)
     options = sim.Options(**registry.preset("glow"))
-    model = sim.fit(sim.build("glow", data.spec), data, "60s", options).eval()
+    model = sim.fit(sim.build("glow", data.spec), data, "800steps", options).eval()
     assert isinstance(model, Flow)
     truth, _ = data.validation.batch(torch.arange(12))
     torch.manual_seed(1)
