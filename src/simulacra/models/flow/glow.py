@@ -45,10 +45,10 @@ class Glow(PictureFlow):
 
     preset = {"lr": 4e-3}
     small = (
-        {"scales": 2, "steps": 2, "hidden": 8, "parts": 2},
+        {"scales": 2, "steps": 1, "hidden": 8, "parts": 2},
         {"scales": 1, "steps": 1, "hidden": 8, "coupling": "affine", "context": "label"},
         {
-            "scales": 2, "steps": 2, "hidden": 8, "coupling": "spline", "context": "vector",
+            "scales": 2, "steps": 1, "hidden": 6, "coupling": "spline", "context": "vector",
             "dequantisation": "uniform",
         },
     )  # fmt: skip

@@ -51,9 +51,9 @@ class RealNVP(PictureFlow):
 
     preset = {"lr": 4e-3}
     small = (
-        {"scales": 2, "steps": 1, "hidden": 8, "blocks": 1},
-        {"scales": 1, "steps": 2, "hidden": 8, "coupling": "additive", "context": "label"},
-        {"scales": 2, "steps": 1, "hidden": 8, "context": "vector", "dequantisation": "uniform"},
+        {"scales": 2, "steps": 1, "hidden": 6, "blocks": 1},
+        {"scales": 1, "steps": 2, "hidden": 6, "coupling": "additive", "context": "label"},
+        {"scales": 1, "steps": 1, "hidden": 6, "context": "vector", "dequantisation": "uniform"},
     )
 
     def __init__(
