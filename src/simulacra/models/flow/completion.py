@@ -19,8 +19,8 @@ _TRAJECTORIES = 48
 """At most; of few values, which are sooner gone through, six times the root of their number. Of
 MNIST by `nice` 80 were no better: likelihood stands still from 20 on, what is drawn from 40 on."""
 _PER_ROOT = 6
-"""Trajectories for each unit of that root. Of four values, of which two were hidden, draws were then
-up to a twentieth off the conditional in total variation; with 24 not."""
+"""Trajectories for each unit of that root. Of four values, of which two were hidden, draws were
+then up to a twentieth off the conditional in total variation; with 24 not."""
 _ACCEPTED = 0.65
 """Share of trajectories that is best accepted (Neal 2011, section 4.4)."""
 
