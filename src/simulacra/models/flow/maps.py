@@ -193,10 +193,10 @@ class InvertibleConv(FlowMap):
 
 
 class Reordering(FlowMap):
-    """Values, or channels of a picture, in another order.
+    """All values, or the channels of a picture, in another order.
 
     Args:
-        order: A permutation of them, `(C,)`, on the processor.
+        order: A permutation of them, `(values,)` or `(C,)`, on the processor.
     """
 
     order: Tensor
@@ -209,8 +209,12 @@ class Reordering(FlowMap):
 
     def forward(self, y: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """The values in their new order, whose volume is theirs."""
-        return y.index_select(1, self.order), y.new_zeros(len(y))
+        return self._in_order(y, self.order), y.new_zeros(len(y))
 
     def inverse(self, z: Tensor, told: Tensor) -> Tensor:
         """The values as they were."""
-        return z.index_select(1, self.back)
+        return self._in_order(z, self.back)
+
+    @staticmethod
+    def _in_order(y: Tensor, order: Tensor) -> Tensor:
+        return y.reshape(len(y), len(order), -1).index_select(1, order).view_as(y)

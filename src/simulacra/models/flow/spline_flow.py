@@ -11,36 +11,15 @@ from simulacra.ground.spec import DataSpec
 from simulacra.models.flow.base import Flow
 from simulacra.models.flow.elementwise import Kind, elementwise
 from simulacra.models.flow.halves import HalvesCoupling
-from simulacra.models.flow.maps import FlowMap
+from simulacra.models.flow.maps import Reordering
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextKind
 
 
-class Shuffling(FlowMap):
-    """All values in another order, the same for the same number of values and of the map.
-
-    Args:
-        dims: Number of values.
-        number: Of the map.
-    """
-
-    order: Tensor
-    back: Tensor
-
-    def __init__(self, dims: int, number: int) -> None:
-        super().__init__()
-        noise = keyed_uniform(keys_from(torch.tensor([number]), dims), (dims,))[0]
-        order = noise.argsort(stable=True)
-        self.register_buffer("order", order, persistent=False)
-        self.register_buffer("back", order.argsort(), persistent=False)
-
-    def forward(self, y: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
-        """The values in their new order, whose volume is theirs."""
-        return y.flatten(1).index_select(1, self.order).view_as(y), y.new_zeros(len(y))
-
-    def inverse(self, z: Tensor, told: Tensor) -> Tensor:
-        """The values as they were."""
-        return z.flatten(1).index_select(1, self.back).view_as(z)
+def shuffled(dims: int, number: int) -> Tensor:
+    """An order of all values, the same for the same number of values and of the map."""
+    noise = keyed_uniform(keys_from(torch.tensor([number]), dims), (dims,))[0]
+    return noise.argsort(stable=True)
 
 
 class SplineFlow(Flow):
@@ -99,6 +78,6 @@ class SplineFlow(Flow):
         told = self.context_features.width
         for i in range(couplings):
             if i and i % 2 == 0 and spec.dims > 2:
-                self.maps.append(Shuffling(spec.dims, i))
+                self.maps.append(Reordering(shuffled(spec.dims, i)))
             map_ = elementwise(coupling, parts)
             self.maps.append(HalvesCoupling(spec.dims, map_, hidden, told, changes=1 - i % 2))
