@@ -309,6 +309,7 @@ def test_the_record_says_what_was_run(digits: Dataset, tmp_path: Path) -> None:
         "steps": 40,
         "validate_every": 2,
         "validate_on": 1000,
+        "invert_on": 32,
         "seconds": None,
         "start": 0,
         "begun": 0.0,

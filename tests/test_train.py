@@ -350,7 +350,7 @@ def test_fit_returns_the_best_that_was_validated(digits: Dataset) -> None:
     with seeded(0):
         model = registry.build("nice", digits.spec, TINY["nice"])
     options = Options(
-        batch=16, device="cpu", lr=2.0, warmup=0, schedule="constant", ema=0.0, precision="32"
+        batch=16, device="cpu", lr=0.3, warmup=0, schedule="constant", ema=0.0, precision="32"
     )
     made = Training(copy.deepcopy(model), digits.train, digits.validation, options)
     made.set_plan(Budget(40, "steps"))

@@ -114,6 +114,8 @@ class Flow(Likelihood, Invertible, Latent, DensityCompletion):
         mean, spread = self._moments(y)
         self.shift.copy_(mean)
         self.log_scale.copy_(spread.log())
+        if not len(self.maps):
+            return
         y = (y[:_START] - self.shift) * torch.exp(-self.log_scale)
         told = self.context_features(None if context is None else context[:_START], y)
         for each in self._maps:

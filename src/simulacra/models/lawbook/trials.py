@@ -61,21 +61,11 @@ def players_of(model: Model) -> list[str]:
 
 
 def randomise(model: M, scale: float = 0.3, seed: int = 0) -> M:
-    """Weights of no special value, so that nothing holds because it starts at zero.
-
-    Where an output is a sum over many inputs, less is added to each of its weights: a network of
-    several such layers would have outputs so large that no number tells its slopes.
-    """
+    """Weights of no special value, so that nothing holds because it starts at zero."""
     with seeded(seed), torch.no_grad():
         for parameter in model.parameters():
-            inputs = parameter[0].numel() if parameter.ndim > 1 and len(parameter) else 1
-            part = min(1.0, (_FEW / max(1, inputs)) ** 0.5)
-            parameter.add_(scale * part * torch.randn(parameter.shape))
+            parameter.add_(scale * torch.randn(parameter.shape))
     return model.eval()
-
-
-_FEW = 16
-"""Inputs of an output up to which all of the noise is added."""
 
 
 def precision_of(model: Model) -> torch.dtype:
