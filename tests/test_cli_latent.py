@@ -104,7 +104,9 @@ def test_sounds_are_heard_beside_what_comes_back(ok, places):
     assert out.splitlines()[-1].split()[:3] == ["all", "2", "100.00%"]
 
 
-def test_vectors_are_printed_in_the_units_of_the_data(ok, places):
+def test_vectors_are_printed_in_the_units_of_the_data(ok, places, monkeypatch):
+    # a long path would be broken into two lines
+    monkeypatch.setattr("simulacra.cli.terminal.console._width", 200)
     out, err = ok("reconstruct", places["plane"], places["root"] / "point.npy")
     heading, line = out.splitlines()
     assert heading.split() == ["vector", "largest", "error", "inverse", "error"]
