@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,9 @@ def test_what_is_stopped_saves_and_goes_on(at: Path, capsys: pytest.CaptureFixtu
         time.sleep(0.1)
         children = Path(f"/proc/self/task/{main_thread}/children").read_text().split()
         for child in [*map(int, children), os.getpid()]:
-            os.kill(child, signal.SIGINT)
+            # one that another test started may have gone meanwhile
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGINT)
 
     main_thread = threading.get_native_id()
     if not Path(f"/proc/self/task/{main_thread}/children").exists():
