@@ -110,7 +110,7 @@ def gradients(kind: type[InverseAutoregressiveMap] | None) -> list[Tensor]:
 
 def test_gradients_of_codes_found_in_turn_are_those_of_autograd() -> None:
     for ours, true in zip(gradients(InverseAutoregressiveMap), gradients(None), strict=True):
-        torch.testing.assert_close(ours, true, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(ours, true, rtol=1e-7, atol=1e-8)
 
 
 def test_a_code_that_is_taken_as_a_constant_shows_in_the_gradients() -> None:
