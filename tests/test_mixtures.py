@@ -59,8 +59,7 @@ def test_the_likelihood_is_scikit_learns(covariance: str) -> None:
         own.means.copy_(torch.from_numpy(theirs.means_))
         own.mixing.logits.copy_(torch.from_numpy(theirs.weights_).log())
         if isinstance(own, FullGMM):
-            for k, matrix in enumerate(theirs.covariances_):
-                own._keep(k, torch.linalg.cholesky(torch.from_numpy(matrix)))
+            own.keep(torch.arange(3), torch.linalg.cholesky(torch.from_numpy(theirs.covariances_)))
         else:
             own.log_scales.copy_(0.5 * torch.from_numpy(theirs.covariances_).log())
         scores = own.log_likelihood(x.double()).numpy()
@@ -80,7 +79,7 @@ def test_a_sweep_without_a_prior_is_scikit_learns(covariance: str) -> None:
     with torch.no_grad():
         shares = own.mixing.shares.numpy()
         if isinstance(own, FullGMM):
-            factors = torch.stack([own._factor(k, y) for k in range(2)])
+            factors = own.factors(slice(2), y)
             precisions = torch.linalg.inv(factors @ factors.mT).numpy()
         else:
             precisions = (-2 * own.log_scales).exp().numpy()

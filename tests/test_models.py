@@ -183,7 +183,7 @@ def mixture(covariance: Any) -> tuple[GMM, list[Any], np.ndarray]:
         model.update([(x, None)])
     scale, shift = model.scale.double(), model.shift.double()
     if isinstance(model, FullGMM):
-        matrices = torch.stack([model._factor(k, scale) for k in range(2)]).detach()
+        matrices = model.factors(slice(2), scale).detach()
     else:
         matrices = torch.diag_embed(model.log_scales.detach().double().exp())
     matrices = scale[:, None] * matrices

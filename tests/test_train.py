@@ -152,11 +152,11 @@ def test_a_mixture_finds_the_mixture_that_made_the_data() -> None:
         model.update([(x[:1500], None), (x[1500:], None)])
     nearest = torch.cdist(centres, model.means.detach() * model.scale + model.shift).min(1)
     assert float(nearest.values.max()) < 0.1
-    factors = torch.stack([model._factor(k, model.scale) for k in range(3)]).detach()
+    factors = model.factors(slice(3), model.scale).detach()
     factors = model.scale[:, None] * factors
     covariances = factors @ factors.mT
     assert float((covariances - 0.25 * torch.eye(2)).abs().max()) < 0.05
-    assert float((model.log_weights.exp() - 1 / 3).abs().max()) < 0.05
+    assert float((model.mixing.shares.detach() - 1 / 3).abs().max()) < 0.05
 
 
 def test_every_observation_comes_once_an_epoch(digits: Dataset) -> None:

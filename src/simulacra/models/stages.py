@@ -61,7 +61,8 @@ class Stage:
             is called once for all stages.
         validation_loss: What its best step is chosen by, in place of `Model.validation_loss`.
         sweep: Where it goes by sweeps, how many observations one goes over, in an order shuffled
-            anew in each epoch; all of them, unless it says otherwise or there are fewer.
+            anew in each epoch, of which the sums stand for all; all of them, unless it says
+            otherwise or there are fewer.
 
     Raises:
         UsageError: If its share is not positive, it keeps nobody or who does not move, or a sweep

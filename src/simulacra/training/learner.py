@@ -150,6 +150,9 @@ class Learner:
         if bool(lost):
             return {}
         assert sums is not None
+        # those of a part stand for all
+        whole = self.batches.count / self.observations_a_sweep
+        sums = tuple(each * whole for each in sums) if whole > 1 else sums
         scalars = {"loss": math.nan}
         with contextlib.suppress(broken):
             scalars = model.maximise(*(sum_over_processes(self.fabric, each) for each in sums))

@@ -219,7 +219,10 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
 
     def _gains_little(self, loss: float) -> bool:
         """Whether sweeps gain nothing any more; one over a part of the data may lose by chance."""
-        if float(self.last_loss) - loss < self.tolerance * self.spec.dims:
+        # while there is room for more components, these bring more than the last of each gain
+        growing = self.grow and not bool(self.mixing.alive.all())
+        tolerance = max(self.tolerance, _COARSE) if growing else self.tolerance
+        if float(self.last_loss) - loss < tolerance * self.spec.dims:
             self.idle += 1
         else:
             self.idle.zero_()
@@ -233,8 +236,8 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         algorithm for latent data models", J. R. Stat. Soc. B 71(3), whose exponents lie between 1/2
         and 1).
         """
-        # fewer than a part are all of them
-        if not self.minibatch or float(sums[0][0]) < self.minibatch:
+        # sums of a part stand for all; where these are no more than a part, they are of all
+        if not self.minibatch or float(sums[0][0]) <= self.minibatch:
             return sums
         self.sweeps += 1
         kept = [self.get_buffer(f"sum_{place}") for place in range(len(sums))]
@@ -329,6 +332,8 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
 
 
 _FORGETS = 0.7
+_COARSE = 1e-3
+"""Gain of a sweep, in nats per value, below which components are split."""
 _PATIENCE = 10
 """Sweeps over parts of the data that gain nothing, before nothing is to be gained."""
 _ROWS = 5

@@ -180,17 +180,40 @@ class GMM(Mixture):
         values = x.flatten(1)
         # of few levels the mass of each is computed once, of many that of those that came
         few = self.spec.levels <= len(values)
-        of = self._masses if few else self._mass_of_each
-        size = self.spec.levels * self.spec.dims if few else values.numel()
-        # so many components at a time that what is made for them stays small, with gradients too
+        size = self.spec.dims * (self.spec.levels if few else len(values))
         part = max(1, _VALUES // max(1, size))
-        if part >= self.components:
-            return of(values, self.means, self.log_scales)
+        if part < self.components and torch.is_grad_enabled():
+            return self._nearest(values)
+        of = self._masses if few else self._mass_of_each
+        # so many components at a time that what is made for them stays small
         several = zip(self.means.split(part), self.log_scales.split(part), strict=True)
-        if not torch.is_grad_enabled():
-            return torch.cat([of(values, *each) for each in several], 1)
-        made = [checkpoint(of, values, *each, use_reentrant=False) for each in several]
-        return torch.cat(cast(list[Tensor], made), 1)
+        return torch.cat([of(values, *each) for each in several], 1)
+
+    def _nearest(self, x: Tensor) -> Tensor:
+        """log p(x | k) of the nearest components of each row; that of others is left out, as −∞.
+
+        Steps over large observations go by these: a sum without the others is a lower bound, and
+        their part of it is next to nothing.
+        """
+        with torch.no_grad():
+            # the densities that these components have with the bins' noise, and within the range
+            variances = (2 * self.log_scales).exp() + self.bin_variance
+            y, means = self._middle(x), self.means.clamp(-1, 1)
+            gaps = y.square() @ (1 / variances).T - 2 * y @ (means / variances).T
+            norms = (means.square() / variances + variances.log()).sum(1)
+            far = (gaps + norms).masked_fill(~self.mixing.alive, torch.inf)
+            nearest = far.topk(min(_NEAREST, self.components), largest=False).indices
+
+        def of(means: Tensor, log_scales: Tensor) -> Tensor:
+            return self._normal(means, log_scales).log_prob(x).sum(1)
+
+        found = []
+        for k in nearest.T:
+            # what a step remembers of each is made anew when its gradient is asked for
+            mass = checkpoint(of, self.means[k], self.log_scales[k], use_reentrant=False)
+            found.append(cast(Tensor, mass))
+        masses = torch.stack(found, 1)
+        return masses.new_full(far.shape, -torch.inf).scatter(1, nearest, masses)
 
     def _masses(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
         """log-probability of rows `(N, D)` under some components, `(N, k)`: a matrix product."""
@@ -234,5 +257,7 @@ class GMM(Mixture):
 
 EMPTY = 1e-8
 """Observations below which a component has none, and stays where it is."""
+_NEAREST = 8
+"""Components that a step over large observations goes by, of each of them."""
 _VALUES = 1 << 22
 """Of a batch under some components at once."""
