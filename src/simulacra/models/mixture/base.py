@@ -227,7 +227,7 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         else:
             self.idle.zero_()
             self.last_loss.fill_(min(loss, torch.finfo(self.last_loss.dtype).max))
-        return int(self.idle) >= (_PATIENCE if self.minibatch else 1)
+        return int(self.idle) >= (_PATIENCE if self.minibatch and not growing else 1)
 
     def _remembered(self, sums: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Sums as they are; of a sweep over a part of the data, with what was known before.
@@ -260,6 +260,8 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         self._part(parents, children)
         self.last_loss.fill_(torch.finfo(self.last_loss.dtype).max)
         self.idle.zero_()
+        # sums of what there was before would bring them together again
+        self.sweeps.zero_()
         return True
 
     def _own(self) -> list[nn.Parameter]:
