@@ -54,9 +54,9 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
         **{name: {} for name, kind in KINDS.items() if issubclass(kind, DensityCompletion)},
     },
     # learns by sweeps
-    "turns": {"gmm": {}},
-    "learning": {"gmm": {}},
-    "context refused": {"gmm": {}},
+    "turns": {"gmm": {}, "kde": {}},
+    "learning": {"gmm": {}, "kde": {}},
+    "context refused": {"gmm": {}, "kde": {}},
     # the best step is chosen by the likelihood, which other laws hold, or by nothing
     "validation": {name: {} for name in registry.MODELS},
 }
