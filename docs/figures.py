@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from PIL import Image
 from torch import Tensor
-from torch.distributions import Categorical
+from torch.distributions import Categorical, Normal
 
 import simulacra as sim
 from simulacra.data.dataset import Observations
@@ -33,6 +33,7 @@ from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.gmm import GMM
+from simulacra.models.mixture.kde import KDE
 
 HERE = Path(__file__).parent / "figures"
 BLUE, RED, GREEN = "#0072b2", "#d55e00", "#009e73"
@@ -87,6 +88,57 @@ def gmm() -> None:
         axis.set_aspect("equal")
         axis.set_axis_off()
     write(figure, "gmm-em")
+
+
+def kde() -> None:
+    """A density of one number from 30 kernels, too narrow, by leaving one out, and too wide."""
+    data = sim.load_data("two-peaks")
+    assert data.density is not None
+    points = data.train.x[:30]
+    model = KDE(data.spec)
+    model.prepare(points)
+    while not model.update([])["converged"]:
+        pass
+    found = model.bandwidths.clone()
+    line = torch.linspace(float(points.min()) - 1.5, float(points.max()) + 1.5, 600)[:, None]
+    figure, axes = panels(3, 3.0)
+    for axis, factor, name in zip(
+        axes, (0.15, 1.0, 4.0), ("too narrow", "by leaving one out", "too wide"), strict=True
+    ):
+        model.bandwidths.copy_(found * factor)
+        width = float(model.bandwidths * model.scale)
+        for point in points[:, 0]:
+            bump = Normal(point, width).log_prob(line).exp() / len(points)
+            axis.plot(line, bump, color="#9aa3ad", linewidth=0.7)
+        axis.plot(line, data.density.log_prob(line).exp(), "--", color=RED, linewidth=1)
+        axis.plot(line, model.log_likelihood(line).exp(), color=BLUE, linewidth=2)
+        axis.plot(points, torch.zeros(len(points)), "|", color="black")
+        loss = float(model.loss(points)["loss"])
+        axis.set_title(f"{name}: h = {width:.2f}\nleft out {-loss:.2f} nats", fontsize=10)
+        axis.set_yticks([])
+    write(figure, "kde-bumps")
+    _kde_samples()
+
+
+def _kde_samples() -> None:
+    """Digits: centres, draws from their kernels, from ones a tenth as wide, and completions."""
+    data = sim.load_data("digits")
+    model = sim.fit(KDE(data.spec), data, "20steps").eval()
+    assert isinstance(model, KDE)
+    truth, _ = data.validation.batch(torch.arange(12))
+    observed = torch.ones(data.spec.event_shape, dtype=torch.bool)
+    observed[:, 4:] = False
+    rows = []
+    for factor in (1.0, 0.1):
+        torch.manual_seed(2)
+        model.bandwidths.mul_(factor)
+        rows.append(model.sample(12))
+        model.bandwidths.div_(factor)
+    torch.manual_seed(2)
+    centres = model.points[torch.randint(len(model.points), (12,))].view_as(truth)
+    rows = [centres, *rows, model.complete(truth, observed), truth]
+    shown = data.spec.to_float(torch.cat(rows))
+    files.save(grids.grid(shown, columns=12, scale=5, gap=3), HERE / "kde-samples.png")
 
 
 def vae() -> None:
@@ -363,8 +415,9 @@ def glow() -> None:
 
 
 FIGURES: dict[str, Callable[[], None]] = {
-    "gmm": gmm, "vae": vae, "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice,
-    "spline-flow": spline_flow, "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow,
+    "gmm": gmm, "kde": kde, "vae": vae, "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan,
+    "nice": nice, "spline-flow": spline_flow, "maf": maf, "iaf": iaf, "realnvp": realnvp,
+    "glow": glow,
 }  # fmt: skip
 
 

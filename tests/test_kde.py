@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_wine
 from sklearn.neighbors import KernelDensity
 
 from simulacra.data.catalogue import load
@@ -252,3 +253,10 @@ def test_no_more_centres_than_asked_for():
     data = Dataset("grey", GREY, *splits)
     model = fit(KDE(GREY, centres=7), data, "2steps")
     assert len(model.points) == 7
+
+
+def test_many_values_of_a_real_table_converge_in_a_few_sweeps():
+    x = torch.tensor(load_wine().data)
+    model = prepared(DataSpec((13,), None), x)
+    # with a promise for each value alone, thousands
+    assert len(swept(model)) < 15

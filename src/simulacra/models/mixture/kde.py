@@ -265,9 +265,10 @@ class KDE(Standardised, Swept, Sampling, Likelihood, Completion):
         step = (widths / double(self.bandwidths)).log()
         if self.spec.levels is None:
             # where kernels overlap, each sweep goes a small part of the way: every other one, as
-            # far as the two last ones promise (Aitken)
-            promised = (step / double(self.last_step)).nan_to_num(0.0, 0.0, 0.0).clamp(0, 0.9)
-            self.last_step.copy_(torch.where(promised > 0, 0.0, step))
+            # far as the two last ones promise (Aitken), one promise for all
+            last = double(self.last_step)
+            promised = ((step @ last) / (last @ last)).nan_to_num(0.0, 0.0, 0.0).clamp(0, 0.9)
+            self.last_step.copy_(step * (promised == 0))
             widths = (double(self.bandwidths) * (step / (1 - promised)).exp()).clamp_min(_LEAST)
         self.bandwidths.copy_(widths)
         return {"loss": loss, "converged": float(step.abs().mean() < _TOLERANCE)}
