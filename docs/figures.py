@@ -91,19 +91,19 @@ def gmm() -> None:
 
 
 def kde() -> None:
-    """A density of one number from 30 kernels, too narrow, by leaving one out, and too wide."""
+    """A density of one number from 20 kernels, too narrow, by leaving one out, and too wide."""
     data = sim.load_data("two-peaks")
     assert data.density is not None
-    points = data.train.x[:30]
+    points = data.train.x[:20]
     model = KDE(data.spec)
     model.prepare(points)
     while not model.update([])["converged"]:
         pass
     found = model.bandwidths.clone()
     line = torch.linspace(float(points.min()) - 1.5, float(points.max()) + 1.5, 600)[:, None]
-    figure, axes = panels(3, 3.0)
+    figure, axes = panels(3, 2.4)
     for axis, factor, name in zip(
-        axes, (0.15, 1.0, 4.0), ("too narrow", "by leaving one out", "too wide"), strict=True
+        axes, (0.2, 1.0, 4.0), ("too narrow", "by leaving one out", "too wide"), strict=True
     ):
         model.bandwidths.copy_(found * factor)
         width = float(model.bandwidths * model.scale)
