@@ -117,28 +117,6 @@ def kde() -> None:
         axis.set_title(f"{name}: h = {width:.2f}\nleft out {-loss:.2f} nats", fontsize=10)
         axis.set_yticks([])
     write(figure, "kde-bumps")
-    _kde_samples()
-
-
-def _kde_samples() -> None:
-    """Digits: centres, draws from their kernels, from ones a tenth as wide, and completions."""
-    data = sim.load_data("digits")
-    model = sim.fit(KDE(data.spec), data, "20steps").eval()
-    assert isinstance(model, KDE)
-    truth, _ = data.validation.batch(torch.arange(12))
-    observed = torch.ones(data.spec.event_shape, dtype=torch.bool)
-    observed[:, 4:] = False
-    rows = []
-    for factor in (1.0, 0.1):
-        torch.manual_seed(2)
-        model.bandwidths.mul_(factor)
-        rows.append(model.sample(12))
-        model.bandwidths.div_(factor)
-    torch.manual_seed(2)
-    centres = model.points[torch.randint(len(model.points), (12,))].view_as(truth)
-    rows = [centres, *rows, model.complete(truth, observed), truth]
-    shown = data.spec.to_float(torch.cat(rows))
-    files.save(grids.grid(shown, columns=12, scale=5, gap=3), HERE / "kde-samples.png")
 
 
 def vae() -> None:
