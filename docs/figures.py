@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from PIL import Image
 from torch import Tensor
-from torch.distributions import Categorical
+from torch.distributions import Categorical, Normal
 
 import simulacra as sim
 from simulacra.data.dataset import Observations
@@ -32,7 +32,8 @@ from simulacra.models.flow.base import Flow
 from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
-from simulacra.models.mixture.gmm import GMM
+from simulacra.models.mixture.gmm_full import FullGMM
+from simulacra.models.mixture.kde import KDE
 
 HERE = Path(__file__).parent / "figures"
 BLUE, RED, GREEN = "#0072b2", "#d55e00", "#009e73"
@@ -52,6 +53,7 @@ def write(figure: Figure, name: str) -> None:
     Image.open(buffer).convert("RGB").save(HERE / f"{name}.png", optimize=True)
 
 
+@torch.no_grad()
 def gmm() -> None:
     """EM on points of three clusters: the ellipses of one standard deviation, by sweeps."""
     torch.manual_seed(3)
@@ -59,11 +61,11 @@ def gmm() -> None:
     slants = torch.tensor([[[0.9, 0], [0.6, 0.3]], [[0.3, 0], [0.0, 1.0]], [[0.9, 0], [-0.4, 0.4]]])
     which = torch.randint(3, (400,))
     points = centres[which] + torch.einsum("nde,ne->nd", slants[which], torch.randn(400, 2))
-    model = GMM(sim.DataSpec((2,), None), components=3, covariance="full")
+    model = FullGMM(sim.DataSpec((2,), None), components=3, covariance="full")
     model.prepare(points)
     # a start that is plainly wrong shows more than that of k-means
     model.means.copy_(torch.tensor([[-0.5, 0.8], [0.0, 0.6], [0.5, 0.8]]))
-    model.factors.copy_(0.6 * torch.eye(2).expand(3, 2, 2))
+    model.keep(torch.arange(3), 0.6 * torch.eye(2).expand(3, 2, 2))
     figure, axes = panels(4)
     sweeps = 0
     for axis, wanted in zip(axes, (0, 1, 5, 40), strict=True):
@@ -72,7 +74,7 @@ def gmm() -> None:
             sweeps += 1
         axis.plot(*points.T.numpy(), ".", color="#9aa3ad", markersize=2)
         for mean, factor, colour in zip(
-            model.means, model.factors, (BLUE, RED, GREEN), strict=True
+            model.means, model.factors(slice(3), points), (BLUE, RED, GREEN), strict=True
         ):
             scale = model.scale.diag() @ factor
             (small, large), vectors = torch.linalg.eigh(scale @ scale.T)
@@ -87,6 +89,35 @@ def gmm() -> None:
         axis.set_aspect("equal")
         axis.set_axis_off()
     write(figure, "gmm-em")
+
+
+def kde() -> None:
+    """A density of one number from 20 kernels, too narrow, by leaving one out, and too wide."""
+    data = sim.load_data("two-peaks")
+    assert data.density is not None
+    points = data.train.x[:20]
+    model = KDE(data.spec)
+    model.prepare(points)
+    while not model.update([])["converged"]:
+        pass
+    found = model.bandwidths.clone()
+    line = torch.linspace(float(points.min()) - 1.5, float(points.max()) + 1.5, 600)[:, None]
+    figure, axes = panels(3, 2.4)
+    for axis, factor, name in zip(
+        axes, (0.2, 1.0, 4.0), ("too narrow", "by leaving one out", "too wide"), strict=True
+    ):
+        model.bandwidths.copy_(found * factor)
+        width = float(model.bandwidths * model.scale)
+        for point in points[:, 0]:
+            bump = Normal(point, width).log_prob(line).exp() / len(points)
+            axis.plot(line, bump, color="#9aa3ad", linewidth=0.7)
+        axis.plot(line, data.density.log_prob(line).exp(), "--", color=RED, linewidth=1)
+        axis.plot(line, model.log_likelihood(line).exp(), color=BLUE, linewidth=2)
+        axis.plot(points, torch.zeros(len(points)), "|", color="black")
+        loss = float(model.loss(points)["loss"])
+        axis.set_title(f"{name}: h = {width:.2f}\nleft out {-loss:.2f} nats", fontsize=10)
+        axis.set_yticks([])
+    write(figure, "kde-bumps")
 
 
 def vae() -> None:
@@ -363,8 +394,9 @@ def glow() -> None:
 
 
 FIGURES: dict[str, Callable[[], None]] = {
-    "gmm": gmm, "vae": vae, "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice,
-    "spline-flow": spline_flow, "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow,
+    "gmm": gmm, "kde": kde, "vae": vae, "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan,
+    "nice": nice, "spline-flow": spline_flow, "maf": maf, "iaf": iaf, "realnvp": realnvp,
+    "glow": glow,
 }  # fmt: skip
 
 

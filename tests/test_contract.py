@@ -29,6 +29,7 @@ from simulacra.models.flow.completion import DensityCompletion
 from simulacra.models.lawbook.probability import half
 from simulacra.models.lawbook.trials import FORMS, players_of, trial
 from simulacra.models.laws import Case, cases, laws_of
+from simulacra.models.mixture.kde import KDE
 from simulacra.models.model import Likelihood
 from simulacra.training.compiling import compiled
 from simulacra.training.loop import Training
@@ -52,6 +53,10 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
         "gmm": _FULL,
         **{name: {} for name, kind in KINDS.items() if issubclass(kind, DensityCompletion)},
     },
+    # learns by sweeps alone
+    "turns": {"kde": {}},
+    "learning": {"kde": {}},
+    "context refused": {"kde": {}},
     # the best step is chosen by the likelihood, which other laws hold, or by nothing
     "validation": {name: {} for name in registry.MODELS},
 }
@@ -76,7 +81,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def compiled_cases(every: bool) -> Iterator[tuple[str, int, int, str]]:
     """Small keywords and colours of each model that is compiled, and by what: one, by turns."""
     for name, kind in KINDS.items():
-        if kind.not_compiled:
+        # what learns by sweeps alone has no step
+        if kind.not_compiled or kind is KDE:
             continue
         lot = crc32(name.encode())
         for number, colours in itertools.product(range(len(kind.small)), (1, 3)):

@@ -24,7 +24,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 # rows and columns of digits in each picture
 PICTURES = {
     "mixture": (4, 8), "latent": (6, 10), "autoregressive": (8, 6), "adversarial": (6, 10),
-    "flow": (5, 10), "judging": (4, 8),
+    "flow": (5, 10), "judging": (4, 8), "kernels": (4, 8),
 }  # fmt: skip
 SIDE, GAP = 8 * 6, 3
 

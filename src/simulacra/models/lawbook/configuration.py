@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -49,7 +50,13 @@ def keeps_its_keywords(model: Model) -> None:
     # keywords of a nested model that were left out are filled in
     own = configured(type(model), model.keywords)
     hold(other.keywords == own, f"of {own} come {other.keywords}")
-    shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (model, other)]
+    states = [model.state_dict(), other.state_dict()]
+    shapes = [{k: v.shape for k, v in state.items()} for state in states]
+    if shapes[0] != shapes[1] and shapes[0].keys() == shapes[1].keys():
+        # one that holds observations has as many as there were, and takes them with its weights
+        with suppress(RuntimeError):
+            fill(other, dict(states[0]))
+        shapes[1] = {k: v.shape for k, v in other.state_dict().items()}
     hold(shapes[0] == shapes[1], "the same keywords give weights of other shapes")
 
 
