@@ -32,7 +32,7 @@ from simulacra.models.flow.base import Flow
 from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
-from simulacra.models.mixture.gmm_full import FullGMM
+from simulacra.models.mixture.gmm import FullGMM
 from simulacra.models.mixture.kde import KDE
 
 HERE = Path(__file__).parent / "figures"

@@ -17,8 +17,7 @@ from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
 from simulacra.models.mixture.clusters import clusters
-from simulacra.models.mixture.gmm import GMM
-from simulacra.models.mixture.gmm_full import FullGMM
+from simulacra.models.mixture.gmm import GMM, FullGMM
 from simulacra.models.mixture.mixing import Mixing
 from simulacra.models.stages import Stage
 from simulacra.training.loop import Training
@@ -168,7 +167,7 @@ def test_components_taken_some_at_a_time_have_the_same_gradients(
     spec = DataSpec((1, 3, 3), 50)
     found = []
     for values in (1 << 22, 400):
-        monkeypatch.setattr("simulacra.models.mixture.gmm._VALUES", values)
+        monkeypatch.setattr("simulacra.models.mixture.binned._VALUES", values)
         with seeded(0):
             model = GMM(spec, components=7)
             x = torch.randint(50, (20, *spec.event_shape))
@@ -357,7 +356,7 @@ def test_components_grow_until_validation_says_enough() -> None:
         x = centres[torch.randint(4, (1200,))] + 0.7 * torch.randn(1200, 2)
     train, validation = Observations(x[:240]), Observations(x[240:])
     with seeded(0):
-        model = GMM(PAIR, components=64, grow=True)
+        model = GMM(PAIR, components=64, grow=True, prior=0.01)
     made = Training(model, train, validation, Options(device="cpu", lr=1e-3))
     made.set_plan(Budget(400, "steps"))
     there = [int(each.losses["sweeps/components"]) for each in made if each.stage == 0]

@@ -18,8 +18,7 @@ from simulacra.models import registry
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.flow.nice import NICE
 from simulacra.models.lawbook.trials import precision_of
-from simulacra.models.mixture.gmm import GMM
-from simulacra.models.mixture.gmm_full import FullGMM
+from simulacra.models.mixture.gmm import GMM, FullGMM
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.swept import Swept
 

@@ -20,7 +20,7 @@ from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
 from simulacra.models.autoregressive.base import Autoregressive
-from simulacra.models.mixture.gmm_full import FullGMM
+from simulacra.models.mixture.gmm import FullGMM
 from simulacra.training.fit import fit
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options

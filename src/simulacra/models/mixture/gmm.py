@@ -1,22 +1,23 @@
-"""Mixture of Gaussians with diagonal covariances, or full ones (see `gmm_full`)."""
+"""Mixture of Gaussians, with diagonal covariances or full ones."""
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, cast
+from collections.abc import Iterator
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
-from torch.nn.functional import one_hot
-from torch.utils.checkpoint import checkpoint
 
 from simulacra.ground.errors import UsageError
+from simulacra.ground.randomness import keyed_uniform, keys_of
 from simulacra.ground.spec import DataSpec
 from simulacra.models.mixture.base import Mixture
+from simulacra.models.mixture.binned import log_masses
 from simulacra.models.model import Model
 from simulacra.models.takes import Takes
-from simulacra.nn.distributions import DiscretisedNormal
+from simulacra.nn.distributions import DiscretisedNormal, log_mean_exp
 from simulacra.nn.precision import double
 
 
@@ -102,11 +103,7 @@ class GMM(Mixture):
     @classmethod
     def class_for(cls, **keywords: object) -> type[Model]:
         """Full covariances are bounded and not exact, and have a class of their own."""
-        if keywords.get("covariance") == "full":
-            from simulacra.models.mixture.gmm_full import FullGMM
-
-            return FullGMM
-        return cls
+        return FullGMM if keywords.get("covariance") == "full" else cls
 
     @property
     def exact(self) -> bool:
@@ -177,67 +174,11 @@ class GMM(Mixture):
         """log p(x | k), integrated over the bins of levels, `(N, K)` in nats."""
         if self.spec.levels is None:
             return self.log_parts(double(self._middle(x))) - self._log_units
-        values = x.flatten(1)
-        # of few levels the mass of each is computed once, of many that of those that came
-        few = self.spec.levels <= len(values)
-        size = self.spec.dims * (self.spec.levels if few else len(values))
-        part = max(1, _VALUES // max(1, size))
-        if part < self.components and torch.is_grad_enabled():
-            return self._nearest(values)
-        of = self._masses if few else self._mass_of_each
-        # so many components at a time that what is made for them stays small
-        several = zip(self.means.split(part), self.log_scales.split(part), strict=True)
-        return torch.cat([of(values, *each) for each in several], 1)
+        return log_masses(x.flatten(1), *self._over_bins(), self.spec.levels, self.mixing.alive)
 
-    def _nearest(self, x: Tensor) -> Tensor:
-        """log p(x | k) of the nearest components of each row; that of others is left out, as −∞.
-
-        Steps over large observations go by these: a sum without the others is a lower bound, and
-        their part of it is next to nothing.
-        """
-        with torch.no_grad():
-            # the densities that these components have with the bins' noise, and within the range
-            variances = (2 * self.log_scales).exp() + self.bin_variance
-            y, means = self._middle(x), self.means.clamp(-1, 1)
-            gaps = y.square() @ (1 / variances).T - 2 * y @ (means / variances).T
-            norms = (means.square() / variances + variances.log()).sum(1)
-            far = (gaps + norms).masked_fill(~self.mixing.alive, torch.inf)
-            nearest = far.topk(min(_NEAREST, self.components), largest=False).indices
-
-        def of(means: Tensor, log_scales: Tensor) -> Tensor:
-            return self._normal(means, log_scales).log_prob(x).sum(1)
-
-        found = []
-        for k in nearest.T:
-            # what a step remembers of each is made anew when its gradient is asked for
-            mass = checkpoint(of, self.means[k], self.log_scales[k], use_reentrant=False)
-            found.append(cast(Tensor, mass))
-        masses = torch.stack(found, 1)
-        return masses.new_full(far.shape, -torch.inf).scatter(1, nearest, masses)
-
-    def _masses(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
-        """log-probability of rows `(N, D)` under some components, `(N, k)`: a matrix product."""
-        assert self.spec.levels is not None
-        levels = torch.arange(self.spec.levels, device=x.device)
-        each = self._normal(means[..., None], log_scales[..., None]).log_prob(levels)
-        # a mass of none would make no number of the others
-        least = torch.finfo(each.dtype).min / x.shape[1]
-        chosen = one_hot(x.long(), self.spec.levels).to(each.dtype).flatten(1)
-        return chosen @ each.clamp_min(least).flatten(1).T
-
-    def _mass_of_each(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
-        """The same where levels are many, from the mass of each value that came."""
-        return self._normal(means, log_scales).log_prob(x[:, None]).sum(2)
-
-    def _normal(self, means: Tensor, log_scales: Tensor) -> DiscretisedNormal:
-        """Components over the bins of levels; the last dimensions are values, or levels of them."""
-        assert self.spec.levels is not None
-        wide = (slice(None),) + (None,) * (means.ndim - 2)
-        scale, shift = self.scale[wide], self.shift[wide]
-        return DiscretisedNormal(
-            means * scale + shift + 0.5, log_scales.exp() * scale, self.spec.levels,
-            validate_args=False,
-        )  # fmt: skip
+    def _over_bins(self) -> tuple[Tensor, Tensor]:
+        """Means and standard deviations `(K, D)` in units of levels, k + 1/2 the middle of k."""
+        return self.means * self.scale + self.shift + 0.5, self.log_scales.exp() * self.scale
 
     def _draw(self, component: Tensor) -> Tensor:
         """μ_k + σ_k ε."""
@@ -250,14 +191,159 @@ class GMM(Mixture):
             gap = (self._middle(x)[:, None] - self.means) / self.log_scales.exp()
             log_values = -0.5 * gap.square() - self.log_scales
         else:
-            log_values = self._normal(self.means, self.log_scales).log_prob(x[:, None])
+            normal = DiscretisedNormal(*self._over_bins(), self.spec.levels, validate_args=False)
+            log_values = normal.log_prob(x[:, None])
         log_joint = log_mixing + (log_values * mask).sum(2)
         return self._draw(Categorical(logits=log_joint, validate_args=False).sample())
 
 
+class FullGMM(GMM):
+    """`GMM` with full covariances Σ_k = L_k L_kᵀ: see there.
+
+    Of small ones all are computed together, of large ones a few at a time: nothing is made that is
+    larger than the observations and the matrices themselves.
+    """
+
+    _full = True
+
+    def _make_spreads(self) -> None:
+        dims = self.spec.dims
+        # the lower triangle of L_k row by row, its diagonal as a logarithm
+        self.triangles = nn.Parameter(torch.zeros(self.components, dims * (dims + 1) // 2))
+
+    @property
+    def exact(self) -> bool:
+        """A density of vectors; of levels a bound, for nobody integrates over a box."""
+        return self.spec.levels is None
+
+    def factors(self, components: slice, like: Tensor) -> Tensor:
+        """L_k of some components, `(k, D, D)`, in the type of another tensor."""
+        dims = self.spec.dims
+        rows, columns = torch.tril_indices(dims, dims, device=like.device)
+        triangles = self.triangles[components].to(like)
+        flat = like.new_zeros(len(triangles), dims * dims)
+        whole = flat.index_copy(1, rows * dims + columns, triangles).view(-1, dims, dims)
+        return whole.tril(-1) + torch.diag_embed(whole.diagonal(dim1=1, dim2=2).exp())
+
+    def keep(self, components: Tensor, factors: Tensor) -> None:
+        """Write down L_k `(k, D, D)` of some components `(k,)`."""
+        rows, columns = torch.tril_indices(*factors.shape[1:], device=factors.device)
+        kept = factors.tril(-1) + torch.diag_embed(factors.diagonal(dim1=1, dim2=2).log())
+        self.triangles[components] = kept[:, rows, columns].to(self.triangles)
+
+    def _some(self, rows: int) -> Iterator[slice]:
+        """Components so many at a time that their matrices, and gaps of rows, stay small."""
+        part = max(1, _VALUES // (self.spec.dims * max(rows, self.spec.dims)))
+        for start in range(0, self.components, part):
+            yield slice(start, start + part)
+
+    def log_parts(self, y: Tensor) -> Tensor:
+        """log N(y; μ_k, Σ_k), or E log N(y + u) with the bins' noise, `(N, K)`."""
+        return self._log_density(y, self.bin_variance)
+
+    def _log_density(self, y: Tensor, noise: float = 0.0) -> Tensor:
+        means, parts = self.means.to(y), []
+        for some in self._some(len(y)):
+            factors = self.factors(some, y)
+            inverses = _inverses(factors)
+            distance = ((y - means[some, None]) @ inverses.mT).square().sum(2)
+            log_det = 2 * factors.diagonal(dim1=1, dim2=2).log().sum(1)
+            trace = noise * inverses.square().sum((1, 2))
+            parts.append(distance + (log_det + trace)[:, None])
+        return -0.5 * (torch.cat(parts).T + y.shape[1] * math.log(2 * math.pi))
+
+    def _moments(self, y: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+        """Σ r y and Σ r y yᵀ of each component."""
+        second = y.new_empty(self.components, y.shape[1], y.shape[1])
+        for some in self._some(len(y)):
+            weighed = weights.T[some, :, None] * y
+            torch.matmul(weighed.mT, y, out=second[some])
+        return weights.T @ y, second
+
+    @torch.no_grad()
+    def _fit(self, mass: Tensor, *moments: Tensor) -> None:
+        """Posterior modes: Σ_k = (Σ r (y − μ)(y − μ)ᵀ + N_k e + ν V) / (N_k + ν)."""
+        first, second = moments
+        alive = mass > EMPTY
+        pooled = self.prior * self.pooled.to(first)
+        for some in self._some(1):
+            which = some.start + alive[some].nonzero()[:, 0]
+            weight = mass[which, None]
+            mean = first[which] / weight
+            scatter = second[which] - weight[..., None] * mean[:, :, None] * mean[:, None]
+            scatter.diagonal(dim1=1, dim2=2).add_(weight * self._floor + pooled)
+            scatter /= weight[..., None] + self.prior
+            self.keep(which, torch.linalg.cholesky(scatter))
+            self.means[which] = mean.to(self.means)
+
+    def _log_prior(self) -> Tensor:
+        """log-density of the covariances under the prior, but for a constant."""
+        pooled = double(self.pooled)
+        terms, alive = pooled.new_zeros(()), self.mixing.alive.to(pooled.device)
+        for some in self._some(1):
+            factors = self.factors(some, pooled)
+            log_det = 2 * factors.diagonal(dim1=1, dim2=2).log().sum(1)
+            trace = _inverses(factors).square().sum(1) @ pooled
+            terms = terms + (log_det + trace)[alive[some]].sum()
+        return -0.5 * self.prior * terms
+
+    def log_likelihoods(self, x: Tensor, *, draws: int = 1, seed: int = 0) -> Tensor:
+        """log p(x | k); of levels the logarithm of the mean density of x + u, `(N, K)` in nats."""
+        if self.spec.levels is None:
+            return self._log_density(double(self._middle(x))) - self._log_units
+        keys, middle = keys_of(x, seed), double(self._middle(x))
+        densities = []
+        for draw in range(draws):
+            noise = keyed_uniform(keys + draw, (self.spec.dims,)).to(middle)
+            densities.append(self._log_density(middle + (noise - 0.5) * (2 / self.spec.levels)))
+        return log_mean_exp(torch.stack(densities)) - self._log_units
+
+    def _draw(self, component: Tensor) -> Tensor:
+        """μ_k + L_k ε, without a matrix for each row."""
+        drawn = torch.randn_like(self.means[component])
+        for k in component.unique().tolist():
+            rows = component == k
+            (factor,) = self.factors(slice(k, k + 1), drawn)
+            drawn[rows] = self.means[k] + drawn[rows] @ factor.T
+        return drawn
+
+    def _conditional(self, x: Tensor, mask: Tensor, log_mixing: Tensor) -> Tensor:
+        """A component by the observed values, and the hidden ones given both."""
+        y = self._middle(x)
+        # with the observed values first, the Cholesky factor's blocks condition the rest
+        order = torch.cat([mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]])
+        split = int(mask.sum())
+        codes, below, log_joint = [], [], []
+        for some in self._some(len(y)):
+            factors = self.factors(some, y)[:, order]
+            factors = torch.linalg.cholesky(factors @ factors.mT)
+            seen = factors[:, :split, :split]
+            gaps = (y - self.means[some, None])[..., order[:split]]
+            code = torch.linalg.solve_triangular(seen, gaps.mT, upper=False).mT
+            log_det = seen.diagonal(dim1=1, dim2=2).log().sum(1)
+            log_joint.append(-0.5 * code.square().sum(2) - log_det[:, None])
+            codes.append(code)
+            below.append(factors[:, split:])
+        logits = log_mixing + torch.cat(log_joint).T
+        component = Categorical(logits=logits, validate_args=False).sample()
+        drawn = torch.empty_like(y)
+        for k in component.unique().tolist():
+            rows = component == k
+            place, part = divmod(k, len(below[0]))
+            seen = codes[place][part][rows]
+            noise = torch.randn_like(y[rows, split:])
+            hidden = torch.cat([seen, noise], 1) @ below[place][part].T
+            drawn[rows[:, None] & ~mask] = (self.means[k][order[split:]] + hidden).flatten()
+        return drawn
+
+
+def _inverses(factors: Tensor) -> Tensor:
+    """Inverses of lower triangular matrices `(k, D, D)`."""
+    identity = torch.eye(factors.shape[1], dtype=factors.dtype, device=factors.device)
+    return torch.linalg.solve_triangular(factors, identity.expand_as(factors), upper=False)
+
+
 EMPTY = 1e-8
 """Observations below which a component has none, and stays where it is."""
-_NEAREST = 8
-"""Components that a step over large observations goes by, of each of them."""
 _VALUES = 1 << 22
-"""Of a batch under some components at once."""
+"""Of matrices, or of gaps of rows to means, at once."""
