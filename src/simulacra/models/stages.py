@@ -60,9 +60,12 @@ class Stage:
         prepare: What it initialises from data before its first step, beside `Model.prepare`, which
             is called once for all stages.
         validation_loss: What its best step is chosen by, in place of `Model.validation_loss`.
+        sweep: Where it goes by sweeps, how many observations one goes over, in an order shuffled
+            anew in each epoch; all of them, unless it says otherwise or there are fewer.
 
     Raises:
-        UsageError: If its share is not positive, or it keeps nobody, or who does not move.
+        UsageError: If its share is not positive, it keeps nobody or who does not move, or a sweep
+            goes over nothing.
 
     Example:
         >>> import simulacra as sim
@@ -76,6 +79,7 @@ class Stage:
     kept: tuple[str, ...] | None = None
     prepare: Prepare | None = None
     validation_loss: Score | None = None
+    sweep: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a stage that no training can go through."""
@@ -85,6 +89,11 @@ class Stage:
             raise UsageError(
                 f"a stage keeps some of the players that move in it, {self.turns}, or says "
                 f"nothing; got {self.kept}"
+            )
+        if self.sweep is not None and (self.turns or self.sweep < 1):
+            raise UsageError(
+                "a sweep goes over at least one observation, and a stage of sweeps has no turns; "
+                f"got {self.sweep} and turns {self.turns}"
             )
 
     @property

@@ -54,7 +54,7 @@ class ContextEmbedding(nn.Module):
             starts = torch.tensor([sum(sizes[:part]) for part in range(len(sizes))])
             self.starts: Tensor
             self.register_buffer("starts", starts, persistent=False)
-            self.embed: nn.Module = nn.Embedding(sum(sizes), width)
+            self.embed: nn.Module = nn.Embedding(sum(sizes), width) if width else nn.Identity()
         elif kind == "vector":
             self.embed = nn.Linear(spec.context_width, width)
 
@@ -72,6 +72,26 @@ class ContextEmbedding(nn.Module):
         Raises:
             UsageError: If context is missing, not wanted, or of another form.
         """
+        context = self.checked(context, like)
+        if context is None:
+            return like.new_zeros(len(like), 0)
+        if self.kind == "vector":
+            features: Tensor = self.embed(context)
+            return features
+        told = context >= 0
+        each = self.embed(context.clamp_min(0) + self.starts)
+        return torch.where(told[..., None], each, 0).sum(1)
+
+    def checked(self, context: Tensor | None, like: Tensor) -> Tensor | None:
+        """The context as it is looked up: labels `(N, K)` int64 of K parts, vectors `(N, D)`.
+
+        Args:
+            context: See `forward`.
+            like: See `forward`.
+
+        Raises:
+            UsageError: If context is missing, not wanted, or of another form.
+        """
         n = like.shape[0]
         if self.kind == "none":
             if context is not None:
@@ -79,7 +99,7 @@ class ContextEmbedding(nn.Module):
                     "this model takes no context: build it with context='label' "
                     "or context='vector', or leave the context out"
                 )
-            return like.new_zeros(n, 0)
+            return None
         shape: tuple[int, ...] = (n, self.context_width)
         if self.kind == "label":
             shape = (n, len(self.parts)) if self.several else (n,)
@@ -90,17 +110,14 @@ class ContextEmbedding(nn.Module):
                 f"this model takes a {self.kind}{of} for each row, {shape}; got {came}"
             )
         if self.kind == "vector":
-            features: Tensor = self.embed(context.to(like.dtype))
-            return features
+            return context.to(like.dtype)
         if context.is_floating_point():
             raise UsageError(f"labels are integers, got {context.dtype}")
         columns = context.long().view(n, len(self.parts))
         # whether a number is in its range is not known while a step is compiled, before any data
         if n and not torch.compiler.is_compiling():
             self._check(columns)
-        told = columns >= 0
-        each = self.embed(columns.clamp_min(0) + self.starts)
-        return torch.where(told[..., None], each, 0).sum(1)
+        return columns
 
     def _check(self, columns: Tensor) -> None:
         """Refuse labels that no class has.

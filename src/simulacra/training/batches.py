@@ -121,10 +121,14 @@ class Batches:
         epoch, number = divmod(position, len(self))
         if self.classes is not None:
             return self.rows(self.classes.rows(self.seed, position), epoch=epoch)
+        return self.rows(self._shuffled(epoch)[number * self.size :][: self.size], epoch=epoch)
+
+    def _shuffled(self, epoch: int) -> Tensor:
+        """The order of an epoch."""
         if self._order is None or self._order[0] != epoch:
             with seeded(self.seed, _SHUFFLE, epoch):
                 self._order = (epoch, torch.randperm(self.count))
-        return self.rows(self._order[1][number * self.size :][: self.size], epoch=epoch)
+        return self._order[1]
 
     def rows(self, rows: Tensor, *, epoch: int = 0) -> Batch:
         """Some of the observations.
@@ -156,8 +160,20 @@ class Batches:
         whole = min(limit, self.count)
         return whole if self.classes is None else self.size * max(1, whole // self.size)
 
-    def sweep(self) -> Iterator[Batch]:
-        """All observations in their order, or of each batch this process's share."""
-        for start in range(0, self.count, SWEEP_BATCH):
-            rows = torch.arange(start, min(start + SWEEP_BATCH, self.count))
-            yield self.rows(rows[self.rank :: self.processes])
+    def sweeps(self, size: int | None) -> int:
+        """How many sweeps over so many observations there are in an epoch; one over all of them."""
+        return 1 if size is None else max(1, self.count // size)
+
+    def sweep(self, number: int, size: int | None = None) -> Iterator[Batch]:
+        """The observations of a sweep, some at a time; of these, this process's share.
+
+        Args:
+            number: Of the sweep, from 0; of noise that a split has, each epoch has its own.
+            size: How many observations, in the order of the epoch; all, in their own order.
+        """
+        epoch, place = divmod(number, self.sweeps(size))
+        rows = torch.arange(self.count)
+        if size is not None and size < self.count:
+            rows = self._shuffled(epoch)[place * size :][:size]
+        for part in rows.split(SWEEP_BATCH):
+            yield self.rows(part[self.rank :: self.processes], epoch=epoch)

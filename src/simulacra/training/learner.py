@@ -103,9 +103,9 @@ class Learner:
 
     @property
     def steps_per_epoch(self) -> float:
-        """Steps in one pass over the training data; a sweep is one."""
+        """Steps in one pass over the training data; a sweep over all of them is one."""
         if self.stage.by_sweeps:
-            return 1.0
+            return float(self.batches.sweeps(self.stage.sweep))
         return max(1.0, len(self.batches) / (len(self.stage.turns) * self.options.accumulate))
 
     def step(
@@ -125,13 +125,18 @@ class Learner:
         self.steps += 1
         if self.players is None:
             with seeded(self.options.seed, step):
-                return self._sweep()
+                return self._sweep(step)
         losses = self.players.step(step, rates, place)
         if losses and self.average is not None:
             self.average.update(averaged)
         return losses
 
-    def _sweep(self) -> dict[str, float]:
+    @property
+    def observations_a_sweep(self) -> int:
+        """How many one sweep goes over, in all processes."""
+        return min(self.stage.sweep or self.batches.count, self.batches.count)
+
+    def _sweep(self, step: int) -> dict[str, float]:
         """One sweep; its scalars, or nothing if it left the numbers."""
         model = self.model
         assert isinstance(model, Swept)
@@ -139,7 +144,7 @@ class Learner:
         broken: Any = torch.linalg.LinAlgError  # type: ignore[attr-defined]
         sums: tuple[Tensor, ...] | None = None
         with contextlib.suppress(broken):
-            sums = model.sums(self.batches.sweep())
+            sums = model.sums(self.batches.sweep(step, self.stage.sweep))
         # before anything is exchanged, for all have to
         lost = sum_over_processes(self.fabric, torch.tensor(float(sums is None)))
         if bool(lost):

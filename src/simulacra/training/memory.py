@@ -83,9 +83,10 @@ def check_room(model: Model, observations: Observations, options: Options) -> No
             up for it.
     """
     room, batch = memory.free(), min(options.batch, len(observations))
-    stage = model.stages[0]
-    counts = stage.by_sweeps or model.classes_in_batch is not None
-    if room is None or counts or device_of(options).type != "cpu":
+    stage = next((stage for stage in model.stages if stage.turns), None)
+    if stage is None or model.classes_in_batch is not None:
+        return
+    if room is None or device_of(options).type != "cpu":
         return
     # the weights are there already, and gradients are counted with the step
     free = _USED * room - (TRAINED - 2) * held(model)

@@ -56,10 +56,10 @@ def spent(unit: str, progress: Progress, start: int) -> float:
 
 
 def observations_a_step(learner: Learner) -> int:
-    """Observations that one step sees, in all processes: each turn takes its own; a sweep, all."""
+    """Observations that one step sees, in all processes: each turn, or sweep, its own."""
     batches, stage = learner.batches, learner.stage
     if stage.by_sweeps:
-        return batches.count
+        return learner.observations_a_sweep
     return len(stage.turns) * learner.options.accumulate * batches.size
 
 
@@ -125,12 +125,12 @@ def _step(model: Model, learner: Learner) -> int:
 
 
 def _sweep(model: Model, learner: Learner) -> int:
-    """Of all observations, those of other processes among them."""
+    """Of all that a sweep goes over, what other processes do among it."""
     assert isinstance(model, Swept)
     batches = learner.batches
 
     def run() -> None:
-        rows = torch.arange(batches.count).split(SWEEP_BATCH)
+        rows = torch.arange(learner.observations_a_sweep).split(SWEEP_BATCH)
         sums = model.sums(batches.rows(each) for each in rows)
         # a sweep that fails in its end is skipped, and the next one may not
         with contextlib.suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]

@@ -4,53 +4,127 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Literal
 
 import torch
-from torch import Tensor
-from torch.distributions import Categorical
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.models.model import Completion, Likelihood, Sampling
+from simulacra.models.mixture.mixing import Mixing
+from simulacra.models.model import Completion, Encoding, Likelihood, Sampling
+from simulacra.models.stages import Stage
 from simulacra.models.standardised import Standardised
 from simulacra.models.swept import Swept
-from simulacra.nn.context import ContextEmbedding
 from simulacra.nn.levels import to_levels
-from simulacra.nn.precision import double
+from simulacra.nn.precision import double, full_precision
 
 
-class Mixture(Standardised, Swept, Sampling, Likelihood, Completion):
-    """p(x) = Σ_k w_k p(x | k), fitted by expectation–maximisation.
+class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
+    """p(x) = Σ_k π_k p(x | k), fitted by expectation–maximisation, and by gradients after it.
 
-    A model implements what depends on its components: `_log_joint`, by which observations are
-    shared out, `_moments` and `_maximise`, which fit each to its share, and how they are drawn
-    from. Continuous vectors are standardised, and the Jacobian of that is counted; levels stay as
-    they are, and are met in the middle of their bins.
+    First sweeps climb what has its maximum in closed form. When they gain nothing any more, or half
+    of the budget is over, gradient steps climb the log-likelihood itself from there. The code of an
+    observation is the probabilities that it came from each component.
+
+    A model implements what depends on its components: `log_parts`, by which observations are shared
+    out in sweeps, `_moments` and `_fit`, which fit each to its share, `log_likelihoods`, of which
+    the likelihood is made, and how they are drawn from. What each component has are parameters
+    `(K, …)`.
+
+    Vectors are standardised, and the Jacobian of that is counted. Level k is the middle of the bin
+    [k, k + 1), in units in which all bins together are [−1, 1).
 
     Args:
         spec: The form of the data.
-        components: How many there are.
-        tolerance: Converged once a sweep gains less than this, in nats per value.
+        components: How many there are, or may be.
+        context: What is told beside an observation: none, or label. Classes share the components
+            and have weights of their own.
+        grow: Whether their number is found: when sweeps gain nothing any more, the heaviest are
+            split, and the best step on validation data decides.
+        minibatch: How many observations a sweep goes over; 0 for all.
+        tolerance: A sweep that gains less, in nats per value, has gained nothing.
+
+    Raises:
+        UsageError: If there are no components, the tolerance is negative, or the data have no such
+            context.
     """
 
-    log_weights: Tensor
     last_loss: Tensor
+    sweeps: Tensor
 
-    def __init__(self, spec: DataSpec, components: int, tolerance: float) -> None:
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        components: int,
+        context: Literal["none", "label"],
+        grow: bool,
+        minibatch: int,
+        tolerance: float,
+    ) -> None:
+        if components < 1 or minibatch < 0 or tolerance < 0:
+            raise UsageError(
+                "components is positive, minibatch and tolerance are at least 0; got "
+                f"{components}, {minibatch}, {tolerance}"
+            )
         super().__init__(spec)
-        self.components, self.tolerance = components, tolerance
-        self.context_features = ContextEmbedding("none", spec)
-        self.register_buffer("log_weights", torch.full((components,), -math.log(components)))
+        self.components, self.context, self.grow = components, context, grow
+        self.minibatch, self.tolerance = minibatch, tolerance
+        self.mixing = Mixing(spec, components, context)
         self.shift, self.scale = self.shift.flatten(), self.scale.flatten()
+        if spec.levels is not None:
+            self.shift.fill_((spec.levels - 1) / 2)
+            self.scale.fill_(spec.levels / 2)
         self.register_buffer("last_loss", torch.tensor(torch.finfo(torch.float32).max))
+        self.register_buffer("sweeps", torch.zeros((), dtype=torch.long))
+
+    def _remember(self) -> None:
+        """Make room for what sweeps over parts of the data remember; last in a constructor."""
+        if not self.minibatch:
+            return
+        none = torch.zeros(0, self.spec.dims)
+        moments = self._moments(none, torch.zeros(0, self.components))
+        for place, each in enumerate((torch.zeros(2), self.mixing.logits.detach(), *moments)):
+            self.register_buffer(f"sum_{place}", torch.zeros_like(each))
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Sweeps, for half of the budget at most; then gradient steps."""
+        sweeps = Stage("sweeps", (), sweep=self.minibatch or None)
+        return sweeps, Stage("gradients", ("model",))
+
+    @property
+    def bin_variance(self) -> float:
+        """Variance of uniform noise that fills the bin of a level, in units of `_middle`."""
+        return 0.0 if self.spec.levels is None else (2 / self.spec.levels) ** 2 / 12
+
+    @property
+    def learnt(self) -> int:
+        """None beside the parameters; those of components that are not there are none."""
+        absent = int((~self.mixing.alive).sum())
+        each = sum(own[0].numel() for own in self._own()) + len(self.mixing.logits)
+        return -absent * each
+
+    # ---- what a model implements -----------------------------------------------------------------
 
     @abstractmethod
-    def _log_joint(self, y: Tensor) -> Tensor:
-        """Log weight + log-density of each component, or what the sweeps climb instead, `(N, K)`.
+    def log_parts(self, y: Tensor) -> Tensor:
+        """Log-density of each component, or what the sweeps climb in its place, `(N, K)`.
 
         Args:
-            y: See `_middle`, in float64 where the device has it.
+            y: Observations `(N, D)` in units of `_middle`, in float64 where the device has it.
+        """
+
+    @abstractmethod
+    def log_likelihoods(self, x: Tensor, *, draws: int = 1, seed: int = 0) -> Tensor:
+        """log p(x | k) in nats, or the logarithm of a mean of draws that has it as mean, `(N, K)`.
+
+        Args:
+            x: Observations `(N, *event_shape)`.
+            draws: Of what is not exact.
+            seed: Of these.
         """
 
     @abstractmethod
@@ -58,101 +132,238 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion):
         """Sums over observations that fit each component, of responsibilities `(N, K)`."""
 
     @abstractmethod
-    def _maximise(self, *moments: Tensor) -> None:
-        """Fit weights and components to the moments of all observations."""
+    def _fit(self, mass: Tensor, *moments: Tensor) -> None:
+        """Fit the components to sums over all observations.
+
+        Args:
+            mass: Σ r, `(K,)`.
+            moments: See `_moments`.
+        """
+
+    @abstractmethod
+    def _part(self, parents: Tensor, children: Tensor) -> None:
+        """Move components apart that are copies of one another."""
+
+    @abstractmethod
+    def _draw(self, component: Tensor) -> Tensor:
+        """A draw `(n, D)` from each of some components `(n,)`, in units of `_middle`."""
+
+    @abstractmethod
+    def _conditional(self, x: Tensor, mask: Tensor, log_mixing: Tensor) -> Tensor:
+        """Draws `(N, D)` whose hidden values follow p(hidden | observed); others are undefined.
+
+        Args:
+            x: Observations `(N, D)`.
+            mask: Booleans `(D,)`, true where they are observed.
+            log_mixing: Log-weights of the components, `(N, K)`.
+        """
+
+    def _begin(self, y: Tensor) -> None:
+        """Take from observations `(N, D)` what components begin with, before they are clusters."""
 
     def _log_prior(self) -> float:
         """Log-density of the parameters under a prior, but for a constant; without one, 0."""
         return 0.0
 
-    @abstractmethod
-    def _draw(self, component: Tensor) -> Tensor:
-        """A draw `(n, D)` from each of some components `(n,)`, in the units of `_middle`."""
+    # ---- sweeps ----------------------------------------------------------------------------------
 
-    @abstractmethod
-    def _conditional(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Draws `(N, D)` whose hidden values follow p(hidden | observed); others are undefined."""
+    @torch.no_grad()
+    def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Start from the clusters of k-means, each with its own moments."""
+        super().prepare(x.flatten(1))
+        y = double(self._middle(x))
+        self._begin(y)
+        first = self.components
+        if self.grow:
+            first = min(first, len(self.mixing.frequencies))
+            self.mixing.alive.copy_(torch.arange(self.components) < first)
+        members = self._clusters(y, self.mixing.classes(context, y), first)
+        self.mixing.maximise(self.mixing.members(context, members))
+        self._fit(members.sum(0), *self._moments(y, members))
 
     def statistics(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The E-step: number of observations, sum of their bounds, and `_moments`."""
+        """The E-step: observations and their bounds, responsibilities by class, and `_moments`."""
         y = double(self._middle(x))
-        self.context_features(context, y)
-        log_joint = self._log_joint(y)
-        bound = log_joint.logsumexp(1).sum()
-        return y.new_tensor(len(y)), bound, *self._moments(y, log_joint.softmax(1))
+        log_joint = self.mixing(context, y) + self.log_parts(y)
+        weights = log_joint.softmax(1)
+        counts = torch.stack([y.new_tensor(float(len(y))), log_joint.logsumexp(1).sum()])
+        return counts, self.mixing.members(context, weights), *self._moments(y, weights)
 
     def maximise(self, *sums: Tensor) -> dict[str, float]:
         """The M-step.
 
         Returns:
-            `loss`, the negative bound and log-prior per observation before the sweep, in nats, and
-            `converged`.
+            `loss`, the negative bound and log-prior per observation before the sweep, in nats; how
+            many `components` there are, where they grow; and `converged`.
         """
-        count, bound, *moments = sums
-        # of vectors, in their own units
-        units = float(double(self.scale).log().sum())
-        loss = units - (float(bound) + self._log_prior()) / float(count)
-        self._maximise(*moments)
-        gain = float(self.last_loss) - loss
+        counts, members, *moments = self._remembered(sums)
+        count, bound = counts.tolist()
+        loss = self._log_units - (bound + self._log_prior()) / count
+        self.mixing.maximise(members)
+        self._fit(members.sum(0), *moments)
+        little = float(self.last_loss) - loss < self.tolerance * self.spec.dims
         self.last_loss.fill_(min(loss, torch.finfo(self.last_loss.dtype).max))
-        return {"loss": loss, "converged": float(gain < self.tolerance * self.spec.dims)}
+        if not self.grow:
+            return {"loss": loss, "converged": float(little)}
+        there = float(self.mixing.alive.sum())
+        return {"loss": loss, "components": there, "converged": float(little and not self._split())}
+
+    def _remembered(self, sums: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Sums as they are; of a sweep over a part of the data, with what was known before.
+
+        The t-th sweep counts t^−0.7 (Cappé and Moulines 2009, "On-line expectation–maximization
+        algorithm for latent data models", J. R. Stat. Soc. B 71(3), whose exponents lie between 1/2
+        and 1).
+        """
+        # fewer than a part are all of them
+        if not self.minibatch or float(sums[0][0]) < self.minibatch:
+            return sums
+        self.sweeps += 1
+        kept = [self.get_buffer(f"sum_{place}") for place in range(len(sums))]
+        for own, each in zip(kept, sums, strict=True):
+            own.lerp_(each.to(own), float(self.sweeps) ** -_FORGETS)
+        return tuple(own.to(each) for own, each in zip(kept, sums, strict=True))
+
+    def _split(self) -> bool:
+        """Split the heaviest half of the components, or what there is room for; whether any was."""
+        alive = self.mixing.alive
+        room = (~alive).nonzero()[:, 0]
+        if not len(room):
+            return False
+        parents = self.mixing.shares.topk(min((int(alive.sum()) + 1) // 2, len(room))).indices
+        children = room[: len(parents)]
+        self.mixing.split(parents, children)
+        for own in self._own():
+            own[children] = own[parents]
+        self._part(parents, children)
+        self.last_loss.fill_(torch.finfo(self.last_loss.dtype).max)
+        return True
+
+    def _own(self) -> list[nn.Parameter]:
+        """What components have, each `(K, …)`."""
+        weights = set(self.mixing.parameters())
+        return [own for own in self.parameters() if own not in weights]
+
+    def _clusters(self, y: Tensor, classes: Tensor, count: int) -> Tensor:
+        """Which cluster of k-means each observation is in, `(N, K)` of 0 and 1.
+
+        Each class has clusters of its own where there are enough for all. Who is of no class that
+        is known is in none then.
+
+        Args:
+            y: Observations `(N, D)`.
+            classes: Of each, `(N,)`; −1 where it is not told.
+            count: Clusters, of all classes together.
+
+        Raises:
+            UsageError: If there are fewer observations than components.
+        """
+        if len(y) < count:
+            fewer, name = min(10, len(y)), type(self).__name__.lower()
+            raise UsageError(
+                f"{count} components need as many observations, got {len(y)}: take "
+                f"fewer, --set components={fewer} (--set {name}.components={fewer} to compare)"
+            )
+        values = y.cpu().numpy()
+        found = torch.full((len(y),), -1)
+        groups = _groups(classes.cpu(), count)
+        begun = 0
+        for rows, clusters in groups:
+            found[rows] = begun + _k_means(values[rows.numpy()], clusters)
+            begun += clusters
+        members = one_hot(found.clamp_min(0), self.components) * (found >= 0)[:, None]
+        return members.to(y)
+
+    # ---- likelihood, samples, completion, codes --------------------------------------------------
+
+    def log_likelihood(
+        self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
+    ) -> Tensor:
+        """log p(x) or its bound, `(N,)` in nats; `draws` and `seed` are of the bound's noise."""
+        self.spec.check(x)
+        return self._log_joint(x, context, draws, seed).logsumexp(1).to(self.shift)
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """p(k | x), the probability of each component, `(N, K)`."""
+        return self._log_joint(x, context, 1, 0).softmax(1).to(self.shift)
 
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
     ) -> dict[str, Tensor]:
         """Mean negative log-likelihood, or bound, in nats per observation."""
-        return {"loss": -self.log_likelihood(x, context).mean()}
+        seed = 0 if self.exact else int(torch.randint(2**31, ()))
+        return {"loss": -self.log_likelihood(x, context, seed=seed).mean()}
 
-    def _clusters(self, y: Tensor) -> Tensor:
-        """Which of as many clusters of k-means each observation is in, `(N, K)` of 0 and 1.
-
-        Raises:
-            UsageError: If there are fewer observations than components.
-        """
-        from sklearn.cluster import KMeans  # a second to import, and needed once
-
-        if len(y) < self.components:
-            fewer, name = min(10, len(y)), type(self).__name__.lower()
-            raise UsageError(
-                f"{self.components} components need as many observations, got {len(y)}: take "
-                f"fewer, --set components={fewer} (--set {name}.components={fewer} to compare)"
-            )
-        seed = int(torch.randint(2**31, ()))
-        clusters = KMeans(self.components, n_init=1, random_state=seed).fit_predict(y.cpu().numpy())
-        return one_hot(torch.as_tensor(clusters).long(), self.components).to(y)
+    def _log_joint(self, x: Tensor, context: Tensor | None, draws: int, seed: int) -> Tensor:
+        """log π_k + log p(x | k), `(N, K)`; what has no other type is in that of the parts."""
+        with full_precision(x):
+            parts = self.log_likelihoods(x, draws=draws, seed=seed)
+            return self.mixing(context, parts) + parts
 
     @property
-    def _log_mixing(self) -> Tensor:
-        """Log of the weights, which sum to 1 in whatever type they are in."""
-        return self.log_weights.log_softmax(0)
+    def _log_units(self) -> float:
+        """What a density of `_middle` lacks in nats, as one of the data."""
+        return float(double(self.scale).log().sum())
 
     def _middle(self, x: Tensor) -> Tensor:
-        """The middle of each bin, or the standardised vector; `(N, D)`."""
-        y = self.standardised(x.flatten(1))
-        return y + 0.5 if self.spec.levels else y
+        """The middle of each bin, or the vector, in units of their own; `(N, D)`."""
+        return self.standardised(x.flatten(1))
 
     def _to_levels(self, y: Tensor) -> Tensor:
         """The bin of each value, or the vector in the units of the data."""
-        return to_levels(y * self.scale + self.shift, self.spec.levels)
+        values = y * self.scale + self.shift
+        return values if self.spec.levels is None else to_levels(values + 0.5, self.spec.levels)
 
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
         """A component by its weight, then a draw from it, put into its bin."""
-        self.context_features(context, self.log_weights[:1].expand(n))
-        component = Categorical(logits=self.log_weights).sample((n,))
+        component = self.mixing.components(context, self.shift[:1].expand(n))
         return self._to_levels(self._draw(component)).view(n, *self.spec.event_shape)
 
     @torch.no_grad()
     def complete(self, x: Tensor, observed: Tensor, context: Tensor | None = None) -> Tensor:
         """A component given the observed values, then the hidden ones given both."""
         self.spec.check(x)
-        self.context_features(context, x)
         kept = observed.expand_as(x).flatten(1)
         drawn = torch.empty_like(self._middle(x))
+        log_mixing = self.mixing(context, drawn).expand(len(x), -1)
         # rows that share a mask share their conditional distributions
         masks, rows = torch.unique(kept, dim=0, return_inverse=True)
         for i, mask in enumerate(masks):
             chosen = rows == i
-            drawn[chosen] = self._conditional(x.flatten(1)[chosen], mask)
+            drawn[chosen] = self._conditional(x.flatten(1)[chosen], mask, log_mixing[chosen])
         hidden = self._to_levels(drawn).view_as(x)
         return torch.where(kept.view_as(x), x.to(hidden.dtype), hidden)
+
+
+def _groups(classes: Tensor, count: int) -> list[tuple[Tensor, int]]:
+    """Rows of each class, and how many clusters it has, by its size; or all rows together."""
+    every = [(classes == label).nonzero()[:, 0] for label in classes.unique() if label >= 0]
+    if not 1 < len(every) <= count:
+        return [(torch.arange(len(classes)), count)]
+    total = sum(map(len, every))
+    shares = [min(len(rows), max(1, math.floor(count * len(rows) / total))) for rows in every]
+    # what rounding left, or took too much of, changes those of whom there are most in a cluster
+    while (left := count - sum(shares)) != 0:
+        room = [
+            i
+            for i, rows in enumerate(every)
+            if (shares[i] < len(rows) if left > 0 else shares[i] > 1)
+        ]
+        if not room:
+            break
+        chosen = max(room, key=lambda i: (1 if left > 0 else -1) * len(every[i]) / shares[i])
+        shares[chosen] += 1 if left > 0 else -1
+    return list(zip(every, shares, strict=True))
+
+
+def _k_means(values: object, clusters: int) -> Tensor:
+    """The cluster of each row, after a few rounds: sweeps go on from there."""
+    from sklearn.cluster import KMeans  # a second to import, and needed once
+
+    seed = int(torch.randint(2**31, ()))
+    found = KMeans(clusters, n_init=1, max_iter=20, random_state=seed).fit_predict(values)
+    return torch.as_tensor(found).long()
+
+
+_FORGETS = 0.7
