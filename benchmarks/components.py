@@ -98,8 +98,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n\n".join([
         table(("nats", *counts, "`kde`"), rows),
         f"{m['cpu']}, {m['threads']} thread{'s' if m['threads'] != 1 else ''}, torch "
-        f"{m['torch']}, {m['date'][:10]}, seed 0; {report['budget']} of each fit, {report['draws']:,} "
-        "draws of the truth. The standard error of a gap is at most "
+        f"{m['torch']}, {m['date'][:10]}, seed 0; {report['budget']} of each fit, "
+        f"{report['draws']:,} draws of the truth. The standard error of a gap is at most "
         f"{max(each['error'] for toy in report['toys'] for each in toy['mixtures']):.3f}, and near "
         "0.001 where the gap is near 0.01.",
     ])  # fmt: skip
@@ -123,8 +123,8 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
         # what draws cannot tell from nothing lies at the lower edge
         gaps = [max(each["gap"], _LEAST) for each in line]
         on_line = toy["dims"] == 1
-        axis.plot(at, gaps, "-s" if on_line else "-o", color=colour, linewidth=2.4 if on_line else 1.5,
-                  markersize=4)  # fmt: skip
+        shape, width = ("-s", 2.4) if on_line else ("-o", 1.5)
+        axis.plot(at, gaps, shape, color=colour, linewidth=width, markersize=4)
         if "kde" in toy:
             axis.axhline(max(toy["kde"]["gap"], _LEAST), color=colour, linestyle=(0, (4, 3)),
                          linewidth=1, alpha=0.75, zorder=1)  # fmt: skip
@@ -151,7 +151,9 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     axis.legend(frameon=False, loc="lower left", fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    Image.open(buffer).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.open(buffer).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
