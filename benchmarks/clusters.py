@@ -32,7 +32,7 @@ from simulacra.training.options import Options
 DOCS = Path(__file__).parents[1] / "docs"
 COMPONENTS = (10, 40, 100, 400)
 MIXTURES = ("gmm", "mfa", "bernoulli-mixture")
-ROWS = 10_000
+ROWS = 5_000
 """Of a split that are read, at most."""
 DATA = {"digits": (None, "30s"), "digits, 2 levels": (2, "30s"), "mnist": (None, "40s"),
         "mnist, 2 levels": (2, "40s")}  # fmt: skip
@@ -156,19 +156,18 @@ def main(arguments: list[str] | None = None) -> int:
     before = json.loads(path.read_text("utf-8"))["rows"] if path.is_file() else []
     kept = {(row["data"], row["model"], row["components"]): row for row in before}
     names = [name for name in given.models.split(",") if name == "levels" or name in MODELS]
-    for where in given.data.split(";"):
-        for name, count in _asked(where, names, given.data_dir):
-            row = kept[where, name, count] = measure(where, name, count, given.data_dir)
-            print(row, file=sys.stderr, flush=True)
 
     def place(row: Mapping[str, Any]) -> tuple[int, int, int]:
         return list(DATA).index(row["data"]), every.index(row["model"]), row["components"] or 0
 
-    report = {
-        "machine": describe(torch.device("cpu"), torch.get_num_threads(), 0),
-        "rows": sorted(kept.values(), key=place),
-    }
-    write_json(path, report)
+    machine = describe(torch.device("cpu"), torch.get_num_threads(), 0)
+    for where in given.data.split(";"):
+        for name, count in _asked(where, names, given.data_dir):
+            row = kept[where, name, count] = measure(where, name, count, given.data_dir)
+            print(row, file=sys.stderr, flush=True)
+            # at once: what comes later may take long
+            write_json(path, {"machine": machine, "rows": sorted(kept.values(), key=place)})
+    report = {"machine": machine, "rows": sorted(kept.values(), key=place)}
     print(markdown(report))
     return 0
 

@@ -124,12 +124,11 @@ class BernoulliMixture(Mixture):
         # without a prior no log-odds are infinite either: the sums of products would be none
         self.logits[alive] = shares[alive].logit(_LEAST).to(self.logits)
 
-    @torch.no_grad()
-    def _log_prior(self) -> float:
+    def _log_prior(self) -> Tensor:
         """log-density of the probabilities under the prior, but for a constant."""
         logits, pooled = double(self.logits), double(self.pooled)
         terms = pooled * logsigmoid(logits) + (1 - pooled) * logsigmoid(-logits)
-        return self.prior * float(terms[self.mixing.alive.to(terms.device)].sum())
+        return self.prior * terms[self.mixing.alive.to(terms.device)].sum()
 
     @torch.no_grad()
     def _part(self, parents: Tensor, children: Tensor) -> None:
