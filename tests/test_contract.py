@@ -125,7 +125,7 @@ def test_a_refused_context_is_called_what_it_is(name: str, form: str) -> None:
     for keywords in kind.small:
         if not kind.takes_with(**keywords).includes(spec):
             continue
-        model = kind(spec, **keywords)
+        model = kind.class_for(**keywords)(spec, **keywords)
         wanted = model.context != "none"
         told = None if wanted else torch.zeros(4).long()
         turn = {"turn": model.turns[0]} if model.turns else {}

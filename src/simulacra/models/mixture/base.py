@@ -53,7 +53,8 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
     """
 
     last_loss: Tensor
-    observations: Tensor
+    each: Tensor
+    idle: Tensor
     sweeps: Tensor
 
     def __init__(
@@ -80,7 +81,8 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
             self.shift.fill_((spec.levels - 1) / 2)
             self.scale.fill_(spec.levels / 2)
         self.register_buffer("last_loss", torch.tensor(torch.finfo(torch.float32).max))
-        self.register_buffer("observations", torch.tensor(float("inf")))
+        self.register_buffer("each", torch.tensor(0.0))
+        self.register_buffer("idle", torch.zeros((), dtype=torch.long))
         self.register_buffer("sweeps", torch.zeros((), dtype=torch.long))
 
     def _remember(self) -> None:
@@ -105,10 +107,10 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
 
     @property
     def learnt(self) -> int:
-        """None beside the parameters; those of components that are not there are none."""
+        """What parameters count too many: a weight of each class, and components not there."""
         absent = int((~self.mixing.alive).sum())
         each = sum(own[0].numel() for own in self._own()) + len(self.mixing.logits)
-        return -absent * each
+        return -absent * each - len(self.mixing.logits)
 
     # ---- what a model implements -----------------------------------------------------------------
 
@@ -200,20 +202,29 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
 
         Returns:
             `loss`, the negative bound and log-prior per observation before the sweep, in nats; how
-            many `components` there were; and `converged`.
+            many `components` there were, if not all; and `converged`.
         """
         counts, members, *moments = self._remembered(sums)
         count, bound = counts.tolist()
-        loss = self._log_units - (bound + float(self._log_prior())) / count
-        self.observations.fill_(count)
+        loss = self._log_units - (bound + float(self._log_prior().detach())) / count
+        self.each.fill_(1 / count)
         self.mixing.maximise(members)
         self._fit(members.sum(0), *moments)
-        little = float(self.last_loss) - loss < self.tolerance * self.spec.dims
-        self.last_loss.fill_(min(loss, torch.finfo(self.last_loss.dtype).max))
-        there = float(self.mixing.alive.sum())
+        little = self._gains_little(loss)
+        there = int(self.mixing.alive.sum())
+        told = {"components": float(there)} if there < self.components or self.grow else {}
         if self.grow:
             little = little and not self._split()
-        return {"loss": loss, "components": there, "converged": float(little)}
+        return {"loss": loss, **told, "converged": float(little)}
+
+    def _gains_little(self, loss: float) -> bool:
+        """Whether sweeps gain nothing any more; one over a part of the data may lose by chance."""
+        if float(self.last_loss) - loss < self.tolerance * self.spec.dims:
+            self.idle += 1
+        else:
+            self.idle.zero_()
+            self.last_loss.fill_(min(loss, torch.finfo(self.last_loss.dtype).max))
+        return int(self.idle) >= (_PATIENCE if self.minibatch else 1)
 
     def _remembered(self, sums: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Sums as they are; of a sweep over a part of the data, with what was known before.
@@ -245,6 +256,7 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
             own[children] = own[parents]
         self._part(parents, children)
         self.last_loss.fill_(torch.finfo(self.last_loss.dtype).max)
+        self.idle.zero_()
         return True
 
     def _own(self) -> list[nn.Parameter]:
@@ -271,7 +283,8 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         """Mean negative log-likelihood, or bound, and log-prior, in nats per observation."""
         seed = 0 if self.exact else int(torch.randint(2**31, ()))
         nats = -self.log_likelihood(x, context, seed=seed).mean()
-        return {"loss": nats - self._log_prior().to(nats) / self.observations}
+        # the prior is of all observations together
+        return {"loss": nats - self._log_prior().to(nats) * self.each.to(nats)}
 
     def _log_joint(self, x: Tensor, context: Tensor | None, draws: int, seed: int) -> Tensor:
         """log π_k + log p(x | k), `(N, K)`; what has no other type is in that of the parts."""
@@ -316,5 +329,7 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
 
 
 _FORGETS = 0.7
+_PATIENCE = 10
+"""Sweeps over parts of the data that gain nothing, before nothing is to be gained."""
 _ROWS = 5
 """Observations for each component, at least, as they begin."""

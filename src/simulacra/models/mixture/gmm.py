@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,7 @@ class GMM(Mixture):
     )
     smaller = ({"covariance": "diagonal"}, {"components": 10}, {"components": 2})
     pooled: Tensor
+    _full: ClassVar = False
 
     def __init__(
         self,
@@ -75,6 +76,11 @@ class GMM(Mixture):
         prior: float = 3.0,
         tolerance: float = 1e-5,
     ) -> None:
+        if covariance == "full" and not self._full:
+            raise UsageError(
+                "full covariances have a class of their own: "
+                "simulacra.build('gmm', spec, {'covariance': 'full'}), or FullGMM"
+            )
         if prior < 0 or covariance not in ("diagonal", "full"):
             raise UsageError(
                 "prior is at least 0, covariance is diagonal or full; got "

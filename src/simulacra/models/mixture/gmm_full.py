@@ -17,6 +17,8 @@ from simulacra.nn.precision import double
 class FullGMM(GMM):
     """`GMM` with full covariances Σ_k = L_k L_kᵀ, one matrix at a time: see there."""
 
+    _full = True
+
     def _make_spreads(self) -> None:
         dims = self.spec.dims
         # the lower triangle of L_k row by row, its diagonal as a logarithm
