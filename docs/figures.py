@@ -379,54 +379,10 @@ def bernoulli_mixture() -> None:
     files.save(grids.grid(shown, columns=12, scale=2, gap=3), HERE / "bernoulli-mixture.png")
 
 
-def assembled() -> None:
-    """A density on a line made of some Gaussians, and of infinitely many: of those of all codes."""
-    data = sim.load_data("sawtooth")
-    assert data.density is not None
-    torch.manual_seed(0)
-    few = sim.build("gmm", data.spec, {"components": 12, "prior": 0.1})
-    few = sim.fit(few, data, "400steps", sim.Options(lr=2e-3, batch=1024))
-    torch.manual_seed(0)
-    # of one number: see mixtures.md for what more do here
-    many = sim.build("vae", data.spec, {"latent": 1})
-    many = sim.fit(many, data, "3000steps", sim.Options(lr=2e-3, batch=128))
-    assert isinstance(few, GMM)
-    assert isinstance(many, VAE)
-    line = torch.linspace(-0.7, 4.7, 541)
-    truth = data.density.log_prob(line[:, None]).exp()
-    with torch.no_grad():
-        joint = few.mixing(None, line[:, None]) + few.log_likelihoods(line[:, None])
-        codes = many.prior(4000)
-        drawn = many.likelihood(codes).base_dist
-        at = ((line - many.shift) / many.scale)[:, None]
-        # the sum over 4,000 codes; 40 of them are shown, each with a fortieth of the whole
-        each = drawn.expand((len(line), *codes.shape)).log_prob(at[:, None])[..., 0]
-        each = each.exp() / many.scale
-    figure = Figure((9.6, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-    told = (
-        (left, joint.exp(), joint.exp().sum(1), "gmm: 12 Gaussians, each with its weight"),
-        (right, each[:, :40] / 40, each.mean(1), "vae: a Gaussian for every code, 40 shown"),
-    )
-    for axis, parts, whole, title in told:
-        middles = line[parts.argmax(0)]
-        for part, middle in zip(parts.T, middles, strict=True):
-            colour = colormaps["viridis"](0.05 + 0.85 * float(middle) / 4)
-            axis.plot(line.numpy(), part.numpy(), color=colour, linewidth=0.9)
-        axis.plot(line.numpy(), whole.numpy(), color="black", linewidth=2.2, label="their sum")
-        axis.plot(line.numpy(), truth.numpy(), color=RED, linewidth=1.2, linestyle="--",
-                  label="the truth")  # fmt: skip
-        axis.set_title(title, fontsize=10)
-        axis.set_ylim(0, None)
-        axis.spines[["top", "right"]].set_visible(False)
-    left.legend(frameon=False, fontsize=9, loc="upper left")
-    write(figure, "mixtures-assembled")
-
-
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "vae": vae, "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice,
     "spline-flow": spline_flow, "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow,
-    "assembled": assembled, "bernoulli-mixture": bernoulli_mixture,
+    "bernoulli-mixture": bernoulli_mixture,
 }  # fmt: skip
 
 

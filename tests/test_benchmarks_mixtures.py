@@ -17,7 +17,7 @@ if str(ROOT) not in sys.path:
     # the benchmarks are run from the project's folder and not installed
     sys.path.append(str(ROOT))
 
-from benchmarks import clusters, components, mixtures  # noqa: E402
+from benchmarks import assembled, clusters, components, mixtures  # noqa: E402
 
 
 class Off(sim.Likelihood):
@@ -105,3 +105,8 @@ def test_costs_are_of_jobs_that_there_are(monkeypatch: pytest.MonkeyPatch) -> No
         run()
     # what learns by no sweeps has none
     assert mixtures.job("nice", {"hidden": (4,)}, 4, 0) is None
+
+
+def test_a_density_is_drawn_piece_by_piece(tmp_path: Path) -> None:
+    assembled.draw(tmp_path / "both.png", (2, 2))
+    assert (tmp_path / "both.png").stat().st_size > 5000

@@ -110,7 +110,7 @@ _OF_FLOWS = (
     Group("The true gap: `mixture-8x8`", _rows("mixture-8x8", "60s", FLOWS), gap=True),
     Group("The true gap: `table-8x8`", _rows("table-8x8", "60s", FLOWS), gap=True),
 )  # fmt: skip
-_GROWN = ("grow=yes",)
+_GROWN = ("grow=true",)
 """Mixtures whose number of components is chosen on the validation split."""
 _OF_MIXTURES = (
     Group("Digits, 17 levels, one minute", (
