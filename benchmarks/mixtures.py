@@ -32,6 +32,8 @@ from simulacra.models.swept import Swept
 SIDES = (32, 64)
 SWEPT, BATCH, DRAWN = 1000, 128, 64
 JOBS = (f"sweep of {SWEPT:,}", f"step of {BATCH}", f"score of {BATCH}", f"{DRAWN} samples")
+LIMIT = 150
+"""Seconds for a job, with what it is prepared from, and done three times."""
 CASES: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("gmm", {}, 64),
     # one of its matrices is 302 MB at side 64, and as much for gradients and again for sums
@@ -74,10 +76,14 @@ def job(name: str, keywords: dict[str, Any], side: int, which: int) -> Callable[
 def measured(name: str, keywords: dict[str, Any], side: int, which: int) -> str:
     """The cell of a job: its time and its memory, found in a fresh process."""
     words = [name, json.dumps(keywords), str(side), str(which)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.mixtures", "--job", *words],
-        cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.mixtures", "--job", *words],
+            cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False,
+            timeout=LIMIT,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"not done in {LIMIT} s"
     if done.returncode:
         print(f"{' '.join(words)}: {done.stderr[-300:]}", file=sys.stderr)
         return "failed"
