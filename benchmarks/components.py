@@ -158,7 +158,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
         axis.plot([], [], color="#555555", linestyle=(0, (4, 3)), linewidth=1, label="kde")
     axis.plot([], [], "-s", color="#555555", linewidth=2.4, markersize=4, label="on a line")
     axis.plot([], [], "-o", color="#555555", linewidth=1.5, markersize=4, label="in a plane")
-    axis.legend(frameon=False, loc="lower left", fontsize=9)
+    axis.legend(frameon=False, loc="upper right", fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     Image.open(buffer).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(
