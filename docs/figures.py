@@ -32,8 +32,10 @@ from simulacra.models.flow.base import Flow
 from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
+from simulacra.models.mixture.bernoulli_mixture import BernoulliMixture
 from simulacra.models.mixture.gmm import FullGMM
 from simulacra.models.mixture.kde import KDE
+from simulacra.tasks.complete import mask
 
 HERE = Path(__file__).parent / "figures"
 BLUE, RED, GREEN = "#0072b2", "#d55e00", "#009e73"
@@ -393,10 +395,25 @@ def glow() -> None:
     files.save(grids.grid(shown, columns=12, scale=5, gap=3), HERE / "glow-scales.png")
 
 
+def bernoulli_mixture() -> None:
+    """Static MNIST: means of heavy and light components, samples, completions and the truth."""
+    data = sim.load_data("binarized-mnist")
+    torch.manual_seed(0)
+    model = sim.fit(sim.build("bernoulli-mixture", data.spec), data, "60s")
+    assert isinstance(model, BernoulliMixture)
+    chosen = model.mixing.shares.argsort(descending=True)[::45][:12]
+    means = model.means[chosen].detach().view(-1, *data.spec.event_shape)
+    truth, _ = data.test.batch(torch.arange(12))
+    hidden = sim.complete(model, truth, mask(data.spec.event_shape, "bottom"), seed=1)[:, 0]
+    rows = [sim.sample(model, 12, seed=1).x, hidden, truth]
+    shown = torch.cat([means, *(data.spec.to_float(row) for row in rows)])
+    files.save(grids.grid(shown, columns=12, scale=2, gap=3), HERE / "bernoulli-mixture.png")
+
+
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "kde": kde, "vae": vae, "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan,
     "nice": nice, "spline-flow": spline_flow, "maf": maf, "iaf": iaf, "realnvp": realnvp,
-    "glow": glow,
+    "glow": glow, "bernoulli-mixture": bernoulli_mixture,
 }  # fmt: skip
 
 

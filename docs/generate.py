@@ -6,6 +6,7 @@ part between two comments, `<!-- generated: KIND ARGUMENT -->` and `<!-- end -->
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import re
@@ -233,14 +234,13 @@ def results(family: str) -> str:
     return page.markdown(family, page.read().get(family, {}))
 
 
-def ica(_: str) -> str:
-    """Whether codes of flows are independent, and whether they are the sources."""
-    path = DOCS / "ica.json"
+def measured(what: str) -> str:
+    """The tables of a benchmark: of benchmarks/WHAT.py, whose figures are in WHAT.json here."""
+    path = DOCS / f"{what}.json"
     if not path.is_file():
         return "Not measured yet."
-    from benchmarks.ica import markdown
-
-    return markdown(json.loads(path.read_text("utf-8")))
+    markdown = importlib.import_module(f"benchmarks.{what}").markdown
+    return str(markdown(json.loads(path.read_text("utf-8"))))
 
 
 def options(command: App) -> dict[str, list[list[str]]]:
@@ -303,7 +303,7 @@ def rooms(_: str) -> str:
 PARTS: dict[str, Callable[[str], str]] = {
     "model": model, "capabilities": capabilities, "commands": commands, "form": form, "sets": sets,
     "measures": measures, "calibration": calibration, "rooms": rooms,
-    "results": results, "ica": ica,
+    "results": results, "measured": measured,
 }  # fmt: skip
 
 

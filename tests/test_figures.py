@@ -180,6 +180,18 @@ def test_a_page_says_what_was_measured_and_what_was_not(at: Path) -> None:
     )
 
 
+def test_settings_stand_beside_their_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, grown = Row("a", "gmm", "digits", "9s"), Row("b", "gmm", "digits", "9s", 0, (), ("k=2",))
+    assert grown.text == (
+        "simulacra train gmm digits --budget 9s --seed 0 --set k=2 --out RUN; "
+        "simulacra evaluate RUN"
+    )
+    monkeypatch.setattr(rows, "_OF_FLOWS", (Group("Digits", (grown, usual)),))
+    shown = page.markdown("flow", {})
+    assert "`simulacra train gmm digits --budget 9s --seed 0 --out RUN`" in shown
+    assert "Not run: `gmm` `--set k=2` 9s, seed 0; `gmm` 9s, seed 0." in shown
+
+
 def test_a_page_is_brought_in_step(at: Path) -> None:
     (at / "kept.md").write_text("# R\n<!-- generated: sets -->\n<!-- end -->\n")
     (at / "docs").mkdir()

@@ -44,10 +44,11 @@ def markdown(family: str, rows: Mapping[str, Found]) -> str:
     parts = []
     for group in groups_of(family):
         (first, *_) = group.rows
+        # settings stand beside their models, in the cells
         same = [
             word if all(row.command[i] == word for row in group.rows) else heading
             for i, (word, heading) in enumerate(
-                zip(first.command, ("", "MODEL", "DATA", "", "BUDGET", "", "SEED"), strict=True)
+                zip(first.command[: len(_HEADS)], _HEADS, strict=True)
             )
         ]
         parts += [
@@ -69,7 +70,7 @@ def _told(group: Group, rows: Mapping[str, Found]) -> list[str]:
     missing: dict[str, list[str]] = {}
     for row in group.rows:
         if row not in done:
-            missing.setdefault(f"`{row.model}` {row.budget}", []).append(str(row.seed))
+            missing.setdefault(f"{_named(row)} {row.budget}", []).append(str(row.seed))
     parts = [_table(group, rows), *_notes(rows[row.name] for row in done)] if done else []
     if missing:
         told = (
@@ -85,7 +86,7 @@ def _table(group: Group, rows: Mapping[str, Found]) -> str:
             "Fréchet", "of real data", "steps", "seconds", "parameters", "measured"]  # fmt: skip
     lines = []
     for row in group.rows:
-        line = [f"`{row.model}`", row.budget, str(row.seed)]
+        line = [_named(row), row.budget, str(row.seed)]
         if not _measured(row, rows):
             continue
         found = rows[row.name]
@@ -98,6 +99,12 @@ def _table(group: Group, rows: Mapping[str, Found]) -> str:
             f"{figures['parameters']:,}", _when(found),
         ])  # fmt: skip
     return table(head, lines)
+
+
+def _named(row: Row) -> str:
+    """The model, with what its keywords are told beside."""
+    words = (row.model, " ".join(row.command[len(_HEADS) :]))
+    return " ".join(f"`{each}`" for each in words if each)
 
 
 def _score(score: Found | None) -> str:
@@ -143,5 +150,7 @@ def _notes(measured: Iterable[Found]) -> list[str]:
     return [f"{'; '.join([*machines, *seen])}.", *(f"{each}." for each in warned)]
 
 
+_HEADS = ("", "MODEL", "DATA", "", "BUDGET", "", "SEED")
+"""Of a command's first words, what stands for those that differ within a group."""
 _ALONE = 0.05
 """Processors that others took on average: below, it was alone."""

@@ -33,6 +33,7 @@ class Row:
         seed: Of the training.
         looked: What `simulacra evaluate` is told beside: of large data a bound has fewer draws, or
             it would take longer than the training.
+        settings: Keywords of the model that are not the usual ones, as `--set` takes them.
     """
 
     name: str
@@ -41,12 +42,14 @@ class Row:
     budget: str
     seed: int = 0
     looked: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
     @property
     def command(self) -> list[str]:
         """What `simulacra` is told, but for the folders of the run and of the data."""
         return [
             "train", self.model, self.data, "--budget", self.budget, "--seed", str(self.seed),
+            *(word for setting in self.settings for word in ("--set", setting)),
         ]  # fmt: skip
 
     @property
@@ -79,10 +82,11 @@ class Group:
 
 def _rows(
     data: str, budget: str, models: tuple[str, ...], seeds: tuple[int, ...] = (0,),
-    short: str = "", looked: tuple[str, ...] = (),
+    short: str = "", looked: tuple[str, ...] = (), settings: tuple[str, ...] = (),
 ) -> tuple[Row, ...]:  # fmt: skip
+    named = "-".join([short or data, *(each.replace("=", "-") for each in settings)])
     return tuple(
-        Row(f"{short or data}-{model}-{budget}-{seed}", model, data, budget, seed, looked)
+        Row(f"{named}-{model}-{budget}-{seed}", model, data, budget, seed, looked, settings)
         for model in models
         for seed in seeds
     )
@@ -106,12 +110,41 @@ _OF_FLOWS = (
     Group("The true gap: `mixture-8x8`", _rows("mixture-8x8", "60s", FLOWS), gap=True),
     Group("The true gap: `table-8x8`", _rows("table-8x8", "60s", FLOWS), gap=True),
 )  # fmt: skip
+_GROWN = ("grow=true",)
+"""Mixtures whose number of components is chosen on the validation split."""
+_OF_MIXTURES = (
+    Group("Digits, 17 levels, one minute", (
+        *_rows("digits", "60s", ("gmm", "mfa"), (0, 1, 2)),
+        *_rows("digits", "60s", ("gmm", "mfa"), settings=_GROWN),
+        *_rows("digits", "60s", ("kde",)),
+    )),
+    Group("Statically binarised MNIST", (
+        *_rows("binarized-mnist", "5m", ("bernoulli-mixture",), short="static"),
+        *_rows("binarized-mnist", "5m", ("bernoulli-mixture",), short="static", settings=_GROWN),
+        *_rows("binarized-mnist", "5m", ("mfa", "kde"), short="static"),
+    )),
+    Group("MNIST, 256 levels", (
+        *_rows("mnist", "5m", ("mfa", "gmm")), *_rows("mnist", "5m", ("mfa",), settings=_GROWN),
+        *_rows("mnist", "5m", ("kde",)),
+    )),
+    Group("Olivetti faces, 64×64, 256 levels", _rows(
+        "olivetti-faces", "5m", ("mfa", "gmm", "kde"), short="faces"
+    )),
+    Group("The true gap: `mixture-8x8`", _rows(
+        "mixture-8x8", "60s", ("gmm", "mfa", "kde")
+    ), gap=True),
+    Group("The true gap: `table-8x8`", _rows(
+        "table-8x8", "60s", ("bernoulli-mixture", "gmm", "mfa", "kde")
+    ), gap=True),
+)  # fmt: skip
 
 
 def groups_of(family: str) -> tuple[Group, ...]:
     """The tables of a family: its own, or one of all its models on the digits."""
     if family == "flow":
         return _OF_FLOWS
+    if family == "mixture":
+        return _OF_MIXTURES
     names = tuple(name for name in MODELS if describe(name).family == family)
     return (Group("Digits, 17 levels, one minute", _rows("digits", "60s", names)),)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MODELS = {
     "gmm": "simulacra.models.mixture.gmm:GMM",
     "kde": "simulacra.models.mixture.kde:KDE",
+    "bernoulli-mixture": "simulacra.models.mixture.bernoulli_mixture:BernoulliMixture",
     "vae": "simulacra.models.latent.vae:VAE",
     "iwae": "simulacra.models.latent.vae:VAE",
     "pixelcnn": "simulacra.models.autoregressive.pixelcnn:PixelCNN",
