@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MODELS = {
     "gmm": "simulacra.models.mixture.gmm:GMM",
+    "mfa": "simulacra.models.mixture.mfa:MFA",
     "vae": "simulacra.models.latent.vae:VAE",
     "iwae": "simulacra.models.latent.vae:VAE",
     "pixelcnn": "simulacra.models.autoregressive.pixelcnn:PixelCNN",
