@@ -71,4 +71,4 @@ class Analysers(NamedTuple):
         weighted = self.loadings * precision[..., None]
         inner = self.loadings.mT @ weighted
         identity = torch.eye(inner.shape[-1], dtype=inner.dtype, device=inner.device)
-        return weighted, torch.linalg.cholesky(inner + identity)
+        return weighted, torch.linalg.cholesky_ex(inner + identity).L

@@ -86,6 +86,7 @@ class MFA(Mixture):
         self.rank, self.prior = rank, prior
         # more factors than values would say nothing more
         factors = min(rank, spec.dims)
+        # in units of each value's deviation, so that one learning rate fits all
         self.means = nn.Parameter(torch.zeros(components, spec.dims))
         self.loadings = nn.Parameter(0.1 * torch.randn(components, spec.dims, factors))
         self.log_scales = nn.Parameter(torch.zeros(components, spec.dims))
@@ -109,8 +110,17 @@ class MFA(Mixture):
 
     def _analysers(self, like: Tensor) -> Analysers:
         """In units of `_middle`, in the type of another tensor."""
-        own = (self.means, self.loadings, self.log_scales.exp())
-        return Analysers(*(each.to(like) for each in own))
+        unit = self.pooled.to(like).sqrt()
+        means, loadings = self.means.to(like) * unit, self.loadings.to(like) * unit[:, None]
+        return Analysers(means, loadings, self.log_scales.to(like).exp() * unit)
+
+    @torch.no_grad()
+    def _keep(self, components: Tensor, means: Tensor, loadings: Tensor, variances: Tensor) -> None:
+        """Write down some components, by a mask or their numbers, in units of `_middle`."""
+        unit = self.pooled.to(means).sqrt()
+        self.means[components] = (means / unit).to(self.means)
+        self.loadings[components] = (loadings / unit[:, None]).to(self.loadings)
+        self.log_scales[components] = (0.5 * variances.log() - unit.log()).to(self.log_scales)
 
     def _binned(self, like: Tensor) -> Analysers:
         """In units of levels, where level k is the bin [k, k + 1)."""
@@ -131,21 +141,21 @@ class MFA(Mixture):
         y = double(self._middle(x))
         self.observations.fill_(len(y))
         alive = self.mixing.alive.nonzero()[:, 0]
-        nearest = alive[torch.cdist(y, self.means[alive].to(y)).argmin(1)]
+        means, loadings, scales = self._analysers(y)
+        nearest = alive[torch.cdist(y, means[alive]).argmin(1)]
         # what no principal component fills begins with chance: loadings of zero would stay so
-        scales = self.log_scales.exp()
-        self.loadings.copy_(0.01 * scales[..., None] * torch.randn_like(self.loadings))
+        loadings = 0.01 * scales[..., None] * torch.randn_like(loadings)
         for k in alive.tolist():
-            gaps = y[nearest == k] - self.means[k].to(y)
-            found = min(len(gaps) - 1, self.loadings.shape[2])
+            gaps = y[nearest == k] - means[k]
+            found = min(len(gaps) - 1, loadings.shape[2])
             if found < 1:
                 continue
             _, lengths, directions = torch.svd_lowrank(gaps, q=found)
             # a part of the variance, for a small cluster's own components overfit it
-            loadings = directions * (lengths * (0.5 / len(gaps)) ** 0.5)
-            self.loadings[k, :, :found] = loadings.to(self.loadings)
-            left = scales[k].square() - self.loadings[k].square().sum(1)
-            self.log_scales[k] = 0.5 * left.clamp_min(0.1 * scales[k].square()).log()
+            loadings[k, :, :found] = directions * (lengths * (0.5 / len(gaps)) ** 0.5)
+        variances = scales.square()
+        variances = (variances - loadings.square().sum(2)).maximum(0.1 * variances)
+        self._keep(alive, means[alive], loadings[alive], variances[alive])
 
     def log_parts(self, y: Tensor) -> Tensor:
         """log N(y; μ_k, C_k), or E log N(y + u) with the bins' noise, `(N, K)`."""
@@ -180,9 +190,7 @@ class MFA(Mixture):
         slopes = torch.linalg.solve(inner + ridge.diag(), mixed.mT).mT
         left = (second - (slopes * mixed).sum(2)).clamp_min(0) + self.prior * self.pooled.to(second)
         variances = (left / (mass + self.prior)[:, None]).clamp_min(self._floor)
-        self.loadings[alive] = slopes[..., :-1].to(self.loadings)
-        self.means[alive] = slopes[..., -1].to(self.means)
-        self.log_scales[alive] = variances.log().mul(0.5).to(self.log_scales)
+        self._keep(alive, slopes[..., -1], slopes[..., :-1], variances)
 
     def maximise(self, *sums: Tensor) -> dict[str, float]:
         """The M-step; see `Mixture.maximise`."""
@@ -195,16 +203,17 @@ class MFA(Mixture):
         return float(self._log_density_of_parts())
 
     def _log_density_of_parts(self) -> Tensor:
+        # in units of the pooled deviations
         log_variances, loadings = 2 * double(self.log_scales), double(self.loadings)
-        spread = double(self.pooled) + loadings.square().sum(2)
-        terms = log_variances + spread * (-log_variances).exp()
+        terms = log_variances + (1 + loadings.square().sum(2)) * (-log_variances).exp()
         return -0.5 * self.prior * terms[self.mixing.alive.to(terms.device)].sum()
 
     @torch.no_grad()
     def _part(self, parents: Tensor, children: Tensor) -> None:
         """Half of a draw to one side of what was one, and to the other."""
-        apart = (self._draw(parents) - self.means[parents]) / 2
-        self.means[parents] -= apart
+        means = self.means[parents]
+        apart = (self._draw(parents) / self.pooled.sqrt() - means) / 2
+        self.means[parents] = means - apart
         self.means[children] += apart
 
     # ---- likelihood ------------------------------------------------------------------------------
@@ -238,9 +247,7 @@ class MFA(Mixture):
     def _even(self, x: Tensor) -> Tensor:
         return double(self._middle(x)).new_zeros(len(x), self.components)
 
-    def _bounds(
-        self, x: Tensor, log_mixing: Tensor, draws: int, seed: int, kept: int
-    ) -> Tensor:
+    def _bounds(self, x: Tensor, log_mixing: Tensor, draws: int, seed: int, kept: int) -> Tensor:
         """A bound of log p(x | k) for the components that are kept, else −∞; `(N, K)`.
 
         Which are kept depends on no draw, so each draw of the sum has its mean below p(x).
@@ -250,9 +257,7 @@ class MFA(Mixture):
         parts = zip(values.split(size), log_mixing.split(size), keys.split(size), strict=True)
         return torch.cat([self._bound(*each, draws, kept) for each in parts])
 
-    def _bound(
-        self, x: Tensor, log_mixing: Tensor, keys: Tensor, draws: int, kept: int
-    ) -> Tensor:
+    def _bound(self, x: Tensor, log_mixing: Tensor, keys: Tensor, draws: int, kept: int) -> Tensor:
         binned = self._binned(log_mixing)
         chosen, tops, pairs = self._explained(binned, x, log_mixing, max(kept, _RANKED), kept, 3)
         weights = []
@@ -267,7 +272,7 @@ class MFA(Mixture):
 
     def _quickly(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The bound of one draw, `(N,)`, with fewer components and digits: what steps go along."""
-        log_mixing = self.mixing(context, self.means).expand(len(x), -1)
+        log_mixing = self.mixing(context, self._middle(x)).expand(len(x), -1)
         binned = self._binned(self.means)
         chosen, tops, pairs = self._explained(binned, x.flatten(1), log_mixing, 4, 2, 2)
         codes, log_weight = tops.draw(torch.randn_like(tops.codes))
@@ -283,9 +288,12 @@ class MFA(Mixture):
         First by the Gaussians, with a point for each bin, then by what Newton's method says.
         """
         assert self.spec.levels is not None
-        y, noise = filled(binned, self.spec.levels, x, self.mixing.shares.to(log_mixing))
-        log_density, codes = binned.given(y, noise)
-        log_joint = log_mixing + log_density
+        # squares of what is small beside its noise need float64
+        wide = self._binned(double(x))
+        shares = self.mixing.shares.to(wide.means)
+        log_density, codes = wide.given(*filled(wide, self.spec.levels, double(x), shares))
+        log_joint = log_mixing + log_density.to(log_mixing)
+        codes = codes.to(log_mixing)
         chosen = log_joint.topk(min(ranked, self.components), 1).indices
         codes = codes.gather(1, chosen[..., None].expand(-1, -1, codes.shape[2]))
         pairs = Pairs(binned, self.spec.levels, x, chosen)
@@ -317,7 +325,7 @@ class MFA(Mixture):
         for k in component.unique().tolist():
             rows = component == k
             drawn[rows] += codes[rows] @ self.loadings[k].T
-        return drawn
+        return drawn * self.pooled.sqrt()
 
     def _conditional(self, x: Tensor, mask: Tensor, log_mixing: Tensor) -> Tensor:
         """A component and factors by the observed values, on which alone the hidden ones depend."""
