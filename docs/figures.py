@@ -33,6 +33,8 @@ from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.gmm import GMM
+from simulacra.models.mixture.mfa import MFA
+from simulacra.tasks.complete import mask
 
 HERE = Path(__file__).parent / "figures"
 BLUE, RED, GREEN = "#0072b2", "#d55e00", "#009e73"
@@ -362,9 +364,37 @@ def glow() -> None:
     files.save(grids.grid(shown, columns=12, scale=5, gap=3), HERE / "glow-scales.png")
 
 
+def mfa() -> None:
+    """What two factors of some components do to a digit; and samples and completions."""
+    data = sim.load_data("digits")
+    torch.manual_seed(0)
+    options = sim.Options(**registry.preset("mfa"))
+    model = sim.fit(sim.build("mfa", data.spec), data, "1500steps", options).eval()
+    assert isinstance(model, MFA)
+    torch.manual_seed(1)
+    heaviest = model.mixing.shares.argsort(descending=True)
+    walks = []
+    with torch.no_grad():
+        for k in heaviest[:6].tolist():
+            # factors have no order and may be turned: their principal directions have one
+            turned, lengths, _ = torch.linalg.svd(model.loadings[k], full_matrices=False)
+            for direction in (turned * lengths).T[:2]:
+                steps = torch.linspace(-2, 2, 7)[:, None] * direction
+                walks.append((model.means[k] + steps) * model.pooled.sqrt())
+    # a value of 1 is the end of the last bin
+    shown = ((torch.cat(walks) + 1) / 2).clamp(0, 1).view(-1, *data.spec.event_shape)
+    files.save(grids.grid(shown, columns=14, scale=4, gap=2), HERE / "mfa-factors.png")
+    truth, _ = data.validation.batch(torch.arange(12))
+    hidden = sim.complete(model, truth, mask(data.spec.event_shape, "bottom"))[:, 0]
+    rows = [sim.sample(model, 24).x, hidden, truth]
+    shown = data.spec.to_float(torch.cat(rows))
+    files.save(grids.grid(shown, columns=12, scale=5, gap=3), HERE / "mfa-samples.png")
+
+
 FIGURES: dict[str, Callable[[], None]] = {
-    "gmm": gmm, "vae": vae, "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice,
-    "spline-flow": spline_flow, "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow,
+    "gmm": gmm, "mfa": mfa, "vae": vae, "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan,
+    "nice": nice, "spline-flow": spline_flow, "maf": maf, "iaf": iaf, "realnvp": realnvp,
+    "glow": glow,
 }  # fmt: skip
 
 

@@ -2,8 +2,9 @@
 
 Given its code z the values of an observation do not depend on each other, so the mass of their
 bins is a product: p(x | k) = E_z Π_d [Φ(b_d) − Φ(a_d)]. What is left is an integral over z. Its
-integrand has one top, for a normal distribution's mass in a bin is log-concave in its mean; Newton's
-method finds it, and the curvature there says what the draws of an importance sampler are made of.
+integrand has one top, for a normal distribution's mass in a bin is log-concave in its mean. The
+method of Newton finds it, and the curvature there says what the draws of an importance sampler are
+made of.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class Pairs:
         # the mass of a bin lies between that of a point, whose curvature is 1, and of all, 0
         curvature = slope.square() - lower * at_lower + upper * at_upper
         curvature = curvature.clamp_(0, 1) / self.scales.square()
-        # the steepest direction may be 10⁸ times as curved as the flattest: float32 has no such sums
+        # the steepest direction may be 10⁸ times as curved as the flattest, too much for float32
         rank = codes.shape[1]
         inner = torch.cat(
             [
