@@ -188,6 +188,16 @@ def test_the_bound_is_below_the_mass_and_reaches_it():
 
 
 @torch.no_grad()
+def test_samples_of_levels_follow_the_mass():
+    model = built(TINY, rank=1)
+    _, truth = masses(model)
+    with seeded(6):
+        drawn = model.sample(20_000)
+    p = (model.mixing(None, truth) + truth).logsumexp(1).exp()
+    agree(model, drawn, p, "a sample of no probability")
+
+
+@torch.no_grad()
 def test_components_that_explain_badly_are_left_out():
     """The sum of a few is a lower bound of that of all, and next to it."""
     model = built(DataSpec((1, 3, 3), levels=4), components=12)
