@@ -164,7 +164,7 @@ def masses(model: MFA) -> tuple[Tensor, Tensor]:
     """All observations, and log p(x | k) of each by quadrature over one factor, `(N, K)`."""
     x = states(model)
     z = torch.linspace(-9, 9, 1201, dtype=torch.float64)
-    own = model._binned(z)
+    own = model._binned(z).analysers
     at = own.means[:, None] + z[:, None] * own.loadings[:, None, :, 0]
     normal = DiscretisedNormal(at, own.scales[:, None], model.spec.levels, validate_args=False)
     given = normal.log_prob(x.flatten(1)[:, None, None]).sum(3)
@@ -215,7 +215,7 @@ def test_newton_finds_the_top():
     x = model.sample(64).flatten(1)
     binned = model._binned(torch.zeros((), dtype=torch.float64))
     every = torch.arange(3).expand(64, -1)
-    pairs = binned_analysers.Pairs(binned, 4, x, every)
+    pairs = binned_analysers.Pairs(binned, x, every)
     codes = torch.zeros(len(pairs.component), 2, dtype=torch.float64)
     for _ in range(12):
         codes = pairs.newton(codes).codes

@@ -14,9 +14,33 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Categorical
 
 from simulacra.models.mixture.analysers import Analysers
 from simulacra.nn.distributions import DiscretisedNormal
+
+
+class Binned(NamedTuple):
+    """A mixture of factor analysers whose draws are put into bins.
+
+    Args:
+        analysers: In units of levels, of which level k is the bin [k, k + 1).
+        levels: How many.
+        shares: Weights of the components over all data, `(K,)`.
+    """
+
+    analysers: Analysers
+    levels: int
+    shares: Tensor
+
+    def of(self, values: Tensor) -> Binned:
+        """The marginal distribution of some values, by a mask."""
+        return self._replace(analysers=self.analysers.of(values))
+
+    def wide(self) -> Binned:
+        """In float64, where the device has it."""
+        analysers = Analysers(*map(_wide, self.analysers))
+        return Binned(analysers, self.levels, _wide(self.shares))
 
 
 class Tops(NamedTuple):
@@ -44,14 +68,14 @@ class Pairs:
     """Observations beside components, sorted by these so that each is one product of matrices.
 
     Args:
-        analysers: In units of levels, of which level k is the bin [k, k + 1).
-        levels: How many.
+        binned: The mixture.
         x: Observations `(N, D)`.
         components: Some for each observation, `(N, M)`.
     """
 
-    def __init__(self, analysers: Analysers, levels: int, x: Tensor, components: Tensor) -> None:
-        self.analysers, self.levels, self.shape = analysers, levels, components.shape
+    def __init__(self, binned: Binned, x: Tensor, components: Tensor) -> None:
+        analysers, self.levels, _ = binned
+        self.analysers, self.shape = analysers, components.shape
         self.component, self.order = components.flatten().sort(stable=True)
         self.counts = self.component.bincount(minlength=len(analysers.means)).tolist()
         self.row = self.order // components.shape[1]
@@ -126,18 +150,91 @@ class Pairs:
         return Tops(codes + step, factors.to(codes), evidence - log_det)
 
 
-def filled(analysers: Analysers, levels: int, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def explained(
+    binned: Binned, x: Tensor, log_mixing: Tensor, *, ranked: int, kept: int, steps: int
+) -> tuple[Tensor, Tops, Pairs]:
+    """The components that explain observations best, `(N, kept)`, and their tops.
+
+    Args:
+        binned: The mixture.
+        x: Observations `(N, D)`.
+        log_mixing: Log-weights of the components, `(N, K)`.
+        ranked: How many are looked at by a step of Newton's method, the best by their Gaussians.
+        kept: How many of these, the best by that step.
+        steps: Of Newton's method, that one among them.
+    """
+    # squares of what is large beside its noise need float64
+    wide = binned.wide()
+    log_density, codes = wide.analysers.given(*filled(wide, x))
+    chosen = (log_mixing + log_density).topk(min(ranked, len(binned.shares)), 1).indices
+    pairs = Pairs(binned, x, chosen)
+    tops = pairs.newton(pairs.sorted(_picked(codes.to(log_mixing), chosen)))
+    if kept < chosen.shape[1]:
+        evidence = log_mixing.gather(1, chosen) + pairs.back(tops.evidence)
+        best = evidence.topk(kept, 1).indices
+        codes, chosen = _picked(pairs.back(tops.codes), best), chosen.gather(1, best)
+        pairs = Pairs(binned, x, chosen)
+        tops, steps = pairs.newton(pairs.sorted(codes)), steps - 1
+    for _ in range(steps - 1):
+        tops = pairs.newton(tops.codes)
+    return chosen, tops, pairs
+
+
+@torch.no_grad()
+def resampled(binned: Binned, x: Tensor, log_mixing: Tensor, trials: int) -> tuple[Tensor, Tensor]:
+    """A component `(N,)` and factors `(N, R)` of each observation, as its posterior has them.
+
+    One of several draws from the Gaussians at the tops of all components, by their importance: the
+    posterior itself in the limit of many.
+
+    Args:
+        binned: The mixture, of the values that are seen.
+        x: Observations `(N, D)`.
+        log_mixing: Log-weights of the components, `(N, K)`.
+        trials: How many draws.
+    """
+    count = len(binned.shares)
+    chosen, tops, pairs = explained(binned, x, log_mixing, ranked=count, kept=count, steps=2)
+    log_mixing = log_mixing.gather(1, chosen)
+    likely = (log_mixing + pairs.back(tops.evidence)).log_softmax(1)
+    trial = drawn(likely, trials)
+    component = chosen.gather(1, trial)
+    pairs_drawn = Pairs(binned, x, component)
+    codes, factors = (
+        pairs_drawn.sorted(_picked(pairs.back(each), trial)) for each in (tops.codes, tops.factors)
+    )
+    begun = Tops(codes, factors, likely.new_zeros(()))
+    codes, log_weight = begun.draw(torch.randn_like(begun.codes))
+    log_weight = log_weight - 0.5 * codes.square().sum(1) + pairs_drawn.log_mass(codes)
+    weights = pairs_drawn.back(log_weight) + (log_mixing - likely).gather(1, trial)
+    one = drawn(weights, 1)
+    return component.gather(1, one)[:, 0], _picked(pairs_drawn.back(codes), one)[:, 0]
+
+
+def drawn(logits: Tensor, count: int = 0) -> Tensor:
+    """Numbers of columns by their probabilities, `(N,)`, or `(N, count)`."""
+    numbers = Categorical(logits=logits, validate_args=False).sample((count or 1,))
+    return numbers.T if count else numbers[0]
+
+
+def _picked(each: Tensor, numbers: Tensor) -> Tensor:
+    """Of `(N, M, …)` some columns of each row, `(N, m, …)`."""
+    rows = torch.arange(len(each), device=each.device)[:, None]
+    return each[rows, numbers]
+
+
+def filled(binned: Binned, x: Tensor) -> tuple[Tensor, Tensor]:
     """What stands for levels where bins are taken for points: `(N, D)`, and its variance `(D,)`.
 
     An inner bin is its middle. An outer one is open, and what lies in it is known by the model
     alone: its mean, and its variance, under all components together.
 
     Args:
-        analysers: In units of levels.
-        levels: How many.
+        binned: The mixture.
         x: Observations `(N, D)`.
-        weights: Of the components, `(K,)`.
     """
+    analysers, levels, weights = binned
     variances = analysers.scales.square() + analysers.loadings.square().sum(2)
     deviations = variances.sqrt()
     places, masses, spread = [], [], []

@@ -6,14 +6,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import keyed_normal, keys_of
 from simulacra.ground.spec import DataSpec
 from simulacra.models.mixture.analysers import Analysers
 from simulacra.models.mixture.base import Mixture
-from simulacra.models.mixture.binned_analysers import Pairs, Tops, filled
+from simulacra.models.mixture.binned_analysers import Binned, drawn, explained, resampled
 from simulacra.models.mixture.gmm import EMPTY
 from simulacra.models.takes import Takes
 from simulacra.nn.distributions import log_mean_exp
@@ -122,11 +121,13 @@ class MFA(Mixture):
         self.loadings[components] = (loadings / unit[:, None]).to(self.loadings)
         self.log_scales[components] = (0.5 * variances.log() - unit.log()).to(self.log_scales)
 
-    def _binned(self, like: Tensor) -> Analysers:
-        """In units of levels, where level k is the bin [k, k + 1)."""
+    def _binned(self, like: Tensor) -> Binned:
+        """The same with the bins of levels."""
+        assert self.spec.levels is not None
         means, loadings, scales = self._analysers(like)
         shift, scale = self.shift.to(like) + 0.5, self.scale.to(like)
-        return Analysers(means * scale + shift, loadings * scale[:, None], scales * scale)
+        analysers = Analysers(means * scale + shift, loadings * scale[:, None], scales * scale)
+        return Binned(analysers, self.spec.levels, self.mixing.shares.detach().to(like))
 
     # ---- sweeps ----------------------------------------------------------------------------------
 
@@ -259,7 +260,9 @@ class MFA(Mixture):
 
     def _bound(self, x: Tensor, log_mixing: Tensor, keys: Tensor, draws: int, kept: int) -> Tensor:
         binned = self._binned(log_mixing)
-        chosen, tops, pairs = self._explained(binned, x, log_mixing, max(kept, _RANKED), kept, 3)
+        chosen, tops, pairs = explained(
+            binned, x, log_mixing, ranked=max(kept, _RANKED), kept=kept, steps=3
+        )
         weights = []
         for draw in range(draws):
             shape = (chosen.shape[1], self.loadings.shape[2])
@@ -274,42 +277,11 @@ class MFA(Mixture):
         """The bound of one draw, `(N,)`, with fewer components and digits: what steps go along."""
         log_mixing = self.mixing(context, self._middle(x)).expand(len(x), -1)
         binned = self._binned(self.means)
-        chosen, tops, pairs = self._explained(binned, x.flatten(1), log_mixing, 4, 2, 2)
+        values = x.flatten(1)
+        chosen, tops, pairs = explained(binned, values, log_mixing, ranked=4, kept=2, steps=2)
         codes, log_weight = tops.draw(torch.randn_like(tops.codes))
         log_weight = log_weight - 0.5 * codes.square().sum(1) + pairs.log_mass(codes)
         return (log_mixing.gather(1, chosen) + pairs.back(log_weight)).logsumexp(1)
-
-    @torch.no_grad()
-    def _explained(
-        self, binned: Analysers, x: Tensor, log_mixing: Tensor, ranked: int, kept: int, steps: int
-    ) -> tuple[Tensor, Tops, Pairs]:
-        """The components that explain observations best, `(N, M)`, and their tops.
-
-        First by the Gaussians, with a point for each bin, then by what Newton's method says.
-        """
-        assert self.spec.levels is not None
-        # squares of what is small beside its noise need float64
-        wide = self._binned(double(x))
-        shares = self.mixing.shares.to(wide.means)
-        log_density, codes = wide.given(*filled(wide, self.spec.levels, double(x), shares))
-        log_joint = log_mixing + log_density.to(log_mixing)
-        codes = codes.to(log_mixing)
-        chosen = log_joint.topk(min(ranked, self.components), 1).indices
-        codes = codes.gather(1, chosen[..., None].expand(-1, -1, codes.shape[2]))
-        pairs = Pairs(binned, self.spec.levels, x, chosen)
-        tops = pairs.newton(pairs.sorted(codes))
-        if kept < chosen.shape[1]:
-            evidence = log_mixing.gather(1, chosen) + pairs.back(tops.evidence)
-            best = evidence.topk(kept, 1).indices
-            codes = pairs.back(tops.codes)
-            codes = codes.gather(1, best[..., None].expand(-1, -1, codes.shape[2]))
-            chosen = chosen.gather(1, best)
-            pairs = Pairs(binned, self.spec.levels, x, chosen)
-            tops = pairs.newton(pairs.sorted(codes))
-            steps -= 1
-        for _ in range(steps - 1):
-            tops = pairs.newton(tops.codes)
-        return chosen, tops, pairs
 
     # ---- samples, completion ---------------------------------------------------------------------
 
@@ -329,11 +301,11 @@ class MFA(Mixture):
 
     def _conditional(self, x: Tensor, mask: Tensor, log_mixing: Tensor) -> Tensor:
         """A component and factors by the observed values, on which alone the hidden ones depend."""
-        drawn = [
+        parts = [
             self._decode(*self._hidden(part, mask, weights))
             for part, weights in zip(x.split(_ROWS), log_mixing.split(_ROWS), strict=True)
         ]
-        return torch.cat(drawn)
+        return torch.cat(parts)
 
     def _hidden(self, x: Tensor, mask: Tensor, log_mixing: Tensor) -> tuple[Tensor, Tensor]:
         """A component `(N,)` and its factors `(N, R)`, drawn given the observed values.
@@ -345,7 +317,7 @@ class MFA(Mixture):
         if self.spec.levels is None:
             analysers = self._analysers(log_mixing).of(mask)
             log_density, codes = analysers.given(double(self._middle(x))[:, mask])
-            component = _drawn(log_mixing + log_density)
+            component = drawn(log_mixing + log_density)
             _, covariances = analysers.regressions()
             factors = torch.linalg.cholesky(covariances)[component]
             noise = torch.randn_like(codes[:, 0])
@@ -353,30 +325,8 @@ class MFA(Mixture):
             codes = codes[torch.arange(len(x), device=x.device), component] + moved
             return component, codes.to(self.means)
         binned = self._binned(log_mixing).of(mask)
-        every = torch.arange(self.components, device=x.device).expand(len(x), -1)
-        y, noise = filled(binned, self.spec.levels, x[:, mask], self.mixing.shares.to(log_mixing))
-        _, codes = binned.given(y, noise)
-        pairs = Pairs(binned, self.spec.levels, x[:, mask], every)
-        tops = pairs.newton(pairs.newton(pairs.sorted(codes)).codes)
-        likely = (log_mixing + pairs.back(tops.evidence)).log_softmax(1)
-        component = _drawn(likely, _TRIALS)
-        own = component[..., None].expand(-1, -1, codes.shape[2])
-        trials = Pairs(binned, self.spec.levels, x[:, mask], component)
-        at = (pairs.back(tops.codes).gather(1, own), pairs.back(tops.factors))
-        factors = at[1][torch.arange(len(x), device=x.device)[:, None], component]
-        begun = Tops(trials.sorted(at[0]), trials.sorted(factors), likely.new_zeros(()))
-        codes, log_weight = begun.draw(torch.randn_like(begun.codes))
-        log_weight = log_weight - 0.5 * codes.square().sum(1) + trials.log_mass(codes)
-        log_weight = trials.back(log_weight) + (log_mixing - likely).gather(1, component)
-        which = _drawn(log_weight)
-        rows = torch.arange(len(x), device=x.device)
-        return component[rows, which], trials.back(codes)[rows, which].to(self.means)
-
-
-def _drawn(logits: Tensor, count: int = 0) -> Tensor:
-    """Numbers of columns by their probabilities, `(N,)`, or `(N, count)`."""
-    drawn = Categorical(logits=logits, validate_args=False).sample((count or 1,))
-    return drawn.T if count else drawn[0]
+        component, codes = resampled(binned, x[:, mask], log_mixing, _TRIALS)
+        return component, codes.to(self.means)
 
 
 _KEPT, _RANKED = 3, 8
