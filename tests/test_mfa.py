@@ -217,8 +217,7 @@ def test_newton_finds_the_top():
     every = torch.arange(3).expand(64, -1)
     pairs = binned_analysers.Pairs(binned, x, every)
     codes = torch.zeros(len(pairs.component), 2, dtype=torch.float64)
-    for _ in range(12):
-        codes = pairs.newton(codes).codes
+    codes = pairs.climbed(pairs.newton(codes), 12).codes
 
     def uphill(codes: Tensor) -> Tensor:
         with torch.enable_grad():

@@ -44,20 +44,34 @@ class Binned(NamedTuple):
 
 
 class Tops(NamedTuple):
-    """Where p(x, z | k) is largest, of pairs of an observation and a component.
+    """A place near where p(x, z | k) is largest, of pairs of an observation and a component.
 
     Args:
-        codes: The place z*, `(P, R)`.
-        factors: Cholesky factors of the negative second derivatives there, `(P, R, R)`.
-        evidence: log p(x | k) as if the logarithm were a parabola (Laplace), `(P,)`.
+        codes: The place, `(P, R)`.
+        joint: log p(x, z | k) there, but for log √(2π) of each factor, `(P,)`.
+        factors: Cholesky factors of its negative second derivatives there, `(P, R, R)`.
+        steps: That of Newton's method from there, `(P, R)`.
+        gains: What this gains if log p is a parabola, `(P,)`.
     """
 
     codes: Tensor
+    joint: Tensor
     factors: Tensor
-    evidence: Tensor
+    steps: Tensor
+    gains: Tensor
+
+    @property
+    def evidence(self) -> Tensor:
+        """log p(x | k) if log p(x, z | k) is a parabola in z, `(P,)`."""
+        return self.joint + self.gains - self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
+
+    def cautious(self) -> Tensor:
+        """A step further, `(P, R)`: a short one where it is a leap, which may go too far."""
+        leap = (2 * self.gains).clamp_min(0).sqrt()
+        return self.codes + self.steps * torch.where(leap < 1, 1, 1 / (1 + leap))[:, None]
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes z* + F⁻ᵀ ε, and −log q of them but for log √(2π) each, which the prior has too."""
+        """Codes z + F⁻ᵀ ε, and −log q of them but for log √(2π) of each factor."""
         upper = self.factors.mT
         moved = torch.linalg.solve_triangular(upper, noise[..., None], upper=True)[..., 0]
         log_det = upper.diagonal(dim1=1, dim2=2).log().sum(1)
@@ -125,7 +139,7 @@ class Pairs:
         return normal.log_prob(self.values).sum(1)
 
     def newton(self, codes: Tensor) -> Tops:
-        """One step towards the top, and the curvature where it began."""
+        """What there is at a place, and the step from there towards the top."""
         lower, upper = self.edges(codes)
         log_mass, at_lower, at_upper = _slopes(lower, upper)
         slope = at_lower - at_upper
@@ -145,9 +159,23 @@ class Pairs:
         pulled = [g @ loadings for g, loadings in self._each(slope / self.scales)]
         uphill = torch.cat(pulled) - codes
         step = torch.cholesky_solve(uphill[..., None].to(factors), factors)[..., 0].to(codes)
-        evidence = log_mass.sum(1) - 0.5 * codes.square().sum(1) + 0.5 * (uphill * step).sum(1)
-        log_det = factors.diagonal(dim1=1, dim2=2).log().sum(1).to(codes)
-        return Tops(codes + step, factors.to(codes), evidence - log_det)
+        joint = log_mass.sum(1) - 0.5 * codes.square().sum(1)
+        return Tops(codes, joint, factors.to(codes), step, 0.5 * (uphill * step).sum(1))
+
+    def climbed(self, tops: Tops, steps: int) -> Tops:
+        """So many steps of Newton's method; where one led down, a shorter one is taken."""
+        at = tops.codes + tops.steps
+        for _ in range(steps):
+            found = self.newton(at)
+            up = found.joint >= tops.joint
+            tops = Tops(
+                *(
+                    torch.where(up.view(-1, *[1] * (new.dim() - 1)), new, old)
+                    for new, old in zip(found, tops, strict=True)
+                )
+            )
+            at = torch.where(up[:, None], tops.codes + tops.steps, tops.cautious())
+        return tops._replace(codes=tops.cautious())
 
 
 @torch.no_grad()
@@ -162,7 +190,7 @@ def explained(
         log_mixing: Log-weights of the components, `(N, K)`.
         ranked: How many are looked at by a step of Newton's method, the best by their Gaussians.
         kept: How many of these, the best by that step.
-        steps: Of Newton's method, that one among them.
+        steps: Of Newton's method after that.
     """
     # squares of what is large beside its noise need float64
     wide = binned.wide()
@@ -173,12 +201,11 @@ def explained(
     if kept < chosen.shape[1]:
         evidence = log_mixing.gather(1, chosen) + pairs.back(tops.evidence)
         best = evidence.topk(kept, 1).indices
-        codes, chosen = _picked(pairs.back(tops.codes), best), chosen.gather(1, best)
+        chosen = chosen.gather(1, best)
+        several = [_picked(pairs.back(each), best) for each in tops]
         pairs = Pairs(binned, x, chosen)
-        tops, steps = pairs.newton(pairs.sorted(codes)), steps - 1
-    for _ in range(steps - 1):
-        tops = pairs.newton(tops.codes)
-    return chosen, tops, pairs
+        tops = Tops(*map(pairs.sorted, several))
+    return chosen, pairs.climbed(tops, steps), pairs
 
 
 @torch.no_grad()
@@ -195,16 +222,13 @@ def resampled(binned: Binned, x: Tensor, log_mixing: Tensor, trials: int) -> tup
         trials: How many draws.
     """
     count = len(binned.shares)
-    chosen, tops, pairs = explained(binned, x, log_mixing, ranked=count, kept=count, steps=2)
+    chosen, tops, pairs = explained(binned, x, log_mixing, ranked=count, kept=count, steps=1)
     log_mixing = log_mixing.gather(1, chosen)
     likely = (log_mixing + pairs.back(tops.evidence)).log_softmax(1)
     trial = drawn(likely, trials)
     component = chosen.gather(1, trial)
     pairs_drawn = Pairs(binned, x, component)
-    codes, factors = (
-        pairs_drawn.sorted(_picked(pairs.back(each), trial)) for each in (tops.codes, tops.factors)
-    )
-    begun = Tops(codes, factors, likely.new_zeros(()))
+    begun = Tops(*(pairs_drawn.sorted(_picked(pairs.back(each), trial)) for each in tops))
     codes, log_weight = begun.draw(torch.randn_like(begun.codes))
     log_weight = log_weight - 0.5 * codes.square().sum(1) + pairs_drawn.log_mass(codes)
     weights = pairs_drawn.back(log_weight) + (log_mixing - likely).gather(1, trial)

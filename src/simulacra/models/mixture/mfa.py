@@ -261,7 +261,7 @@ class MFA(Mixture):
     def _bound(self, x: Tensor, log_mixing: Tensor, keys: Tensor, draws: int, kept: int) -> Tensor:
         binned = self._binned(log_mixing)
         chosen, tops, pairs = explained(
-            binned, x, log_mixing, ranked=max(kept, _RANKED), kept=kept, steps=3
+            binned, x, log_mixing, ranked=max(kept, _RANKED), kept=kept, steps=2
         )
         weights = []
         for draw in range(draws):
@@ -278,7 +278,7 @@ class MFA(Mixture):
         log_mixing = self.mixing(context, self._middle(x)).expand(len(x), -1)
         binned = self._binned(self.means)
         values = x.flatten(1)
-        chosen, tops, pairs = explained(binned, values, log_mixing, ranked=4, kept=2, steps=2)
+        chosen, tops, pairs = explained(binned, values, log_mixing, ranked=4, kept=2, steps=1)
         codes, log_weight = tops.draw(torch.randn_like(tops.codes))
         log_weight = log_weight - 0.5 * codes.square().sum(1) + pairs.log_mass(codes)
         return (log_mixing.gather(1, chosen) + pairs.back(log_weight)).logsumexp(1)
