@@ -38,6 +38,7 @@ model = sim.fit(model, data, arguments.budget, options)
 # shows what the label alone changes.
 labels = torch.arange(10)
 real = torch.stack([data.train.x[data.train.context == label][0] for label in labels])
+model = model.cpu()  # where the digits are: it may have learnt on a GPU
 with torch.no_grad():
     codes = model.prior(5).repeat_interleave(10, dim=0)
     drawn = model.decode(codes, labels.repeat(5))

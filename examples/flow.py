@@ -39,6 +39,7 @@ print(f"{score.relation} {score.bits_per_dim:.3f} bits/dim with {score.draws} dr
 # the map perfect, these would be noise. Row 3: the codes decoded, which gives the digits back.
 # Rows 4, 5: fresh noise decoded.
 truth, _ = data.validation.batch(torch.arange(10))
+model = model.cpu()  # where the digits are: it may have learnt on a GPU
 with torch.no_grad():
     codes = model.encode(truth)
     again = model.decode(codes)

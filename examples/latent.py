@@ -40,6 +40,7 @@ print(f"{score.relation} {score.bits_per_dim:.3f} bits/dim with {score.draws} dr
 # Each row goes from one validation digit's code to another's. The frames are the decoder's mean
 # level, not draws: a draw picks each pixel on its own and looks grainy.
 first, second = (data.validation.batch(torch.arange(start, start + 6))[0] for start in (0, 6))
+model = model.cpu()  # where the digits are: it may have learnt on a GPU
 with torch.no_grad():
     codes = between(model.encode(first), model.encode(second), steps=8)
     levels = torch.arange(data.spec.levels, dtype=torch.float32)

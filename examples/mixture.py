@@ -37,6 +37,7 @@ print(f"{score.relation} {score.bits_per_dim:.3f} ± {score.bits_standard_error:
 # %% Look
 # One row each of: the heaviest components' means; digits drawn from the model; and validation
 # digits whose lower half was hidden and drawn again, which a mixture does exactly.
+model = model.cpu()  # where the digits are: it may have learnt on a GPU
 heaviest = model.log_weights.argsort(descending=True)[:8]
 # level k is the bin [k, k + 1), so a mean of k + 1/2 is level k
 means = ((model.means[heaviest] - 0.5) / (data.spec.levels - 1)).clamp(0, 1)

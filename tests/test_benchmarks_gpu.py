@@ -159,11 +159,12 @@ def test_a_tiny_run(
     assert [*dict.fromkeys(row["section"] for row in found.values())] == [
         section.title for section in rows.SECTIONS
     ]
-    works = {name for name in found if name.endswith(("float32", "bf16"))}
+    works = {row["name"] for row in found.values() if str(row["figure"]).startswith("ok")}
     assert works == {"gmm, float32", "gmm, bf16", "made, float32", "made, bf16"}
     assert found["made, bf16"]["figure"] == "ok: trains, samples, scores, completes"
     assert found["made, 8×8, batch 16"]["figure"] > 0
     assert found["gmm, 8×8, batch 1"]["unit"] == "forward passes"
+    assert found["made, 8×8, batch 16, bf16"]["unit"] == "observations/s"
     instead = "digits instead: binarized-mnist needs binarized_mnist.npz"
     assert found["no static MNIST"]["figure"] == instead
     nats, bits = (found[f"made, digits: {what}"] for what in ("nats", "likelihood"))
@@ -181,6 +182,19 @@ def test_a_tiny_run(
     assert all(name in text for name in found)
     # no row is left half written
     assert [path.name for path in out.iterdir()] == ["gpu.json"]
+
+
+def test_a_model_that_is_not_there_ends_no_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = {"made": MODELS["made"], "lost": "simulacra.models.nowhere:Lost"}
+    monkeypatch.setattr(rows, "MODELS", lost)
+    monkeypatch.setitem(MODELS, "lost", lost["lost"])
+    jobs = [job.name for section in rows.SECTIONS[:3] for job in section.jobs()]
+    assert [name for name in jobs if "lost" in name] == [
+        "lost, float32", "lost, bf16", "lost", "lost, batch 64", "lost, batch 1",
+    ]  # fmt: skip
+    (job,) = (each for each in rows.SECTIONS[1].jobs() if each.name == "lost")
+    with pytest.raises(ImportError):
+        list(job.run(Place(CPU)))
 
 
 def test_a_flow_learns_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

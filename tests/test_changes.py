@@ -86,7 +86,7 @@ def test_a_longer_training_is_one_that_was_planned_longer(digits: Dataset) -> No
 
 
 def test_what_cannot_be_longer_says_so(digits: Dataset) -> None:
-    mixture = training("gmm", digits, 300, keywords={"components": 2})
+    mixture = training("sweeps", digits, 300, keywords={"components": 2})
     list(mixture)
     with pytest.raises(UsageError, match="has converged"):
         make_longer(mixture, Budget(5, "steps"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import toys
 import wrong_models
 import wrong_vectors
 from simulacra.ground.errors import BrokenLaw, UsageError
@@ -48,7 +49,7 @@ def test_a_law_that_asks_nothing_is_not_named() -> None:
     kept = check_model(wrong_vectors.Bell, specs={"own": DataSpec((3,), None)})
     assert not [law for law in kept if "of vectors" in law]
     assert "decoding" not in check_model(wrong_vectors.DecodesAlone)
-    assert not {"turns", "learning", "context refused"} & set(check_model(GMM))
+    assert not {"turns", "learning", "context refused"} & set(check_model(toys.Sweeps))
     assert not {"learning", "score alone"} & set(check_model(GAN))
 
 

@@ -648,12 +648,12 @@ def test_what_the_user_says_reaches_the_run_and_goes_before_the_preset(ok, place
 def test_a_log_file_gets_a_line_when_a_model_starts_and_one_when_it_is_done(ok):
     _, err = ok("train", "gmm", "digits", "--budget", "2steps", "--set", "components=2",
                 "--out", "run")  # fmt: skip
-    first, second, done, spent, then = err.splitlines()
+    first, *stages, done, spent, then = err.splitlines()
     assert first == "gmm on digits, into run"
-    assert second == "gmm: 2 sweeps to do"
+    assert stages == ["gmm: stage sweeps: 1 step to do", "gmm: stage gradients: 1 step to do"]
     threads = torch.get_num_threads()
     assert re.fullmatch(
-        rf"done: 2 sweeps, 2\.52 k observations in \d+\.\d s with {threads} threads?", done
+        rf"done: 2 steps, 1\.39 k observations in \d+\.\d s with {threads} threads?", done
     )
     told = re.findall(r"([a-z]+) (\d+\.\d)", spent)
     assert spent.startswith("seconds: ")
@@ -662,7 +662,7 @@ def test_a_log_file_gets_a_line_when_a_model_starts_and_one_when_it_is_done(ok):
     assert then == "next: simulacra sample run, simulacra evaluate run"
     _, err = ok("resume", "run")
     assert err.splitlines()[1:3] == [
-        "gmm: 2 sweeps done before, which are all",
+        "gmm: stage gradients: 1 step done before, which are all",
         "longer: simulacra resume run --budget +10m",
     ]
 

@@ -32,7 +32,7 @@ class Walk(Autoregressive):
 
     def conditionals(self, x, context=None):
         before = torch.nn.functional.pad(x.flatten(1), (1, 0))[:, :-1].view_as(x)
-        far = before[..., None] - torch.arange(self.spec.levels)
+        far = before[..., None] - torch.arange(self.spec.levels, device=x.device)
         return Categorical(logits=-self.sharpness * far.abs().float(), validate_args=False)
 
 

@@ -30,7 +30,6 @@ from simulacra.models.lawbook.probability import half
 from simulacra.models.lawbook.trials import FORMS, players_of, trial
 from simulacra.models.laws import Case, cases, laws_of
 from simulacra.models.model import Likelihood
-from simulacra.models.swept import Swept
 from simulacra.training.compiling import compiled
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
@@ -56,10 +55,6 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
         "mfa": {},
         **{name: {} for name, kind in KINDS.items() if issubclass(kind, DensityCompletion)},
     },
-    # learns by sweeps
-    "turns": {"gmm": {}},
-    "learning": {"gmm": {}, "mfa": {}},
-    "context refused": {"gmm": {}},
     # the best step is chosen by the likelihood, which other laws hold, or by nothing
     "validation": {name: {} for name in registry.MODELS},
 }
@@ -84,8 +79,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def compiled_cases(every: bool) -> Iterator[tuple[str, int, int, str]]:
     """Small keywords and colours of each model that is compiled, and by what: one, by turns."""
     for name, kind in KINDS.items():
-        # what learns by sweeps has no step
-        if kind.not_compiled or issubclass(kind, Swept):
+        if kind.not_compiled:
             continue
         lot = crc32(name.encode())
         for number, colours in itertools.product(range(len(kind.small)), (1, 3)):
@@ -134,7 +128,7 @@ def test_a_refused_context_is_called_what_it_is(name: str, form: str) -> None:
     for keywords in kind.small:
         if not kind.takes_with(**keywords).includes(spec):
             continue
-        model = kind(spec, **keywords)
+        model = kind.class_for(**keywords)(spec, **keywords)
         wanted = model.context != "none"
         told = None if wanted else torch.zeros(4).long()
         turn = {"turn": model.turns[0]} if model.turns else {}

@@ -89,7 +89,6 @@ def test_what_masks_hide_costs_nothing(digits):
 
 def test_operations_that_are_not_counted_are_not_called_none_at_all(digits):
     found = cost(build("gmm", digits), digits)
-    assert found.flops_per_observation is None
     assert found.flops_per_sample is None
     assert found.parameters == 3 + 2 * 4 * 64
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 import runpy
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import simulacra as sim
 from kept import Kept
 from simulacra.ground.randomness import seeded
 from simulacra.models import description, registry
+from simulacra.models.lawbook.device import Elsewhere
+from simulacra.models.model import Model
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # rows and columns of digits in each picture
@@ -25,16 +30,27 @@ SIDE, GAP = 8 * 6, 3
 
 
 def run(name: str, kept: Kept) -> np.ndarray:
-    """The picture of an example, which is run once: it leaves nothing else where it runs."""
+    """The picture of an example, which is run once: it leaves nothing else where it runs.
+
+    What it trains lies elsewhere from then on, as on a machine with a GPU.
+    """
     path = EXAMPLES / f"{name}.py"
+    there, elsewhere, fit = Elsewhere(), ExitStack(), sim.fit
+
+    def fit_on_a_gpu(*args: Any, **options: Any) -> Model:
+        model = fit(*args, **options)
+        elsewhere.enter_context(there)
+        there.bring([*model.parameters(), *model.buffers()])
+        return model
 
     def make(place: Path) -> None:
         place.mkdir()
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(place)
             patch.setattr(sys, "argv", [str(path), "--budget", "2steps", "--out", "here.png"])
+            patch.setattr(sim, "fit", fit_on_a_gpu)
             # the script seeds torch's global generator, which is not its own here
-            with seeded(0):
+            with seeded(0), elsewhere:
                 runpy.run_path(str(path), run_name="__main__")
 
     made = kept.once(f"{__name__} {name}", make)

@@ -387,7 +387,8 @@ def test_a_label_is_asked_for_by_its_parts(label, told, spoken_run):
 
 
 def test_samples_are_drawn_for_a_label_of_parts(spoken_run, ok, cli):
-    ok("sample", spoken_run, "--label", "digit=7,speaker=theo", "-n", "3", "--out", "a.png")
+    ok("sample", spoken_run, "--label", "digit=7,speaker=theo", "-n", "3", "--out", "a.png",
+       "--device", "cpu")  # fmt: skip
     drawn = np.load("a.npy")
     model = sim.Run.open(spoken_run).model()
     told = torch.tensor([[1, 1]]).expand(3, -1)

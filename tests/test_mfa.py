@@ -337,6 +337,29 @@ def test_it_says_what_it_does_not_take():
         MFA(VECTORS, rank=0)
     with pytest.raises(sim.MissingCapability, match="order"):
         sim.build("mfa", DataSpec((1, 2, 2), levels=3, ordered=False))
-    model = MFA(VECTORS)
-    with pytest.raises(sim.UsageError, match="20 components need as many observations, got 7"):
-        model.prepare(torch.randn(7, 5))
+
+
+def test_few_rows_have_few_components():
+    model = MFA(VECTORS, components=20)
+    with seeded(1):
+        x = torch.randn(17, 5)
+        model.prepare(x)
+    told = model.update([(x, None)])
+    assert told["components"] == 3
+    with torch.no_grad():
+        assert bool(model.log_likelihood(x).isfinite().all())
+
+
+@torch.no_grad()
+def test_no_step_ends_lower_than_it_began():
+    """Where bins are far from what a component has, and curved as nothing near them is."""
+    with seeded(2):
+        model = randomise(MFA(DataSpec((1, 4, 4), levels=64), components=3, rank=4), 3.0)
+        x = torch.randint(64, (40, 16))
+        x[:, ::2] = 63 * (x[:, ::2] > 31)
+    binned = model._binned(torch.zeros(()))
+    pairs = binned_analysers.Pairs(binned, x, torch.arange(3).expand(40, -1))
+    with seeded(3):
+        begun = pairs.newton(3 * torch.randn(120, 4))
+    ended = pairs.newton(pairs.climbed(begun, 3).codes)
+    assert bool((ended.joint >= begun.joint - 1e-3 * begun.joint.abs()).all())

@@ -19,6 +19,7 @@ from simulacra.models.adversarial.gan import GAN
 from simulacra.models.flow.nice import NICE
 from simulacra.models.lawbook.trials import precision_of
 from simulacra.models.mixture.gmm import GMM
+from simulacra.models.mixture.gmm_full import FullGMM
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.swept import Swept
 
@@ -174,19 +175,23 @@ def mixture(covariance: Any) -> tuple[GMM, list[Any], np.ndarray]:
         scales = torch.tensor([1000.0, 1.0, 0.001])
         groups = [torch.randn(400, 3) @ torch.randn(3, 3) + 4 * torch.randn(3) for _ in range(2)]
         x = torch.cat(groups) * scales
-        model = GMM(TRIPLE, components=2, covariance=covariance, tolerance=0.0)
+        keywords = {"components": 2, "covariance": covariance, "tolerance": 0.0}
+        model = registry.build("gmm", TRIPLE, keywords)
+        assert isinstance(model, GMM)
         model.prepare(x)
     for _ in range(10):
         model.update([(x, None)])
     scale, shift = model.scale.double(), model.shift.double()
-    factors = model.factors.double()
-    matrices = torch.diag_embed(factors) if covariance == "diagonal" else factors
+    if isinstance(model, FullGMM):
+        matrices = torch.stack([model._factor(k, scale) for k in range(2)]).detach()
+    else:
+        matrices = torch.diag_embed(model.log_scales.detach().double().exp())
     matrices = scale[:, None] * matrices
     parts = [
-        ((model.means[k].double() * scale + shift).numpy(), (m @ m.T).numpy())
+        ((model.means[k].detach().double() * scale + shift).numpy(), (m @ m.T).numpy())
         for k, m in enumerate(matrices)
     ]
-    return model.eval(), parts, model.log_weights.exp().double().numpy()
+    return model.eval(), parts, model.mixing.shares.detach().double().numpy()
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "full"])

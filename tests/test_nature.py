@@ -42,7 +42,7 @@ def build(name, data, **keywords):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("gmm", ("exact", False, "parallel", None, "exactly")),
+        ("gmm", ("exact", False, "parallel", 4, "exactly")),
         ("vae", ("bound", False, "parallel", 2, "no")),
         ("pixelcnn", ("exact", False, "sequential", None, "exactly")),
         ("gan", ("none", False, "parallel", 3, "no")),

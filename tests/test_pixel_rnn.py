@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -136,3 +138,26 @@ def test_one_value_and_no_observation_are_enough():
 def test_continuous_vectors_are_refused():
     with pytest.raises(MissingCapability, match="PixelRNN needs levels, these are vectors"):
         PixelRNN(DataSpec((3,), None))
+
+
+@CELLS
+def test_weights_of_a_copy_are_laid_together_before_they_are_used(cell, monkeypatch):
+    """Apart, a GPU puts them together at every call, with a warning. A CPU leaves them apart."""
+    told = []
+
+    def lays(layer):
+        told.append(layer)
+        weights = list(layer.parameters())
+        pool = torch.cat([each.detach().flatten() for each in weights])
+        for each, part in zip(weights, pool.split([w.numel() for w in weights]), strict=True):
+            each.data = part.view_as(each)
+
+    model = built(SOUND, cell=cell, layers=2)
+    x = torch.randint(16, (3, 9))
+    before = model.log_likelihood(x)
+    copied = copy.deepcopy(model)
+    monkeypatch.setattr(torch.nn.RNNBase, "flatten_parameters", lays)
+    for _ in range(2):
+        torch.testing.assert_close(copied.log_likelihood(x), before)
+        # once: a loss may keep them for its gradient when another one is asked for
+        assert told == list(copied.recurrent)

@@ -234,8 +234,10 @@ def test_exact_completion_catches_draws_that_ignore_what_is_given() -> None:
 
     with seeded(0):
         model = GMM(GREY, components=2)
-    model.means.copy_(torch.tensor([[0.5] * 4, [2.5] * 4]))
-    model.factors.fill_(0.7)
+    with torch.no_grad():
+        # in units of [−1, 1): the middles of the first and the last bin of three
+        model.means.copy_(torch.tensor([[-2 / 3] * 4, [2 / 3] * 4]))
+        model.log_scales.fill_(math.log(0.7 / 1.5))
     laws.completes_by_its_conditional(model.eval())
     ignores = Ignores(GREY, components=2)
     ignores.load_state_dict(model.state_dict())

@@ -42,6 +42,32 @@ def test_an_error_inside_leaves_the_generator_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("seed", [(0,), (5, 7, 0, 2), (-3, 1), (2**62, 2**63 - 1, -(2**63))])
+def test_a_scope_has_the_key_of_its_integers(seed):
+    with seeded(*seed):
+        drawn = torch.rand(5)
+    key = int(keys_from(*map(torch.tensor, seed)))
+    assert torch.equal(drawn, torch.rand(5, generator=torch.Generator().manual_seed(key)))
+
+
+def test_gpus_at_work_are_seeded_without_a_look_at_all_kinds_of_device(monkeypatch):
+    """`torch.manual_seed` would write down the stack of calls for each kind that may yet appear."""
+    gpus = [torch.Generator(), torch.Generator()]
+    before = [gpu.get_state() for gpu in gpus]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(gpus))
+    monkeypatch.setattr(torch.cuda, "default_generators", gpus)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda at: gpus[at].get_state())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, at: gpus[at].set_state(state))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "manual_seed", lambda _: pytest.fail("all kinds are seeded"))
+    with seeded(3, 4):
+        drawn = [torch.rand(5, generator=gpu) for gpu in [torch.default_generator, *gpus]]
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[0], drawn[2])
+    assert all(torch.equal(gpu.get_state(), old) for gpu, old in zip(gpus, before, strict=True))
+
+
 def test_a_scope_within_a_scope_does_not_disturb_it() -> None:
     with seeded(1):
         alone = torch.rand(2), torch.rand(2)

@@ -50,7 +50,7 @@ def steps(made: Training, budget: str) -> int:
         ("clipped-wgan", {"accumulate": 2}, 2 * 4 * 16),
         # three classes of four each, whatever the batch
         ("triplet", {}, 12),
-        ("gmm", {}, 1258),
+        ("sweeps", {}, 1258),
     ],
 )
 def test_a_step_sees_its_batches(
@@ -66,11 +66,11 @@ def test_a_step_sees_its_batches(
     assert steps(made, "1obs") == 1
 
 
-@pytest.mark.parametrize("name", ["nice", "gan", "gmm"])
+@pytest.mark.parametrize("name", ["nice", "gan", "sweeps"])
 def test_what_is_seen_is_what_is_asked_for(
     digits: Dataset, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = training(name, digits, keywords={"components": 2} if name == "gmm" else None)
+    made = training(name, digits, keywords={"components": 2} if name == "sweeps" else None)
     made.set_plan(Budget(2 * 1258, "obs"))
     seen = 0
     rows = made.batches.rows
@@ -108,7 +108,7 @@ def test_longer_by_observations(digits: Dataset) -> None:
 # ---- FLOPs --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["nice", "gan", "clipped-wgan", "gmm", "autoencoder"])
+@pytest.mark.parametrize("name", ["nice", "gan", "clipped-wgan", "sweeps", "autoencoder"])
 def test_flops_are_those_of_a_step_and_counting_leaves_no_trace(digits: Dataset, name: str) -> None:
     made = training(name, digits, accumulate=2)
     before, state, drawn = values(made.model), made.state_dict(), torch.get_rng_state()

@@ -69,6 +69,17 @@ class Autoencoder(Encoding, Decoding):
         return {"loss": self.validation_loss(x, context).mean()}
 
 
+class Sweeps(GMM):
+    """A mixture that learns by sweeps and by nothing else."""
+
+    __doc__ = GMM.__doc__
+    small = ({"components": 3, "context": "label"},)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return super().stages[:1]
+
+
 class SampledAutoencoder(Autoencoder, Swept, Sampling):
     """An autoencoder first, then a mixture of Gaussians on its codes, from which it samples.
 
@@ -347,4 +358,6 @@ def place(name: str) -> str:
     """What a model is called where a name is asked for: a toy by its file."""
     if name == "two-scales":
         return f"{Path(__file__).with_name('toy_nested.py')}:TwoScales"
+    if name == "sweeps":
+        return f"{__file__}:Sweeps"
     return f"{__file__}:{TOYS[name].__name__}" if name in TOYS else name

@@ -119,7 +119,8 @@ class TrainingDisplay:
             done -= plan.start
             stage = f"stage {training.stage.name}: " if len(training.stages) > 1 else ""
             left = seconds_left(training, 0.0)
-            if Outcome.of(progress, plan).finished:
+            # of a stage of one step, the record that tells of it is also its last one
+            if Outcome.of(progress, plan).finished and progress.step == plan.start + done:
                 note(f"{model}: {stage}{counted(done, kind)} done before, which are all")
             elif left is None:
                 since = f", {done} of them done" if done else ""

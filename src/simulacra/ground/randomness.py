@@ -6,7 +6,7 @@ number is a hash of (key, position), so it depends on nothing else that is drawn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_2 = 0x94D049BB133111EB - (1 << 64)
+_ALL = (1 << 64) - 1
 
 
 @contextmanager
@@ -26,14 +27,16 @@ def seeded(*seed: int) -> Iterator[None]:
         seed: One or more integers that together are the seed: `seeded(run_seed, step)`.
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    key = int(keys_from(*map(torch.tensor, seed)))
+    key = _key_of(seed)
     with torch.random.fork_rng(devices=devices):
-        if torch.accelerator.is_available():
+        if torch.accelerator.is_available() and not devices:
             torch.manual_seed(key)
         else:
             # the same, but the stack of calls is not written down for each kind of device that
             # may yet appear, which takes up to a millisecond
             torch.default_generator.manual_seed(key)
+            for device in devices:
+                torch.cuda.default_generators[device].manual_seed(key)
         yield
 
 
@@ -46,6 +49,18 @@ def _mix(bits: Tensor) -> Tensor:
     bits = (bits ^ _shift(bits, 30)) * _MIX_1
     bits = (bits ^ _shift(bits, 27)) * _MIX_2
     return bits ^ _shift(bits, 31)
+
+
+def _key_of(seed: Iterable[int]) -> int:
+    """`keys_from` of integers alone, without tensors: each step of a training asks for some."""
+    key = 0
+    for part in seed:
+        key = (key * 31 + int(part) + _GOLDEN) & _ALL
+        key = (key ^ key >> 30) * _MIX_1 & _ALL
+        key = (key ^ key >> 27) * _MIX_2 & _ALL
+        key ^= key >> 31
+    # signed, as a tensor has it
+    return key - (1 << 64) if key >> 63 else key
 
 
 def keys_of(x: Tensor, seed: int = 0) -> Tensor:

@@ -27,7 +27,8 @@ def fit(
         ResourceError: If memory has no room for a batch.
 
     Returns:
-        The average of the weights at the best validation, or at the end if nothing validates.
+        The average of the weights at the best validation, or at the end if nothing validates; on
+        the device that it was trained on.
 
     Example:
         >>> import simulacra as sim

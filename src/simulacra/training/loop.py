@@ -185,6 +185,10 @@ class Training(Clocked):
         begun = self.progress.seconds
         self.spend("preparing")
         self._plan_stage(self.progress.step, self.of_first(begun))
+        before, now = self.stages[self.progress.stage - 1 :][:2]
+        if before.validation_loss is now.validation_loss is None:
+            # what is chosen by the same may have been better before its first step
+            self._look()
 
     # ---- length --------------------------------------------------------------------------------
 

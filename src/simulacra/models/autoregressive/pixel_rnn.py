@@ -111,6 +111,7 @@ class PixelRNN(Autoregressive):
         inputs = torch.cat([values, told.expand(len(order), -1, -1)], -1)
         states: list[Tensor] = []
         for layer in self.recurrent:
+            _lay_together(layer)
             below = [self.drop(states[-1])] if states else []
             states.append(layer(torch.cat([inputs, *below], -1))[0])
         logits = self.logits(self.drop(torch.cat(states, -1)))
@@ -165,6 +166,16 @@ class PixelRNN(Autoregressive):
         always[:, into] += b_input.unflatten(0, (-1, h))
         always[:, back] += b_state.unflatten(0, (-1, h))
         return weight.flatten(0, 1).T.contiguous(), always.flatten(1)
+
+
+def _lay_together(layer: nn.Module) -> None:
+    """Put the weights of a layer side by side in memory, as a GPU's kernels read them.
+
+    Moving a model does so, copying it does not: then it would be done, and told, at every call.
+    """
+    assert isinstance(layer, nn.RNNBase)
+    if len({each.untyped_storage().data_ptr() for each in layer.parameters()}) > 1:
+        layer.flatten_parameters()
 
 
 def _lstm(gates: Tensor, state: Tensor) -> Callable[[], None]:

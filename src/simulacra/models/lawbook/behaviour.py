@@ -59,7 +59,8 @@ def takes_context_alone(model: Model) -> bool:
 
 def has_one_loss(model: Model) -> bool:
     """Whether it learns by steps, and all are down the same loss; of players each has its own."""
-    return len(players_of(model)) == 1 and len(model.stages) == 1
+    by_steps = [stage for stage in model.stages if stage.turns]
+    return len(players_of(model)) == 1 and len(by_steps) == 1
 
 
 def has_codes(model: Decoding) -> bool:

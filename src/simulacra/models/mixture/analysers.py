@@ -37,7 +37,7 @@ class Analysers(NamedTuple):
         """
         variances = self.scales.square() + noise
         precision = variances.reciprocal()
-        weighted, factor = self._inner(precision)
+        weighted, factor = self.inner(precision)
         # the square completed, so that nothing of size (N, K, D) is made
         centre = self.means.mean(0)
         y, means = y - centre, self.means - centre
@@ -57,16 +57,16 @@ class Analysers(NamedTuple):
     def traces(self) -> Tensor:
         """tr C_k⁻¹, `(K,)`."""
         precision = self.scales.square().reciprocal()
-        weighted, factor = self._inner(precision)
+        weighted, factor = self.inner(precision)
         left = torch.linalg.solve_triangular(factor, weighted.mT, upper=False)
         return precision.sum(1) - left.square().sum((1, 2))
 
     def regressions(self) -> tuple[Tensor, Tensor]:
         """Of z on y: slopes `(K, R, D)`, and the covariance of z given y, `(K, R, R)`."""
-        weighted, factor = self._inner(self.scales.square().reciprocal())
+        weighted, factor = self.inner(self.scales.square().reciprocal())
         return torch.cholesky_solve(weighted.mT, factor), torch.cholesky_inverse(factor)
 
-    def _inner(self, precision: Tensor) -> tuple[Tensor, Tensor]:
+    def inner(self, precision: Tensor) -> tuple[Tensor, Tensor]:
         """Ψ⁻¹ Λ, `(K, D, R)`, and the Cholesky factor of I + Λᵀ Ψ⁻¹ Λ, `(K, R, R)`."""
         weighted = self.loadings * precision[..., None]
         inner = self.loadings.mT @ weighted

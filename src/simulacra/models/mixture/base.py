@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import Literal
 
@@ -12,6 +11,7 @@ from torch.nn.functional import one_hot
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
+from simulacra.models.mixture.clusters import clusters
 from simulacra.models.mixture.mixing import Mixing
 from simulacra.models.model import Completion, Encoding, Likelihood, Sampling
 from simulacra.models.stages import Stage
@@ -38,7 +38,8 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
 
     Args:
         spec: The form of the data.
-        components: How many there are, or may be.
+        components: How many there are, where there are five observations for each at least; else
+            as many as there are observations for.
         context: What is told beside an observation: none, or label. Classes share the components
             and have weights of their own.
         grow: Whether their number is found: when sweeps gain nothing any more, the heaviest are
@@ -52,6 +53,8 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
     """
 
     last_loss: Tensor
+    each: Tensor
+    idle: Tensor
     sweeps: Tensor
 
     def __init__(
@@ -78,6 +81,8 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
             self.shift.fill_((spec.levels - 1) / 2)
             self.scale.fill_(spec.levels / 2)
         self.register_buffer("last_loss", torch.tensor(torch.finfo(torch.float32).max))
+        self.register_buffer("each", torch.tensor(0.0))
+        self.register_buffer("idle", torch.zeros((), dtype=torch.long))
         self.register_buffer("sweeps", torch.zeros((), dtype=torch.long))
 
     def _remember(self) -> None:
@@ -102,10 +107,10 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
 
     @property
     def learnt(self) -> int:
-        """None beside the parameters; those of components that are not there are none."""
+        """What parameters count too many: a weight of each class, and components not there."""
         absent = int((~self.mixing.alive).sum())
         each = sum(own[0].numel() for own in self._own()) + len(self.mixing.logits)
-        return -absent * each
+        return -absent * each - len(self.mixing.logits)
 
     # ---- what a model implements -----------------------------------------------------------------
 
@@ -161,9 +166,9 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
     def _begin(self, y: Tensor) -> None:
         """Take from observations `(N, D)` what components begin with, before they are clusters."""
 
-    def _log_prior(self) -> float:
+    def _log_prior(self) -> Tensor:
         """Log-density of the parameters under a prior, but for a constant; without one, 0."""
-        return 0.0
+        return self.shift.new_zeros(())
 
     # ---- sweeps ----------------------------------------------------------------------------------
 
@@ -173,11 +178,13 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         super().prepare(x.flatten(1))
         y = double(self._middle(x))
         self._begin(y)
-        first = self.components
+        first = min(self.components, max(1, len(y) // _ROWS))
         if self.grow:
             first = min(first, len(self.mixing.frequencies))
-            self.mixing.alive.copy_(torch.arange(self.components) < first)
-        members = self._clusters(y, self.mixing.classes(context, y), first)
+        self.mixing.alive.copy_(torch.arange(self.components) < first)
+        found = clusters(y, self.mixing.classes(context, y), first)
+        # who is in none has no part in the start
+        members = (one_hot(found.clamp_min(0), self.components) * (found >= 0)[:, None]).to(y)
         self.mixing.maximise(self.mixing.members(context, members))
         self._fit(members.sum(0), *self._moments(y, members))
 
@@ -189,24 +196,35 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         counts = torch.stack([y.new_tensor(float(len(y))), log_joint.logsumexp(1).sum()])
         return counts, self.mixing.members(context, weights), *self._moments(y, weights)
 
+    @torch.no_grad()
     def maximise(self, *sums: Tensor) -> dict[str, float]:
         """The M-step.
 
         Returns:
             `loss`, the negative bound and log-prior per observation before the sweep, in nats; how
-            many `components` there are, where they grow; and `converged`.
+            many `components` there were, if not all; and `converged`.
         """
         counts, members, *moments = self._remembered(sums)
         count, bound = counts.tolist()
-        loss = self._log_units - (bound + self._log_prior()) / count
+        loss = self._log_units - (bound + float(self._log_prior().detach())) / count
+        self.each.fill_(1 / count)
         self.mixing.maximise(members)
         self._fit(members.sum(0), *moments)
-        little = float(self.last_loss) - loss < self.tolerance * self.spec.dims
-        self.last_loss.fill_(min(loss, torch.finfo(self.last_loss.dtype).max))
-        if not self.grow:
-            return {"loss": loss, "converged": float(little)}
-        there = float(self.mixing.alive.sum())
-        return {"loss": loss, "components": there, "converged": float(little and not self._split())}
+        little = self._gains_little(loss)
+        there = int(self.mixing.alive.sum())
+        told = {"components": float(there)} if there < self.components or self.grow else {}
+        if self.grow:
+            little = little and not self._split()
+        return {"loss": loss, **told, "converged": float(little)}
+
+    def _gains_little(self, loss: float) -> bool:
+        """Whether sweeps gain nothing any more; one over a part of the data may lose by chance."""
+        if float(self.last_loss) - loss < self.tolerance * self.spec.dims:
+            self.idle += 1
+        else:
+            self.idle.zero_()
+            self.last_loss.fill_(min(loss, torch.finfo(self.last_loss.dtype).max))
+        return int(self.idle) >= (_PATIENCE if self.minibatch else 1)
 
     def _remembered(self, sums: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Sums as they are; of a sweep over a part of the data, with what was known before.
@@ -224,6 +242,7 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
             own.lerp_(each.to(own), float(self.sweeps) ** -_FORGETS)
         return tuple(own.to(each) for own, each in zip(kept, sums, strict=True))
 
+    @torch.no_grad()
     def _split(self) -> bool:
         """Split the heaviest half of the components, or what there is room for; whether any was."""
         alive = self.mixing.alive
@@ -237,42 +256,13 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
             own[children] = own[parents]
         self._part(parents, children)
         self.last_loss.fill_(torch.finfo(self.last_loss.dtype).max)
+        self.idle.zero_()
         return True
 
     def _own(self) -> list[nn.Parameter]:
         """What components have, each `(K, …)`."""
         weights = set(self.mixing.parameters())
         return [own for own in self.parameters() if own not in weights]
-
-    def _clusters(self, y: Tensor, classes: Tensor, count: int) -> Tensor:
-        """Which cluster of k-means each observation is in, `(N, K)` of 0 and 1.
-
-        Each class has clusters of its own where there are enough for all. Who is of no class that
-        is known is in none then.
-
-        Args:
-            y: Observations `(N, D)`.
-            classes: Of each, `(N,)`; −1 where it is not told.
-            count: Clusters, of all classes together.
-
-        Raises:
-            UsageError: If there are fewer observations than components.
-        """
-        if len(y) < count:
-            fewer, name = min(10, len(y)), type(self).__name__.lower()
-            raise UsageError(
-                f"{count} components need as many observations, got {len(y)}: take "
-                f"fewer, --set components={fewer} (--set {name}.components={fewer} to compare)"
-            )
-        values = y.cpu().numpy()
-        found = torch.full((len(y),), -1)
-        groups = _groups(classes.cpu(), count)
-        begun = 0
-        for rows, clusters in groups:
-            found[rows] = begun + _k_means(values[rows.numpy()], clusters)
-            begun += clusters
-        members = one_hot(found.clamp_min(0), self.components) * (found >= 0)[:, None]
-        return members.to(y)
 
     # ---- likelihood, samples, completion, codes --------------------------------------------------
 
@@ -290,9 +280,11 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
     ) -> dict[str, Tensor]:
-        """Mean negative log-likelihood, or bound, in nats per observation."""
+        """Mean negative log-likelihood, or bound, and log-prior, in nats per observation."""
         seed = 0 if self.exact else int(torch.randint(2**31, ()))
-        return {"loss": -self.log_likelihood(x, context, seed=seed).mean()}
+        nats = -self.log_likelihood(x, context, seed=seed).mean()
+        # the prior is of all observations together
+        return {"loss": nats - self._log_prior().to(nats) * self.each.to(nats)}
 
     def _log_joint(self, x: Tensor, context: Tensor | None, draws: int, seed: int) -> Tensor:
         """log π_k + log p(x | k), `(N, K)`; what has no other type is in that of the parts."""
@@ -336,34 +328,8 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         return torch.where(kept.view_as(x), x.to(hidden.dtype), hidden)
 
 
-def _groups(classes: Tensor, count: int) -> list[tuple[Tensor, int]]:
-    """Rows of each class, and how many clusters it has, by its size; or all rows together."""
-    every = [(classes == label).nonzero()[:, 0] for label in classes.unique() if label >= 0]
-    if not 1 < len(every) <= count:
-        return [(torch.arange(len(classes)), count)]
-    total = sum(map(len, every))
-    shares = [min(len(rows), max(1, math.floor(count * len(rows) / total))) for rows in every]
-    # what rounding left, or took too much of, changes those of whom there are most in a cluster
-    while (left := count - sum(shares)) != 0:
-        room = [
-            i
-            for i, rows in enumerate(every)
-            if (shares[i] < len(rows) if left > 0 else shares[i] > 1)
-        ]
-        if not room:
-            break
-        chosen = max(room, key=lambda i: (1 if left > 0 else -1) * len(every[i]) / shares[i])
-        shares[chosen] += 1 if left > 0 else -1
-    return list(zip(every, shares, strict=True))
-
-
-def _k_means(values: object, clusters: int) -> Tensor:
-    """The cluster of each row, after a few rounds: sweeps go on from there."""
-    from sklearn.cluster import KMeans  # a second to import, and needed once
-
-    seed = int(torch.randint(2**31, ()))
-    found = KMeans(clusters, n_init=1, max_iter=20, random_state=seed).fit_predict(values)
-    return torch.as_tensor(found).long()
-
-
 _FORGETS = 0.7
+_PATIENCE = 10
+"""Sweeps over parts of the data that gain nothing, before nothing is to be gained."""
+_ROWS = 5
+"""Observations for each component, at least, as they begin."""

@@ -52,6 +52,7 @@ class Tops(NamedTuple):
         factors: Cholesky factors of its negative second derivatives there, `(P, R, R)`.
         steps: That of Newton's method from there, `(P, R)`.
         gains: What this gains if log p is a parabola, `(P,)`.
+        safe: A step that never leads down, `(P, R)`.
     """
 
     codes: Tensor
@@ -59,6 +60,7 @@ class Tops(NamedTuple):
     factors: Tensor
     steps: Tensor
     gains: Tensor
+    safe: Tensor
 
     @property
     def evidence(self) -> Tensor:
@@ -66,9 +68,9 @@ class Tops(NamedTuple):
         return self.joint + self.gains - self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
 
     def cautious(self) -> Tensor:
-        """A step further, `(P, R)`: a short one where it is a leap, which may go too far."""
-        leap = (2 * self.gains).clamp_min(0).sqrt()
-        return self.codes + self.steps * torch.where(leap < 1, 1, 1 / (1 + leap))[:, None]
+        """A step further, `(P, R)`: the safe one where Newton's is a leap, which may go too far."""
+        leap = self.gains > 2
+        return self.codes + torch.where(leap[:, None], self.safe, self.steps)
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Codes z + F⁻ᵀ ε, and −log q of them but for log √(2π) of each factor."""
@@ -93,6 +95,9 @@ class Pairs:
         self.component, self.order = components.flatten().sort(stable=True)
         self.counts = self.component.bincount(minlength=len(analysers.means)).tolist()
         self.row = self.order // components.shape[1]
+        # as curved as values are that are known to a point
+        points = Analysers(*map(_wide, analysers))
+        self.steepest = points.inner(points.scales.square().reciprocal())[1].detach()
         self.values = x.to(analysers.means.dtype)[self.row]
 
     @property
@@ -145,7 +150,9 @@ class Pairs:
         slope = at_lower - at_upper
         # the mass of a bin lies between that of a point, whose curvature is 1, and of all, 0
         curvature = slope.square() - lower * at_lower + upper * at_upper
-        curvature = curvature.clamp_(0, 1) / self.scales.square()
+        # far away it is that of a point, which is lost in the digits of the squares
+        far = torch.maximum(lower, -upper) > _FARTHER
+        curvature = curvature.clamp_(0, 1).masked_fill_(far, 1) / self.scales.square()
         # the steepest direction may be 10⁸ times as curved as the flattest, too much for float32
         rank = codes.shape[1]
         inner = torch.cat(
@@ -158,12 +165,16 @@ class Pairs:
         factors = torch.linalg.cholesky_ex(inner + identity).L
         pulled = [g @ loadings for g, loadings in self._each(slope / self.scales)]
         uphill = torch.cat(pulled) - codes
-        step = torch.cholesky_solve(uphill[..., None].to(factors), factors)[..., 0].to(codes)
+        step, safe = (
+            torch.cholesky_solve(uphill[..., None].to(factors), each)[..., 0].to(codes)
+            for each in (factors, self.steepest[self.component])
+        )
         joint = log_mass.sum(1) - 0.5 * codes.square().sum(1)
-        return Tops(codes, joint, factors.to(codes), step, 0.5 * (uphill * step).sum(1))
+        gains = 0.5 * (uphill * step).sum(1)
+        return Tops(codes, joint, factors.to(codes), step, gains, safe)
 
     def climbed(self, tops: Tops, steps: int) -> Tops:
-        """So many steps of Newton's method; where one led down, a shorter one is taken."""
+        """So many steps of Newton's method; where one led down, a safe one is taken."""
         at = tops.codes + tops.steps
         for _ in range(steps):
             found = self.newton(at)
@@ -174,7 +185,7 @@ class Pairs:
                     for new, old in zip(found, tops, strict=True)
                 )
             )
-            at = torch.where(up[:, None], tops.codes + tops.steps, tops.cautious())
+            at = tops.codes + torch.where(up[:, None], tops.steps, tops.safe)
         return tops._replace(codes=tops.cautious())
 
 
@@ -290,16 +301,20 @@ def _slopes(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # numbers that underflow take ten times as long
     beyond = (high - low + near).mul_(_ROOT).clamp_max_(9.0)
     log_mass = torch.erfc(near * _ROOT).sub_(torch.erfc(beyond)).mul_(0.5).log_()
-    far = low > _FAR
-    if bool(far.any()):
-        p, width = low[far], (high - low)[far]
-        # φ(p) / p, less that of the end; off by a part in p²
-        left = torch.log1p(-torch.exp(-width * (p + 0.5 * width)))
-        log_mass[far] = left - p.log() - 0.5 * p.square() - _LOG_UNIT
     log_unit = log_mass + _LOG_UNIT
     at_lower, at_upper = (
         each.square().mul_(-0.5).sub_(log_unit).clamp_min_(-80.0).exp_() for each in (lower, upper)
     )
+    far = low > _FAR
+    if bool(far.any()):
+        # φ(p) / p, less that of the end; off by a part in p²
+        p, width = low[far], (high - low)[far]
+        end = torch.exp(-width * (p + 0.5 * width))
+        log_mass[far] = torch.log1p(-end) - p.log() - 0.5 * p.square() - _LOG_UNIT
+        near_edge = p / (1 - end)
+        mirrored = lower[far] < 0
+        at_lower[far] = torch.where(mirrored, near_edge * end, near_edge)
+        at_upper[far] = torch.where(mirrored, near_edge, near_edge * end)
     return log_mass, at_lower, at_upper
 
 
@@ -328,5 +343,5 @@ def _log_mass(lower: Tensor, upper: Tensor) -> Tensor:
     return found
 
 
-_FAR, _OPEN, _TINY = 12.0, 1e4, 1e-30
+_FAR, _FARTHER, _OPEN, _TINY = 12.0, 50.0, 1e4, 1e-30
 _ROOT, _LOG_UNIT = math.sqrt(0.5), 0.5 * math.log(2 * math.pi)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
+from torch.nn.functional import one_hot
 from torch.utils.checkpoint import checkpoint
 
 from simulacra.ground.errors import UsageError
@@ -39,7 +40,8 @@ class GMM(Mixture):
 
     Args:
         spec: Ordered levels, or continuous vectors.
-        components: Number of Gaussians, or the most there may be where they grow.
+        components: Number of Gaussians, where there are five observations for each at least; else
+            as many as there are observations for. Where they grow, the most there may be.
         covariance: `diagonal` or `full`; for low-rank ones see `mfa`.
         context: What is told beside an observation: none, or label. Classes share the Gaussians,
             and have weights of their own.
@@ -60,19 +62,25 @@ class GMM(Mixture):
     )
     smaller = ({"covariance": "diagonal"}, {"components": 10}, {"components": 2})
     pooled: Tensor
+    _full: ClassVar = False
 
     def __init__(
         self,
         spec: DataSpec,
         *,
-        components: int = 40,
+        components: int = 100,
         covariance: Literal["diagonal", "full"] = "diagonal",
         context: Literal["none", "label"] = "none",
         grow: bool = False,
         minibatch: int = 0,
-        prior: float = 1.0,
+        prior: float = 3.0,
         tolerance: float = 1e-5,
     ) -> None:
+        if covariance == "full" and not self._full:
+            raise UsageError(
+                "full covariances have a class of their own: "
+                "simulacra.build('gmm', spec, {'covariance': 'full'}), or FullGMM"
+            )
         if prior < 0 or covariance not in ("diagonal", "full"):
             raise UsageError(
                 "prior is at least 0, covariance is diagonal or full; got "
@@ -150,12 +158,11 @@ class GMM(Mixture):
         self.means[alive] = means[alive].to(self.means)
         self.log_scales[alive] = variances[alive].log().mul(0.5).to(self.log_scales)
 
-    @torch.no_grad()
-    def _log_prior(self) -> float:
+    def _log_prior(self) -> Tensor:
         """log-density of the covariances under the prior, but for a constant."""
         log_variances, pooled = 2 * double(self.log_scales), double(self.pooled)
         terms = log_variances + pooled * (-log_variances).exp()
-        return -0.5 * self.prior * float(terms[self.mixing.alive.to(terms.device)].sum())
+        return -0.5 * self.prior * terms[self.mixing.alive.to(terms.device)].sum()
 
     @torch.no_grad()
     def _part(self, parents: Tensor, children: Tensor) -> None:
@@ -171,28 +178,43 @@ class GMM(Mixture):
         if self.spec.levels is None:
             return self.log_parts(double(self._middle(x))) - self._log_units
         values = x.flatten(1)
-        # so many components at a time that (N, part, D) stays small, with gradients too
-        part = max(1, _VALUES // max(1, values.numel()))
+        # of few levels the mass of each is computed once, of many that of those that came
+        few = self.spec.levels <= len(values)
+        of = self._masses if few else self._mass_of_each
+        size = self.spec.levels * self.spec.dims if few else values.numel()
+        # so many components at a time that what is made for them stays small, with gradients too
+        part = max(1, _VALUES // max(1, size))
         if part >= self.components:
-            return self._log_mass(values, self.means, self.log_scales).sum(2)
+            return of(values, self.means, self.log_scales)
         several = zip(self.means.split(part), self.log_scales.split(part), strict=True)
-
-        def of(means: Tensor, log_scales: Tensor) -> Tensor:
-            return self._log_mass(values, means, log_scales).sum(2)
-
         if not torch.is_grad_enabled():
-            return torch.cat([of(*each) for each in several], 1)
-        masses = [cast(Tensor, checkpoint(of, *each, use_reentrant=False)) for each in several]
-        return torch.cat(masses, 1)
+            return torch.cat([of(values, *each) for each in several], 1)
+        made = [checkpoint(of, values, *each, use_reentrant=False) for each in several]
+        return torch.cat(cast(list[Tensor], made), 1)
 
-    def _log_mass(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
-        """log-probability of each level `(N, D)` under some components, `(N, k, D)`."""
+    def _masses(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
+        """log-probability of rows `(N, D)` under some components, `(N, k)`: a matrix product."""
         assert self.spec.levels is not None
-        normal = DiscretisedNormal(
-            means * self.scale + self.shift + 0.5, log_scales.exp() * self.scale,
-            self.spec.levels, validate_args=False,
+        levels = torch.arange(self.spec.levels, device=x.device)
+        each = self._normal(means[..., None], log_scales[..., None]).log_prob(levels)
+        # a mass of none would make no number of the others
+        least = torch.finfo(each.dtype).min / x.shape[1]
+        chosen = one_hot(x.long(), self.spec.levels).to(each.dtype).flatten(1)
+        return chosen @ each.clamp_min(least).flatten(1).T
+
+    def _mass_of_each(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
+        """The same where levels are many, from the mass of each value that came."""
+        return self._normal(means, log_scales).log_prob(x[:, None]).sum(2)
+
+    def _normal(self, means: Tensor, log_scales: Tensor) -> DiscretisedNormal:
+        """Components over the bins of levels; the last dimensions are values, or levels of them."""
+        assert self.spec.levels is not None
+        wide = (slice(None),) + (None,) * (means.ndim - 2)
+        scale, shift = self.scale[wide], self.shift[wide]
+        return DiscretisedNormal(
+            means * scale + shift + 0.5, log_scales.exp() * scale, self.spec.levels,
+            validate_args=False,
         )  # fmt: skip
-        return normal.log_prob(x[:, None])
 
     def _draw(self, component: Tensor) -> Tensor:
         """μ_k + σ_k ε."""
@@ -205,7 +227,7 @@ class GMM(Mixture):
             gap = (self._middle(x)[:, None] - self.means) / self.log_scales.exp()
             log_values = -0.5 * gap.square() - self.log_scales
         else:
-            log_values = self._log_mass(x, self.means, self.log_scales)
+            log_values = self._normal(self.means, self.log_scales).log_prob(x[:, None])
         log_joint = log_mixing + (log_values * mask).sum(2)
         return self._draw(Categorical(logits=log_joint, validate_args=False).sample())
 

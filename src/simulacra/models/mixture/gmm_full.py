@@ -17,6 +17,8 @@ from simulacra.nn.precision import double
 class FullGMM(GMM):
     """`GMM` with full covariances Σ_k = L_k L_kᵀ, one matrix at a time: see there."""
 
+    _full = True
+
     def _make_spreads(self) -> None:
         dims = self.spec.dims
         # the lower triangle of L_k row by row, its diagonal as a logarithm
@@ -78,15 +80,14 @@ class FullGMM(GMM):
             self._keep(k, torch.linalg.cholesky(scatter.div_(m + self.prior)))
             self.means[k] = mean.to(self.means)
 
-    @torch.no_grad()
-    def _log_prior(self) -> float:
+    def _log_prior(self) -> Tensor:
         """log-density of the covariances under the prior, but for a constant."""
         pooled = double(self.pooled)
-        terms = 0.0
+        terms = pooled.new_zeros(())
         for k in self.mixing.alive.nonzero()[:, 0].tolist():
             factor = self._factor(k, pooled)
-            terms += float(2 * factor.diagonal().log().sum())
-            terms += float(_inverse(factor).square().sum(0) @ pooled)
+            terms = terms + 2 * factor.diagonal().log().sum()
+            terms = terms + _inverse(factor).square().sum(0) @ pooled
         return -0.5 * self.prior * terms
 
     def log_likelihoods(self, x: Tensor, *, draws: int = 1, seed: int = 0) -> Tensor:

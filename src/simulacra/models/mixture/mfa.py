@@ -41,7 +41,8 @@ class MFA(Mixture):
 
     Args:
         spec: Ordered levels, or continuous vectors.
-        components: Number of factor analysers, or the most there may be where they grow.
+        components: Number of factor analysers, where there are five observations for each at least;
+            else as many as there are observations for. Where they grow, the most there may be.
         rank: Number of factors of each.
         context: What is told beside an observation: none, or label. Classes share the analysers,
             and have weights of their own.
@@ -54,22 +55,22 @@ class MFA(Mixture):
     """
 
     takes = Takes(unordered=False)
+    not_compiled = "for it sorts observations by what explains them"
     preset = {"lr": 2e-2, "batch": 128}
     small = (
         {"components": 3, "rank": 2},
         {"components": 6, "rank": 1, "prior": 0.0},
         {"components": 4, "rank": 2, "context": "label", "grow": True, "minibatch": 8},
     )
-    smaller = ({"rank": 5}, {"components": 10}, {"rank": 1, "components": 2})
+    smaller = ({"rank": 8}, {"components": 10}, {"rank": 1, "components": 2})
     pooled: Tensor
-    observations: Tensor
 
     def __init__(
         self,
         spec: DataSpec,
         *,
         components: int = 20,
-        rank: int = 10,
+        rank: int = 16,
         context: Literal["none", "label"] = "none",
         grow: bool = False,
         minibatch: int = 0,
@@ -90,7 +91,6 @@ class MFA(Mixture):
         self.loadings = nn.Parameter(0.1 * torch.randn(components, spec.dims, factors))
         self.log_scales = nn.Parameter(torch.zeros(components, spec.dims))
         self.register_buffer("pooled", torch.ones(spec.dims))
-        self.register_buffer("observations", torch.tensor(torch.inf))
         self._remember()
 
     @property
@@ -140,7 +140,6 @@ class MFA(Mixture):
         self.loadings.zero_()
         super().prepare(x, context)
         y = double(self._middle(x))
-        self.observations.fill_(len(y))
         alive = self.mixing.alive.nonzero()[:, 0]
         means, loadings, scales = self._analysers(y)
         nearest = alive[torch.cdist(y, means[alive]).argmin(1)]
@@ -193,17 +192,8 @@ class MFA(Mixture):
         variances = (left / (mass + self.prior)[:, None]).clamp_min(self._floor)
         self._keep(alive, slopes[..., -1], slopes[..., :-1], variances)
 
-    def maximise(self, *sums: Tensor) -> dict[str, float]:
-        """The M-step; see `Mixture.maximise`."""
-        self.observations.fill_(float(sums[0][0]))
-        return super().maximise(*sums)
-
-    @torch.no_grad()
-    def _log_prior(self) -> float:
+    def _log_prior(self) -> Tensor:
         """log-density of the covariances under the prior, but for a constant."""
-        return float(self._log_density_of_parts())
-
-    def _log_density_of_parts(self) -> Tensor:
         # in units of the pooled deviations
         log_variances, loadings = 2 * double(self.log_scales), double(self.loadings)
         terms = log_variances + (1 + loadings.square().sum(2)) * (-log_variances).exp()
@@ -224,12 +214,10 @@ class MFA(Mixture):
     ) -> dict[str, Tensor]:
         """Mean negative log-likelihood or bound, less the log-prior, in nats per observation."""
         if self.spec.levels is None:
-            bound = self.log_likelihood(x, context)
-        else:
-            with full_precision(x):
-                bound = self._quickly(x, context)
-        prior = self._log_density_of_parts() / self.observations.to(torch.float64)
-        return {"loss": -bound.mean() - prior.to(bound)}
+            return super().loss(x, context, turn=turn)
+        with full_precision(x):
+            nats = -self._quickly(x, context).mean()
+        return {"loss": nats - self._log_prior().to(nats) * self.each.to(nats)}
 
     def log_likelihoods(self, x: Tensor, *, draws: int = 1, seed: int = 0) -> Tensor:
         """log p(x | k) of vectors; of levels the bound of each component, `(N, K)` in nats."""

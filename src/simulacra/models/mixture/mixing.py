@@ -65,6 +65,7 @@ class Mixing(nn.Module):
             return torch.full((len(like),), -1, device=like.device)
         return self.spec.joint(columns if self.spec.parts else columns[:, 0])
 
+    @torch.no_grad()
     def split(self, parents: Tensor, children: Tensor) -> None:
         """Share the weights of some components with others that were not there."""
         self.logits[:, parents] -= math.log(2)
