@@ -126,6 +126,26 @@ def test_the_sweeps_bound_has_the_noise_of_the_bins():
         assert torch.allclose(model.log_parts(y), truth, atol=1e-9)
 
 
+def test_sweeps_end_where_nothing_is_to_be_gained():
+    """The gradient of the bound and prior that they climb is zero there, noise of bins and all."""
+    with seeded(4):
+        x = torch.randint(5, (150, 1, 1, 5))
+        x[:, ..., 1::2] = x[:, ..., :-1:2]
+        model = MFA(DataSpec((1, 1, 5), levels=5), components=2, rank=1).double()
+        model.prepare(x)
+    steep = []
+    for sweeps in (2, 400):
+        for _ in range(sweeps):
+            model.update([(x, None)])
+        y = model._middle(x)
+        climbed = (model.mixing(None, y) + model.log_parts(y)).logsumexp(1).sum()
+        climbed = climbed + model._log_prior()
+        own = (model.means, model.loadings, model.log_scales)
+        steep.append(max(float(g.abs().max()) for g in torch.autograd.grad(climbed, own)))
+    assert steep[0] > 0.1
+    assert steep[1] < 1e-3
+
+
 class _Largest(TorchFunctionMode):
     """Remembers the size of the largest tensor that is made."""
 
@@ -265,12 +285,15 @@ def test_quick_masses_are_those_of_the_exact_ones(dtype):
 def test_completion_of_levels_follows_the_conditional():
     """As the enumerated conditional has it, to what a few draws resampled are off by."""
     model = built(TINY, rank=1)
+    # far from what a Gaussian at the top says
+    model.loadings.mul_(4)
+    model.log_scales.sub_(1.5)
     x, truth = masses(model)
     p = (model.mixing(None, truth) + truth).logsumexp(1).exp()
     observed = torch.tensor([[[True, False, False]]])
     given = torch.tensor([2, 0, 0]).view(1, 1, 1, 3)
     with seeded(7):
-        drawn = model.complete(given.expand(4000, -1, -1, -1), observed)
+        drawn = model.complete(given.expand(10_000, -1, -1, -1), observed)
     told = x.flatten(1)[:, 0] == 2
     conditional = torch.where(told, p, 0.0)
     agree(model, drawn, conditional / conditional.sum(), "a completion of no probability")
@@ -279,6 +302,7 @@ def test_completion_of_levels_follows_the_conditional():
 @torch.no_grad()
 def test_completion_of_vectors_follows_the_conditional():
     model = built(VECTORS)
+    model.loadings.mul_(3)
     observed = torch.tensor([True, False, True, False, False])
     x = torch.randn(1, 5, dtype=torch.float64)
     with seeded(8):
@@ -319,6 +343,11 @@ def test_gradient_steps_go_on_from_sweeps():
             with torch.autocast("cpu", torch.bfloat16):
                 same = float(model.log_likelihood(x).mean())
         assert same == before
+        steps = []
+        for enabled in (False, True):
+            with seeded(1), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                steps.append(float(model.loss(x)["loss"].detach()))
+        assert steps[0] == steps[1]
         optimiser = torch.optim.Adam(model.parameters(), 0.02)
         for _ in range(20):
             optimiser.zero_grad()
