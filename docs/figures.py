@@ -34,7 +34,6 @@ from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.gmm import GMM
 from simulacra.models.mixture.mfa import MFA
-from simulacra.tasks.complete import mask
 
 HERE = Path(__file__).parent / "figures"
 BLUE, RED, GREEN = "#0072b2", "#d55e00", "#009e73"
@@ -365,13 +364,12 @@ def glow() -> None:
 
 
 def mfa() -> None:
-    """What two factors of some components do to a digit; and samples and completions."""
+    """What two factors of some components do to a digit."""
     data = sim.load_data("digits")
     torch.manual_seed(0)
     options = sim.Options(**registry.preset("mfa"))
     model = sim.fit(sim.build("mfa", data.spec), data, "1500steps", options).eval()
     assert isinstance(model, MFA)
-    torch.manual_seed(1)
     heaviest = model.mixing.shares.argsort(descending=True)
     walks = []
     with torch.no_grad():
@@ -384,11 +382,6 @@ def mfa() -> None:
     # a value of 1 is the end of the last bin
     shown = ((torch.cat(walks) + 1) / 2).clamp(0, 1).view(-1, *data.spec.event_shape)
     files.save(grids.grid(shown, columns=14, scale=4, gap=2), HERE / "mfa-factors.png")
-    truth, _ = data.validation.batch(torch.arange(12))
-    hidden = sim.complete(model, truth, mask(data.spec.event_shape, "bottom"))[:, 0]
-    rows = [sim.sample(model, 24).x, hidden, truth]
-    shown = data.spec.to_float(torch.cat(rows))
-    files.save(grids.grid(shown, columns=12, scale=5, gap=3), HERE / "mfa-samples.png")
 
 
 FIGURES: dict[str, Callable[[], None]] = {
