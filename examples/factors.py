@@ -39,5 +39,5 @@ samples = sim.sample(model, 24).x
 truth, _ = data.validation.batch(torch.arange(12))
 completed = sim.complete(model, truth, mask(data.spec.event_shape, "bottom"))[:, 0]
 rows = data.spec.to_float(torch.cat([samples, completed, truth]))
-files.save(grids.grid(rows, columns=12, scale=5, gap=3), arguments.out)
+files.save(grids.grid(rows, columns=12, scale=6, gap=3), arguments.out)
 print(f"rows: samples (two), completions, truth: {arguments.out}")
