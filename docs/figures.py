@@ -35,6 +35,7 @@ from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.bernoulli_mixture import BernoulliMixture
 from simulacra.models.mixture.gmm import FullGMM
 from simulacra.models.mixture.kde import KDE
+from simulacra.models.mixture.mfa import MFA
 from simulacra.tasks.complete import mask
 
 HERE = Path(__file__).parent / "figures"
@@ -410,10 +411,31 @@ def bernoulli_mixture() -> None:
     files.save(grids.grid(shown, columns=12, scale=2, gap=3), HERE / "bernoulli-mixture.png")
 
 
+def mfa() -> None:
+    """What two factors of some components do to a digit."""
+    data = sim.load_data("digits")
+    torch.manual_seed(0)
+    options = sim.Options(**registry.preset("mfa"))
+    model = sim.fit(sim.build("mfa", data.spec), data, "1500steps", options).eval()
+    assert isinstance(model, MFA)
+    heaviest = model.mixing.shares.argsort(descending=True)
+    walks = []
+    with torch.no_grad():
+        for k in heaviest[:6].tolist():
+            # factors have no order and may be turned: their principal directions have one
+            turned, lengths, _ = torch.linalg.svd(model.loadings[k], full_matrices=False)
+            for direction in (turned * lengths).T[:2]:
+                steps = torch.linspace(-2, 2, 7)[:, None] * direction
+                walks.append((model.means[k] + steps) * model.pooled.sqrt())
+    # a value of 1 is the end of the last bin
+    shown = ((torch.cat(walks) + 1) / 2).clamp(0, 1).view(-1, *data.spec.event_shape)
+    files.save(grids.grid(shown, columns=14, scale=4, gap=2), HERE / "mfa-factors.png")
+
+
 FIGURES: dict[str, Callable[[], None]] = {
-    "gmm": gmm, "kde": kde, "vae": vae, "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan,
-    "nice": nice, "spline-flow": spline_flow, "maf": maf, "iaf": iaf, "realnvp": realnvp,
-    "glow": glow, "bernoulli-mixture": bernoulli_mixture,
+    "gmm": gmm, "mfa": mfa, "bernoulli-mixture": bernoulli_mixture, "kde": kde, "vae": vae,
+    "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
+    "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow,
 }  # fmt: skip
 
 

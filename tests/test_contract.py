@@ -44,13 +44,16 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     # a bound that is not tight says less than a test of samples needs; other laws hold these
     "sampling": {
         "gmm": _FULL,
+        "mfa": {},
         "vae": {},
         **{key: {} for key in ("nice", "realnvp", "glow", "spline-flow", "maf", "iaf")},
     },
     "sampling of vectors": {"vae": {}},
-    # a full covariance conditions on the middles of bins; of a flow a chain comes near
+    # a full covariance conditions on the middles of bins; factors are resampled from a few draws;
+    # of a flow a chain comes near
     "exact completion": {
         "gmm": _FULL,
+        "mfa": {},
         **{name: {} for name, kind in KINDS.items() if issubclass(kind, DensityCompletion)},
     },
     # learns by sweeps alone

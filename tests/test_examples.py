@@ -23,8 +23,8 @@ from simulacra.models.model import Model
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # rows and columns of digits in each picture
 PICTURES = {
-    "mixture": (4, 8), "latent": (6, 10), "autoregressive": (8, 6), "adversarial": (6, 10),
-    "flow": (5, 10), "judging": (4, 8), "kernels": (4, 8),
+    "mixture": (4, 8), "factors": (4, 12), "kernels": (4, 8), "latent": (6, 10),
+    "autoregressive": (8, 6), "adversarial": (6, 10), "flow": (5, 10), "judging": (4, 8),
 }  # fmt: skip
 SIDE, GAP = 8 * 6, 3
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MODELS = {
     "gmm": "simulacra.models.mixture.gmm:GMM",
+    "mfa": "simulacra.models.mixture.mfa:MFA",
     "kde": "simulacra.models.mixture.kde:KDE",
     "bernoulli-mixture": "simulacra.models.mixture.bernoulli_mixture:BernoulliMixture",
     "vae": "simulacra.models.latent.vae:VAE",
