@@ -12,7 +12,7 @@ from simulacra.data.dataset import Observations
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Model, Sampling
-from simulacra.models.registry import build
+from simulacra.models.registry import build, find
 from simulacra.models.swept import Swept
 from simulacra.training.options import Budget, Options
 
@@ -38,10 +38,10 @@ def step(model: Model, x: Tensor) -> Job:
     so that every round measures the same model.
     """
     model.train()
-    if isinstance(model, Swept):
+    turns = _turns(model)
+    if isinstance(model, Swept) and not turns:
         return lambda: model.update([(x, None)])
     fused = x.device.type in ("cpu", "cuda")
-    turns = _turns(model)
     optimizers = {
         turn: AdamW(model.player(turn).parameters(), lr=0.0, weight_decay=0.0, fused=fused)
         for turn in turns
@@ -117,7 +117,8 @@ class Work:
         self, name: str, side: int, batch: int, device: torch.device, seed: int = 0
     ) -> None:
         self.name, self.seed, self.device = name, seed, device
-        spec = DataSpec((1, side, side), levels=LEVELS)
+        levels = min(LEVELS, find(name).takes.most_levels or LEVELS)
+        spec = DataSpec((1, side, side), levels=levels)
         self.x = pictures(spec, batch, seed).to(device)
         self.model = self._model(spec)
 
@@ -131,7 +132,8 @@ class Work:
     def names(self) -> list[str]:
         """What the model can do: `forward`, `step`, `loop`, `sample N`."""
         found = ["forward", "step"]
-        if not isinstance(self.model, Swept):
+        # a training that begins with sweeps would be measured at these
+        if self.model.stages[0].turns:
             found.append("loop")
         if isinstance(self.model, Sampling):
             found += [f"sample {n}" for n in SAMPLES]

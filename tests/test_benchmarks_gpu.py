@@ -147,7 +147,7 @@ def test_a_tiny_run(
 ) -> None:
     few = {name: MODELS[name] for name in ("gmm", "made")}
     monkeypatch.setattr(rows, "MODELS", few)
-    monkeypatch.setattr(rows, "TRAINED", ("made", {"hidden": (8,)}))
+    monkeypatch.setattr(rows, "TRAINED", {"made": {"hidden": (8,)}})
     monkeypatch.setattr(rows, "ROUNDS", 1)
     # a training that does not take all the time that is left
     monkeypatch.setattr(rows, "Budget", lambda *_: Budget(3, "steps"))

@@ -36,16 +36,15 @@ from simulacra.judging.figures.likelihood import likelihood
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Completion, Likelihood, Model, Sampling
 from simulacra.models.registry import MODELS, build, find, preset
-from simulacra.models.swept import Swept
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
 
 ROUNDS = 5
 """Readings of each time, fewer where time is short."""
-TINY = DataSpec((1, 6, 6), 4)
+TINY, TINIER = (DataSpec((1, 6, 6), levels) for levels in (4, 2))
 """Pictures on which it is seen that a model works."""
-TRAINED: tuple[str, dict[str, Any]] = ("pixelcnnpp", {})
-"""What learns static MNIST: a name, and keywords of the model."""
+TRAINED: dict[str, dict[str, Any]] = {"pixelcnnpp": {}, "mfa": {"components": 30}}
+"""What learns static MNIST: names, and keywords of the models."""
 LARGER = (("cifar10", 3.6, "an hour"), ("mnist", 1.02, "10 minutes"))
 """What the best flow learns from, and the bits per dimension that are aimed at, after how long.
 
@@ -62,8 +61,9 @@ PRECISIONS = {"32": "float32", "bf16": "bf16"}
 def works(name: str, precision: Any, place: Place) -> Iterator[Figure]:  # noqa: ANN401 (a literal)
     """Train three steps, then sample, score and complete where the model can."""
     with seeded(0):
-        model = build(name, TINY, find(name).small[0])
-        x = torch.randint(4, (64, *TINY.event_shape))
+        spec = _tiny(find(name))
+        model = build(name, spec, find(name).small[0])
+        x = torch.randint(spec.levels or 4, (64, *TINY.event_shape))
     options = Options(
         **{**preset(name), "batch": 16, "device": place.device.type, "precision": precision}
     )
@@ -76,7 +76,7 @@ def works(name: str, precision: Any, place: Place) -> Iterator[Figure]:  # noqa:
     model, x = training.averaged.eval(), x[:4].to(place.device)
     with seeded(1), torch.no_grad():
         if isinstance(model, Sampling):
-            _check(model.sample(4))
+            _check(model.sample(4), spec)
             done.append("samples")
         if isinstance(model, Likelihood):
             if not bool(model.log_likelihood(x).isfinite().all()):
@@ -86,15 +86,20 @@ def works(name: str, precision: Any, place: Place) -> Iterator[Figure]:  # noqa:
             observed = torch.zeros(TINY.event_shape, dtype=torch.bool, device=place.device)
             observed[:, :3] = True
             completed = model.complete(x, observed)
-            _check(completed)
+            _check(completed, spec)
             if not torch.equal(completed[:, :, :3], x[:, :, :3]):
                 raise ArithmeticError("a completion changed what it was given")
             done.append("completes")
     yield Figure(f"{name}, {PRECISIONS[precision]}", f"ok: {', '.join(done)}")
 
 
-def _check(x: Tensor) -> None:
-    TINY.check(x)
+def _tiny(kind: type[Model]) -> DataSpec:
+    """The tiny pictures that a model takes: of four levels, or of two."""
+    return next(spec for spec in (TINY, TINIER) if kind.takes.includes(spec))
+
+
+def _check(x: Tensor, spec: DataSpec) -> None:
+    spec.check(x)
     if x.shape != (4, *TINY.event_shape):
         raise ArithmeticError(f"4 samples have shape {tuple(x.shape)}")
 
@@ -163,7 +168,7 @@ def _forward(model: Model, x: Tensor) -> Callable[[], object]:
 # ---- trainings -----------------------------------------------------------------------------------
 
 
-def static_mnist(place: Place) -> Iterator[Figure]:
+def static_mnist(name: str, place: Place) -> Iterator[Figure]:
     """Train for most of the time that is left, then score test pictures and sample."""
     try:
         data = load("binarized-mnist", data_dir=place.data_dir)
@@ -171,7 +176,7 @@ def static_mnist(place: Place) -> Iterator[Figure]:
         # without the places where it was looked for
         yield Figure("no static MNIST", f"digits instead: {str(error).partition(',')[0]}")
         data = load("digits")
-    yield from _learnt(*TRAINED, data, place)
+    yield from _learnt(name, TRAINED[name], data, place)
 
 
 def flow(name: str, aim: float, within: str, place: Place) -> Iterator[Figure]:
@@ -241,7 +246,12 @@ def _judged(model: Model, data: Dataset, of: str, place: Place) -> Iterator[Figu
 
 
 def _stepped() -> list[str]:
-    return _those(lambda kind: not issubclass(kind, Swept))
+    """Those that begin with steps, not with sweeps."""
+    return _those(_steps)
+
+
+def _steps(kind: type[Model]) -> bool:
+    return bool(kind(_tiny(kind), **kind.small[0]).stages[0].turns)
 
 
 def _sampling() -> list[str]:
@@ -288,9 +298,13 @@ SECTIONS = (
     Section(
         "Steps of a training, by batch and precision",
         0.05,
-        lambda: [Job(name, partial(pace, name)) for name in (TRAINED[0], BEST) if name in MODELS],
+        lambda: [Job(name, partial(pace, name)) for name in (*TRAINED, BEST) if name in MODELS],
     ),
-    Section("Static MNIST", 0.15, lambda: [Job("static MNIST", static_mnist)]),
+    Section(
+        "Static MNIST",
+        0.15,
+        lambda: [Job(f"static MNIST, {name}", partial(static_mnist, name)) for name in TRAINED],
+    ),
     Section(
         "A flow on larger pictures",
         1.0,
