@@ -380,6 +380,20 @@ def test_splitting_changes_nothing_but_where_two_of_a_kind_are() -> None:
     assert model.learnt == -2 * 5 - 1
 
 
+@pytest.mark.parametrize("minibatch", [0, 100])
+def test_what_was_swept_before_has_no_part_in_sweeps_over_other_data(minibatch: int) -> None:
+    model = GMM(PAIR, components=2, minibatch=minibatch)
+    for scale in (1e-3, 50.0):
+        x = scale * pairs(300)
+        with seeded(0):
+            model.prepare(x)
+        losses = [model.update([(x, None)]) for _ in range(2)]
+    fresh = GMM(PAIR, components=2, minibatch=minibatch)
+    with seeded(0):
+        fresh.prepare(x)
+    assert losses == [fresh.update([(x, None)]) for _ in range(2)]
+
+
 def test_few_observations_have_as_many_components_as_there_are_rows_for() -> None:
     model = GMM(PAIR)
     with seeded(0):
