@@ -178,6 +178,47 @@ def test_components_taken_some_at_a_time_have_the_same_gradients(
         torch.testing.assert_close(one, other)
 
 
+def test_scores_are_the_same_with_gradients_and_in_any_company(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Steps over large observations look at some components alone; scores and codes at all."""
+    monkeypatch.setattr("simulacra.models.mixture.binned._VALUES", 400)
+    spec = DataSpec((1, 3, 3), 50)
+    with seeded(0):
+        model = GMM(spec, components=20)
+        x = torch.randint(50, (30, *spec.event_shape))
+        model.mixing.logits.data.normal_()
+        model.means.data.normal_(std=0.1)
+    with torch.no_grad():
+        scores, codes = model.log_likelihood(x), model.encode(x)
+    torch.testing.assert_close(model.log_likelihood(x), scores)
+    torch.testing.assert_close(model.encode(x), codes)
+    torch.testing.assert_close(model.log_likelihood(x[:1]), scores[:1])
+    lower = -float(model.loss(x)["loss"].detach())
+    assert float(scores.mean()) - 3 < lower < float(scores.mean())
+
+
+def test_the_nearest_components_are_found_far_from_nought(monkeypatch: pytest.MonkeyPatch) -> None:
+    """White pictures whose components differ little, some of which are of no weight."""
+    monkeypatch.setattr("simulacra.models.mixture.binned._VALUES", 400)
+    monkeypatch.setattr("simulacra.models.mixture.binned._NEAREST", 1)
+    spec = DataSpec((1, 64, 64), 256)
+    model = GMM(spec, components=4)
+    with seeded(0), torch.no_grad():
+        model.means.fill_(254 / 128 - 1)
+        model.log_scales.normal_(math.log(0.3 / 128), 0.02)
+        for k in range(4):
+            model.means[k, 9 * k : 9 * k + 9] -= 1.0 / 128
+        model.mixing.logits[0, 1] = -1e3
+    x = torch.full((4, 1, 64, 64), 254)
+    for k in range(4):
+        x[k].view(-1)[9 * k : 9 * k + 9] -= 1
+    with torch.no_grad():
+        scores = model.log_likelihood(x)
+    steps = torch.stack([-model.loss(row[None])["loss"].detach() for row in x])
+    torch.testing.assert_close(steps, scores, rtol=1e-4, atol=3.0)
+
+
 # ---- weights by class ----------------------------------------------------------------------------
 
 

@@ -290,10 +290,15 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
     ) -> dict[str, Tensor]:
         """Mean negative log-likelihood, or bound, and log-prior, in nats per observation."""
-        seed = 0 if self.exact else int(torch.randint(2**31, ()))
-        nats = -self.log_likelihood(x, context, seed=seed).mean()
+        self.spec.check(x)
+        nats = -self._quickly(x, context).mean()
         # the prior is of all observations together
         return {"loss": nats - self._log_prior().to(nats) * self.each.to(nats)}
+
+    def _quickly(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """What steps climb, `(N,)`: the likelihood, or a bound of it."""
+        seed = 0 if self.exact else int(torch.randint(2**31, ()))
+        return self.log_likelihood(x, context, seed=seed)
 
     def _log_joint(self, x: Tensor, context: Tensor | None, draws: int, seed: int) -> Tensor:
         """log π_k + log p(x | k), `(N, K)`; what has no other type is in that of the parts."""

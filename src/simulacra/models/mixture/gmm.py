@@ -14,11 +14,11 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import keyed_uniform, keys_of
 from simulacra.ground.spec import DataSpec
 from simulacra.models.mixture.base import Mixture
-from simulacra.models.mixture.binned import log_masses
+from simulacra.models.mixture.binned import log_likely, log_masses
 from simulacra.models.model import Model
 from simulacra.models.takes import Takes
 from simulacra.nn.distributions import DiscretisedNormal, log_mean_exp
-from simulacra.nn.precision import double
+from simulacra.nn.precision import double, full_precision
 
 
 class GMM(Mixture):
@@ -174,7 +174,15 @@ class GMM(Mixture):
         """log p(x | k), integrated over the bins of levels, `(N, K)` in nats."""
         if self.spec.levels is None:
             return self.log_parts(double(self._middle(x))) - self._log_units
-        return log_masses(x.flatten(1), *self._over_bins(), self.spec.levels, self.mixing.alive)
+        return log_masses(x.flatten(1), *self._over_bins(), self.spec.levels)
+
+    def _quickly(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """The likelihood; over the bins of large observations, by the nearest components alone."""
+        if self.spec.levels is None or not self.exact:
+            return super()._quickly(x, context)
+        with full_precision(x):
+            log_mixing = self.mixing(context, self._middle(x))
+            return log_likely(x.flatten(1), *self._over_bins(), self.spec.levels, log_mixing)
 
     def _over_bins(self) -> tuple[Tensor, Tensor]:
         """Means and standard deviations `(K, D)` in units of levels, k + 1/2 the middle of k."""

@@ -209,16 +209,6 @@ class MFA(Mixture):
 
     # ---- likelihood ------------------------------------------------------------------------------
 
-    def loss(
-        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
-    ) -> dict[str, Tensor]:
-        """Mean negative log-likelihood or bound, less the log-prior, in nats per observation."""
-        if self.spec.levels is None:
-            return super().loss(x, context, turn=turn)
-        with full_precision(x):
-            nats = -self._quickly(x, context).mean()
-        return {"loss": nats - self._log_prior().to(nats) * self.each.to(nats)}
-
     def log_likelihoods(self, x: Tensor, *, draws: int = 1, seed: int = 0) -> Tensor:
         """log p(x | k) of vectors; of levels the bound of each component, `(N, K)` in nats."""
         if self.spec.levels is None:
@@ -263,13 +253,16 @@ class MFA(Mixture):
 
     def _quickly(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The bound of one draw, `(N,)`, with fewer components and digits: what steps go along."""
-        log_mixing = self.mixing(context, self._middle(x)).expand(len(x), -1)
-        binned = self._binned(self.means)
-        values = x.flatten(1)
-        chosen, tops, pairs = explained(binned, values, log_mixing, ranked=4, kept=2, steps=1)
-        codes, log_weight = tops.draw(torch.randn_like(tops.codes))
-        log_weight = log_weight - 0.5 * codes.square().sum(1) + pairs.log_mass(codes)
-        return (log_mixing.gather(1, chosen) + pairs.back(log_weight)).logsumexp(1)
+        if self.spec.levels is None:
+            return super()._quickly(x, context)
+        with full_precision(x):
+            log_mixing = self.mixing(context, self._middle(x)).expand(len(x), -1)
+            binned = self._binned(self.means)
+            values = x.flatten(1)
+            chosen, tops, pairs = explained(binned, values, log_mixing, ranked=4, kept=2, steps=1)
+            codes, log_weight = tops.draw(torch.randn_like(tops.codes))
+            log_weight = log_weight - 0.5 * codes.square().sum(1) + pairs.log_mass(codes)
+            return (log_mixing.gather(1, chosen) + pairs.back(log_weight)).logsumexp(1)
 
     # ---- samples, completion ---------------------------------------------------------------------
 
