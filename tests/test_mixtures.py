@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,6 +141,23 @@ def test_gradients_climb_the_posterior_that_sweeps_climb(covariance: str) -> Non
     for name, weight in model.named_parameters():
         assert weight.grad is not None
         assert float(weight.grad.abs().max()) < 5e-5, name
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords"), [("gmm", {}), ("gmm", {"covariance": "full"}), ("mfa", {"rank": 1})]
+)
+def test_steps_do_not_shrink_onto_a_value_that_never_varies(name: str, keywords: Any) -> None:
+    """The variance of sweeps is the least one, else the density of a constant has no end."""
+    x = torch.cat([pairs(200), torch.full((200, 1), 7.0)], 1)
+    data, spec = Observations(x), DataSpec((3,), None)
+    with seeded(0):
+        model = registry.build(name, spec, {"components": 2, "prior": 0.0, **keywords})
+    made = Training(model, data, data, Options(device="cpu", **registry.preset(name)))
+    made.set_plan(Budget(70, "steps"))
+    best = [min(r.validation for r in lot if r.validation is not None)
+            for _, lot in itertools.groupby(made, lambda record: record.stage)]  # fmt: skip
+    assert len(best) == 2
+    assert best[1] > best[0] - 0.1
 
 
 def test_full_covariances_are_not_built_by_accident() -> None:

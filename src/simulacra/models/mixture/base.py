@@ -176,10 +176,9 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Start from the clusters of k-means, each with its own moments."""
         super().prepare(x.flatten(1))
-        # of another training
         self.last_loss.fill_(torch.finfo(self.last_loss.dtype).max)
-        for each in (self.each, self.idle, self.sweeps):
-            each.zero_()
+        self.idle.zero_()
+        self.sweeps.zero_()
         y = double(self._middle(x))
         self._begin(y)
         first = min(self.components, max(1, len(y) // _ROWS))

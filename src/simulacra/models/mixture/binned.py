@@ -1,7 +1,8 @@
-"""Diagonal Gaussians over the bins of levels, of many components at once."""
+"""Diagonal Gaussians, at points or over the bins of levels, of many components at once."""
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -10,6 +11,29 @@ from torch.nn.functional import one_hot
 from torch.utils.checkpoint import checkpoint
 
 from simulacra.nn.distributions import DiscretisedNormal
+
+
+def log_densities(y: Tensor, means: Tensor, log_scales: Tensor, noise: float = 0.0) -> Tensor:
+    """log N(y; μ_k, σ_k²) of points `(N, D)`, or its mean over noise in them, `(N, K)`.
+
+    Args:
+        y: Gives the type.
+        means: `(K, D)`.
+        log_scales: Log of the standard deviations, `(K, D)`.
+        noise: Its variance.
+    """
+    means, log_scales = means.to(y), log_scales.to(y)
+    precision = (-2 * log_scales).exp()
+    # the square completed, so that nothing of size (N, K, D) is made
+    centre = means.mean(0)
+    shifted, around = y - centre, means - centre
+    distance = (
+        shifted.square() @ precision.T
+        - 2 * shifted @ (around * precision).T
+        + (around.square() * precision).sum(1)
+    )
+    constant = y.shape[1] * math.log(2 * math.pi) + 2 * log_scales.sum(1)
+    return -0.5 * (distance + constant + noise * precision.sum(1))
 
 
 def log_masses(x: Tensor, loc: Tensor, scale: Tensor, levels: int) -> Tensor:
@@ -59,7 +83,7 @@ def _from_table(x: Tensor, loc: Tensor, scale: Tensor, levels: int) -> Tensor:
     normal = DiscretisedNormal(loc[..., None], scale[..., None], levels, validate_args=False)
     table = normal.log_prob(every)
     # −∞ times the zeros of others would be no number
-    table = table.clamp_min(torch.finfo(table.dtype).min / x.shape[1])
+    table = table.clamp_min(torch.finfo(table.dtype).min / max(1, x.shape[1]))
     chosen = one_hot(x.long(), levels).to(table.dtype).flatten(1)
     return chosen @ table.flatten(1).T
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -191,6 +193,12 @@ class MFA(Mixture):
         left = (second - (slopes * mixed).sum(2)).clamp_min(0) + self.prior * self.pooled.to(second)
         variances = (left / (mass + self.prior)[:, None]).clamp_min(self._floor)
         self._keep(alive, slopes[..., -1], slopes[..., :-1], variances)
+
+    def moved(self, turn: str, sums: Mapping[str, Tensor]) -> None:
+        """Keep the least variance of vectors, as sweeps do: a constant has no density."""
+        if self.spec.levels is None:
+            least = 0.5 * (math.log(self._floor) - self.pooled.log())
+            self.log_scales.copy_(self.log_scales.maximum(least))
 
     def _log_prior(self) -> Tensor:
         """log-density of the covariances under the prior, but for a constant."""
