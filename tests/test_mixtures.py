@@ -453,6 +453,18 @@ def test_what_was_swept_before_has_no_part_in_sweeps_over_other_data(minibatch: 
     assert losses == [fresh.update([(x, None)]) for _ in range(2)]
 
 
+@pytest.mark.parametrize("name", ["gmm", "mfa"])
+def test_copies_of_few_rows_have_as_many_components_as_there_are_rows(name: str) -> None:
+    x = pairs(3).repeat(40, 1)
+    model = registry.build(name, PAIR, {"components": 10})
+    with seeded(0):
+        model.prepare(x)
+        model.update([(x, None)])
+    assert int(model.mixing.alive.sum()) == 3
+    assert bool(model.sample(5).isfinite().all())
+    assert float(model.loss(x)["loss"].detach()) < 3
+
+
 def test_few_observations_have_as_many_components_as_there_are_rows_for() -> None:
     model = GMM(PAIR)
     with seeded(0):

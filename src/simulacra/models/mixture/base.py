@@ -184,10 +184,10 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         first = min(self.components, max(1, len(y) // _ROWS))
         if self.grow:
             first = min(first, len(self.mixing.frequencies))
-        self.mixing.alive.copy_(torch.arange(self.components) < first)
         found = clusters(y, self.mixing.classes(context, y), first)
         # who is in none has no part in the start
         members = (one_hot(found.clamp_min(0), self.components) * (found >= 0)[:, None]).to(y)
+        self.mixing.alive.copy_(members.sum(0) > 0)
         self.mixing.maximise(self.mixing.members(context, members))
         self._fit(members.sum(0), *self._moments(y, members))
 

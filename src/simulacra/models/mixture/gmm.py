@@ -191,8 +191,8 @@ class GMM(Mixture):
     def _conditional(self, x: Tensor, mask: Tensor, log_mixing: Tensor) -> Tensor:
         """A component by the observed values, of which the hidden ones do not depend within it."""
         if self.spec.levels is None:
-            own = (each[:, mask] for each in (self.means, self.log_scales))
-            log_values = log_densities(double(self._middle(x))[:, mask], *own)
+            y, means, scales = double(self._middle(x)), self.means, self.log_scales
+            log_values = log_densities(y[:, mask], means[:, mask], scales[:, mask])
         else:
             loc, scale = (each[:, mask] for each in self._over_bins())
             log_values = log_masses(x[:, mask], loc, scale, self.spec.levels)
