@@ -198,6 +198,14 @@ def test_of_a_class_are_the_kernels_of_that_class():
         torch.testing.assert_close(scores, of(rows))
 
 
+def test_no_rows_have_no_scores_whatever_is_told():
+    x, told = levels(GREY, 30), torch.arange(30) % 2
+    model = prepared(GREY, x, told)
+    assert not any(each.any() for each in model.statistics(x[:0], told[:0]))
+    assert model.log_likelihood(x[:0], told[:0]).shape == (0,)
+    assert model.sample(0, told[:0]).shape == (0, *GREY.event_shape)
+
+
 def test_of_parts_of_a_label_are_the_kernels_that_agree_with_what_is_told():
     spec = DataSpec((1, 2, 2), 5, classes=6, parts=(("digit", 3), ("speaker", 2)))
     x, told = levels(spec, 30), torch.stack([torch.arange(30) % 3, torch.arange(30) % 2], 1)
