@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -195,6 +196,27 @@ def test_of_a_class_are_the_kernels_of_that_class():
     for label, rows in ((0, told == 0), (1, told == 1), (-1, told < 9), (2, told < 9)):
         scores = model.log_likelihood(asked, torch.full((8,), label))
         torch.testing.assert_close(scores, of(rows))
+
+
+def test_no_rows_have_no_scores_whatever_is_told():
+    x, told = levels(GREY, 30), torch.arange(30) % 2
+    model = prepared(GREY, x, told)
+    assert not any(each.any() for each in model.statistics(x[:0], told[:0]))
+    assert model.log_likelihood(x[:0], told[:0]).shape == (0,)
+    assert model.sample(0, told[:0]).shape == (0, *GREY.event_shape)
+
+
+def test_of_parts_of_a_label_are_the_kernels_that_agree_with_what_is_told():
+    spec = DataSpec((1, 2, 2), 5, classes=6, parts=(("digit", 3), ("speaker", 2)))
+    x, told = levels(spec, 30), torch.stack([torch.arange(30) % 3, torch.arange(30) % 2], 1)
+    model = prepared(spec, x, told)
+    swept(model, 2)
+    asked = levels(spec, 7, seed=1)
+    plain = prepared(replace(spec, classes=2, parts=()), x, told[:, 1])
+    plain.bandwidths.copy_(model.bandwidths)
+    scores = model.log_likelihood(asked, torch.tensor([[-1, 1]]).expand(7, -1))
+    torch.testing.assert_close(scores, plain.log_likelihood(asked, torch.ones(7).long()))
+    assert model.sample(4, told[:4]).shape == (4, 1, 2, 2)
 
 
 # ---- what it keeps, and what it copies -----------------------------------------------------------

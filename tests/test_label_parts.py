@@ -105,6 +105,11 @@ def test_the_features_of_parts_are_added_and_untold_ones_add_nothing():
     assert embedding.embed.weight.grad.sum(1).tolist() == [0, 0, 4, 0, 4]
 
 
+def test_features_of_no_width_are_none_whatever_is_told():
+    for spec, told in ((SPOKEN, torch.zeros(5, 2).long()), (PLAIN, torch.zeros(5).long())):
+        assert ContextEmbedding("label", spec)(told, torch.zeros(5)).shape == (5, 0)
+
+
 def test_labels_of_one_part_are_what_they_were_and_may_be_untold():
     embedding = ContextEmbedding("label", PLAIN, 4)
     assert list(embedding.state_dict()) == ["embed.weight"]

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,6 +143,23 @@ def test_gradients_climb_the_posterior_that_sweeps_climb(covariance: str) -> Non
         assert float(weight.grad.abs().max()) < 5e-5, name
 
 
+@pytest.mark.parametrize(
+    ("name", "keywords"), [("gmm", {}), ("gmm", {"covariance": "full"}), ("mfa", {"rank": 1})]
+)
+def test_steps_do_not_shrink_onto_a_value_that_never_varies(name: str, keywords: Any) -> None:
+    """The variance of sweeps is the least one, else the density of a constant has no end."""
+    x = torch.cat([pairs(200), torch.full((200, 1), 7.0)], 1)
+    data, spec = Observations(x), DataSpec((3,), None)
+    with seeded(0):
+        model = registry.build(name, spec, {"components": 2, "prior": 0.0, **keywords})
+    made = Training(model, data, data, Options(device="cpu", **registry.preset(name)))
+    made.set_plan(Budget(70, "steps"))
+    best = [min(r.validation for r in lot if r.validation is not None)
+            for _, lot in itertools.groupby(made, lambda record: record.stage)]  # fmt: skip
+    assert len(best) == 2
+    assert best[1] > best[0] - 0.1
+
+
 def test_full_covariances_are_not_built_by_accident() -> None:
     with pytest.raises(UsageError, match="FullGMM"):
         GMM(PAIR, covariance="full")
@@ -176,6 +194,47 @@ def test_components_taken_some_at_a_time_have_the_same_gradients(
         found.append([weight.grad for weight in model.parameters()])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_scores_are_the_same_with_gradients_and_in_any_company(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Steps over large observations look at some components alone; scores and codes at all."""
+    monkeypatch.setattr("simulacra.models.mixture.binned._VALUES", 400)
+    spec = DataSpec((1, 3, 3), 50)
+    with seeded(0):
+        model = GMM(spec, components=20)
+        x = torch.randint(50, (30, *spec.event_shape))
+        model.mixing.logits.data.normal_()
+        model.means.data.normal_(std=0.1)
+    with torch.no_grad():
+        scores, codes = model.log_likelihood(x), model.encode(x)
+    torch.testing.assert_close(model.log_likelihood(x), scores)
+    torch.testing.assert_close(model.encode(x), codes)
+    torch.testing.assert_close(model.log_likelihood(x[:1]), scores[:1])
+    lower = -float(model.loss(x)["loss"].detach())
+    assert float(scores.mean()) - 3 < lower < float(scores.mean())
+
+
+def test_the_nearest_components_are_found_far_from_nought(monkeypatch: pytest.MonkeyPatch) -> None:
+    """White pictures whose components differ little, some of which are of no weight."""
+    monkeypatch.setattr("simulacra.models.mixture.binned._VALUES", 400)
+    monkeypatch.setattr("simulacra.models.mixture.binned._NEAREST", 1)
+    spec = DataSpec((1, 64, 64), 256)
+    model = GMM(spec, components=4)
+    with seeded(0), torch.no_grad():
+        model.means.fill_(254 / 128 - 1)
+        model.log_scales.normal_(math.log(0.3 / 128), 0.02)
+        for k in range(4):
+            model.means[k, 9 * k : 9 * k + 9] -= 1.0 / 128
+        model.mixing.logits[0, 1] = -1e3
+    x = torch.full((4, 1, 64, 64), 254)
+    for k in range(4):
+        x[k].view(-1)[9 * k : 9 * k + 9] -= 1
+    with torch.no_grad():
+        scores = model.log_likelihood(x)
+    steps = torch.stack([-model.loss(row[None])["loss"].detach() for row in x])
+    torch.testing.assert_close(steps, scores, rtol=1e-4, atol=3.0)
 
 
 # ---- weights by class ----------------------------------------------------------------------------
@@ -378,6 +437,32 @@ def test_splitting_changes_nothing_but_where_two_of_a_kind_are() -> None:
     assert model.mixing.alive.tolist() == [True, True, False, False]
     # one weight of all is settled by the others
     assert model.learnt == -2 * 5 - 1
+
+
+@pytest.mark.parametrize("minibatch", [0, 100])
+def test_what_was_swept_before_has_no_part_in_sweeps_over_other_data(minibatch: int) -> None:
+    model = GMM(PAIR, components=2, minibatch=minibatch)
+    for scale in (1e-3, 50.0):
+        x = scale * pairs(300)
+        with seeded(0):
+            model.prepare(x)
+        losses = [model.update([(x, None)]) for _ in range(2)]
+    fresh = GMM(PAIR, components=2, minibatch=minibatch)
+    with seeded(0):
+        fresh.prepare(x)
+    assert losses == [fresh.update([(x, None)]) for _ in range(2)]
+
+
+@pytest.mark.parametrize("name", ["gmm", "mfa"])
+def test_copies_of_few_rows_have_as_many_components_as_there_are_rows(name: str) -> None:
+    x = pairs(3).repeat(40, 1)
+    model = registry.build(name, PAIR, {"components": 10})
+    with seeded(0):
+        model.prepare(x)
+        model.update([(x, None)])
+    assert int(model.mixing.alive.sum()) == 3
+    assert bool(model.sample(5).isfinite().all())
+    assert float(model.loss(x)["loss"].detach()) < 3
 
 
 def test_few_observations_have_as_many_components_as_there_are_rows_for() -> None:

@@ -54,7 +54,8 @@ class ContextEmbedding(nn.Module):
             starts = torch.tensor([sum(sizes[:part]) for part in range(len(sizes))])
             self.starts: Tensor
             self.register_buffer("starts", starts, persistent=False)
-            self.embed: nn.Module = nn.Embedding(sum(sizes), width) if width else nn.Identity()
+            if width:
+                self.embed: nn.Module = nn.Embedding(sum(sizes), width)
         elif kind == "vector":
             self.embed = nn.Linear(spec.context_width, width)
 
@@ -73,7 +74,7 @@ class ContextEmbedding(nn.Module):
             UsageError: If context is missing, not wanted, or of another form.
         """
         context = self.checked(context, like)
-        if context is None:
+        if context is None or not self.width:
             return like.new_zeros(len(like), 0)
         if self.kind == "vector":
             features: Tensor = self.embed(context)

@@ -176,15 +176,18 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Start from the clusters of k-means, each with its own moments."""
         super().prepare(x.flatten(1))
+        self.last_loss.fill_(torch.finfo(self.last_loss.dtype).max)
+        self.idle.zero_()
+        self.sweeps.zero_()
         y = double(self._middle(x))
         self._begin(y)
         first = min(self.components, max(1, len(y) // _ROWS))
         if self.grow:
             first = min(first, len(self.mixing.frequencies))
-        self.mixing.alive.copy_(torch.arange(self.components) < first)
         found = clusters(y, self.mixing.classes(context, y), first)
         # who is in none has no part in the start
         members = (one_hot(found.clamp_min(0), self.components) * (found >= 0)[:, None]).to(y)
+        self.mixing.alive.copy_(members.sum(0) > 0)
         self.mixing.maximise(self.mixing.members(context, members))
         self._fit(members.sum(0), *self._moments(y, members))
 
@@ -286,10 +289,15 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
     ) -> dict[str, Tensor]:
         """Mean negative log-likelihood, or bound, and log-prior, in nats per observation."""
-        seed = 0 if self.exact else int(torch.randint(2**31, ()))
-        nats = -self.log_likelihood(x, context, seed=seed).mean()
+        self.spec.check(x)
+        nats = -self._quickly(x, context).mean()
         # the prior is of all observations together
         return {"loss": nats - self._log_prior().to(nats) * self.each.to(nats)}
+
+    def _quickly(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """What steps climb, `(N,)`: the likelihood, or a bound of it."""
+        seed = 0 if self.exact else int(torch.randint(2**31, ()))
+        return self.log_likelihood(x, context, seed=seed)
 
     def _log_joint(self, x: Tensor, context: Tensor | None, draws: int, seed: int) -> Tensor:
         """log π_k + log p(x | k), `(N, K)`; what has no other type is in that of the parts."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -42,7 +44,11 @@ def _groups(classes: Tensor, count: int) -> list[tuple[Tensor, int]]:
 def _k_means(values: object, number: int) -> Tensor:
     """The cluster of each row, after a few rounds: sweeps go on from there."""
     from sklearn.cluster import KMeans  # a second to import, and needed once
+    from sklearn.exceptions import ConvergenceWarning
 
     seed = int(torch.randint(2**31, ()))
-    found = KMeans(number, n_init=1, max_iter=20, random_state=seed).fit_predict(values)
+    with warnings.catch_warnings():
+        # of copies of few rows there are fewer clusters, and so fewer components
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = KMeans(number, n_init=1, max_iter=20, random_state=seed).fit_predict(values)
     return torch.as_tensor(found).long()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -14,11 +14,12 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import keyed_uniform, keys_of
 from simulacra.ground.spec import DataSpec
 from simulacra.models.mixture.base import Mixture
-from simulacra.models.mixture.binned import log_masses
+from simulacra.models.mixture.binned import log_densities, log_likely, log_masses
+from simulacra.models.mixture.triangles import diagonal, inverses, to_factors, to_triangles
 from simulacra.models.model import Model
 from simulacra.models.takes import Takes
-from simulacra.nn.distributions import DiscretisedNormal, log_mean_exp
-from simulacra.nn.precision import double
+from simulacra.nn.distributions import log_mean_exp
+from simulacra.nn.precision import double, full_precision
 
 
 class GMM(Mixture):
@@ -117,7 +118,7 @@ class GMM(Mixture):
     @property
     def _floor(self) -> float:
         """Least variance of a value within a component: its bin's, or next to none."""
-        return self.bin_variance or 1e-6
+        return self.bin_variance or math.exp(2 * _LEAST)
 
     def _begin(self, y: Tensor) -> None:
         self.pooled.copy_(y.var(0, unbiased=False) + self._floor)
@@ -126,18 +127,7 @@ class GMM(Mixture):
 
     def log_parts(self, y: Tensor) -> Tensor:
         """log N(y; μ_k, σ_k²), or E log N(y + u) with the bins' noise, `(N, K)`."""
-        means, scales = self.means.to(y), self.log_scales.to(y)
-        precision = (-2 * scales).exp()
-        # the square completed, so that nothing of size (N, K, D) is made
-        centre = means.mean(0)
-        shifted, around = y - centre, means - centre
-        distance = (
-            shifted.square() @ precision.T
-            - 2 * shifted @ (around * precision).T
-            + (around.square() * precision).sum(1)
-        )
-        constant = y.shape[1] * math.log(2 * math.pi) + 2 * scales.sum(1)
-        return -0.5 * (distance + constant + self.bin_variance * precision.sum(1))
+        return log_densities(y, self.means, self.log_scales, self.bin_variance)
 
     def _moments(self, y: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
         """Σ r y and Σ r y² of each component."""
@@ -154,6 +144,11 @@ class GMM(Mixture):
         variances = scatter / (safe + self.prior)
         self.means[alive] = means[alive].to(self.means)
         self.log_scales[alive] = variances[alive].log().mul(0.5).to(self.log_scales)
+
+    def moved(self, turn: str, sums: Mapping[str, Tensor]) -> None:
+        """Keep the least variance of vectors, as sweeps do: a constant has no density."""
+        if self.spec.levels is None:
+            self.log_scales.clamp_min_(_LEAST)
 
     def _log_prior(self) -> Tensor:
         """log-density of the covariances under the prior, but for a constant."""
@@ -174,7 +169,15 @@ class GMM(Mixture):
         """log p(x | k), integrated over the bins of levels, `(N, K)` in nats."""
         if self.spec.levels is None:
             return self.log_parts(double(self._middle(x))) - self._log_units
-        return log_masses(x.flatten(1), *self._over_bins(), self.spec.levels, self.mixing.alive)
+        return log_masses(x.flatten(1), *self._over_bins(), self.spec.levels)
+
+    def _quickly(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """The likelihood; over the bins of large observations, by the nearest components alone."""
+        if self.spec.levels is None or not self.exact:
+            return super()._quickly(x, context)
+        with full_precision(x):
+            log_mixing = self.mixing(context, self._middle(x))
+            return log_likely(x.flatten(1), *self._over_bins(), self.spec.levels, log_mixing)
 
     def _over_bins(self) -> tuple[Tensor, Tensor]:
         """Means and standard deviations `(K, D)` in units of levels, k + 1/2 the middle of k."""
@@ -188,13 +191,12 @@ class GMM(Mixture):
     def _conditional(self, x: Tensor, mask: Tensor, log_mixing: Tensor) -> Tensor:
         """A component by the observed values, of which the hidden ones do not depend within it."""
         if self.spec.levels is None:
-            gap = (self._middle(x)[:, None] - self.means) / self.log_scales.exp()
-            log_values = -0.5 * gap.square() - self.log_scales
+            y, means, scales = double(self._middle(x)), self.means, self.log_scales
+            log_values = log_densities(y[:, mask], means[:, mask], scales[:, mask])
         else:
-            normal = DiscretisedNormal(*self._over_bins(), self.spec.levels, validate_args=False)
-            log_values = normal.log_prob(x[:, None])
-        log_joint = log_mixing + (log_values * mask).sum(2)
-        return self._draw(Categorical(logits=log_joint, validate_args=False).sample())
+            loc, scale = (each[:, mask] for each in self._over_bins())
+            log_values = log_masses(x[:, mask], loc, scale, self.spec.levels)
+        return self._draw(Categorical(logits=log_mixing + log_values, validate_args=False).sample())
 
 
 class FullGMM(GMM):
@@ -218,18 +220,11 @@ class FullGMM(GMM):
 
     def factors(self, components: slice, like: Tensor) -> Tensor:
         """L_k of some components, `(k, D, D)`, in the type of another tensor."""
-        dims = self.spec.dims
-        rows, columns = torch.tril_indices(dims, dims, device=like.device)
-        triangles = self.triangles[components].to(like)
-        flat = like.new_zeros(len(triangles), dims * dims)
-        whole = flat.index_copy(1, rows * dims + columns, triangles).view(-1, dims, dims)
-        return whole.tril(-1) + torch.diag_embed(whole.diagonal(dim1=1, dim2=2).exp())
+        return to_factors(self.triangles[components].to(like), self.spec.dims)
 
     def keep(self, components: Tensor, factors: Tensor) -> None:
         """Write down L_k `(k, D, D)` of some components `(k,)`."""
-        rows, columns = torch.tril_indices(*factors.shape[1:], device=factors.device)
-        kept = factors.tril(-1) + torch.diag_embed(factors.diagonal(dim1=1, dim2=2).log())
-        self.triangles[components] = kept[:, rows, columns].to(self.triangles)
+        self.triangles[components] = to_triangles(factors).to(self.triangles)
 
     def _some(self, rows: int) -> Iterator[slice]:
         """Components so many at a time that their matrices, and gaps of rows, stay small."""
@@ -245,10 +240,10 @@ class FullGMM(GMM):
         means, parts = self.means.to(y), []
         for some in self._some(len(y)):
             factors = self.factors(some, y)
-            inverses = _inverses(factors)
-            distance = ((y - means[some, None]) @ inverses.mT).square().sum(2)
+            inverse = inverses(factors)
+            distance = ((y - means[some, None]) @ inverse.mT).square().sum(2)
             log_det = 2 * factors.diagonal(dim1=1, dim2=2).log().sum(1)
-            trace = noise * inverses.square().sum((1, 2))
+            trace = noise * inverse.square().sum((1, 2))
             parts.append(distance + (log_det + trace)[:, None])
         return -0.5 * (torch.cat(parts).T + y.shape[1] * math.log(2 * math.pi))
 
@@ -276,6 +271,12 @@ class FullGMM(GMM):
             self.keep(which, torch.linalg.cholesky(scatter))
             self.means[which] = mean.to(self.means)
 
+    def moved(self, turn: str, sums: Mapping[str, Tensor]) -> None:
+        """The same of each value given those before it."""
+        if self.spec.levels is None:
+            places = diagonal(self.spec.dims, self.triangles.device)
+            self.triangles[:, places] = self.triangles[:, places].clamp_min(_LEAST)
+
     def _log_prior(self) -> Tensor:
         """log-density of the covariances under the prior, but for a constant."""
         pooled = double(self.pooled)
@@ -283,7 +284,7 @@ class FullGMM(GMM):
         for some in self._some(1):
             factors = self.factors(some, pooled)
             log_det = 2 * factors.diagonal(dim1=1, dim2=2).log().sum(1)
-            trace = _inverses(factors).square().sum(1) @ pooled
+            trace = inverses(factors).square().sum(1) @ pooled
             terms = terms + (log_det + trace)[alive[some]].sum()
         return -0.5 * self.prior * terms
 
@@ -337,13 +338,9 @@ class FullGMM(GMM):
         return drawn
 
 
-def _inverses(factors: Tensor) -> Tensor:
-    """Inverses of lower triangular matrices `(k, D, D)`."""
-    identity = torch.eye(factors.shape[1], dtype=factors.dtype, device=factors.device)
-    return torch.linalg.solve_triangular(factors, identity.expand_as(factors), upper=False)
-
-
 EMPTY = 1e-8
 """Observations below which a component has none, and stays where it is."""
+_LEAST = math.log(1e-3)
+"""Log of the least deviation of standardised vectors."""
 _VALUES = 1 << 22
 """Of matrices, or of gaps of rows to means, at once."""

@@ -156,7 +156,7 @@ class KDE(Standardised, Swept, Sampling, Likelihood, Completion):
             # who is alone in the world sees itself
             seen = ~copies | copies.all(1, keepdim=True)
         if context is not None:
-            told = context.view(len(x), 1, -1)
+            told = context.view(len(x), 1, self.labels.shape[1])
             fits = seen & ((told < 0) | (told == self.labels)).all(2)
             seen = torch.where(fits.any(1, keepdim=True), fits, seen)
         return seen.to(double(self.bandwidths).device)
@@ -316,7 +316,8 @@ class KDE(Standardised, Swept, Sampling, Likelihood, Completion):
         if shares is None:
             centre = torch.randint(len(self.points), (n,), device=self.points.device)
         else:
-            centre = Categorical(logits=shares).sample().to(self.points.device)
+            rows = Categorical(logits=shares, validate_args=False).sample()
+            centre = rows.to(self.points.device)
         drawn = self._kernel.drawn(self.points[centre])
         if self.spec.levels is None:
             drawn = drawn * double(self.scale) + double(self.shift)

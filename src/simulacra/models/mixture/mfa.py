@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -192,6 +194,12 @@ class MFA(Mixture):
         variances = (left / (mass + self.prior)[:, None]).clamp_min(self._floor)
         self._keep(alive, slopes[..., -1], slopes[..., :-1], variances)
 
+    def moved(self, turn: str, sums: Mapping[str, Tensor]) -> None:
+        """Keep the least variance of vectors, as sweeps do: a constant has no density."""
+        if self.spec.levels is None:
+            least = 0.5 * (math.log(self._floor) - self.pooled.log())
+            self.log_scales.copy_(self.log_scales.maximum(least))
+
     def _log_prior(self) -> Tensor:
         """log-density of the covariances under the prior, but for a constant."""
         # in units of the pooled deviations
@@ -208,16 +216,6 @@ class MFA(Mixture):
         self.means[children] += apart
 
     # ---- likelihood ------------------------------------------------------------------------------
-
-    def loss(
-        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
-    ) -> dict[str, Tensor]:
-        """Mean negative log-likelihood or bound, less the log-prior, in nats per observation."""
-        if self.spec.levels is None:
-            return super().loss(x, context, turn=turn)
-        with full_precision(x):
-            nats = -self._quickly(x, context).mean()
-        return {"loss": nats - self._log_prior().to(nats) * self.each.to(nats)}
 
     def log_likelihoods(self, x: Tensor, *, draws: int = 1, seed: int = 0) -> Tensor:
         """log p(x | k) of vectors; of levels the bound of each component, `(N, K)` in nats."""
@@ -263,13 +261,16 @@ class MFA(Mixture):
 
     def _quickly(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The bound of one draw, `(N,)`, with fewer components and digits: what steps go along."""
-        log_mixing = self.mixing(context, self._middle(x)).expand(len(x), -1)
-        binned = self._binned(self.means)
-        values = x.flatten(1)
-        chosen, tops, pairs = explained(binned, values, log_mixing, ranked=4, kept=2, steps=1)
-        codes, log_weight = tops.draw(torch.randn_like(tops.codes))
-        log_weight = log_weight - 0.5 * codes.square().sum(1) + pairs.log_mass(codes)
-        return (log_mixing.gather(1, chosen) + pairs.back(log_weight)).logsumexp(1)
+        if self.spec.levels is None:
+            return super()._quickly(x, context)
+        with full_precision(x):
+            log_mixing = self.mixing(context, self._middle(x)).expand(len(x), -1)
+            binned = self._binned(self.means)
+            values = x.flatten(1)
+            chosen, tops, pairs = explained(binned, values, log_mixing, ranked=4, kept=2, steps=1)
+            codes, log_weight = tops.draw(torch.randn_like(tops.codes))
+            log_weight = log_weight - 0.5 * codes.square().sum(1) + pairs.log_mass(codes)
+            return (log_mixing.gather(1, chosen) + pairs.back(log_weight)).logsumexp(1)
 
     # ---- samples, completion ---------------------------------------------------------------------
 
