@@ -16,7 +16,8 @@ def log_masses(x: Tensor, loc: Tensor, scale: Tensor, levels: int, alive: Tensor
     """Log-probability of rows of levels under each component, `(N, K)`.
 
     Steps over large observations go by the nearest components of each row alone: a sum without the
-    others is a lower bound, and their part of it is next to nothing. Scores go by all.
+    others is a lower bound, and their part of it is next to nothing. Scores go by all. Components
+    that are not there have −∞, and cost nothing.
 
     Args:
         x: Levels `(N, D)`.
@@ -31,6 +32,12 @@ def log_masses(x: Tensor, loc: Tensor, scale: Tensor, levels: int, alive: Tensor
     part = max(1, _VALUES // max(1, size))
     if part < len(loc) and torch.is_grad_enabled():
         return _nearest(x, loc, scale, levels, alive)
+    # a compiled step is one graph, which cannot go by how many there are
+    if not torch.compiler.is_compiling() and not bool(alive.all()):
+        there = log_masses(x, loc[alive], scale[alive], levels, alive[alive])
+        return there.new_full((len(x), len(loc)), -torch.inf).index_copy(
+            1, alive.nonzero()[:, 0], there
+        )
     of = _from_table if few else _one_by_one
     # so many components at a time that what is made for them stays small
     several = zip(loc.split(part), scale.split(part), strict=True)
