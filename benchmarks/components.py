@@ -36,7 +36,7 @@ TOYS = ("two-peaks", "sawtooth", "ring-8", "grid-25", "spirals", "moons", "circl
         "checkerboard", "pinwheel")  # fmt: skip
 COMPONENTS = tuple(2**i for i in range(10))
 PRIOR = 0.03
-"""Pseudo-observations of the pooled variance: the usual 1 is far too many where N / K is 20."""
+"""Pseudo-observations of the pooled variance: the usual 3 are far too many where N / K is 20."""
 OPTIONS = Options(lr=2e-3, batch=1024, seed=0)
 """Of the gradient steps: vectors of 1 or 2 values are cheap, and their sweeps have little left."""
 DRAWS = 20_000
@@ -96,6 +96,11 @@ def of_kernels(toy: str, asked: Asked) -> dict[str, float]:
     return gap(fitted("kde", data, {}, asked.budget), data, asked.draws)
 
 
+def _in_words(budget: str) -> str:
+    """`120steps` as `120 steps`."""
+    return budget.replace("steps", " steps")
+
+
 def markdown(report: Mapping[str, Any]) -> str:
     """A row for each toy: its gaps, and that of kernels."""
     m = report["machine"]
@@ -108,7 +113,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n\n".join([
         table(("nats", *counts, "`kde`"), rows),
         f"{m['cpu']}, {m['threads']} thread{'s' if m['threads'] != 1 else ''}, torch "
-        f"{m['torch']}, {m['date'][:10]}, seed 0; {report['budget']} of each fit, "
+        f"{m['torch']}, {m['date'][:10]}, seed 0; {_in_words(report['budget'])} of each fit, "
         f"{report['draws']:,} draws of the truth. The standard error of a gap is at most "
         f"{max(each['error'] for toy in report['toys'] for each in toy['mixtures']):.3f}, and near "
         "0.001 where the gap is near 0.01.",

@@ -57,6 +57,7 @@ def test_gaps_are_kept_told_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert out.count("| `two-peaks` |") == 1
     assert components.markdown(kept) in out
+    assert "6 steps of each fit" in out
 
 
 def test_components_are_named_by_the_training_split() -> None:

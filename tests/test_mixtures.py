@@ -17,6 +17,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
+from simulacra.models.mixture import binned
 from simulacra.models.mixture.clusters import clusters
 from simulacra.models.mixture.gmm import GMM, FullGMM
 from simulacra.models.mixture.mixing import Mixing
@@ -474,6 +475,25 @@ def test_few_observations_have_as_many_components_as_there_are_rows_for() -> Non
     assert int(model.mixing.alive.sum()) == 8
     assert bool(drawn.isfinite().all())
     assert math.isfinite(float(model.loss(pairs(42))["loss"].detach()))
+
+
+def test_masses_of_components_that_are_not_there_are_not_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed = []
+    each = binned._one_by_one
+
+    def counted(x: Tensor, loc: Tensor, scale: Tensor, levels: int) -> Tensor:
+        computed.append(len(loc))
+        return each(x, loc, scale, levels)
+
+    monkeypatch.setattr(binned, "_one_by_one", counted)
+    model = GMM(DataSpec((1, 3, 3), 200))
+    with seeded(0):
+        x = torch.randint(200, (21, 1, 3, 3))
+        model.prepare(x)
+    model.loss(x)["loss"].backward()
+    assert computed == [int(model.mixing.alive.sum())] == [4]
 
 
 # ---- codes ---------------------------------------------------------------------------------------

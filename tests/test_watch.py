@@ -235,6 +235,20 @@ def test_the_last_picture_is_of_the_end(monkeypatch: pytest.MonkeyPatch) -> None
     assert steps == [0, 1, 2, 8]
 
 
+def test_stages_of_one_likelihood_are_all_watched() -> None:
+    data = load("moons")
+    training = Training(
+        registry.build("gmm", data.spec, {"components": 5}), data.train, data.validation,
+        Options(device="cpu", seed=1),
+    )  # fmt: skip
+    training.set_plan(Budget(20, "steps"))
+    watching = Watching(training.model, data)
+    command._train(training, watching, "gmm", data, 6)
+    steps = [int(re.findall(r"\d+", moment.words)[0]) for moment in watching.moments]
+    # three in its ten sweeps, and three in its ten gradient steps
+    assert steps == [0, 1, 3, 10, 11, 20]
+
+
 # ---- the command --------------------------------------------------------------------------------
 
 BRIEF = ["made", "two-peaks", "--set", "hidden=4", "--budget", "5steps", "--batch", "8"]

@@ -139,12 +139,19 @@ def _train(training: Training, watching: Watching, name: str, found: Dataset, fr
                 "training: fewer --frames take less"
             )
 
+    first = _first_seen(training)
+
     def due() -> bool:
-        left, plan = frames - len(watching.moments), training.plan
-        # before its last stage a model need not know yet how to draw
-        if not training.in_last_stage or left < 2:
+        plan, seen = training.plan, training.progress.stage + 1 - first
+        if seen < 1:
             return False
-        if looked is None:
+        # of several stages each may take what those before it left
+        left = frames * seen // (len(training.stages) - first) - len(watching.moments)
+        # the end of a stage is the beginning of the next one, and that of all is seen below
+        left += not training.in_last_stage
+        if left < 2:
+            return False
+        if looked is None or looked < plan.start:
             return True
         since = looked - plan.start
         after = following(since, plan.length, left, by_sweeps=training.stage.by_sweeps)
@@ -171,6 +178,15 @@ def _train(training: Training, watching: Watching, name: str, found: Dataset, fr
     made = f"{counted(progress.step, kind)} in {progress.seconds:.1f} s"
     terminal.note(f"done: {made}{why}")
     return stop
+
+
+def _first_seen(training: Training) -> int:
+    """The first stage that is watched: before it a model need not know yet how to draw."""
+    first = len(training.stages) - 1
+    while first > 0 and training.in_nats(first) and training.in_nats(first - 1):
+        # its best step is chosen by the same likelihood, so it is the same model
+        first -= 1
+    return first
 
 
 def _words(training: Training, found: Dataset, kind: str) -> str:

@@ -33,7 +33,8 @@ class BernoulliMixture(Mixture):
 
     Args:
         spec: Two levels, with or without an order.
-        components: Number of components, or the most there may be where they grow.
+        components: Number of components, where there are five observations for each at least; else
+            as many as there are observations for. Where they grow, the most there may be.
         context: What is told beside an observation: none, or label. Classes share the components,
             and have weights of their own.
         grow: Whether their number is found: when sweeps gain nothing any more, the heaviest are

@@ -36,7 +36,9 @@ def log_densities(y: Tensor, means: Tensor, log_scales: Tensor, noise: float = 0
     return -0.5 * (distance + constant + noise * precision.sum(1))
 
 
-def log_masses(x: Tensor, loc: Tensor, scale: Tensor, levels: int) -> Tensor:
+def log_masses(
+    x: Tensor, loc: Tensor, scale: Tensor, levels: int, alive: Tensor | None = None
+) -> Tensor:
     """Log-probability of rows of levels under each component, `(N, K)`.
 
     Args:
@@ -44,7 +46,14 @@ def log_masses(x: Tensor, loc: Tensor, scale: Tensor, levels: int) -> Tensor:
         loc: Means `(K, D)`; k + 1/2 is the middle of level k.
         scale: Standard deviations `(K, D)`.
         levels: How many there are.
+        alive: Which components there are, `(K,)`, if not all; of the others it is −∞.
     """
+    # a compiled step is one graph, which cannot go by how many there are
+    few = alive is not None and not torch.compiler.is_compiling() and not bool(alive.all())
+    if few and alive is not None:
+        there = log_masses(x, loc[alive], scale[alive], levels)
+        nowhere = there.new_full((len(x), len(loc)), -torch.inf)
+        return nowhere.index_copy(1, alive.nonzero()[:, 0], there)
     # of few levels the mass of each is computed once, of many that of those that came
     of = _from_table if levels <= len(x) else _one_by_one
     # so many components at a time that what is made for them stays small
@@ -53,7 +62,9 @@ def log_masses(x: Tensor, loc: Tensor, scale: Tensor, levels: int) -> Tensor:
     return torch.cat([of(x, *each, levels) for each in several], 1)
 
 
-def log_likely(x: Tensor, loc: Tensor, scale: Tensor, levels: int, log_mixing: Tensor) -> Tensor:
+def log_likely(
+    x: Tensor, loc: Tensor, scale: Tensor, levels: int, alive: Tensor, log_mixing: Tensor
+) -> Tensor:
     """Log-probability of rows of levels under all components together, `(N,)`, for steps.
 
     Of large observations it goes by those components of each row that are nearest to it: a sum
@@ -64,10 +75,11 @@ def log_likely(x: Tensor, loc: Tensor, scale: Tensor, levels: int, log_mixing: T
         loc: The same.
         scale: The same.
         levels: The same.
+        alive: Which components there are, `(K,)`.
         log_mixing: Log-weights of the components, `(N, K)` or `(1, K)`.
     """
     if _at_once(x, levels) >= len(loc):
-        return (log_mixing + log_masses(x, loc, scale, levels)).logsumexp(1)
+        return (log_mixing + log_masses(x, loc, scale, levels, alive)).logsumexp(1)
     nearest, masses = _nearest(x, loc, scale, levels, log_mixing.detach())
     return (log_mixing.expand(len(x), -1).gather(1, nearest) + masses).logsumexp(1)
 

@@ -169,7 +169,7 @@ class GMM(Mixture):
         """log p(x | k), integrated over the bins of levels, `(N, K)` in nats."""
         if self.spec.levels is None:
             return self.log_parts(double(self._middle(x))) - self._log_units
-        return log_masses(x.flatten(1), *self._over_bins(), self.spec.levels)
+        return log_masses(x.flatten(1), *self._over_bins(), self.spec.levels, self.mixing.alive)
 
     def _quickly(self, x: Tensor, context: Tensor | None) -> Tensor:
         """The likelihood; over the bins of large observations, by the nearest components alone."""
@@ -177,7 +177,8 @@ class GMM(Mixture):
             return super()._quickly(x, context)
         with full_precision(x):
             log_mixing = self.mixing(context, self._middle(x))
-            return log_likely(x.flatten(1), *self._over_bins(), self.spec.levels, log_mixing)
+            alive, values = self.mixing.alive, x.flatten(1)
+            return log_likely(values, *self._over_bins(), self.spec.levels, alive, log_mixing)
 
     def _over_bins(self) -> tuple[Tensor, Tensor]:
         """Means and standard deviations `(K, D)` in units of levels, k + 1/2 the middle of k."""
