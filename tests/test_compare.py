@@ -25,6 +25,7 @@ from simulacra.judging.judge import Judge
 from simulacra.judging.judgement import Judged, Judgement
 from simulacra.judging.results import Entry, Results
 from simulacra.models import registry
+from simulacra.models.mixture.gmm import GMM
 from simulacra.report.tables import table
 from simulacra.runs.run import Run
 from simulacra.training.options import Budget
@@ -432,12 +433,18 @@ def test_a_folder_of_another_comparison_is_refused(
         compare(digits, ["gmm"], folder=tmp_path, budget=Budget(1, "steps"))
 
 
-def test_a_model_that_refuses_the_data_fails_alone(few: Dataset, tmp_path: Path) -> None:
+def test_a_model_that_refuses_the_data_fails_alone(
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise UsageError("these are too many observations for me")
+
+    monkeypatch.setattr(GMM, "prepare", refuses)
     results = compare(
         few, ["gmm", "nice"], folder=tmp_path / "c", budget=Budget(2, "steps"),
-        options=OPTIONS, keywords={"gmm": {"components": 5000}, "nice": KEYWORDS["nice"]}, draws=1,
+        options=OPTIONS, keywords={"nice": KEYWORDS["nice"]}, draws=1,
     )  # fmt: skip
-    assert "as many observations" in entry(results, "gmm").failed
+    assert "too many observations" in entry(results, "gmm").failed
     assert entry(results, "nice").failed is None
 
 

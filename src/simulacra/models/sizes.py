@@ -55,13 +55,13 @@ def built(
     """
     free = None if _inside.get() else memory.free()
     if free is None:
-        return kind(spec, **keywords)
+        return kind.class_for(**keywords)(spec, **keywords)
     with suppress(live.TooLargeError), _building(), live.at_most(min(free / copies, _ORDINARY)):
-        return kind(spec, **keywords)
+        return kind.class_for(**keywords)(spec, **keywords)
     size = size_of(kind, spec, keywords)
     if size is None or size * copies <= free:
         with suppress(live.TooLargeError), _building(), live.at_most(free / copies):
-            return kind(spec, **keywords)
+            return kind.class_for(**keywords)(spec, **keywords)
     raise ResourceError(_refusal(kind, spec, keywords, name, copies, free))
 
 
@@ -69,7 +69,7 @@ def size_of(kind: type[Model], spec: DataSpec, keywords: Mapping[str, Any]) -> i
     """Bytes of a model's weights, which are not made; `None` where it cannot be built so."""
     try:
         with _building(), torch.device("meta"):
-            return held(kind(spec, **keywords))
+            return held(kind.class_for(**keywords)(spec, **keywords))
     except (SimulacraError, RuntimeError, ValueError, TypeError, ArithmeticError):
         # keywords that it refuses, or a constructor that reads numbers, of which there are none
         return None

@@ -104,7 +104,8 @@ class GMM(Mixture):
     @classmethod
     def class_for(cls, **keywords: object) -> type[Model]:
         """Full covariances are bounded and not exact, and have a class of their own."""
-        return FullGMM if keywords.get("covariance") == "full" else cls
+        own = GMM if issubclass(cls, FullGMM) else cls
+        return FullGMM if keywords.get("covariance") == "full" else own
 
     @property
     def exact(self) -> bool:
