@@ -22,6 +22,7 @@ from simulacra.models.mixture.clusters import clusters
 from simulacra.models.mixture.gmm import GMM, FullGMM
 from simulacra.models.mixture.mixing import Mixing
 from simulacra.models.stages import Stage
+from simulacra.nn.distributions import DiscretisedNormal
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
 
@@ -178,6 +179,25 @@ def test_masses_are_the_same_from_a_table_and_one_by_one(levels: int) -> None:
             together = model.log_likelihoods(x)
             alone = torch.cat([model.log_likelihoods(row) for row in x[:40].split(3)])
     torch.testing.assert_close(together[:40], alone, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_masses_by_erfc_are_those_of_the_plain_form(dtype: torch.dtype) -> None:
+    """From the middle to far tails, at outer bins, of narrow and wide Gaussians."""
+    levels = 256
+    with seeded(0):
+        loc = (torch.rand(60, 40) * 400 - 70).to(dtype)
+        scale = torch.exp(torch.rand(60, 40) * 9 - 3).to(dtype)
+        x = torch.randint(levels, (50, 40))
+        x[:, :3], x[:, 3:6] = 0, levels - 1
+    exact = DiscretisedNormal(loc.double(), scale.double(), levels, validate_args=False)
+    for column in range(40):
+        own = loc[:, column : column + 1], scale[:, column : column + 1]
+        with torch.no_grad():
+            found = binned._one_by_one(x[:, column : column + 1], *own, levels)
+        wanted = exact.log_prob(x[:, None])[..., column]
+        near = 2e-4 if dtype == torch.float32 else 1e-9
+        torch.testing.assert_close(found.double(), wanted, rtol=near, atol=near)
 
 
 def test_components_taken_some_at_a_time_have_the_same_gradients(

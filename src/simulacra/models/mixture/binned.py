@@ -102,7 +102,24 @@ def _from_table(x: Tensor, loc: Tensor, scale: Tensor, levels: int) -> Tensor:
 
 def _one_by_one(x: Tensor, loc: Tensor, scale: Tensor, levels: int) -> Tensor:
     """From the mass of each value that came."""
-    return DiscretisedNormal(loc, scale, levels, validate_args=False).log_prob(x[:, None]).sum(2)
+    normal = DiscretisedNormal(loc, scale, levels, validate_args=False)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return normal.log_prob(x[:, None]).sum(2)
+    # by erfc, in a fourth of the time; in which it loses nothing above its smallest numbers
+    value, unit = x[:, None].to(loc.dtype), math.sqrt(0.5) / scale
+    lower = (value - loc) * unit
+    upper = torch.where(value >= levels - 1, torch.inf, lower + unit)
+    lower = lower.masked_fill_(value <= 0, -torch.inf)
+    mirrored = lower < -upper
+    mass = torch.special.erfc(torch.where(mirrored, -upper, lower))
+    mass = mass.sub_(torch.special.erfc(torch.where(mirrored, -lower, upper))).mul_(0.5)
+    small = mass < _SMALL
+    log_mass = mass.log_()
+    if bool(small.any()):
+        row, part, place = small.nonzero(as_tuple=True)
+        those = DiscretisedNormal(loc[part, place], scale[part, place], levels, validate_args=False)
+        log_mass[small] = those.log_prob(x[row, place])
+    return log_mass.sum(2)
 
 
 def _nearest(
@@ -128,6 +145,8 @@ def _nearest(
     return nearest, torch.stack(cast(list[Tensor], found), 1)
 
 
+_SMALL = 1e-30
+"""A mass below which erfc runs out of numbers, or what is left of a difference is none."""
 _NEAREST = 8
 """Components that a step over large observations goes by."""
 _VALUES = 1 << 22
