@@ -415,8 +415,7 @@ def mfa() -> None:
     """What two factors of some components do to a digit."""
     data = sim.load_data("digits")
     torch.manual_seed(0)
-    options = sim.Options(**registry.preset("mfa"))
-    model = sim.fit(sim.build("mfa", data.spec), data, "1500steps", options).eval()
+    model = sim.fit(sim.build("mfa", data.spec), data, "1500steps").eval()
     assert isinstance(model, MFA)
     heaviest = model.mixing.shares.argsort(descending=True)
     walks = []

@@ -350,6 +350,17 @@ def test_bfloat16_trains_to_about_the_same_loss(name: str, digits: Dataset) -> N
     assert losses["bf16"] != losses["32"]
 
 
+def test_fit_trains_by_the_models_preset(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the command line does, unless it is told otherwise."""
+    asked: list[Options] = []
+    monkeypatch.setattr("simulacra.training.fit.check_room", lambda *each: asked.append(each[2]))
+    for options in (None, Options(lr=3e-3)):
+        model = registry.build("gmm", digits.spec, {"components": 2})
+        fit(model, digits, "2steps", options)
+    assert [each.lr for each in asked] == [registry.preset("gmm")["lr"], 3e-3]
+    assert [each.batch for each in asked] == [registry.preset("gmm")["batch"], Options().batch]
+
+
 def test_fit_returns_the_best_that_was_validated(digits: Dataset) -> None:
     with seeded(0):
         model = registry.build("nice", digits.spec, TINY["nice"])

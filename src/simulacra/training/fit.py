@@ -21,7 +21,8 @@ def fit(
         model: A new one, for the data's spec.
         data: Its train and validation splits are used, its test split is not.
         budget: As on the command line: `90s`, `2000steps`, `2Mobs`.
-        options: See `Options`.
+        options: See `Options`; by default those that suit the model, its `preset`, as on the
+            command line.
 
     Raises:
         ResourceError: If memory has no room for a batch.
@@ -37,7 +38,7 @@ def fit(
         >>> model.sample(5).shape
         torch.Size([5, 1, 8, 8])
     """
-    chosen = options or Options()
+    chosen = options or Options(**model.preset)
     check_room(model, data.train, chosen)
     training = Training(model, data.train, data.validation, chosen)
     training.set_plan(Budget.parse(budget) if isinstance(budget, str) else budget)
