@@ -25,7 +25,7 @@ from simulacra.ground.spec import DataSpec
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent.vae import VAE
-from simulacra.models.mixture.gmm import GMM
+from simulacra.models.mixture.gmm import GMM, FullGMM
 
 ROWS = 40
 
@@ -343,7 +343,7 @@ def test_other_units_cost_what_they_must(name: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("simulacra.nn.distributions.keys_of", lambda x, _: torch.arange(len(x)))
     make = {
         "gmm": lambda: GMM(TRIPLE, components=3),
-        "gmm-full": lambda: GMM(TRIPLE, components=3, covariance="full"),
+        "gmm-full": lambda: FullGMM(TRIPLE, components=3, covariance="full"),
         "nice": lambda: NICE(TRIPLE, hidden=(16,)),
         "vae": lambda: VAE(TRIPLE, latent=2, hidden=(16,)),
     }[name]

@@ -66,6 +66,8 @@ class Journal:
         # where the next stage has begun, this one was at its end
         of_this = record.stage == training.progress.stage
         place = training.plan.place(record.step) if of_this else 1.0
+        if record.stage != self.stage:
+            self.rows, self.drawn, self.stage = 0, 0, record.stage
         write = record.validated or int(ROWS * place) > self.rows
         self.metrics.add(record, write=write)
         if self.board is not None and write:
@@ -76,8 +78,6 @@ class Journal:
             for name, value in scalars.items():
                 if value is not None:
                     self.board.add_scalar(name, value, record.step, new_style=True)
-        if record.stage != self.stage:
-            self.rows, self.drawn, self.stage = 0, 0, record.stage
         self.rows = max(self.rows, int(ROWS * place))
         # before its last stage a model need not know yet how to draw
         last = record.stage == len(training.stages) - 1
