@@ -421,6 +421,14 @@ def test_each_sweep_reads_the_draws_of_its_own_epoch() -> None:
     assert asked == list(range(len(asked)))
 
 
+def test_one_unlucky_draw_of_the_data_does_not_end_the_sweeps() -> None:
+    model = GMM(PAIR, components=2)
+    ended = [model._gains_little(loss) for loss in (10.0, 9.0, 9.5, 8.0, 8.0 - 1e-9)]
+    assert ended == [False, False, False, False, True]
+    # but many do
+    assert [model._gains_little(8.5) for _ in range(9)].count(True) == 1
+
+
 def test_a_sweep_goes_over_something() -> None:
     for wrong in ({"sweep": 0}, {"turns": ("model",), "sweep": 5}):
         with pytest.raises(UsageError, match="a sweep goes over at least one observation"):

@@ -89,8 +89,7 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         """Make room for what sweeps over parts of the data remember; last in a constructor."""
         if not self.minibatch:
             return
-        none = torch.zeros(0, self.spec.dims)
-        moments = self._moments(none, torch.zeros(0, self.components))
+        moments = self._moments(torch.zeros(0, self.spec.dims), torch.zeros(0, self.components))
         for place, each in enumerate((torch.zeros(2), self.mixing.logits.detach(), *moments)):
             self.register_buffer(f"sum_{place}", torch.zeros_like(each))
 
@@ -181,9 +180,8 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         self.sweeps.zero_()
         y = double(self._middle(x))
         self._begin(y)
-        first = min(self.components, max(1, len(y) // _ROWS))
-        if self.grow:
-            first = min(first, len(self.mixing.frequencies))
+        most = len(self.mixing.frequencies) if self.grow else self.components
+        first = min(most, self.components, max(1, len(y) // _ROWS))
         found = clusters(y, self.mixing.classes(context, y), first)
         # who is in none has no part in the start
         members = (one_hot(found.clamp_min(0), self.components) * (found >= 0)[:, None]).to(y)
@@ -221,16 +219,17 @@ class Mixture(Standardised, Swept, Sampling, Likelihood, Completion, Encoding):
         return {"loss": loss, **told, "converged": float(little)}
 
     def _gains_little(self, loss: float) -> bool:
-        """Whether sweeps gain nothing any more; one over a part of the data may lose by chance."""
+        """Whether sweeps gain nothing any more; one that loses saw other data, by chance."""
         # while there is room for more components, these bring more than the last of each gain
         growing = self.grow and not bool(self.mixing.alive.all())
         tolerance = max(self.tolerance, _COARSE) if growing else self.tolerance
-        if float(self.last_loss) - loss < tolerance * self.spec.dims:
-            self.idle += 1
-        else:
-            self.idle.zero_()
+        gain = float(self.last_loss) - loss
+        little = gain < tolerance * self.spec.dims
+        self.idle.copy_((self.idle + 1) * little)
+        if not little:
             self.last_loss.fill_(min(loss, torch.finfo(self.last_loss.dtype).max))
-        return int(self.idle) >= (_PATIENCE if self.minibatch and not growing else 1)
+        by_chance = not growing and (self.minibatch or gain < 0)
+        return int(self.idle) >= (_PATIENCE if by_chance else 1)
 
     def _remembered(self, sums: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Sums as they are; of a sweep over a part of the data, with what was known before.
@@ -345,6 +344,6 @@ _FORGETS = 0.7
 _COARSE = 1e-3
 """Gain of a sweep, in nats per value, below which components are split."""
 _PATIENCE = 10
-"""Sweeps over parts of the data that gain nothing, before nothing is to be gained."""
+"""Sweeps over data that change which gain nothing, before nothing is to be gained."""
 _ROWS = 5
 """Observations for each component, at least, as they begin."""
