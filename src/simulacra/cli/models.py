@@ -51,10 +51,7 @@ def models(name: str | None = None, /, *, json: Json = False) -> None:
     if json:
         terminal.print_json(_model_json(about))
         return
-    settled = [f"{key}={written(value)}" for key, value in registry.FIXED.get(name, {}).items()]
     lines = [f"{about.class_name} ({about.family}): {about.summary}"]
-    if settled:
-        lines.insert(0, f"{name} is {about.class_name} with {', '.join(settled)}")
     if about.paper:
         lines.append(f"Paper: {about.paper}")
     if about.departs:

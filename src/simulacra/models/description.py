@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import ChainMap
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from simulacra.ground.docstrings import in_a_line, meanings, parsed
 from simulacra.models.keywords import type_name
 from simulacra.models.model import Model, capabilities
-from simulacra.models.registry import FIXED, find
+from simulacra.models.registry import find
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,14 @@ def describe(name: str) -> Description:
 
 
 def describe_class(found: type[Model], name: str) -> Description:
-    """What a class says of itself, under the name that it goes by.
-
-    Keywords that the name settles are not among its keywords.
-    """
-    fixed = FIXED.get(name, {})
-    found = found.class_for(**fixed)
+    """What a class says of itself, under the name that it goes by."""
+    found = found.class_for()
     doc = inspect.getdoc(found) or ""
-    told = meanings(found)
+    # a keyword that a base has is told of there, unless its own docstring says more
+    told = dict(ChainMap(*(meanings(base) for base in found.__mro__ if issubclass(base, Model))))
     keywords = {
         key: (type_name(p.annotation), p.default, told.get(key, ""))
         for key, p in found.signature().items()
-        if key not in fixed
     }
     _, ours, place = found.__module__.partition("simulacra.models.")
     return Description(

@@ -21,7 +21,7 @@ from simulacra.ground.spec import DataSpec
 from simulacra.models.lawbook.law import Law
 from simulacra.models.lawbook.trials import FORMS, trial
 from simulacra.models.model import Model
-from simulacra.models.registry import FIXED, find
+from simulacra.models.registry import find
 from simulacra.nn.context import ContextKind
 
 _MOST_STATES = 4096
@@ -112,7 +112,6 @@ def cases(
     keywords: Mapping[str, Any] | None = None,
     specs: Mapping[str, DataSpec] | None = None,
     every: bool = False,
-    fixed: Mapping[str, Any] | None = None,
 ) -> Iterator[Case]:
     """What a model is asked, known without building it.
 
@@ -125,9 +124,8 @@ def cases(
         keywords: To be built with, in place of its small keywords.
         specs: Forms of data by their names, in place of those of each law.
         every: Every law with all small keywords on all of its forms instead.
-        fixed: To be built with beside its small keywords: those that its name settles.
     """
-    small = _variants(kind, keywords, fixed or {})
+    small = _variants(kind, keywords)
     # a keyword may choose a subclass, which has laws of its own
     laws = {id(law): law for each, _ in small for law in laws_of(each)}
     possible = [_possible(law, small, specs) for law in laws.values()]
@@ -194,8 +192,7 @@ def check_model(
     if kind.__abstractmethods__:
         raise UsageError(f"{kind.__name__} lacks {', '.join(sorted(kind.__abstractmethods__))}")
     kept: dict[str, None] = {}
-    fixed = FIXED.get(model) if isinstance(model, str) else None
-    for case in cases(kind, keywords=keywords, specs=specs, every=every, fixed=fixed):
+    for case in cases(kind, keywords=keywords, specs=specs, every=every):
         if case.check():
             kept[case.law.name] = None
     if not kept:
@@ -236,13 +233,10 @@ def _possible(
 
 
 def _variants(
-    kind: type[Model], keywords: Mapping[str, Any] | None, fixed: Mapping[str, Any]
+    kind: type[Model], keywords: Mapping[str, Any] | None
 ) -> list[tuple[type[Model], dict[str, Any]]]:
     """Keywords to build with, and the class that they choose; some tell it of its context."""
-    given = kind.small if keywords is None else (keywords,)
-    small: list[dict[str, Any]] = []
-    for each in ({**own, **fixed} for own in given):
-        small += [each] if each not in small else []
+    small = [dict(own) for own in (kind.small if keywords is None else (keywords,))]
     parameters = kind.signature()
     if "context" in parameters and not any("context" in each for each in small):
         small += [{**small[0], "context": told} for told in ("label", "vector")]

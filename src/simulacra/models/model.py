@@ -90,9 +90,19 @@ class Model(nn.Module, ABC):
 
     @classmethod
     def signature(cls) -> dict[str, inspect.Parameter]:
-        """The constructor's keywords, with their types and defaults."""
-        parameters = inspect.signature(cls, eval_str=True).parameters.values()
-        return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+        """The constructor's keywords, with their types and defaults.
+
+        Of a constructor that ends in `**keywords` also those of the next one among its bases.
+        """
+        found: dict[str, inspect.Parameter] = {}
+        for base in cls.__mro__:
+            if "__init__" not in vars(base):
+                continue
+            own = inspect.signature(vars(base)["__init__"], eval_str=True).parameters.values()
+            found = {p.name: p for p in own if p.kind is p.KEYWORD_ONLY} | found
+            if all(p.kind is not p.VAR_KEYWORD for p in own):
+                break
+        return found
 
     @classmethod
     def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401, ARG003 (any keywords)

@@ -22,7 +22,9 @@ MODELS = {
     "kde": "simulacra.models.mixture.kde:KDE",
     "bernoulli-mixture": "simulacra.models.mixture.bernoulli_mixture:BernoulliMixture",
     "vae": "simulacra.models.latent.vae:VAE",
-    "iwae": "simulacra.models.latent.vae:VAE",
+    "iwae": "simulacra.models.latent.iwae:IWAE",
+    "beta-vae": "simulacra.models.latent.beta_vae:BetaVAE",
+    "infovae": "simulacra.models.latent.infovae:InfoVAE",
     "pixelcnn": "simulacra.models.autoregressive.pixelcnn:PixelCNN",
     "gated-pixelcnn": "simulacra.models.autoregressive.gated_pixelcnn:GatedPixelCNN",
     "row-lstm": "simulacra.models.autoregressive.row_lstm:RowLSTM",
@@ -40,9 +42,6 @@ MODELS = {
     "iaf": "simulacra.models.flow.iaf:IAF",
 }
 """Name of a model → where it is."""
-
-FIXED: dict[str, dict[str, Any]] = {"iwae": {"objective": "iwae"}}
-"""Name of a model → the keywords of its class that the name settles."""
 
 
 def list_models() -> list[str]:
@@ -149,7 +148,7 @@ def _built(name: str, values: dict[str, Any], spec: DataSpec, copies: int = 1) -
 
 def takes(name: str) -> Takes:
     """Which data a model takes, with the usual keywords."""
-    return find(name).takes_with(**FIXED.get(name, {}))
+    return find(name).takes_with()
 
 
 def takers(spec: DataSpec, most: int = 3) -> list[str]:
@@ -183,7 +182,7 @@ def configured(
         UsageError: If a keyword is unknown or missing, or its value is not of its type.
     """
     name = name or kind.__name__
-    return _configured(kind, given, name, _Place(name, "", allow))
+    return _configured(kind, given, _Place(name, "", allow))
 
 
 @dataclass(frozen=True)
@@ -195,10 +194,8 @@ class _Place:
     allow: Callable[[str], str]
 
 
-def _configured(
-    kind: type[Model], given: Mapping[str, Any], name: str, at: _Place
-) -> dict[str, Any]:
-    parameters, fixed, values = kind.signature(), FIXED.get(name, {}), dict[str, Any]()
+def _configured(kind: type[Model], given: Mapping[str, Any], at: _Place) -> dict[str, Any]:
+    parameters, values = kind.signature(), dict[str, Any]()
     below: dict[str, dict[str, Any]] = {}
     for key, value in given.items():
         head, dot, rest = key.partition(".")
@@ -211,7 +208,7 @@ def _configured(
             below.setdefault(head, {})[rest] = value
     # a default is held to its type too: it comes back as a saved value when the model is loaded
     for key, parameter in parameters.items():
-        value = given.get(key, fixed.get(key, parameter.default))
+        value = given.get(key, parameter.default)
         if value is parameter.empty:
             raise UsageError(f"{at.who} needs a value for its keyword {at.above}{key}")
         if parameter.annotation is parameter.empty:
@@ -221,12 +218,6 @@ def _configured(
             values[key] = _nested(value, parameter.annotation, below.get(key, {}), there)
         else:
             values[key] = convert(value, parameter.annotation, f"{at.who}'s {at.above}{key}")
-        if key in fixed and values[key] != fixed[key]:
-            plain = next(n for n, place in MODELS.items() if place == MODELS[name])
-            told = f"{at.above}{key}={written(fixed[key])}"
-            raise UsageError(
-                f"{name} is {plain} with {told}, got {written(values[key])}: use {plain}"
-            )
     return values
 
 
@@ -256,7 +247,7 @@ def _nested(
         kind = find(name)
     except UsageError as error:
         raise UsageError(f"{what}: {error}") from error
-    return {"name": name, "keywords": _configured(kind, {**keywords, **more}, name, at)}
+    return {"name": name, "keywords": _configured(kind, {**keywords, **more}, at)}
 
 
 def preset(name: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ def mlp(
     activation: Callable[[], nn.Module] = nn.ReLU,
     *,
     zero: bool = False,
+    dropout: float = 0.0,
 ) -> nn.Sequential:
     """A network of linear layers with an activation between them.
 
@@ -23,10 +24,12 @@ def mlp(
         outputs: Width of the output `(N, outputs)`, which has no activation.
         activation: Makes one activation module.
         zero: Start with an output of 0.
+        dropout: Probability of dropping a hidden unit while training.
     """
     layers: list[nn.Module] = []
     for width in hidden:
         layers += [nn.Linear(inputs, width), activation()]
+        layers += [nn.Dropout(dropout)] if dropout else []
         inputs = width
     last = nn.Linear(inputs, outputs)
     if zero:

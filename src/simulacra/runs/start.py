@@ -37,8 +37,7 @@ def inherited(record: dict[str, Any], model: str, place: Path) -> dict[str, Any]
     )
     if not same:
         raise UsageError(f"{place} holds a model {own}, whose weights are not for {model}")
-    # what the name settles is not the other's to say
-    known = set(kind.signature()) - set(registry.FIXED.get(model, {}))
+    known = kind.signature()
     return {key: value for key, value in record["keywords"].items() if key in known}
 
 

@@ -1,137 +1,118 @@
-"""`Variational`: what models of Gaussian codes have in common, an approximate posterior first."""
+"""`Autoencoding`: what all models of an encoder and a decoder have in common, their networks."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from dataclasses import replace
+from typing import Any, get_args
 
-import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
-from simulacra.ground.randomness import keyed_normal
+from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.models.model import Encoding, Latent, Likelihood
+from simulacra.models.latent import networks
+from simulacra.models.latent.networks import EncoderKind
+from simulacra.models.model import Decoding, Encoding
 from simulacra.models.standardised import Standardised
-from simulacra.nn.distributions import importance_weighted, log_mean_exp
+from simulacra.models.takes import Takes
+from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.levels import as_input
+from simulacra.nn.precision import at_least_float32
 
 
-class Variational(Standardised, Likelihood, Encoding, Latent):
-    """p(x) = ∫ p(x | z) p(z) dz with standard normal codes, known through q(z | x) alone.
+class Autoencoding(Encoding, Decoding, Standardised):
+    """An encoder from observations to numbers, and a decoder from codes to numbers of each value.
 
-    A model implements `posterior`, q(z | x), and `likelihood`, p(x | z); its `loss` is its own.
-    Continuous vectors are standardised with moments of the training data, and the Jacobian of
-    that is counted; levels stay as they are.
+    A subclass calls `build` when it knows how many numbers it needs of both. Continuous vectors
+    are standardised with moments of the training data; levels stay as they are.
 
     Args:
         spec: The form of the data.
         latent: Size of a code.
+        encoder: Kind of both networks: fully connected (`mlp`), convolutions as in the classic
+            script (`conv`), residual blocks (`resnet`), or a recurrent one over the rows of a
+            picture or pieces of a sound (`rnn`). `auto`: `resnet` for pictures of side 16 and
+            more, `mlp` for all else.
+        hidden: Widths of the encoder's fully connected layers; the decoder has them in reverse.
+            Of `rnn` the first is that of the recurrent layer. None: 512 and 256 of `mlp`, 128 of
+            `conv` and `rnn`, 256 of `resnet`.
+        channels: Of the convolutions at the first resolution. None: 64 of `conv`, 32 of `resnet`.
+        dropout: Probability of dropping a feature of both networks while training.
+        context: What both networks are told beside the observation: none, label or vector.
+
+    Raises:
+        UsageError: If a keyword is out of its range.
     """
 
-    laws = ("simulacra.models.latent.laws",)
+    smaller = ({"encoder": "mlp", "hidden": (256, 128)},)
 
-    def __init__(self, spec: DataSpec, latent: int) -> None:
-        super().__init__(spec)
-        self.latent = latent
-
-    @abstractmethod
-    def posterior(self, x: Tensor, context: Tensor | None = None) -> Independent[Normal]:
-        """q(z | x), a diagonal Gaussian over codes; batch `(N,)`, event `(latent,)`."""
-
-    @abstractmethod
-    def likelihood(self, z: Tensor, context: Tensor | None = None) -> Independent[Distribution]:
-        """p(x | z) over levels or standardised vectors; batch `(N,)`, event `(*event_shape)`."""
-
-    def _log_likelihood(self, x: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-        """Log p(x | z) in nats `(N,)`, of x in the units of the data."""
-        # a level is told as it is: what is not finite would be none
-        levels = self.spec.levels is not None
-        values = x.to(self.shift.dtype) if levels else self.standardised(x)
-        log_prob: Tensor = self.likelihood(z, context).log_prob(values)
-        return log_prob - self.scale.log().sum()
-
-    def negative_bound(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The two parts of the negative evidence lower bound, means over observations in nats.
-
-        Returns:
-            −E_q log p(x | z) from one code each, and the divergence of q(z | x) from the prior.
-        """
-        posterior = self.posterior(x, context)
-        z = posterior.rsample()
-        reconstruction = -self._log_likelihood(x, z, context).mean()
-        kl = kl_divergence(posterior.base_dist, Normal(0.0, 1.0)).sum(1).mean()
-        return reconstruction, kl
-
-    def negative_weighted_bound(
-        self, x: Tensor, draws: int, context: Tensor | None = None
-    ) -> Tensor:
-        """−log (1/k) Σ p(x, z_j) / q(z_j | x) of fresh codes, the mean over observations in nats.
-
-        With one code it is the negative evidence lower bound; with more it is tighter (Burda,
-        Grosse and Salakhutdinov 2015, arXiv 1509.00519, equation 8).
-        """
-        posterior = self.posterior(x, context)
-        log_weights = [
-            self.log_weight(x, posterior, torch.randn_like(posterior.mean), context)
-            for _ in range(draws)
-        ]
-        return -log_mean_exp(torch.stack(log_weights)).mean()
-
-    def log_weight(
+    def __init__(
         self,
-        x: Tensor,
-        posterior: Independent[Normal],
-        noise: Tensor,
-        context: Tensor | None = None,
-    ) -> Tensor:
-        """Log p(x, z) / q(z | x) in nats `(N,)`, for the code z = mean + scale · noise.
+        spec: DataSpec,
+        *,
+        latent: int = 16,
+        encoder: EncoderKind = "auto",
+        hidden: tuple[int, ...] | None = None,
+        channels: int | None = None,
+        dropout: float = 0.0,
+        context: ContextKind = "none",
+    ) -> None:
+        if encoder not in get_args(EncoderKind):
+            raise UsageError(
+                f"encoder is one of {', '.join(get_args(EncoderKind))}, got {encoder!r}"
+            )
+        networks.TAKES[encoder].check(spec, f"encoder={encoder!r}")
+        super().__init__(spec)
+        if min(latent, channels or 1, *(hidden or ())) < 1 or not 0 <= dropout < 1:
+            raise UsageError(
+                "latent, hidden and channels are positive and dropout is in [0, 1), got "
+                f"{latent}, {hidden}, {channels} and {dropout}"
+            )
+        if encoder == "rnn" and hidden == ():
+            raise UsageError("encoder=rnn needs a width of its recurrent layer: got hidden=()")
+        self.latent, self.encoder, self.dropout = latent, encoder, dropout
+        self.hidden = hidden if hidden is None else tuple(hidden)
+        self.channels, self.context = channels, context
+
+    def build(self, numbers: int, parameters: int) -> None:
+        """Make both networks.
 
         Args:
-            x: Observations `(N, *event_shape)`.
-            posterior: That of x.
-            noise: Standard normal, `(N, latent)`.
+            numbers: That the encoder gives for each observation.
+            parameters: That the decoder gives for each value of one.
+        """
+        kind = networks.chosen(self.encoder, self.spec)
+        self.context_features = ContextEmbedding(self.context, self.spec, 32)
+        self.encoding, self.decoding = networks.pair(
+            kind, self.spec, numbers=numbers, latent=self.latent, parameters=parameters,
+            told=self.context_features.width,
+            hidden=networks.HIDDEN[kind] if self.hidden is None else self.hidden,
+            channels=self.channels or networks.CHANNELS.get(kind, 1), dropout=self.dropout,
+        )  # fmt: skip
+
+    @classmethod
+    def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
+        """What the networks are for."""
+        own, asked = cls.takes, networks.TAKES[keywords.get("encoder", "auto")]
+        return replace(
+            own, sounds=own.sounds and asked.sounds, vectors=own.vectors and asked.vectors
+        )
+
+    def encoded(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The encoder's numbers `(N, numbers)`, float32 at least.
+
+        Args:
+            x: Observations `(N, *event_shape)`, in the units of the data.
             context: One row for each observation.
         """
-        zero = torch.zeros_like(posterior.mean)
-        prior = Independent(
-            Normal(zero, torch.ones_like(zero), validate_args=False), 1, validate_args=False
-        )
-        z = posterior.mean + posterior.base_dist.scale * noise
-        log_joint = self._log_likelihood(x, z, context) + prior.log_prob(z)
-        # q(z | x) from the noise itself: z − mean loses it where the scale is small
-        log_q = prior.log_prob(noise) - posterior.base_dist.scale.log().sum(1)
-        weight: Tensor = log_joint - log_q
-        return weight
+        values = x if self.spec.levels is not None else self.standardised(x)
+        inputs = as_input(values, self.spec, self.shift.dtype)
+        return at_least_float32(self.encoding(inputs, self.context_features(context, inputs)))
 
-    @property
-    def exact(self) -> bool:
-        """Never: the importance-weighted bound."""
-        return False
+    def decoded(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """The decoder's numbers `(N, *event_shape, parameters)`, float32 at least.
 
-    def log_likelihood(
-        self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
-    ) -> Tensor:
-        """Log (1/k) Σ p(x, z_k) / q(z_k | x) with exactly k = `draws` codes; nats, `(N,)`."""
-        self.spec.check(x)
-        posterior = self.posterior(x, context)
-
-        def log_weight(keys: Tensor) -> Tensor:
-            noise = keyed_normal(keys, (self.latent,)).to(posterior.mean)
-            return self.log_weight(x, posterior, noise, context)
-
-        return importance_weighted(x, draws, seed, log_weight)
-
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The posterior's mean, `(N, latent)`."""
-        self.spec.check(x)
-        mean: Tensor = self.posterior(x, context).mean
-        return mean
-
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """A draw from p(x | z)."""
-        drawn: Tensor = self.likelihood(z, context).sample()
-        return drawn.long() if self.spec.levels is not None else drawn * self.scale + self.shift
-
-    def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
-        """Standard normal codes `(n, latent)`, whatever the context, times the temperature."""
-        codes = torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
-        return temperature * codes
+        Args:
+            z: Codes `(N, latent)`.
+            context: One row for each code.
+        """
+        return at_least_float32(self.decoding(z, self.context_features(context, z)))

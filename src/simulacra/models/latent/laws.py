@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from simulacra.models.latent.base import Variational
+from simulacra.models.latent.variational import Variational
 from simulacra.models.lawbook.law import Law
 from simulacra.models.lawbook.probability import samples_as_it_says
 from simulacra.models.lawbook.trials import one_context, states

@@ -2,171 +2,144 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
-from torch.distributions import (
-    Bernoulli,
-    Categorical,
-    Distribution,
-    Independent,
-    Normal,
-)
+from torch.distributions import Distribution, Independent
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.models.latent.base import Variational
+from simulacra.models.bounded import Terms
+from simulacra.models.latent import observations
+from simulacra.models.latent.base import Autoencoding
+from simulacra.models.latent.observations import Observation
+from simulacra.models.latent.posteriors import Diagonal, Flowing, Full, PosteriorHead, PosteriorKind
+from simulacra.models.latent.variational import Variational
 from simulacra.models.takes import Takes
-from simulacra.nn.context import ContextEmbedding, ContextKind
-from simulacra.nn.distributions import DiscretisedLogistic
-from simulacra.nn.levels import as_input, input_channels
-from simulacra.nn.mlp import mlp
-from simulacra.nn.precision import at_least_float32
-
-Observation = Literal["auto", "bernoulli", "categorical", "discretised-logistic", "gaussian"]
-
-_TAKES: dict[Observation, Takes] = {
-    "auto": Takes(),
-    "bernoulli": Takes(vectors=False, most_levels=2),
-    "categorical": Takes(vectors=False),
-    "discretised-logistic": Takes(vectors=False, unordered=False),
-    "gaussian": Takes(pictures=False, sounds=False),
-}
-"""Distribution of a value given its code → the data that it is for."""
-
-_NARROWEST = 1e-3
-"""Least standard deviation of the Gaussian decoder, in those of the data: a density has no top."""
 
 
-class VAE(Variational):
+class VAE(Variational, Autoencoding):
     """A decoder of Gaussian codes, trained with an encoder on the evidence lower bound.
 
     The decoder is a distribution over levels, so the bound is one on a discrete likelihood; of
     continuous vectors, which are standardised first, and counted, it is one on their density.
-    With k importance draws it is that of Burda, Grosse and Salakhutdinov 2015 (arXiv 1509.00519);
-    with `objective=iwae`, which has the name `iwae`, that tighter bound is trained on, too.
+    With k importance draws it is that of Burda, Grosse and Salakhutdinov 2015 (arXiv 1509.00519).
 
     Paper: D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", 2013, arXiv 1312.6114,
-        section 3 and appendices B and C; Y. Burda, R. Grosse, R. Salakhutdinov, "Importance
-        Weighted Autoencoders", 2015, arXiv 1509.00519, equations 8 and 13.
+        section 3 and appendices B and C.
     Departs from the paper: ReLU instead of tanh; discrete levels have a categorical or
         discretised logistic decoder instead of a Gaussian one, whose standard deviation is at
-        least a thousandth of the data's; one layer of codes, where importance weighting was
-        tried with two as well; a context, when given, enters both networks.
+        least a thousandth of the data's; a context, when given, enters both networks; posteriors
+        of other families (a flow as in arXiv 1606.04934), a weight of the divergence (see
+        `beta-vae`), its warm-up (arXiv 1602.02282, section 2.3) and free bits (arXiv 1606.04934,
+        appendix C.8), none of them unless asked for.
 
     Args:
         spec: Any observations.
-        latent: Size of a code.
-        hidden: Widths of the encoder's hidden layers; the decoder has them in reverse.
         observation: Distribution of a value given its code. `auto`: Bernoulli for 2 levels,
             categorical for up to 32 or unordered ones, discretised logistic for more, Gaussian
-            for continuous vectors.
-        objective: The bound to train on: `elbo`, or the importance-weighted one, `iwae`.
-        draws: Codes of each observation in a step on the importance-weighted bound.
-        context: What both networks are told beside the observation: none, label or vector.
+            for continuous vectors. `logistic-mixture`: five logistics for each value.
+        posterior_family: Of q(z | x): Gaussian with a diagonal or full covariance, or a diagonal
+            one moved on by an inverse autoregressive flow.
+        beta: Weight of the divergence in the loss; the likelihood's bound has 1.
+        warmup: Part of the training over which that weight rises from 0, from 0 to 1.
+        free_bits: What a unit of the code may cost in nats before it is paid for.
 
     Raises:
-        MissingCapability: If the data are not those that the decoder is for.
+        MissingCapability: If the data are not those that the decoder or the networks are for.
+        UsageError: If a keyword is out of its range.
     """
 
     takes = Takes()
     preset = {"lr": 2e-3}
-    small = (
+    small: ClassVar[tuple[dict[str, Any], ...]] = (
         {"latent": 2, "hidden": (8,)},
-        {"latent": 2, "hidden": (8,), "observation": "categorical"},
-        {"latent": 2, "hidden": (8,), "observation": "discretised-logistic"},
-        {"latent": 2, "hidden": (8,), "context": "label"},
-        {"latent": 2, "hidden": (8,), "context": "vector"},
-        {"latent": 2, "hidden": (8,), "objective": "iwae", "draws": 3},
-    )
+        {"latent": 2, "hidden": (8,), "observation": "categorical", "posterior_family": "full"},
+        {"latent": 2, "hidden": (8,), "observation": "discretised-logistic", "encoder": "rnn"},
+        {"latent": 2, "hidden": (8,), "context": "label", "encoder": "resnet", "channels": 2},
+        {
+            "latent": 2, "hidden": (8,), "posterior_family": "flow", "context": "vector",
+            "free_bits": 0.1,
+        },
+        {
+            "latent": 2, "hidden": (8,), "observation": "logistic-mixture", "encoder": "conv",
+            "channels": 2, "dropout": 0.2, "warmup": 0.5,
+        },
+    )  # fmt: skip
 
     def __init__(
         self,
         spec: DataSpec,
         *,
-        latent: int = 16,
-        hidden: tuple[int, ...] = (512, 256),
         observation: Observation = "auto",
-        objective: Literal["elbo", "iwae"] = "elbo",
-        draws: int = 5,
-        context: ContextKind = "none",
+        posterior_family: PosteriorKind = "diagonal",
+        beta: float = 1.0,
+        warmup: float = 0.0,
+        free_bits: float = 0.0,
+        **keywords: Any,  # noqa: ANN401 (those of `Autoencoding`)
     ) -> None:
-        if min(latent, draws, *hidden) < 1:
+        self.kind = observations.chosen(observation, spec)
+        if posterior_family not in get_args(PosteriorKind):
             raise UsageError(
-                f"latent, hidden and draws are positive, got {latent}, {hidden} and {draws}"
+                f"posterior_family is one of {', '.join(get_args(PosteriorKind))}, "
+                f"got {posterior_family!r}"
             )
-        if objective not in ("elbo", "iwae"):
-            raise UsageError(f"objective is elbo or iwae, got {objective!r}")
-        if observation not in get_args(Observation):
+        if min(beta, free_bits) < 0 or not 0 <= warmup <= 1:
             raise UsageError(
-                f"observation is one of {', '.join(get_args(Observation))}, got {observation!r}"
+                "beta and free_bits are not negative and warmup is from 0 to 1, got "
+                f"{beta}, {free_bits} and {warmup}"
             )
-        _TAKES[observation].check(spec, f"observation={observation!r}")
-        super().__init__(spec, latent)
-        self.hidden, self.observation, self.context = tuple(hidden), observation, context
-        self.objective, self.draws = objective, draws
-        self.kind = _decoder(spec) if observation == "auto" else observation
-        parameters = {"bernoulli": 1, "categorical": spec.levels or 0}.get(self.kind, 2)
-        self.context_features = ContextEmbedding(context, spec, 32)
-        told = self.context_features.width
-        pixels = spec.dims // spec.event_shape[0] * input_channels(spec)
-        self.encoder = mlp(pixels + told, hidden, 2 * latent)
-        self.decoder = mlp(latent + told, hidden[::-1], spec.dims * parameters)
+        super().__init__(spec, **keywords)
+        self.observation, self.beta, self.warmup = observation, beta, warmup
+        self.free_bits, self.posterior_family = free_bits, posterior_family
+        self.approximation = PosteriorHead(posterior_family, self.latent)
+        self.build(self.approximation.numbers, observations.parameters(self.kind, spec))
 
     @classmethod
     def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
-        """What the decoder's distribution is for."""
-        return _TAKES[keywords.get("observation", "auto")]
+        """What the networks and the decoder's distribution are for."""
+        own, asked = (
+            super().takes_with(**keywords),
+            observations.TAKES[keywords.get("observation", "auto")],
+        )
+        return replace(
+            asked, pictures=own.pictures and asked.pictures, sounds=own.sounds and asked.sounds,
+            vectors=own.vectors and asked.vectors,
+        )  # fmt: skip
 
-    def posterior(self, x: Tensor, context: Tensor | None = None) -> Independent[Normal]:
-        """q(z | x), a diagonal Gaussian over codes; batch `(N,)`, event `(latent,)`."""
-        values = x if self.spec.levels is not None else self.standardised(x)
-        inputs = as_input(values, self.spec, self.shift.dtype).flatten(1)
-        told = self.context_features(context, inputs)
-        raw = at_least_float32(self.encoder(torch.cat([inputs, told], 1)))
-        loc, log_scale = raw.chunk(2, 1)
-        # not validated: what is not finite must reach the likelihood, where it is counted
-        scale = log_scale.clamp(-10, 10).exp()
-        return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+    def posterior(self, x: Tensor, context: Tensor | None = None) -> Diagonal | Full | Flowing:
+        """q(z | x) over codes; batch `(N,)`, event `(latent,)`."""
+        return self.approximation(self.encoded(x, context))
 
     def likelihood(self, z: Tensor, context: Tensor | None = None) -> Independent[Distribution]:
         """p(x | z) over levels or standardised vectors; batch `(N,)`, event `(*event_shape)`."""
-        told = self.context_features(context, z)
-        raw = at_least_float32(self.decoder(torch.cat([z, told], 1)))
-        raw = raw.unflatten(1, (*self.spec.event_shape, -1))
-        values: Distribution
-        if self.kind == "bernoulli":
-            values = Bernoulli(logits=raw.squeeze(-1), validate_args=False)
-        elif self.kind == "categorical":
-            values = Categorical(logits=raw, validate_args=False)
-        elif self.spec.levels is None:
-            loc, log_variance = raw.unbind(-1)
-            scale = (0.5 * log_variance.clamp(-20, 14)).exp() + _NARROWEST
-            values = Normal(loc, scale, validate_args=False)
-        else:
-            loc, log_scale = raw.unbind(-1)
-            levels = self.spec.levels
-            # in the middle of the range and a twentieth of it wide to begin with, and never
-            # narrower than a twentieth of a bin
-            scale = (levels / 20 * log_scale.clamp(-10, 7).exp()).clamp_min(0.05)
-            values = DiscretisedLogistic((loc + 0.5) * levels, scale, levels, validate_args=False)
+        values = observations.distribution(self.kind, self.decoded(z, context), self.spec)
         return Independent(values, len(self.spec.event_shape), validate_args=False)
 
     def loss(
-        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        turn: str = "model",
+        place: Tensor | float = 1.0,
     ) -> dict[str, Tensor]:
-        """The negative evidence lower bound in nats, with its two parts; or the tighter one."""
-        if self.objective == "iwae":
-            return {"loss": self.negative_weighted_bound(x, self.draws, context)}
-        reconstruction, kl = self.negative_bound(x, context)
-        return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+        """The negative evidence lower bound in nats, its divergence weighted, and its two parts."""
+        terms, _ = self.parts(x, context, self.noise(len(x)))
+        reconstruction, units = terms.distortion.mean(), terms.rates.mean(0)
+        paid = units.clamp_min(self.free_bits).sum() if self.free_bits else units.sum()
+        loss = reconstruction + self._weight(place) * paid
+        return {"loss": loss, "reconstruction": reconstruction, "kl": units.sum()}
 
+    def _weight(self, place: Tensor | float) -> Tensor | float:
+        """Of the divergence, at a place from 0 to 1 of the training."""
+        if not self.warmup:
+            return self.beta
+        return self.beta * (torch.as_tensor(place) / self.warmup).clamp(max=1.0)
 
-def _decoder(spec: DataSpec) -> Observation:
-    """The distribution that suits the levels."""
-    if spec.levels is None:
-        return "gaussian"
-    if spec.levels == 2:
-        return "bernoulli"
-    return "categorical" if spec.levels <= 32 or not spec.ordered else "discretised-logistic"
+    def validation_loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The negative bound with the divergence weighted as at the end, nats, `(N,)`."""
+        terms: Terms = self.terms(x, context)
+        return terms.distortion + self.beta * terms.kl
