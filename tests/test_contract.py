@@ -30,13 +30,12 @@ from simulacra.models.lawbook.probability import half
 from simulacra.models.lawbook.trials import FORMS, players_of, trial
 from simulacra.models.laws import Case, cases, laws_of
 from simulacra.models.mixture.kde import KDE
-from simulacra.models.model import Likelihood
+from simulacra.models.model import Likelihood, Model
 from simulacra.training.compiling import compiled
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
 
-# a name with keywords of its own is among the small ones of its class
-KINDS = {name: registry.find(name) for name in registry.MODELS if name not in registry.FIXED}
+KINDS = {name: registry.find(name) for name in registry.MODELS}
 FAMILY = [name for name, kind in KINDS.items() if issubclass(kind, Autoregressive)]
 
 _FULL = {"covariance": "full"}
@@ -45,10 +44,10 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     "sampling": {
         "gmm": _FULL,
         "mfa": {},
-        "vae": {},
+        **{key: {} for key in ("vae", "iwae", "beta-vae", "infovae")},
         **{key: {} for key in ("nice", "realnvp", "glow", "spline-flow", "maf", "iaf")},
     },
-    "sampling of vectors": {"vae": {}},
+    "sampling of vectors": {key: {} for key in ("vae", "iwae", "beta-vae", "infovae")},
     # a full covariance conditions on the middles of bins; factors are resampled from a few draws;
     # of a flow a chain comes near
     "exact completion": {
@@ -61,7 +60,11 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     "learning": {"kde": {}},
     "context refused": {"kde": {}},
     # the best step is chosen by the likelihood, which other laws hold, or by nothing
-    "validation": {name: {} for name in registry.MODELS},
+    "validation": {
+        name: {}
+        for name, kind in KINDS.items()
+        if kind.validation_loss in (Model.validation_loss, Likelihood.validation_loss)
+    },
 }
 """Laws that have nothing to ask of a model with some keywords, and are asked of all others."""
 

@@ -76,8 +76,8 @@ def test_operations_of_linear_layers_by_hand(digits):
     assert found.flops_per_training_step == 3 * products(nice) - first
     vae = build("vae", digits)
     found = cost(vae, digits)
-    assert found.flops_per_observation == products(vae.encoder, vae.decoder)
-    assert found.flops_per_sample == products(vae.decoder)
+    assert found.flops_per_observation == products(vae.encoding, vae.decoding)
+    assert found.flops_per_sample == products(vae.decoding)
 
 
 def test_what_masks_hide_costs_nothing(digits):
@@ -229,7 +229,7 @@ def test_a_model_that_cannot_sample_has_no_figures_of_it(digits):
     assert found.flops_per_training_step > 0
     spoilt = build("vae", digits)
     with torch.no_grad():
-        spoilt.decoder[0].weight.fill_(math.nan)
+        spoilt.decoding.layers[0].weight.fill_(math.nan)
     assert cost(spoilt, digits).parameters > 0
 
 

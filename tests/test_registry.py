@@ -241,7 +241,7 @@ def test_a_refusal_says_what_was_expected(own: str) -> None:
         "gan's objective is one of non-saturating, minimax, got 'fun'"
     )
     assert refusal("vae", {"hidden": "a"}) == (
-        "vae's hidden is whole numbers with commas, as 512,256, got 'a'"
+        "vae's hidden is whole numbers with commas, as 512,256, or none, got 'a'"
     )
     assert "is numbers with commas, as 0.5,0.25, got" in refusal(own, {"rates": "a"})
     assert "deep is true or false, got 'yes'" in refusal(own, {"deep": "yes"})
@@ -250,7 +250,7 @@ def test_a_refusal_says_what_was_expected(own: str) -> None:
 
 def test_unknown_keywords_name_the_nearest() -> None:
     assert refusal("vae", {"latnt": 3}) == "vae has no keyword 'latnt': did you mean 'latent'?"
-    assert "known: context, draws, hidden, latent" in refusal("vae", {"q": 3})
+    assert "known: beta, channels, context, dropout" in refusal("vae", {"q": 3})
     assert "no keyword 'spec'" in refusal("vae", {"spec": 3})
     assert "no keyword 'self'" in refusal("vae", {"self": 3})
 
@@ -261,36 +261,25 @@ def test_a_keywords_value_may_still_be_refused_by_the_model() -> None:
         registry.build("nice", DataSpec((4,), 3, ordered=False))
 
 
-# ---- a name that settles keywords ---------------------------------------------------------------
+# ---- keywords of a base -------------------------------------------------------------------------
 
 
-def test_a_name_settles_keywords_of_its_class(tmp_path: Path) -> None:
+def test_a_model_has_the_keywords_of_its_base_and_their_meanings() -> None:
+    own, base = (description.describe(name).keywords for name in ("iwae", "vae"))
+    assert set(own) == {*base, "draws"}
+    assert own["beta"] == base["beta"]
+    assert own["draws"][:2] == ("int", 5)
+    # one whose default differs
+    assert description.describe("beta-vae").keywords["beta"][1] == 4.0
+
+
+def test_keywords_of_a_base_reach_it(tmp_path: Path) -> None:
     with seeded(0):
         model = registry.build("iwae", GREY, {"hidden": "4", "draws": "3"})
-    assert model.keywords["objective"] == "iwae"
-    assert registry.find("iwae") is registry.find("vae") is type(model)
+    assert model.keywords["hidden"] == (4,)
     saved.save(model, tmp_path / "m", "iwae")
-    assert read_folder(tmp_path / "m")["model"]["model"] == "iwae"
     assert saved.load(tmp_path / "m").keywords == model.keywords
-    assert registry.build("iwae", GREY, {"objective": "iwae"}).keywords["objective"] == "iwae"
-    assert refusal("iwae", {"objective": "elbo"}) == (
-        "iwae is vae with objective=iwae, got elbo: use vae"
-    )
-    assert registry.preset("iwae") == registry.preset("vae") != {}
-
-
-def test_what_a_name_settles_is_not_offered() -> None:
-    assert "objective" in description.describe("vae").keywords
-    offered = description.describe("iwae").keywords
-    assert "draws" in offered
-    assert "objective" not in offered
-
-
-def test_settled_keywords_are_among_those_that_the_laws_are_tried_with() -> None:
-    for name, fixed in registry.FIXED.items():
-        kind = registry.find(name)
-        assert fixed.keys() <= kind.signature().keys()
-        assert any(fixed.items() <= each.items() for each in kind.small), name
+    assert refusal("iwae", {"depth": 3}).startswith("iwae has no keyword 'depth'")
 
 
 def test_assignments_are_read() -> None:
@@ -363,25 +352,25 @@ def test_weights_of_another_shape_do_not_fit(tmp_path: Path) -> None:
     state = read_folder(tmp_path / "m")
     state["model"]["keywords"]["latent"] = 3
     write_folder(tmp_path / "wider", state)
-    del state["weights"]["decoder.0.weight"]
+    del state["weights"]["decoding.layers.0.weight"]
     state["model"]["keywords"]["latent"] = 2
     write_folder(tmp_path / "fewer", state)
     for name in ("wider", "fewer"):
         with pytest.raises(CheckpointError, match=f"{name} does not fit vae: ") as caught:
             saved.load(tmp_path / name)
         assert "\n" not in str(caught.value)
-        assert "decoder.0.weight" in str(caught.value)
+        assert "decoding.layers.0.weight" in str(caught.value)
 
 
 def test_weights_of_a_model_that_was_built_otherwise_are_told_in_short(tmp_path: Path) -> None:
     small_vae(tmp_path / "m")
     state = read_folder(tmp_path / "m")
-    state["weights"] = {name.replace("encoder", "e"): v for name, v in state["weights"].items()}
+    state["weights"] = {name.replace("encoding", "e"): v for name, v in state["weights"].items()}
     write_folder(tmp_path / "older", state)
     with pytest.raises(CheckpointError, match=r"another version.* train again$") as caught:
         saved.load(tmp_path / "older")
     assert re.search(
-        r"it lacks encoder\S+ and \d+ more and it has no place for e\.", str(caught.value)
+        r"it lacks encoding\S+ and \d+ more and it has no place for e\.", str(caught.value)
     )
     assert len(str(caught.value).partition("does not fit")[2]) < 250
 
@@ -389,10 +378,11 @@ def test_weights_of_a_model_that_was_built_otherwise_are_told_in_short(tmp_path:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path, value: float) -> None:
     model = small_vae(tmp_path / "m")
-    model.state_dict()["decoder.0.weight"][0, 1] = value
+    model.state_dict()["decoding.layers.0.weight"][0, 1] = value
     saved.save(model, tmp_path / "broken", "vae")
     with pytest.raises(
-        CheckpointError, match=r"broken does not fit vae: .*decoder\.0\.weight has NaN or infinite"
+        CheckpointError,
+        match=r"broken does not fit vae: .*decoding\.layers\.0\.weight has NaN or infinite",
     ):
         saved.load(tmp_path / "broken")
 
@@ -401,9 +391,13 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path, value: 
 def test_weights_of_another_kind_are_refused_by_name(tmp_path: Path, dtype: torch.dtype) -> None:
     small_vae(tmp_path / "m")
     state = read_folder(tmp_path / "m")
-    state["weights"]["decoder.0.bias"] = state["weights"]["decoder.0.bias"].to(dtype)
+    state["weights"]["decoding.layers.0.bias"] = state["weights"]["decoding.layers.0.bias"].to(
+        dtype
+    )
     write_folder(tmp_path / "other", state)
-    with pytest.raises(CheckpointError, match=rf"decoder\.0\.bias is of {dtype}, expected"):
+    with pytest.raises(
+        CheckpointError, match=rf"decoding\.layers\.0\.bias is of {dtype}, expected"
+    ):
         saved.load(tmp_path / "other")
 
 
@@ -419,7 +413,7 @@ def test_weights_of_another_kind_are_refused_by_name(tmp_path: Path, dtype: torc
         ("keywords", []), ("keywords", [["latent", 2]]), ("keywords", 5), ("keywords", {"odd": 1}),
         ("keywords", {"latent": "two"}), ("keywords", {"latent": 10**400}),
         ("weights", None), ("weights", []), ("weights", {}), ("weights", 5),
-        ("weights", {"decoder.0.bias": 5}),
+        ("weights", {"decoding.layers.0.bias": 5}),
     ],
 )  # fmt: skip
 def test_a_forged_model_is_refused(tmp_path: Path, place: str, value: Any) -> None:

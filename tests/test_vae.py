@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 import laws
 from laws import randomise
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
+from simulacra.models.latent.infovae import _WIDTHS, InfoVAE, discrepancy
+from simulacra.models.latent.iwae import IWAE
 from simulacra.models.latent.laws import by_quadrature
 from simulacra.models.latent.vae import VAE
 from simulacra.models.lawbook.trials import FORMS, trial
@@ -83,15 +85,22 @@ def test_a_decoder_is_for_levels_or_for_vectors() -> None:
             VAE(spec, hidden=(4,), observation=observation)
 
 
-@pytest.mark.parametrize("keywords", VAE.small[:3])
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {},
+        {"observation": "categorical", "posterior_family": "full"},
+        {"observation": "logistic-mixture"},
+    ],
+)
 def test_the_bound_is_below_and_converges(keywords: dict[str, Any]) -> None:
     """Against p(x) by quadrature over a one-dimensional code."""
-    model = trial(VAE, FORMS["grey"], {**keywords, "latent": 1}).double()
+    model = trial(VAE, FORMS["grey"], {"hidden": (8,), "latent": 1, **keywords}).double()
     with torch.no_grad():
         # a posterior near the prior: loose enough to show, and wide enough to converge
-        for parameter in model.encoder[-1].parameters():
+        for parameter in model.encoding.layers[-1].parameters():
             parameter.mul_(0.3)
-        for parameter in model.decoder[-1].parameters():
+        for parameter in model.decoding.layers[-1].parameters():
             parameter.mul_(0.5)
         x = laws.states(model)[::8]
         true = by_quadrature(model, x)
@@ -101,6 +110,77 @@ def test_the_bound_is_below_and_converges(keywords: dict[str, Any]) -> None:
     assert bool((elbos.mean(0) <= true + error).all())
     assert bool((elbos.mean(0) < true - 0.001).any()), "the bound is loose here, so it must show"
     assert float((tight - true).mean().abs()) < 0.01
+
+
+@pytest.mark.parametrize("family", ["diagonal", "full", "flow"])
+def test_a_posterior_knows_the_density_of_its_codes(family: Any) -> None:
+    """log q(z | x) by the change of variables from the noise, whose Jacobian autograd finds."""
+    with seeded(3):
+        model = randomise(VAE(PICTURE, latent=3, hidden=(8,), posterior_family=family).double())
+        x = torch.randint(8, (4, 1, 4, 4))
+        noise = torch.randn(4, 3, dtype=torch.float64)
+    for row, own in zip(x, noise, strict=True):
+        posterior = model.posterior(row[None])
+
+        def placed(each: Tensor, posterior: Any = posterior) -> Tensor:
+            code: Tensor = posterior.placed(each[None])[0][0]
+            return code
+
+        jacobian = torch.autograd.functional.jacobian(placed, own)
+        expected = Normal(0.0, 1.0).log_prob(own).sum() - jacobian.slogdet()[1]
+        torch.testing.assert_close(posterior.placed(own[None])[1].sum(), expected)
+
+
+@pytest.mark.parametrize("family", ["diagonal", "full"])
+def test_rates_are_the_divergence_by_units(family: Any) -> None:
+    with seeded(4):
+        model = randomise(VAE(PICTURE, latent=3, hidden=(8,), posterior_family=family))
+        x = torch.randint(8, (5, 1, 4, 4))
+    posterior = model.posterior(x)
+    full = family == "full"
+    wide = posterior.covariance_matrix if full else torch.diag_embed(posterior.variance)
+    prior = MultivariateNormal(torch.zeros(3), torch.eye(3))
+    expected = kl_divergence(MultivariateNormal(posterior.mean, wide), prior)
+    torch.testing.assert_close(posterior.rates().sum(1), expected)
+    assert bool((posterior.rates() >= 0).all())
+
+
+def test_the_discrepancy_is_that_of_draws_of_the_prior() -> None:
+    """With y ~ N(0, I) drawn, and not known: E k(z, z′) − 2 E k(z, y) + E k(y, y′)."""
+    with seeded(6):
+        z = 0.5 + 0.8 * torch.randn(4000, 2, dtype=torch.float64)
+        y = torch.randn(4000, 2, dtype=torch.float64)
+        prior = torch.stack([discrepancy(torch.randn(500, 2)) for _ in range(60)])
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return torch.stack([(-torch.cdist(a, b).square() / (8 * w)).exp() for w in _WIDTHS]).mean(0)
+
+    def among(a: Tensor) -> Tensor:
+        return (kernel(a, a).sum() - len(a)) / (len(a) * (len(a) - 1))
+
+    drawn = among(z) - 2 * kernel(z, y).mean() + among(y)
+    assert float(discrepancy(z)) == pytest.approx(float(drawn), rel=0.1)
+    assert float(prior.mean().abs()) < 4 * float(prior.std()) / 60**0.5
+    assert float(discrepancy(z)) > 20 * float(prior.std())
+    assert float(discrepancy(z[:1])) == 0
+
+
+def test_warm_up_and_free_bits_weigh_the_divergence() -> None:
+    x = torch.randint(8, (16, 1, 4, 4), generator=torch.Generator().manual_seed(1))
+    model = randomise(VAE(PICTURE, latent=3, hidden=(8,), beta=2.0, warmup=0.5))
+
+    def weight(place: float) -> float:
+        with seeded(1), torch.no_grad():
+            told = model.loss(x, place=place)
+        return float((told["loss"] - told["reconstruction"]) / told["kl"])
+
+    assert weight(0.0) == 0
+    assert weight(0.25) == pytest.approx(1.0, rel=1e-3)
+    assert weight(0.5) == weight(1.0) == pytest.approx(2.0, rel=1e-3)
+    free = randomise(VAE(PICTURE, latent=3, hidden=(8,), free_bits=100.0))
+    with seeded(1), torch.no_grad():
+        told = free.loss(x)
+    assert float(told["loss"] - told["reconstruction"]) == pytest.approx(300, rel=1e-3)
 
 
 def test_training_loss_is_the_negative_bound() -> None:
@@ -116,7 +196,7 @@ def test_training_loss_is_the_negative_bound() -> None:
 
 @pytest.mark.parametrize("draws", [1, 4])
 def test_the_importance_weighted_loss_is_the_negative_bound_of_as_many_draws(draws: int) -> None:
-    model = trial(VAE, FORMS["picture"], {**VAE.small[0], "objective": "iwae", "draws": draws})
+    model = trial(IWAE, FORMS["picture"], {**VAE.small[0], "draws": draws})
     x = laws.observations(model, 20)
     with torch.no_grad(), seeded(0):
         losses = torch.stack([model.loss(x)["loss"] for _ in range(120)])
@@ -132,7 +212,7 @@ def test_the_importance_weighted_loss_is_the_negative_bound_of_as_many_draws(dra
 
 def test_its_gradient_weighs_codes_by_how_well_they_explain() -> None:
     """Σ w̃_j ∇ log w_j (equation 14), from the same noise."""
-    model = trial(VAE, FORMS["picture"], {**VAE.small[0], "objective": "iwae", "draws": 3})
+    model = trial(IWAE, FORMS["picture"], {**VAE.small[0], "draws": 3})
     x = laws.observations(model, 6)
     with seeded(4):
         model.loss(x)["loss"].backward()
@@ -148,7 +228,23 @@ def test_its_gradient_weighs_codes_by_how_well_they_explain() -> None:
         torch.testing.assert_close(own, true)
 
 
-@pytest.mark.parametrize("keywords", [{"objective": "elbow"}, {"draws": 0}])
-def test_impossible_objectives_are_refused(keywords: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"objective is elbo or iwae|draws are positive"):
-        VAE(PICTURE, hidden=(4,), **keywords)
+@pytest.mark.parametrize(
+    ("kind", "keywords", "said"),
+    [
+        (VAE, {"beta": -1.0}, "beta and free_bits are not negative"),
+        (VAE, {"warmup": 1.5}, "warmup is from 0 to 1"),
+        (VAE, {"posterior_family": "round"}, "diagonal, full, flow, got 'round'"),
+        (VAE, {"encoder": "cnn"}, "auto, mlp, conv, resnet, rnn, got 'cnn'"),
+        (VAE, {"encoder": "rnn", "hidden": ()}, "needs a width of its recurrent layer"),
+        (VAE, {"dropout": 1.0}, "dropout is in"),
+        (IWAE, {"draws": 0}, "draws is positive"),
+        (IWAE, {"beta": 2.0}, "its bound has no divergence of its own"),
+        (InfoVAE, {"alpha": 1.5}, "alpha is from 0 to 1"),
+        (InfoVAE, {"alpha": 0.0, "mmd": 0.5}, "at least 1"),
+    ],
+)
+def test_impossible_keywords_are_refused(
+    kind: type[VAE], keywords: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        kind(PICTURE, **{"hidden": (4,), **keywords})

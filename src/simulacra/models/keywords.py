@@ -25,11 +25,12 @@ class Nested(TypedDict):
 _WORDS: dict[Any, Any] = {bool: {"true": True, "false": False}, type(None): {"none": None}}
 """Kinds of values that are written in a word."""
 
-_WRITTEN = {
+_WRITTEN: dict[Any, str] = {
     bool: "true or false",
     type(None): "None",
     Nested: "a model's name, its keywords after a dot",
     tuple[int, ...]: "whole numbers with commas, as 512,256",
+    tuple[int, ...] | None: "whole numbers with commas, as 512,256, or none",
     tuple[float, ...]: "numbers with commas, as 0.5,0.25",
 }
 """How values are written whose type does not say so."""
@@ -51,13 +52,14 @@ def parse_assignments(assignments: list[str]) -> dict[str, str]:
 
 def type_name(annotation: Any) -> str:  # noqa: ANN401 (any annotation)
     """A type in the words that people see."""
+    if annotation in _WRITTEN:
+        return _WRITTEN[annotation]
     if get_origin(annotation) is Literal:
         return " | ".join(map(str, get_args(annotation)))
     if get_origin(annotation) in (Union, types.UnionType):
         return " | ".join(map(type_name, get_args(annotation)))
     plain = isinstance(annotation, type) and not get_args(annotation)
-    name: str = annotation.__name__ if plain else str(annotation).replace("typing.", "")
-    return _WRITTEN.get(annotation, name)
+    return annotation.__name__ if plain else str(annotation).replace("typing.", "")
 
 
 def written(value: Any) -> str:  # noqa: ANN401 (any keyword's value)

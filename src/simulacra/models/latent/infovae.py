@@ -37,7 +37,7 @@ class InfoVAE(VAE):
     small = (
         {"latent": 2, "hidden": (8,)},
         {"latent": 2, "hidden": (8,), "alpha": 1.0, "context": "label"},
-        {"latent": 2, "hidden": (8,), "posterior_family": "flow", "context": "vector"},
+        {"latent": 2, "hidden": (8,), "context": "vector"},
     )
 
     def __init__(

@@ -31,7 +31,7 @@ class IWAE(VAE):
     small = (
         {"latent": 2, "hidden": (8,), "draws": 3},
         {"latent": 2, "hidden": (8,), "draws": 2, "context": "label"},
-        {"latent": 2, "hidden": (8,), "draws": 2, "posterior_family": "flow", "context": "vector"},
+        {"latent": 2, "hidden": (8,), "draws": 2, "context": "vector"},
     )
 
     def __init__(self, spec: DataSpec, *, draws: int = 5, **keywords: Any) -> None:  # noqa: ANN401
