@@ -31,6 +31,7 @@ from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.models.flow.base import Flow
 from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
+from simulacra.models.latent.sequential_vae import SequentialVAE
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.bernoulli_mixture import BernoulliMixture
 from simulacra.models.mixture.gmm import FullGMM
@@ -148,6 +149,23 @@ def vae() -> None:
     write(figure, "vae-codes")
     mean = (levels.probs * torch.arange(17.0)).sum(-1) / 16
     files.save(grids.grid(mean.clamp(0, 1), columns=11, scale=4, gap=2), HERE / "vae-plane.png")
+
+
+def sequential_vae() -> None:
+    """What each step of a chain draws, beside draws of a vae: the mean levels, without noise."""
+    data = sim.load_data("digits")
+    torch.manual_seed(0)
+    model = sim.fit(sim.build("sequential-vae", data.spec), data, "900steps")
+    assert isinstance(model, SequentialVAE)
+    torch.manual_seed(2)
+    rows = []
+    with torch.no_grad():
+        for found, _ in model.chain(model.prior(12)):
+            assert isinstance(found.base_dist, Categorical)
+            rows.append((found.base_dist.probs * torch.arange(17.0)).sum(-1) / 16)
+        rows.append(data.spec.to_float(data.validation.batch(torch.arange(12))[0]))
+    shown = torch.cat(rows).clamp(0, 1)
+    files.save(grids.grid(shown, columns=12, scale=4, gap=2), HERE / "sequential-vae-chain.png")
 
 
 def iwae() -> None:
@@ -434,7 +452,7 @@ def mfa() -> None:
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "mfa": mfa, "bernoulli-mixture": bernoulli_mixture, "kde": kde, "vae": vae,
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
-    "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow,
+    "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
 }  # fmt: skip
 
 

@@ -85,6 +85,16 @@ def test_a_log_says_every_ten_seconds_where_a_training_stands(trained) -> None:
     assert ends == [ends[0]] * 3
 
 
+def test_the_parts_of_a_bound_are_told_beside_it(trained) -> None:
+    _, (_, *lines, _) = trained("vae")
+    assert len(lines) == 4
+    for line in lines:
+        found = re.search(r"  loss (\S+) nats  reconstruction (\S+), kl (\S+)  ", line)
+        assert found is not None, line
+        loss, reconstruction, kl = map(float, found.groups())
+        assert abs(loss - reconstruction - kl) < 0.2
+
+
 def test_players_and_a_quick_pace_are_told_in_their_units(trained) -> None:
     _, (_, *lines, _) = trained("gan", steps=60, seconds=0.25)
     (line,) = lines

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
     from simulacra.ground.errors import BrokenLaw, MissingCapability, UsageError
     from simulacra.ground.spec import DataSpec
+    from simulacra.judging.figures.codes import bound_terms
     from simulacra.judging.figures.likelihood import likelihood
     from simulacra.judging.judge import Judge, judge_model
     from simulacra.models.autoregressive.base import Autoregressive
+    from simulacra.models.bounded import Bounded, Terms
     from simulacra.models.flow.base import Flow
     from simulacra.models.laws import check_model
     from simulacra.models.model import (
@@ -50,13 +52,13 @@ if TYPE_CHECKING:
     from simulacra.training.options import Budget, Options
 
 __all__ = [
-    "Autoregressive", "BrokenLaw", "Budget", "Completion", "DataSpec", "Dataset", "Decoding",
-    "Encoding", "Flow", "Invertible", "Judge", "Latent", "Likelihood", "MissingCapability",
-    "Model", "Options", "Player", "Run", "Sampling", "Stage", "Stepwise", "Swept", "Takes",
-    "Training", "UsageError", "build", "check_model", "compare", "complete", "direction",
-    "export_onnx", "find", "fit", "from_pretrained", "from_zoo", "interpolate", "judge_model",
-    "likelihood", "list_models", "load_data", "push_to_hub", "reconstruct", "sample",
-    "write_report",
+    "Autoregressive", "Bounded", "BrokenLaw", "Budget", "Completion", "DataSpec", "Dataset",
+    "Decoding", "Encoding", "Flow", "Invertible", "Judge", "Latent", "Likelihood",
+    "MissingCapability", "Model", "Options", "Player", "Run", "Sampling", "Stage", "Stepwise",
+    "Swept", "Takes", "Terms", "Training", "UsageError", "bound_terms", "build", "check_model",
+    "compare", "complete", "direction", "export_onnx", "find", "fit", "from_pretrained",
+    "from_zoo", "interpolate", "judge_model", "likelihood", "list_models", "load_data",
+    "push_to_hub", "reconstruct", "sample", "write_report",
 ]  # fmt: skip
 
 _PLACES = {
@@ -65,9 +67,11 @@ _PLACES = {
     "data.dataset": ("Dataset",),
     "ground.errors": ("BrokenLaw", "MissingCapability", "UsageError"),
     "ground.spec": ("DataSpec",),
+    "judging.figures.codes": ("bound_terms",),
     "judging.figures.likelihood": ("likelihood",),
     "judging.judge": ("Judge", "judge_model"),
     "models.autoregressive.base": ("Autoregressive",),
+    "models.bounded": ("Bounded", "Terms"),
     "models.flow.base": ("Flow",),
     "models.laws": ("check_model",),
     "models.model": (

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from simulacra.models.bounded import Bounded
+
 if TYPE_CHECKING:
     from simulacra.training.loop import Training
     from simulacra.training.plan import Plan
@@ -49,10 +51,23 @@ def of_steps(step: int, steps: int | None) -> str:
     return f"{step}" if steps is None else f"{step:>{len(str(steps))}}/{steps}"
 
 
-def losses_of(record: Record) -> str:
-    """The losses of a step, of each player; empty for a skipped one."""
+def losses_of(record: Record, unit: str = "") -> str:
+    """The losses of a step, of each player; empty for a skipped one.
+
+    Args:
+        record: Of the step.
+        unit: Of the losses, where it is known.
+    """
     found = {k.removesuffix("/loss"): v for k, v in record.losses.items() if k.endswith("loss")}
-    return ", ".join(f"{name} {value:#.4g}" for name, value in found.items())
+    return ", ".join(f"{name} {value:#.4g}{unit}" for name, value in found.items())
+
+
+def parts_of(training: Training, record: Record) -> str:
+    """What the loss of a bound is made of: `reconstruction 80.12, kl 12.31`; empty of others."""
+    if not isinstance(training.model, Bounded):
+        return ""
+    parts = {k: v for k, v in record.losses.items() if not k.endswith(("loss", "/lr"))}
+    return ", ".join(f"{name} {value:#.4g}" for name, value in parts.items())
 
 
 class Columns:
@@ -83,13 +98,14 @@ def line_cells(
         validation: The last one, in words; empty before the first.
         kind: Of its steps: steps or sweeps.
     """
-    left = seconds_left(training, pace)
+    left, parts = seconds_left(training, pace), parts_of(training, record)
     each = kind.removesuffix("s")
     quick = f"{pace:.3g} {kind}/s" if pace >= 1 else f"{1 / pace:.3g} s/{each}" if pace else ""
     return [
         training.stages[record.stage].name if len(training.stages) > 1 else "",
         f"{of_steps(record.step, steps_of(training))} {kind}",
-        losses_of(record),
+        losses_of(record, " nats" if parts else ""),
+        parts,
         validation,
         quick,
         f"{record.seconds:.0f} s",

@@ -204,7 +204,7 @@ def _print_right(rows: Rows) -> None:
 def print_results(results: Results) -> None:
     """What was measured: the main table, the samples' figures, the answer in words."""
     from simulacra.report import ranking, warned
-    from simulacra.report.short import detail_figures, sample_figures
+    from simulacra.report.short import code_figures, detail_figures, sample_figures
     from simulacra.report.tables import table
     from simulacra.report.verdict import verdict
 
@@ -224,6 +224,12 @@ def print_results(results: Results) -> None:
         found = f"{100 * baseline.accuracy.value:.1f} %" if baseline else ""
         print_line(f"Overfitting and labels{f'; baseline accuracy {found}' if found else ''}")
         _print_right(details)
+        print_line("")
+    if codes := code_figures(results):
+        print_line(
+            "What codes cost: −log p by the ELBO is distortion + rate; by IWAE, of k codes each"
+        )
+        _print_right(codes)
         print_line("")
     print_line(verdict(results))
     for doubt in results.doubts:

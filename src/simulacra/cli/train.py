@@ -36,6 +36,7 @@ from simulacra.training.options import Budget, Options
 
 if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
+    from simulacra.models.model import Model
     from simulacra.runs.run import Run
     from simulacra.training.progress import Outcome
 
@@ -167,7 +168,42 @@ def go_on(
     terminal.note(f"seconds: {seconds_by_kind(outcome)}")
     if 2 * outcome.spent.get("compiling", 0.0) > outcome.seconds:
         terminal.note("most of these went into compiling: a longer --budget leaves more for steps")
+    if outcome.best is not None:
+        best = display.in_words(outcome.best, in_nats=outcome.in_nats)
+        terminal.note(f"best validation: {best}")
+    if processes.first():
+        told_of_codes(run.model(code=code), found)
     terminal.note(f"next: simulacra sample {folder}{own}, simulacra evaluate {folder}{own}")
+
+
+_LOOKED_AT = 256
+"""Validation observations that codes are looked at on, at most."""
+
+
+def told_of_codes(model: Model, found: Dataset) -> None:
+    """What the codes of a bound cost at its best step, and loudly if none of them tells anything.
+
+    Args:
+        model: Of any kind; nothing is told of one without a bound over codes.
+        found: Whose validation split it is looked at on.
+    """
+    from simulacra.models.bounded import Bounded
+
+    if not isinstance(model, Bounded):
+        return
+    from simulacra.judging.figures.codes import bound_terms, collapse, idle
+
+    codes = bound_terms(model.eval(), found.validation, limit=_LOOKED_AT)
+    if codes.rate is None or codes.distortion is None or codes.bound is None:
+        terminal.note(f"codes: not finite for {codes.non_finite} of {codes.observations}")
+        return
+    terminal.note(
+        f"codes: distortion {codes.distortion.nats:.2f} + rate {codes.rate.nats:.2f} = −ELBO "
+        f"{codes.bound.nats:.2f} nats, {codes.active} of {len(codes.units)} units active "
+        f"({codes.observations} validation observations)"
+    )
+    if said := collapse(codes, model.keywords) or idle(codes):
+        terminal.note(said)
 
 
 def seconds_by_kind(outcome: Outcome) -> str:

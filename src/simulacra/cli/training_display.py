@@ -16,6 +16,7 @@ from simulacra.cli.standing import (
     line_cells,
     losses_of,
     of_steps,
+    parts_of,
     plan_of,
     seconds_left,
     span,
@@ -150,6 +151,8 @@ class TrainingDisplay:
         if len(training.stages) > 1:
             state = f"{training.stages[record.stage].name}  {state}"
         state += f"  {validation or losses_of(record)}"
+        if errors.width >= _WIDE and (parts := parts_of(training, record)):
+            state += f"  {parts}"
         if record.skipped:
             state += f"  {record.skipped} skipped"
         self.progress.update(self.tasks[model], total=steps, completed=record.step, state=state)
@@ -170,10 +173,12 @@ class TrainingDisplay:
         """The last validation, in words; empty before the first."""
         if model not in self.validation:
             return ""
-        value, unit = self.validation[model], ""
-        if self.trainings[model].in_nats(record.stage):
-            value, unit = self.shown_as(value), f" {self.unit}"
-        return f"validation {value:.3f}{unit}"
+        in_nats = self.trainings[model].in_nats(record.stage)
+        return f"validation {self.in_words(self.validation[model], in_nats=in_nats)}"
+
+    def in_words(self, validation: float, *, in_nats: bool) -> str:
+        """A validation in the unit that it is shown in; one that is no likelihood has none."""
+        return f"{self.shown_as(validation):.3f} {self.unit}" if in_nats else f"{validation:.3f}"
 
     def _log(self, model: str, record: Record, validation: str) -> None:
         """In a log, a line every few seconds."""
@@ -207,6 +212,10 @@ class TrainingDisplay:
             # what was not made has a reason, of any form; else there are columns
             told = note if entry.absent else row
             told(": ".join(filter(None, (model, state, entry.absent))))
+
+
+_WIDE = 120
+"""Columns of a terminal that has room for the parts of a loss."""
 
 
 def kind_of(training: Training) -> str:

@@ -1,4 +1,4 @@
-"""Charts for people: waves, points, histograms and reliability, never on a screen."""
+"""Charts for people: waves, points, histograms, reliability and rates, never on a screen."""
 
 from __future__ import annotations
 
@@ -178,6 +178,37 @@ def reliability(bins: Mapping[str, Sequence[tuple[int, float, float]]]) -> Figur
     below.set_xlabel("confidence in the class found", color=QUIET, fontsize=9)
     for axes in (above, below):
         axes.set_xlim(0, 1)
+    return figure
+
+
+def rates(nats: Sequence[float], used: float) -> Figure:
+    """What each unit of a code costs, the costliest first; what is not used is quiet.
+
+    Args:
+        nats: Of each unit, in any order.
+        used: Below so many nats a unit is not used.
+
+    Raises:
+        UsageError: If there is no unit, or a number is not finite.
+    """
+    values = _finite(torch.tensor(nats, dtype=torch.float64), 1, "rates", "nats (units,)")
+    values = values.sort(descending=True).values
+    from matplotlib.ticker import MaxNLocator
+
+    figure, (axes,) = _axes(1, 1, (5.2, 2.4))
+    colours = [PALETTE[0] if value >= used else HIDDEN for value in values.tolist()]
+    places = range(1, len(values) + 1)
+    axes.bar(places, values.numpy(), 0.8 if len(values) <= 64 else 1.0, color=colours)
+    count = int((values >= used).sum())
+    # of few units each is one, with no half between them
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(0.25, max(len(values), 4) + 0.75)
+    axes.set_ylim(bottom=min(0.0, float(values[-1])), top=max(float(values[0]), used) * 1.05)
+    axes.set_title("nats that a unit costs", loc="left", color=QUIET, fontsize=9.5)
+    axes.set_xlabel(
+        f"units of the code, the costliest first: {count} of {len(values)} used", color=QUIET,
+        fontsize=9,
+    )  # fmt: skip
     return figure
 
 

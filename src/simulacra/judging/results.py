@@ -14,6 +14,7 @@ from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.records import (
     ClassifierFigures,
+    CodeFigures,
     Costs,
     Curves,
     LikelihoodFigures,
@@ -53,6 +54,7 @@ class Entry:
         likelihood: Of p(x).
         likelihood_given_label: Of p(x | y), or given another context.
         kl: KL(p ‖ q) in nats, where the true density is known.
+        codes: What codes cost, of a bound over them.
     """
 
     model: str
@@ -77,6 +79,7 @@ class Entry:
     likelihood_given_label: LikelihoodFigures | None = None
     classifier: ClassifierFigures | None = None
     kl: Figure | None = None
+    codes: CodeFigures | None = None
     samples: SampleFigures | None = None
     cost: Costs = field(default_factory=Costs)
     nature: Nature | None = None

@@ -12,11 +12,13 @@ from simulacra.data.dataset import Dataset
 from simulacra.data.labels import joint_classes
 from simulacra.drawing import charts, files
 from simulacra.ground.errors import DataError
+from simulacra.judging.figures.codes import bound_terms, collapse
 from simulacra.judging.figures.diagnostics import generalisation, mean_figure, per_class, shuffled
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.labels import Classification, generative_classifier
 from simulacra.judging.figures.likelihood import Score, Scores, likelihood
-from simulacra.judging.figures.records import Bin, ClassLikelihood
+from simulacra.judging.figures.records import USED, Bin, ClassLikelihood
+from simulacra.models.bounded import Bounded
 from simulacra.models.model import Likelihood
 
 
@@ -99,8 +101,21 @@ def score_model(
                 "is told whole: figures given the label and by class are of the others"
             )
     scoring.found["kl"] = scores.marginal and divergence(scores.marginal, data)
+    if isinstance(model, Bounded):
+        _codes(scoring, model, data, limit)
     _classify(scoring, model, name, scores, data, frequencies, baseline)
     return scoring
+
+
+def _codes(scoring: Scoring, model: Bounded, data: Dataset, limit: int | None) -> None:
+    """Add the parts of the bound, and the name of a collapse."""
+    found = bound_terms(model, data.test, limit=limit)
+    scoring.found["codes"] = found
+    if said := collapse(found, model.keywords):
+        scoring.warnings.append(said)
+    if found.units:
+        nats = [unit.rate.nats for unit in found.units]
+        scoring.pictures["rates"] = files.png(charts.rates(nats, USED))
 
 
 def divergence(score: Score, data: Dataset) -> Figure | None:

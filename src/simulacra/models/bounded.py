@@ -18,6 +18,12 @@ class Terms:
         distortion: −E_q log p(x | z), by one code for each observation, `(N,)`.
         rates: What each unit of the code costs, `(N, units)`; a row sums to KL(q(z | x) ‖ p(z)),
             or to its estimate by the same code where there is no closed form.
+
+    Example:
+        >>> import simulacra as sim, torch
+        >>> terms = sim.Terms(distortion=torch.tensor([5.0]), rates=torch.tensor([[1.5, 0.5]]))
+        >>> terms.kl.item(), terms.bound.item()
+        (2.0, -7.0)
     """
 
     distortion: Tensor
@@ -49,6 +55,8 @@ class Bounded(Likelihood, Encoding, Latent):
         >>> terms.distortion.shape, terms.rates.shape, terms.bound.shape
         (torch.Size([5]), torch.Size([5, 3]), torch.Size([5]))
     """
+
+    laws = ("simulacra.models.lawbook.bounds",)
 
     @abstractmethod
     def terms(self, x: Tensor, context: Tensor | None = None, *, seed: int = 0) -> Terms:

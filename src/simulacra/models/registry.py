@@ -25,6 +25,7 @@ MODELS = {
     "iwae": "simulacra.models.latent.iwae:IWAE",
     "beta-vae": "simulacra.models.latent.beta_vae:BetaVAE",
     "infovae": "simulacra.models.latent.infovae:InfoVAE",
+    "sequential-vae": "simulacra.models.latent.sequential_vae:SequentialVAE",
     "pixelcnn": "simulacra.models.autoregressive.pixelcnn:PixelCNN",
     "gated-pixelcnn": "simulacra.models.autoregressive.gated_pixelcnn:GatedPixelCNN",
     "row-lstm": "simulacra.models.autoregressive.row_lstm:RowLSTM",

@@ -51,8 +51,8 @@ def render(results: Results, pictures: Mapping[str, bytes]) -> str:
     Args:
         results: All figures.
         pictures: PNG files by name: `real`, `<model>/samples`, `<model>/suspects`,
-            `<model>/reliability`, `<model>/completions`, `<model>/interpolation`; any may be
-            missing.
+            `<model>/reliability`, `<model>/rates`, `<model>/completions`,
+            `<model>/interpolation`; any may be missing.
 
     Raises:
         UsageError: If a picture is not a PNG file.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from simulacra.judging.figures.codes import collapse, idle
 from simulacra.judging.figures.measures import LABELS, MEASURES, Measure
 from simulacra.judging.figures.records import ViewSummary
 from simulacra.judging.results import Results
 from simulacra.report import sample_tables, tables, warned
 from simulacra.report.cells import Rows
+from simulacra.report.code_tables import code_table, coded, unit_table
 from simulacra.report.copying import copies, further
 from simulacra.report.ranking import bound, foreign, judged, ranked, unit_of
 from simulacra.report.text import listed
@@ -72,8 +74,8 @@ def sample_sections(results: Results) -> list[Section]:
 
 
 def detail_sections(results: Results) -> list[Section]:
-    """Likelihood, pairs and labels; some may be empty."""
-    return [_likelihood(results), _pairs(results), _labels(results)]
+    """Likelihood, codes, pairs and labels; some may be empty."""
+    return [_likelihood(results), _codes(results), _pairs(results), _labels(results)]
 
 
 def last_sections(results: Results) -> list[Section]:
@@ -230,6 +232,29 @@ def _likelihood(results: Results) -> Section:
         "of the test split, and of the data it learned from. The gap between them is overfitting.",
         shown,
         remarks,
+    )
+
+
+def _codes(results: Results) -> Section:
+    remarks = []
+    for m, codes in coded(results):
+        if said := collapse(codes, m.keywords or {}):
+            remarks.append(Remark(f"{said}.", m.model, loud=True))
+        elif said := idle(codes):
+            remarks.append(Remark(f"{said}.", m.model))
+    each = unit_table(results)
+    units = Table(each, "Each unit by itself", folded=len(each) > _MANY, words=("that",))
+    return Section(
+        "codes",
+        "What codes cost",
+        "A bound in its parts: the rate is what a code tells of an observation, the distortion "
+        "what is left once it is known; together they bound −log p by the ELBO. IWAE is the bound "
+        "by k codes for each observation. A unit is active if its posterior mean differs between "
+        "observations, by a variance above 0.01.",
+        [shown for shown in (Table(code_table(results)), units) if shown.rows],
+        remarks,
+        "rates",
+        "What each unit of a code costs, the costliest first; a grey one costs under 0.01 nats.",
     )
 
 

@@ -17,6 +17,7 @@ from simulacra.report.cells import (
     without_empty,
     words,
 )
+from simulacra.report.code_tables import code_table
 from simulacra.report.ranking import judged, told, unit_of
 from simulacra.report.sample_tables import INDEPENDENT, REAL, titled
 from simulacra.report.tables import figure_of, first_view
@@ -66,6 +67,15 @@ def detail_figures(results: Results) -> Rows:
         rows.insert(0, floor)
     rows = without_empty(rows)
     return rows if rows and len(rows[0]) > 1 else []
+
+
+def code_figures(results: Results) -> Rows:
+    """What codes cost; that all are of the same observations is told elsewhere."""
+    left_out = ("rate, bits/dim", "units used", "observations")
+    return [
+        {heading: cell for heading, cell in row.items() if heading not in left_out}
+        for row in code_table(results)
+    ]
 
 
 def _short(key: str, figure: Figure | None) -> Cell:

@@ -149,7 +149,7 @@ def likelihoods(results: Results) -> Rows:
             "training": figure(f.train, unit, draws=False) if f.train else NOTHING,
             "gap": gap,
             f"{kind} shuffled": other.but(loud="ignores it" if f.ignores_context else ""),
-            "test, nats": _nats(f) if unit != "nats" else NOTHING,
+            "test, nats": nats(f) if unit != "nats" else NOTHING,
             "draws, k": NOTHING if f.exact else count(f.draws),
             "observations": count(f.observations),
             "not finite": Cell("", loud=lost(f)) if lost(f) else NOTHING,
@@ -252,14 +252,14 @@ def _reconstruction(results: Results) -> str:
     return "reconstruction error" + ", of the range 0 … 1" * bool(picture)
 
 
-def _nats(likelihood: LikelihoodFigures) -> Cell:
-    """The negative log-likelihood of an observation of discrete data, in nats."""
-    nats, bits = likelihood.log_likelihood, likelihood.bits_per_dim
+def nats(likelihood: LikelihoodFigures) -> Cell:
+    """The negative log-likelihood of an observation in nats, without its error."""
+    value, bits = likelihood.log_likelihood, likelihood.bits_per_dim
     error = likelihood.standard_error
-    if nats is not None and bits and error is not None:
-        error = error * abs(nats / bits)  # given in bits per dimension
+    if value is not None and bits and error is not None:
+        error = error * abs(value / bits)  # given in bits per dimension
     sign = "=" if likelihood.exact else bound("bits/dim")
-    return replace(related(sign, None if nats is None else -nats, error), error="", beside=False)
+    return replace(related(sign, None if value is None else -value, error), error="", beside=False)
 
 
 def _bytes(value: float | None) -> Cell:

@@ -77,6 +77,78 @@ class LikelihoodFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Term:
+    """A part of a bound: a mean over observations.
+
+    Args:
+        nats: For an observation.
+        standard_error: Of `nats`; `None` where the spread is unknown.
+        bits_per_dim: The same in bits for each valid value; `None` of continuous vectors.
+    """
+
+    nats: float
+    standard_error: float | None = None
+    bits_per_dim: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitFigures:
+    """One unit of a code.
+
+    Args:
+        rate: What it costs.
+        variance: Of its posterior mean, between observations.
+    """
+
+    rate: Term
+    variance: float
+
+
+ACTIVE = 0.01
+"""Variance of its posterior mean above which a unit is active (Burda et al. 2015, section 5.1)."""
+USED = 0.01
+"""Nats below which a unit costs nothing: about what one at the edge of being active must cost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeFigures:
+    """A bound over codes in its parts: distortion + rate = −ELBO.
+
+    Args:
+        observations: That were looked at.
+        non_finite: Of these, with a part that is no number; then there are no figures.
+        distortion: −E_q log p(x | z), of continuous vectors in the units of the data.
+        rate: KL(q(z | x) ‖ p(z)).
+        bound: −ELBO.
+        units: Of the code, in its order.
+        given: What the model is told beside an observation; empty for nothing.
+    """
+
+    observations: int
+    non_finite: int = 0
+    distortion: Term | None = None
+    rate: Term | None = None
+    bound: Term | None = None
+    units: tuple[UnitFigures, ...] = ()
+    given: Literal["", "label", "vector"] = ""
+
+    @property
+    def active(self) -> int:
+        """Units whose posterior mean differs between observations."""
+        return sum(unit.variance > ACTIVE for unit in self.units)
+
+    @property
+    def unused(self) -> int:
+        """Units that cost nothing: their posterior is the prior, whatever is observed."""
+        return sum(unit.rate.nats < USED for unit in self.units)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the decoder ignores the whole code: nothing in it tells of the observation."""
+        return bool(self.units) and (self.unused == len(self.units) or not self.active)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SampleFigures:
     """What samples are worth, held against real observations.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, get_args
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
@@ -80,10 +80,20 @@ class Autoencoding(Encoding, Decoding, Standardised):
             numbers: That the encoder gives for each observation.
             parameters: That the decoder gives for each value of one.
         """
-        kind = networks.chosen(self.encoder, self.spec)
         self.context_features = ContextEmbedding(self.context, self.spec, 32)
-        self.encoding, self.decoding = networks.pair(
-            kind, self.spec, numbers=numbers, latent=self.latent, parameters=parameters,
+        self.encoding, self.decoding = self.pair(numbers, self.latent, parameters)
+
+    def pair(self, numbers: int, latent: int, parameters: int) -> tuple[nn.Module, nn.Module]:
+        """An encoder and a decoder as the keywords have them, told a context's features.
+
+        Args:
+            numbers: That the encoder gives for each observation.
+            latent: Numbers that the decoder is given.
+            parameters: That the decoder gives for each value of an observation.
+        """
+        kind = networks.chosen(self.encoder, self.spec)
+        return networks.pair(
+            kind, self.spec, numbers=numbers, latent=latent, parameters=parameters,
             told=self.context_features.width,
             hidden=networks.HIDDEN[kind] if self.hidden is None else self.hidden,
             channels=self.channels or networks.CHANNELS.get(kind, 1), dropout=self.dropout,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Normal
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.takes import Takes
-from simulacra.nn.distributions import DiscretisedLogistic
+from simulacra.nn.distributions import DiscretisedLogistic, draw_levels
+from simulacra.nn.levels import to_levels
 from simulacra.nn.logistic_mixture import DiscretisedLogisticMixture
 
 Observation = Literal[
@@ -97,3 +99,29 @@ def distribution(kind: Observation, raw: Tensor, spec: DataSpec) -> Distribution
     return DiscretisedLogisticMixture(
         logits, (loc + places) * levels, scale, levels, validate_args=False
     )
+
+
+def placed(values: Distribution, uniform: Tensor) -> Tensor:
+    """The values at which distribution functions pass given uniform draws: draws that are keyed.
+
+    Args:
+        values: What `distribution` gives, of batch shape `(N, *event_shape)`.
+        uniform: In (0, 1), `(N, *event_shape, 2)`; the second is for which part of a mixture.
+
+    Returns:
+        `(N, *event_shape)`: int64 levels, or standardised floats.
+    """
+    first, second = uniform.unbind(-1)
+    if isinstance(values, Bernoulli):
+        return (first < values.probs).long()
+    if isinstance(values, Categorical):
+        return draw_levels(values.logits, first)
+    if isinstance(values, Normal):
+        normal: Tensor = values.icdf(first)
+        return normal
+    if isinstance(values, DiscretisedLogisticMixture):
+        part = draw_levels(values.logits, second)[..., None]
+        loc, scale = (each.gather(-1, part)[..., 0] for each in (values.loc, values.scale))
+        return to_levels(loc + scale * torch.logit(first), values.levels)
+    assert isinstance(values, DiscretisedLogistic)
+    return to_levels(values.loc + values.scale * torch.logit(first), values.levels)
