@@ -41,10 +41,12 @@ if TYPE_CHECKING:
     from simulacra.runs.hub import from_pretrained, push_to_hub
     from simulacra.runs.run import Run
     from simulacra.runs.zoo import from_zoo
+    from simulacra.tasks.codes import encode
     from simulacra.tasks.complete import complete
     from simulacra.tasks.directions import direction
     from simulacra.tasks.interpolate import interpolate
     from simulacra.tasks.onnx import export_onnx
+    from simulacra.tasks.probe import probe
     from simulacra.tasks.reconstruct import reconstruct
     from simulacra.tasks.sample import sample
     from simulacra.training.fit import fit
@@ -56,8 +58,8 @@ __all__ = [
     "Decoding", "Encoding", "Flow", "Invertible", "Judge", "Latent", "Likelihood",
     "MissingCapability", "Model", "Options", "Player", "Run", "Sampling", "Stage", "Stepwise",
     "Swept", "Takes", "Terms", "Training", "UsageError", "bound_terms", "build", "check_model",
-    "compare", "complete", "direction", "export_onnx", "find", "fit", "from_pretrained",
-    "from_zoo", "interpolate", "judge_model", "likelihood", "list_models", "load_data",
+    "compare", "complete", "direction", "encode", "export_onnx", "find", "fit", "from_pretrained",
+    "from_zoo", "interpolate", "judge_model", "likelihood", "list_models", "load_data", "probe",
     "push_to_hub", "reconstruct", "sample", "write_report",
 ]  # fmt: skip
 
@@ -86,10 +88,12 @@ _PLACES = {
     "runs.hub": ("from_pretrained", "push_to_hub"),
     "runs.run": ("Run",),
     "runs.zoo": ("from_zoo",),
+    "tasks.codes": ("encode",),
     "tasks.complete": ("complete",),
     "tasks.directions": ("direction",),
     "tasks.interpolate": ("interpolate",),
     "tasks.onnx": ("export_onnx",),
+    "tasks.probe": ("probe",),
     "tasks.reconstruct": ("reconstruct",),
     "tasks.sample": ("sample",),
     "training.fit": ("fit",),

@@ -27,6 +27,7 @@ from simulacra.cli.classify import classify
 from simulacra.cli.compare import compare
 from simulacra.cli.complete import complete
 from simulacra.cli.data import data
+from simulacra.cli.encode import encode, probe
 from simulacra.cli.evaluate import evaluate
 from simulacra.cli.export import export
 from simulacra.cli.field import field
@@ -75,7 +76,7 @@ COMMANDS = {
     command.__name__.rstrip("_"): command
     for command in (
         models, data, train, watch, resume, again, compare, evaluate, sample, complete, reconstruct,
-        interpolate, map_, classify, surprise, outliers, field, runs, export, push,
+        interpolate, map_, encode, probe, classify, surprise, outliers, field, runs, export, push,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")
@@ -122,6 +123,8 @@ _SMALLER = {
     "reconstruct": "fewer files at a time, or a smaller -n",
     "interpolate": "a smaller -n, or fewer --frames",
     "map": "a smaller -n, or fewer --frames",
+    "encode": "fewer files at a time",
+    "probe": "a machine with more",
     "classify": "fewer files at a time",
     "surprise": "fewer files at a time, or a smaller -n",
     "outliers": "fewer observations, with -n",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -37,6 +37,7 @@ def interpolate(
     /,
     *ends: str,
     frames: Whole = 10,
+    linear: bool = False,
     label: Label = None,
     number: Annotated[int, Parameter(name=["--number", "-n"], converter=whole)] = 6,
     seed: Whole = 0,
@@ -48,8 +49,8 @@ def interpolate(
     """Walk from one observation to another among a model's codes: a row of frames for each way.
 
     The codes of both ends are joined by an arc whose length goes over from one to the other, as
-    codes of many values all lie far from the middle. Of a model that takes labels, a way has one
-    label from end to end, that of A or --label.
+    codes of many values all lie far from the middle; with --linear, by a straight way. Of a model
+    that takes labels, a way has one label from end to end, that of A or --label.
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
@@ -57,6 +58,7 @@ def interpolate(
             observations. Without, ways between validation observations, or of a model that does
             not encode between draws of its prior.
         frames: On each way, both ends included.
+        linear: Go straight from code to code, as between codes of an autoencoder without a prior.
         label: The class of the way, for a model trained with --set context=label, by its name or
             number, or by its parts, as in digit=7,speaker=theo.
         number: How many ways, without A and B.
@@ -78,6 +80,7 @@ def interpolate(
         raise UsageError(f"--frames is at least 2, both ends included, got {frames}")
     if len(ends) not in (0, 2):
         raise UsageError(f"a way has two ends, A and B, or none to choose them: got {len(ends)}")
+    path: Literal["spherical", "linear"] = "linear" if linear else "spherical"
     place = check_device(device)
     found = opened(run)
     target = ways_target(found.spec, out, results_folder(found) / "interpolation.png")
@@ -87,13 +90,13 @@ def interpolate(
     data = found.dataset(str(data_dir) if data_dir else None)
     if isinstance(model, Encoding):
         x, other, context, between = _pairs(model, data, ends, label, number)
-        drawn = ways(model, ends=(x, other), steps=frames, context=context, seed=seed)
+        drawn = ways(model, ends=(x, other), steps=frames, path=path, context=context, seed=seed)
     else:
         told = example_context(model, data, number)
         if label is not None:
             own = read_label(label, model, data.names_by_part)
             told = own.expand(number, *own.shape)
-        drawn = ways(model, rows=number, steps=frames, context=told, seed=seed)
+        drawn = ways(model, rows=number, steps=frames, path=path, context=told, seed=seed)
         between = "draws of the prior"
     terminal.note(f"{write_ways(found.spec, target, drawn, data.columns)}, between {between}")
 

@@ -12,6 +12,7 @@ from simulacra.cli import terminal
 from simulacra.cli.flags import (
     Code,
     Device,
+    Label,
     Out,
     Whole,
     check_device,
@@ -23,7 +24,7 @@ from simulacra.cli.flags import (
 )
 from simulacra.cli.inputs import opened, read_class
 from simulacra.cli.output import ways_target, write_ways
-from simulacra.ground.errors import DataError, UsageError
+from simulacra.ground.errors import DataError, MissingCapability, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,9 @@ def map_(
     /,
     *,
     direction: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    traverse: bool = False,
+    spread: bool = False,
+    label: Label = None,
     frames: Whole = 7,
     number: Annotated[int, Parameter(name=["--number", "-n"], converter=whole)] = 6,
     seed: Whole = 0,
@@ -47,27 +51,38 @@ def map_(
     device: Device = "auto",
     code: Code = None,
 ) -> None:
-    """Show what lies where: the density of points of a plane, or directions among codes.
+    """Show what lies where: densities of points, the map of a model's codes, or ways among them.
 
-    Without --direction, of a run on two columns: its density, the true one where it is known, and
-    samples. Of a flow a second picture shows the densities between its maps, from the base to the
-    data. With it, of any run that has codes: validation observations on the way to a class.
+    Of a run that has codes: what decodes all over the prior's quantiles, and beside it the codes of
+    validation observations by class. Codes of more than two values are seen along their first two
+    principal components. Of a run on one or two columns also the density, the true one where it is
+    known, and samples; of a flow on two, the densities between its maps.
 
-    The direction of a class is the mean code of its training observations less that of the others,
-    or of another class. It is added to the code of each observation: not at all at the left of a
-    row, three times at the right, for what sets one observation apart from another is mostly more
-    than what sets their classes apart.
+    With --traverse, one validation observation as each value of its code is moved from -3 to 3, the
+    rows that move it most first, and a table of what else that changes. With --spread, what codes a
+    few observations have when each is encoded many times. With --direction, validation observations
+    on the way to a class: the mean code of its training observations less that of the others, or of
+    another class, is added to the code of each, not at all at the left of a row, three times at the
+    right, for what sets one observation apart from another is mostly more than what sets their
+    classes apart.
+
+    Of a decoder that draws, the map, traversals and spreads show the expected levels, as papers do,
+    and directions show draws.
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
         direction: A class, by its name or number, or by its parts, as in digit=7,speaker=theo; or
             two, of which the second is what the first is held against, instead of all others.
+        traverse: Move each value of a code, the first 16 that move most.
+        spread: Encode each of a few observations 200 times.
+        label: What the grid of the map is told, for a model trained with --set context=label; the
+            first class by default.
         frames: In each row.
-        number: How many validation observations.
+        number: How many validation observations, of --direction and --spread.
         seed: Of samples, or of a decoder that draws.
-        out: A .png or, to see it move, a .gif; RUN/direction-CLASS.png by default. Of vectors an
-            .npy; without, they are printed. Without --direction a .png; RUN/map.png by default,
-            and what lies between maps goes beside it.
+        out: A .png or, of --direction and --traverse of pictures, to see it move, a .gif;
+            RUN/map.png, RUN/traversals.png, RUN/spread.png or RUN/direction-CLASS.png by default.
+            What has no room in it goes beside it. Ways of vectors are an .npy, or printed.
         data_dir: Folder that holds the data's files, if it moved.
         device: Where it is computed.
         code: file.py:Class of a model of your own.
@@ -85,10 +100,18 @@ def map_(
         raise UsageError(
             f"map takes --direction CLASS, or --direction CLASS OTHER: got {len(direction)} classes"
         )
+    if sum((bool(direction), traverse, spread)) > 1:
+        raise UsageError("--direction, --traverse and --spread are three pictures: give one")
+    if label is not None and (direction or traverse or spread):
+        raise UsageError("--label is what the grid of the map is told: leave it out here")
     place = check_device(device)
     found = opened(run)
+    if traverse or spread:
+        _draw_ways(found, out, place, data_dir, code=code, seed=seed,
+                   frames=frames if traverse else None, number=number)  # fmt: skip
+        return
     if not direction:
-        _draw(found, out, place, data_dir, code=code, seed=seed)
+        _draw(found, out, place, data_dir, code=code, label=label, seed=seed)
         return
     named = re.sub(r"[^\w.,=-]+", "-", "-".join(direction))
     target = ways_target(found.spec, out, results_folder(found) / f"direction-{named}.png")
@@ -108,6 +131,35 @@ def map_(
     )
 
 
+def _draw_ways(
+    found: Run,
+    out: Path | None,
+    place: torch.device,
+    data_dir: Path | None,
+    *,
+    code: str | None,
+    frames: int | None,
+    number: int,
+    seed: int,
+) -> None:
+    """Traversals of so many frames, or the spread of codes."""
+    from simulacra.cli.codes import draw_spread
+    from simulacra.cli.traversals import draw_traversal
+
+    usual = results_folder(found) / ("spread.png" if frames is None else "traversals.png")
+    if frames is None:
+        target: Path | None = file_target(out or usual, "--out")
+    else:
+        target = ways_target(found.spec, out, usual)
+    model = found.model(code=code).to(place)
+    data = found.dataset(str(data_dir) if data_dir else None)
+    if frames is None:
+        assert target is not None
+        draw_spread(model, data, target, number=number, seed=seed)
+    else:
+        draw_traversal(model, data, target, frames=frames, seed=seed)
+
+
 def _draw(
     found: Run,
     out: Path | None,
@@ -115,24 +167,32 @@ def _draw(
     data_dir: Path | None,
     *,
     code: str | None,
+    label: str | None,
     seed: int,
 ) -> None:
-    """The density of points of a plane.
+    """The density of points of a plane or a line, and the codes of whatever has any."""
+    from simulacra.cli.codes import draw_codes
+    from simulacra.cli.planes import draw_line, draw_plane
+    from simulacra.models.model import Encoding, Invertible, Latent
+    from simulacra.tasks.densities import is_line, is_plane
 
-    Raises:
-        UsageError: If observations are none.
-    """
-    from simulacra.cli.planes import draw_plane
-    from simulacra.tasks.densities import is_plane
-
-    if not is_plane(found.spec):
-        raise UsageError(
-            "map needs --direction CLASS, or --direction CLASS OTHER: got none, and without one it "
-            f"draws points of a plane, not observations {found.spec.event_shape}"
-        )
+    spec = found.spec
     target = file_target(out or results_folder(found) / "map.png", "--out")
     model = found.model(code=code).to(place).eval()
-    draw_plane(model, found.dataset(str(data_dir) if data_dir else None), target, seed=seed)
+    data = found.dataset(str(data_dir) if data_dir else None)
+    # an invertible model's codes on a plane are shown by the densities between its maps
+    coded = isinstance(model, (Encoding, Latent))
+    if is_plane(spec) or is_line(spec):
+        (draw_plane if is_plane(spec) else draw_line)(model, data, target, seed=seed)
+        if not coded or isinstance(model, Invertible):
+            return
+        target = target.with_name(f"{target.stem}-codes.png")
+    if not coded:
+        raise MissingCapability(
+            f"{type(model).__name__} has no codes to map, and observations {spec.event_shape} are "
+            "no points of a plane or a line: use vae, gan or nice"
+        )
+    draw_codes(model, data, target, label=label, seed=seed)
 
 
 _FARTHEST = 3

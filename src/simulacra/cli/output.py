@@ -106,27 +106,33 @@ def write_ways(
     Returns:
         What was written, in words.
     """
+    values = spec.to_float(frames.flatten(0, 1).cpu())
+    return write_numbers(spec, target, values.unflatten(0, frames.shape[:2]), names)
+
+
+def write_numbers(
+    spec: DataSpec, target: Path | None, values: Tensor, names: Sequence[str] = ()
+) -> str:
+    """What `write_ways` writes, of numbers for people `(rows, steps, …)`: see `to_float`."""
     import torch
 
     from simulacra.drawing import animation, files, grids
     from simulacra.ground.storage import write_bytes
 
-    rows, steps = frames.shape[:2]
+    rows, steps = values.shape[:2]
     told = f"{rows} way{'' if rows == 1 else 's'} of {steps} frames"
-    flat = frames.flatten(0, 1).cpu()
-    values = spec.to_float(flat)
+    flat = values.flatten(0, 1)
     if target is None:
-        return _print_ways(values.view(rows, steps, -1), names)
+        return _print_ways(values.flatten(2), names)
     if target.suffix.lower() == ".npy":
-        _write_array(target, values.view(rows, steps, *spec.event_shape).numpy())
+        _write_array(target, values.numpy())
     elif spec.rate is not None:
-        write_sounds(target, values, spec.rate, columns=steps)
+        write_sounds(target, flat, spec.rate, columns=steps)
         return f"{target} and {target.with_suffix('.wav')}: {told}"
     elif target.suffix.lower() == ".gif":
-        moving = values.unflatten(0, (rows, steps))
-        write_bytes(target, animation.gif(list(torch.unbind(moving, 1))))
+        write_bytes(target, animation.gif(list(torch.unbind(values, 1))))
     else:
-        write_bytes(target, files.png(grids.grid(values, columns=steps, gap=2)))
+        write_bytes(target, files.png(grids.grid(flat, columns=steps, gap=2)))
     return f"{target}: {told}"
 
 

@@ -1,4 +1,4 @@
-"""What is drawn of a model of points of a plane: its density, the true one, and what it samples."""
+"""What is drawn of a model of points of a plane or a line: its density, and what it samples."""
 
 from __future__ import annotations
 
@@ -107,3 +107,55 @@ def draw_plane(model: Model, data: Dataset, target: Path, *, seed: int = 0) -> N
     figure = planes.planes(strip, top=0.0, columns=columns, bar="log p below its highest, nats")
     write_bytes(beside, files.png(figure))
     terminal.note(f"{beside}: the base, and its density as one map after another is undone")
+
+
+def draw_line(model: Model, data: Dataset, target: Path, *, seed: int = 0) -> None:
+    """A picture of what a model makes of numbers: its density, its samples, and the data.
+
+    Args:
+        model: In eval mode, on its device.
+        data: That it learned from, points of a line.
+        target: The PNG file.
+        seed: Of the samples.
+
+    Raises:
+        MissingCapability: If the model neither samples nor has a density.
+    """
+    import torch
+
+    from simulacra.data.splits import permutation
+    from simulacra.drawing import files, planes
+    from simulacra.ground.storage import write_bytes
+    from simulacra.judging.figures.likelihood import in_units
+    from simulacra.models.model import Sampling
+    from simulacra.tasks.components import ends_of
+    from simulacra.tasks.densities import has_density, log_density, true_log_density
+    from simulacra.tasks.sample import draw, frequent_context
+
+    spec, dense = data.spec, has_density(model, data)
+    if not dense and not isinstance(model, Sampling):
+        raise MissingCapability(
+            f"{type(model).__name__} neither samples nor has a density: there is nothing to map"
+        )
+    known = spec.to_float(data.train.batch(permutation(len(data.train))[:_NUMBERS])[0])[:, 0]
+    ends = ends_of(known)
+    at = torch.linspace(*ends, 400, dtype=torch.float64)[:, None]
+    drawn = None
+    if isinstance(model, Sampling):
+        told = frequent_context(model, data, _NUMBERS, seed=seed)
+        drawn = spec.to_float(draw(model, _NUMBERS, told, seed=(seed,)).x)[:, 0].double()
+    truth = true_log_density(data, at)
+    figure = planes.line(
+        known.double(), ends, samples=drawn, at=at[:, 0],
+        log_density=in_units(log_density(model, data, at), spec) if dense else None,
+        truth=None if truth is None else in_units(truth, spec),
+        name=next(iter(data.columns), ""),
+    )  # fmt: skip
+    write_bytes(target, files.png(figure))
+    shown = [*(["density"] if dense else []), *(["true density"] if truth is not None else []),
+             *(["samples"] if drawn is not None else []), "data"]  # fmt: skip
+    terminal.note(f"{target}: {', '.join(shown)}")
+
+
+_NUMBERS = 5000
+"""Training data that are drawn, and samples."""

@@ -121,6 +121,7 @@ def line(
     samples: Tensor | None = None,
     at: Tensor | None = None,
     log_density: Tensor | None = None,
+    truth: Tensor | None = None,
     name: str = "",
     words: tuple[str, str] = ("data", "samples"),
 ) -> Figure:
@@ -132,6 +133,7 @@ def line(
         samples: Other numbers, as the model's draws `(n,)`.
         at: Where the density is known, `(M,)`.
         log_density: There, in nats, `(M,)`.
+        truth: The true one, there.
         name: Of what the numbers are.
         words: What both histograms are of.
     """
@@ -146,6 +148,11 @@ def line(
         axes.hist(shown, edges, density=True, histtype="step", color=PALETTE[1], label=words[1])
     if at is not None and log_density is not None:
         axes.plot(at.numpy(), log_density.exp().numpy(), color=PALETTE[0], label="density")
+    if at is not None and truth is not None:
+        axes.plot(
+            at.numpy(), truth.exp().numpy(), color=INK, linewidth=1, linestyle=(0, (4, 3)),
+            label="true density",
+        )  # fmt: skip
     axes.set(xlim=ends, ylim=(0, 1.4 * float(max(heights))))
     axes.legend(loc="upper right", frameon=False, fontsize=8, labelcolor=INK)
     axes.set_xlabel(name, color=QUIET, fontsize=8, parse_math=False)

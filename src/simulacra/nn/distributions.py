@@ -116,6 +116,12 @@ class Discretised(Distribution, ABC):
 class DiscretisedLogistic(Discretised):
     """Logistic density over bins (Salimans et al. 2017, arXiv 1701.05517, equation 2)."""
 
+    @property
+    def mean(self) -> Tensor:
+        """The expected level: the sum over levels j ≥ 1 of the probability of being at least j."""
+        ends = torch.arange(1, self.levels, dtype=self.loc.dtype, device=self.loc.device)
+        return ((self.loc[..., None] - ends) / self.scale[..., None]).sigmoid().sum(-1)
+
     def log_mass(self, lower: Tensor, upper: Tensor) -> Tensor:
         """σ(b) − σ(a) = σ(b) σ(−a) (1 − exp(a − b)), which no tail cancels."""
         return logsigmoid(upper) + logsigmoid(-lower) + log1m_exp(upper - lower)

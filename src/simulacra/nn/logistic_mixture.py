@@ -45,6 +45,11 @@ class DiscretisedLogisticMixture(Distribution):
         """The integers 0 … levels − 1."""
         return constraints.integer_interval(0, self.levels - 1)
 
+    @property
+    def mean(self) -> Tensor:
+        """The expected level."""
+        return (self.logits.softmax(-1) * self.components.mean).sum(-1)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """log-probability of integer levels, in nats; computed so that no tail underflows."""
         if self._validate_args:

@@ -33,6 +33,11 @@ def is_plane(spec: DataSpec) -> bool:
     return spec.levels is None and spec.event_shape == (2,) and not spec.mixed
 
 
+def is_line(spec: DataSpec) -> bool:
+    """Whether observations are points of a line: one number, and no category."""
+    return spec.levels is None and spec.event_shape == (1,) and not spec.mixed
+
+
 @dataclass(frozen=True)
 class Plane:
     """A rectangle of the plane, looked at in the middles of equal cells.

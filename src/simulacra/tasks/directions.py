@@ -6,14 +6,11 @@ import torch
 from torch import Tensor
 
 from simulacra.ground.errors import MissingCapability, UsageError
-from simulacra.models.at_once import rows_at_once
 from simulacra.models.model import Encoding, Model
 from simulacra.models.modes import evaluating, scoring
+from simulacra.tasks.codes import encode
 from simulacra.tasks.interpolate import decoded, encoder
 from simulacra.tasks.sample import device_of
-
-_AT_ONCE = 256
-"""Observations that are encoded together, where they are small."""
 
 
 @scoring()
@@ -45,13 +42,13 @@ def direction(model: Model, has: Tensor, lacks: Tensor) -> Tensor:
         >>> bool((model.decode(model.encode(dark) + towards) == bright).all())
         True
     """
-    encoding = directed(model)
+    directed(model)
     if not len(has) or not len(lacks):
         raise UsageError(
             "a direction needs observations that have an attribute and others that lack it, got "
             f"{len(has)} and {len(lacks)}"
         )
-    return _mean_code(encoding, has) - _mean_code(encoding, lacks)
+    return (encode(model, has).mean(0) - encode(model, lacks).mean(0)).to(device_of(model))
 
 
 def directed(model: Model) -> Encoding:
@@ -67,13 +64,6 @@ def directed(model: Model) -> Encoding:
             "what it was told: train one without --set context"
         )
     return encoding
-
-
-def _mean_code(model: Encoding, x: Tensor) -> Tensor:
-    device = device_of(model)
-    with evaluating(model):
-        size = rows_at_once(lambda n: model.encode(x[:n].to(device)), min(len(x), _AT_ONCE))
-        return torch.cat([model.encode(rows.to(device)) for rows in x.split(size)]).mean(0)
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 
@@ -15,17 +17,27 @@ from simulacra.tasks.sample import device_of
 _DECODE = 1
 
 
-def between(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Codes from `start` to `end` along the arc, which keeps the length that a prior expects.
+Path = Literal["spherical", "linear"]
+
+
+def between(start: Tensor, end: Tensor, steps: int, path: Path = "spherical") -> Tensor:
+    """Codes from `start` to `end`, along an arc or straight.
+
+    An arc keeps the length that a prior expects: the middle of a straight way between codes of many
+    values lies nearer to the origin than nearly any code does.
 
     Args:
         start: `(N, …)`.
         end: `(N, …)`.
         steps: Codes on the way, both ends included.
+        path: Spherical interpolation (Shoemake 1985), the length interpolated; or linear.
 
     Returns:
-        `(N, steps, …)`: spherical interpolation (Shoemake 1985), its length interpolated.
+        `(N, steps, …)`.
     """
+    if path == "linear":
+        t = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)
+        return start[:, None].lerp(end[:, None], t.view(1, -1, *[1] * (start.ndim - 1)))
     a, b = start.flatten(1), end.flatten(1)
     length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
     cosine = (a * b).sum(1, keepdim=True) / (length_a * length_b).clamp_min(1e-12)
@@ -48,6 +60,7 @@ def interpolate(
     rows: int | None = None,
     steps: int,
     ends: tuple[Tensor, Tensor] | None = None,
+    path: Path = "spherical",
     context: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
@@ -62,6 +75,7 @@ def interpolate(
         steps: Frames on each.
         ends: Observations `(N, *event_shape)` that ways begin at, and as many that they lead to:
             their codes are the ends, of a model that encodes. Without, codes of the prior are.
+        path: Between codes: along an arc, or straight; see `between`.
         context: One row for each way, of both of its ends.
         seed: The same seed gives the same frames.
 
@@ -80,12 +94,14 @@ def interpolate(
         torch.Size([2, 5, 1, 8, 8])
     """
     rows = len(ends[0]) if rows is None and ends is not None else rows
+    if path not in get_args(Path):
+        raise UsageError(f"path is one of {', '.join(get_args(Path))}, got {path!r}")
     if rows is None or rows < 1 or steps < 2:
         raise UsageError(f"rows is at least 1 and steps at least 2, got {rows} and {steps}")
     context = None if context is None else context.to(device_of(model))
     with torch.no_grad(), evaluating(model):
         start, end = _ends(model, rows, ends, context, seed)
-        return decoded(model, between(start, end, steps), context, seed=seed)
+        return decoded(model, between(start, end, steps, path), context, seed=seed)
 
 
 def _ends(

@@ -8,27 +8,28 @@ import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Independent
 
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.storage import write_bytes
 from simulacra.models.model import Latent, Model
-from simulacra.nn.distributions import DiscretisedLogistic
+from simulacra.tasks.codes import encodes
+from simulacra.tasks.expected import mean_of, random_decoder
 from simulacra.tasks.sample import device_of
 
-Part = Literal["decoder", "discriminator"]
+Part = Literal["decoder", "encoder", "discriminator"]
 
 
 def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
-    """Write a decoder, or a GAN's discriminator, for any number of rows and no context.
+    """Write a decoder, an encoder or a GAN's discriminator, for any number of rows and no context.
 
     A decoder's input is `z` `(n, latent)`, its output `x` `(n, *event_shape)`; where decoding is
-    random, that is the expected level. A discriminator's input is `x`, float levels, its output
-    `logit` `(n,)`.
+    random, that is the expected level. An encoder's input is `x`, float levels (or numbers of
+    vectors) `(n, *event_shape)`, its output `z`, what `encode` gives: of a variational model the
+    posterior's mean. A discriminator's input is `x` too, its output `logit` `(n,)`.
 
     Args:
         model: In eval mode.
@@ -60,28 +61,29 @@ def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
             raise MissingCapability(f"{type(model).__name__} has no discriminator")
         _write(model, judge, path, "x", "logit", torch.zeros(2, *model.spec.event_shape))
         return
+    if part == "encoder":
+        encoder = _encoder(model)
+        _write(model, encoder, path, "x", "z", torch.zeros(2, *model.spec.event_shape))
+        return
     if not isinstance(model, Latent):
         raise MissingCapability(f"{type(model).__name__} has no decoder of codes: use vae or gan")
-    likelihood = getattr(model, "likelihood", None)
+    likelihood = random_decoder(model)
     if likelihood is not None and (model.spec.levels is None or not model.spec.ordered):
         raise MissingCapability(
             "of random decoders, those of ordered levels are exported: others expect no level"
         )
-    decode = model.decode if likelihood is None else lambda z: _expected(likelihood(z))
+    decode = model.decode if likelihood is None else lambda z: mean_of(likelihood(z, None))
     _write(model, decode, path, "z", "x", model.prior(2))
 
 
-def _expected(values: Independent[Any]) -> Tensor:
-    """The expected level of a decoder's distribution."""
-    base = values.base_dist
-    if isinstance(base, Categorical):
-        return base.probs @ torch.arange(base.probs.shape[-1]).to(base.probs)
-    if isinstance(base, DiscretisedLogistic):
-        # the sum over levels j ≥ 1 of the probability of being at least j
-        ends = torch.arange(1, base.levels).to(base.loc)
-        return ((base.loc[..., None] - ends) / base.scale[..., None]).sigmoid().sum(-1)
-    mean: Tensor = base.mean
-    return mean
+def _encoder(model: Model) -> Callable[[Tensor], Tensor]:
+    """Codes of floats: other programs give levels as such."""
+    encoding = encodes(model)
+
+    def codes(x: Tensor) -> Tensor:
+        return encoding.encode(x if model.spec.levels is None else x.round().long())
+
+    return codes
 
 
 class _Function(nn.Module):

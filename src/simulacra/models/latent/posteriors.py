@@ -38,6 +38,10 @@ class Posterior(ABC):
         """
 
     @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log q(z | x) of any codes `(N, latent)`, nats, `(N,)`."""
+
+    @abstractmethod
     def rates(self) -> Tensor | None:
         """KL(q(z | x) ‖ N(0, I)) by units, `(N, latent)` nats, or `None` without a closed form."""
 
@@ -119,6 +123,16 @@ class Flowing(Posterior):
     def rates(self) -> None:
         """There is no closed form."""
 
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log q(z | x) of any codes, nats, `(N,)`: each step is undone, unit by unit."""
+        log_scales = torch.zeros_like(z)
+        for step in reversed(self.steps):
+            assert isinstance(step, FlowStep)
+            z, log_scale = step.inverse(z, self.features)
+            log_scales = log_scales + log_scale
+        log_p: Tensor = self.start.log_prob(z)
+        return log_p - log_scales.sum(1)
+
     def rsample(self) -> Tensor:
         """One code of each observation, `(N, latent)`."""
         return self.placed(torch.randn_like(self.start.mean))[0]
@@ -151,6 +165,15 @@ class FlowStep(nn.Module):
         self.direct = nn.Linear(features, 2 * latent, bias=False)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.direct.weight)
+
+    def inverse(self, moved: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The codes that were moved to these, and log σ, `(N, latent)` each."""
+        z = moved
+        # each turn settles one unit more, as it depends on those before it alone
+        for _ in range(z.shape[1] + 1):
+            forth, log_scale = self(z, features)
+            z = z + (moved - forth) / log_scale.exp()
+        return z, log_scale
 
     def forward(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """The moved codes and log σ, `(N, latent)` each."""

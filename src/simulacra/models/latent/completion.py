@@ -1,0 +1,96 @@
+"""`CodeCompletion`: hidden values drawn by a Markov chain through codes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from simulacra.models.latent.posteriors import Posterior, log_normal
+from simulacra.models.latent.variational import Variational
+from simulacra.models.model import Completion
+
+_MOVES = 100
+"""Of a chain."""
+_FREE = 10
+"""Moves without a test, with which a chain begins."""
+_DEFENSIVE = 0.1
+"""Share of proposals that the prior makes."""
+
+
+class CodeCompletion(Variational, Completion):
+    """Completes by turns: a code given the whole observation, then hidden values given the code.
+
+    Codes are proposed by q(z | x), and pass a Metropolis–Hastings test against the code before, so
+    that a chain keeps p(hidden, z | observed) whatever q is like (Metropolis within Gibbs: P.-A.
+    Mattei, J. Frellsen, "Leveraging the exact likelihood of deep latent variable models", 2018,
+    arXiv 1802.04826, algorithm 2). Without the test it is pseudo-Gibbs (D. Rezende, S. Mohamed, D.
+    Wierstra, "Stochastic backpropagation and approximate inference in deep generative models",
+    2014, arXiv 1401.4082, appendix F), which is right only if q is the true posterior; the first
+    moves of a chain go without, to leave what it began with: hidden values of a sample of the
+    model. After so few moves a chain need not have seen all of the conditional: completions are
+    approximate.
+
+    Departs from the paper: one proposal in ten is drawn from the prior, and the proposals' density
+    is that of both together, so that a chain does not stay for ever where q(z | x) is too narrow to
+    have put it.
+    """
+
+    def completes_exactly(self, observed: Tensor) -> bool:
+        """Never: a chain of so many moves is near to the conditional, and no more."""
+        return False
+
+    def complete(self, x: Tensor, observed: Tensor, context: Tensor | None = None) -> Tensor:
+        """The end of a chain of each observation; see `Completion.complete`."""
+        *_, last = self.complete_steps(x, observed, context)
+        return last
+
+    @torch.no_grad()
+    def complete_steps(
+        self, x: Tensor, observed: Tensor, context: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """The observations as their chains go: where each begins, and after each move.
+
+        Args:
+            x: `(N, *event_shape)`; hidden values may hold anything valid.
+            observed: Booleans `(N, *event_shape)` or `(*event_shape)`, true where `x` is given.
+            context: One row for each observation.
+
+        Yields:
+            `(N, *event_shape)`, of the form of the data.
+        """
+        observed = observed.expand_as(x)
+        z = self.prior(len(x), context)
+        whole = torch.where(observed, x, self.decode(z, context).to(x.dtype))
+        yield whole
+        if bool(observed.all()) or not bool(observed.any()):
+            # nothing to draw, or nothing to be told: the sample is one of the model's own
+            return
+        for move in range(_MOVES):
+            posterior = self.posterior(whole, context)
+            proposed, _ = posterior.placed(self.noise(len(x)).to(z))
+            taken = torch.ones(len(x), dtype=torch.bool, device=z.device)
+            if move >= _FREE:
+                own = torch.rand(len(x), device=z.device) < _DEFENSIVE
+                proposed = torch.where(own[:, None], self.noise(len(x)).to(z), proposed)
+                gained = self._log_ratio(whole, proposed, posterior, context) - self._log_ratio(
+                    whole, z, posterior, context
+                )
+                # what is no number is not gone to
+                chance = gained.nan_to_num(nan=-math.inf).clamp_max(0).exp()
+                taken = torch.rand_like(chance) < chance
+            z = torch.where(taken[:, None], proposed, z)
+            whole = torch.where(observed, x, self.decode(z, context).to(x.dtype))
+            yield whole
+
+    def _log_ratio(
+        self, x: Tensor, z: Tensor, posterior: Posterior, context: Tensor | None
+    ) -> Tensor:
+        """Log of p(x, z) over the density that z is proposed with, `(N,)`."""
+        prior = log_normal(z).sum(1)
+        proposals = torch.logaddexp(
+            posterior.log_prob(z) + math.log1p(-_DEFENSIVE), prior + math.log(_DEFENSIVE)
+        )
+        return self._log_likelihood(x, z, context) + prior - proposals
