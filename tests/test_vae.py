@@ -238,7 +238,7 @@ def test_its_gradient_weighs_codes_by_how_well_they_explain() -> None:
         (VAE, {"encoder": "rnn", "hidden": ()}, "needs a width of its recurrent layer"),
         (VAE, {"dropout": 1.0}, "dropout is in"),
         (IWAE, {"draws": 0}, "draws is positive"),
-        (IWAE, {"beta": 2.0}, "its bound has no divergence of its own"),
+        (IWAE, {"free_bits": 2.0}, "iwae has no free bits"),
         (InfoVAE, {"alpha": 1.5}, "alpha is from 0 to 1"),
         (InfoVAE, {"alpha": 0.0, "mmd": 0.5}, "at least 1"),
     ],

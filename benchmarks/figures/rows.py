@@ -34,6 +34,7 @@ class Row:
         looked: What `simulacra evaluate` is told beside: of large data a bound has fewer draws, or
             it would take longer than the training.
         settings: Keywords of the model that are not the usual ones, as `--set` takes them.
+        options: What `simulacra train` is told beside.
     """
 
     name: str
@@ -43,13 +44,14 @@ class Row:
     seed: int = 0
     looked: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def command(self) -> list[str]:
         """What `simulacra` is told, but for the folders of the run and of the data."""
         return [
             "train", self.model, self.data, "--budget", self.budget, "--seed", str(self.seed),
-            *(word for setting in self.settings for word in ("--set", setting)),
+            *(word for setting in self.settings for word in ("--set", setting)), *self.options,
         ]  # fmt: skip
 
     @property
@@ -83,10 +85,13 @@ class Group:
 def _rows(
     data: str, budget: str, models: tuple[str, ...], seeds: tuple[int, ...] = (0,),
     short: str = "", looked: tuple[str, ...] = (), settings: tuple[str, ...] = (),
+    options: tuple[str, ...] = (), named: str = "",
 ) -> tuple[Row, ...]:  # fmt: skip
-    named = "-".join([short or data, *(each.replace("=", "-") for each in settings)])
+    named = named or "-".join([short or data, *(each.replace("=", "-") for each in settings)])
     return tuple(
-        Row(f"{named}-{model}-{budget}-{seed}", model, data, budget, seed, looked, settings)
+        Row(
+            f"{named}-{model}-{budget}-{seed}", model, data, budget, seed, looked, settings, options
+        )
         for model in models
         for seed in seeds
     )
@@ -147,12 +152,48 @@ _OF_MIXTURES = (
 )  # fmt: skip
 
 
+_CLOSE = ("--draws", "500")
+"""A bound as tight as published ones are."""
+_HALF = ("--precision", "bf16")
+"""Convolutions take half the time by it, on processors that have such products."""
+_PAPER = ("encoder=mlp", "hidden=200,200", "latent=50")
+"""Networks of the paper on importance weighting, 784-200-200-50."""
+_CODED = ("vae", "iwae", "beta-vae", "infovae", "sequential-vae")
+_OF_LATENT = (
+    Group("Digits, 17 levels, one minute", (
+        *_rows("digits", "60s", ("vae",), (0, 1, 2)), *_rows("digits", "60s", _CODED[1:]),
+    )),
+    Group("Statically binarised MNIST", (
+        *_rows("binarized-mnist", "15m", ("vae",), short="static", looked=_CLOSE, options=_HALF),
+        *_rows("binarized-mnist", "1h", ("vae",), short="static", looked=_CLOSE, options=_HALF),
+    )),
+    Group("Dynamically binarised MNIST", (
+        *_rows("binarized-mnist-dynamic", "1h", ("vae", "iwae"), looked=_CLOSE, settings=_PAPER,
+               named="dynamic"),
+    )),
+    Group("MNIST, 256 levels", _rows("mnist", "5m", ("vae",), looked=_FEW)),
+    Group("Fashion-MNIST, 256 levels", _rows(
+        "fashion-mnist", "5m", ("vae",), short="fashion", looked=_FEW
+    )),
+    Group("CIFAR-10, 256 levels", _rows(
+        "cifar10", "5m", ("vae",), looked=(*_FEW, "--test-limit", "2000")
+    )),
+    Group("Olivetti faces, 64×64, 256 levels", _rows(
+        "olivetti-faces", "5m", ("vae",), short="faces"
+    )),
+    Group("The true gap: `mixture-8x8`", _rows("mixture-8x8", "60s", ("vae", "iwae")), gap=True),
+    Group("The true gap: `table-8x8`", _rows("table-8x8", "60s", ("vae", "iwae")), gap=True),
+)  # fmt: skip
+
+
 def groups_of(family: str) -> tuple[Group, ...]:
     """The tables of a family: its own, or one of all its models on the digits."""
     if family == "flow":
         return _OF_FLOWS
     if family == "mixture":
         return _OF_MIXTURES
+    if family == "latent":
+        return _OF_LATENT
     names = tuple(name for name in MODELS if describe(name).family == family)
     return (Group("Digits, 17 levels, one minute", _rows("digits", "60s", names)),)
 

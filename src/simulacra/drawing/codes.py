@@ -276,7 +276,10 @@ def _ends_of(
         for each in clouds
         if each is not None
     ]
-    low, high = torch.stack([c[0] for c in corners]).amin(0), torch.stack([c[1] for c in corners]).amax(0)
+    low, high = (
+        torch.stack([c[0] for c in corners]).amin(0),
+        torch.stack([c[1] for c in corners]).amax(0),
+    )
     room = 0.06 * (high - low).clamp_min(1e-6)
     return (low - room).tolist(), (high + room).tolist()
 

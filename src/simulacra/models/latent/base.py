@@ -35,7 +35,7 @@ class Autoencoding(Encoding, Decoding, Standardised):
         hidden: Widths of the encoder's fully connected layers; the decoder has them in reverse.
             Of `rnn` the first is that of the recurrent layer. None: 512 and 256 of `mlp`, 128 of
             `conv` and `rnn`, 256 of `resnet`.
-        channels: Of the convolutions at the first resolution. None: 64 of `conv`, 32 of `resnet`.
+        channels: Of convolutions. None: 64.
         dropout: Probability of dropping a feature of both networks while training.
         context: What both networks are told beside the observation: none, label or vector.
 

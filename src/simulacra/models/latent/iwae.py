@@ -17,8 +17,8 @@ class IWAE(VAE):
     Paper: Y. Burda, R. Grosse, R. Salakhutdinov, "Importance Weighted Autoencoders", 2015, arXiv
         1509.00519, equations 8 and 13.
     Departs from the paper: as `vae`; one layer of codes, where importance weighting was tried with
-        two as well. The bound has no divergence of its own that a weight, a warm-up or free bits
-        could act on.
+        two as well. While it is warmed up, and with `beta`, log p(z) / q(z | x) is weighted within
+        each code's weight; free bits there are none, for the bound has no divergence of its own.
 
     Args:
         spec: Any observations.
@@ -38,10 +38,9 @@ class IWAE(VAE):
         super().__init__(spec, **keywords)
         if draws < 1:
             raise UsageError(f"draws is positive, got {draws}")
-        if (self.beta, self.warmup, self.free_bits) != (1, 0, 0):
+        if self.free_bits:
             raise UsageError(
-                "iwae has beta=1, warmup=0 and free_bits=0, for its bound has no divergence of its "
-                f"own: got {self.beta:g}, {self.warmup:g} and {self.free_bits:g}; use vae"
+                f"iwae has no free bits, for its bound has no divergence: got {self.free_bits:g}"
             )
         # as many passes as there are codes
         self.draws = self.validation_cost = draws
@@ -55,7 +54,8 @@ class IWAE(VAE):
         place: Tensor | float = 1.0,
     ) -> dict[str, Tensor]:
         """The negative importance-weighted bound in nats."""
-        return {"loss": self.negative_weighted_bound(x, self.draws, context)}
+        weight = self._weight(place)
+        return {"loss": self.negative_weighted_bound(x, self.draws, context, weight)}
 
     def validation_loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The same of held-out observations, `(N,)`."""

@@ -46,8 +46,8 @@ HIDDEN: dict[EncoderKind, tuple[int, ...]] = {
 }  # fmt: skip
 """Widths of the fully connected layers, or of the recurrent one."""
 
-CHANNELS = {"conv": 64, "resnet": 32}
-"""Channels at the first resolution."""
+CHANNELS = {"conv": 64, "resnet": 64}
+"""Channels of convolutions."""
 
 
 def pair(
@@ -181,73 +181,54 @@ def _conv_bodies(
 
 
 class _Residual(nn.Module):
-    """x + conv(relu(conv(relu(x)))), the last one zero to begin with: depth is no risk."""
+    """x + conv(relu(norm(conv(relu(norm(x)))))), the last one zero to begin with."""
 
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.drop = nn.Dropout(dropout)
-        self.last = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        assert self.last.bias is not None
-        nn.init.zeros_(self.last.bias)
+        last = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        nn.init.zeros_(last.weight)
+        self.moved = nn.Sequential(
+            nn.BatchNorm2d(channels), nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels), nn.ReLU(), nn.Dropout(dropout), last,
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        moved: Tensor = self.last(self.drop(self.first(x.relu()).relu()))
+        moved: Tensor = self.moved(x)
         return x + moved
 
 
 _SMALLEST = 8
-"""Side from which on a resnet does not go further down."""
+"""Side of what a resnet works on, at most: there a value of its features stands for a patch."""
 
-_MOST_CHANNELS = 4
-"""Times the first resolution's channels that others have at most."""
+_ENCODER_BLOCKS, _DECODER_BLOCKS = 1, 2
 
 
 def _resnet_bodies(
     spec: DataSpec, parameters: int, channels: int, dropout: float
 ) -> tuple[nn.Module, tuple[int, int, int], nn.Module]:
-    """Residual blocks at halved sides, down to a side of 8 or less.
+    """Residual blocks on patches: 4×4 pixels of a side of 28 or 32, 8×8 of one of 64.
 
-    The full resolution has no block of its own, where it would cost most: patches of 2×2 go in,
-    and the last convolution gives the pixels of such patches.
+    On a processor a block at full resolution costs sixteen times as much, and gains less than the
+    steps that are made in its time.
     """
     colours, height, width = spec.event_shape
-    inputs, before = input_channels(spec), channels
-    shapes = [(channels, math.ceil(height / 2), math.ceil(width / 2))]
-    down: list[nn.Module] = [
-        nn.ZeroPad2d((0, width % 2, 0, height % 2)), nn.PixelUnshuffle(2),
-        nn.Conv2d(4 * inputs, channels, 3, padding=1),
-        _Residual(channels, dropout),
-    ]  # fmt: skip
-    up: list[nn.Module] = [
-        nn.PixelShuffle(2), nn.Conv2d(channels, 4 * colours * parameters, 3, padding=1),
-        nn.ReLU(), _Residual(channels, dropout),
-    ]  # fmt: skip
-    while min(shapes[-1][1:]) >= _SMALLEST:
-        before, height, width = shapes[-1]
-        after = min(2 * before, _MOST_CHANNELS * channels)
-        shapes.append((after, math.ceil(height / 2), math.ceil(width / 2)))
-        down += [
-            nn.ReLU(), nn.ZeroPad2d((0, width % 2, 0, height % 2)),
-            nn.Conv2d(before, after, 2, 2), _Residual(after, dropout),
-        ]  # fmt: skip
-        up += [
-            _Crop(height, width), nn.PixelShuffle(2), nn.Conv2d(after, 4 * before, 1), nn.ReLU(),
-            _Residual(after, dropout),
-        ]  # fmt: skip
-    return nn.Sequential(*down, nn.ReLU()), shapes[-1], nn.Sequential(*reversed(up))
-
-
-class _Crop(nn.Module):
-    """The first rows and columns."""
-
-    def __init__(self, height: int, width: int) -> None:
-        super().__init__()
-        self.height, self.width = height, width
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, : self.height, : self.width]
+    side = 2 ** math.ceil(math.log2(max(max(height, width) / _SMALLEST, 1)))
+    rows, columns = math.ceil(height / side), math.ceil(width / side)
+    downwards = nn.Sequential(
+        nn.ZeroPad2d((0, columns * side - width, 0, rows * side - height)),
+        nn.PixelUnshuffle(side),
+        nn.Conv2d(side**2 * input_channels(spec), channels, 3, padding=1),
+        *(_Residual(channels, dropout) for _ in range(_ENCODER_BLOCKS)),
+        nn.ReLU(),
+    )
+    upwards = nn.Sequential(
+        *(_Residual(channels, dropout) for _ in range(_DECODER_BLOCKS)),
+        nn.ReLU(),
+        nn.Conv2d(channels, side**2 * colours * parameters, 3, padding=1),
+        nn.PixelShuffle(side),
+    )  # fmt: skip
+    return downwards, (channels, rows, columns), upwards
 
 
 # ---- sequences ----------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class VAE(Variational, Autoencoding):
         observation: Observation = "auto",
         posterior_family: PosteriorKind = "diagonal",
         beta: float = 1.0,
-        warmup: float = 0.0,
+        warmup: float = 0.1,
         free_bits: float = 0.0,
         **keywords: Any,  # noqa: ANN401 (those of `Autoencoding`)
     ) -> None:

@@ -69,7 +69,11 @@ class Variational(Bounded, Standardised):
         return self.parts(x, context, noise)[0]
 
     def negative_weighted_bound(
-        self, x: Tensor, draws: int, context: Tensor | None = None
+        self,
+        x: Tensor,
+        draws: int,
+        context: Tensor | None = None,
+        weight: Tensor | float = 1.0,
     ) -> Tensor:
         """−log (1/k) Σ p(x, z_j) / q(z_j | x) of fresh codes, the mean over observations in nats.
 
@@ -78,12 +82,17 @@ class Variational(Bounded, Standardised):
         """
         posterior = self.posterior(x, context)
         log_weights = [
-            self.log_weight(x, posterior, self.noise(len(x)), context) for _ in range(draws)
+            self.log_weight(x, posterior, self.noise(len(x)), context, weight) for _ in range(draws)
         ]
         return -log_mean_exp(torch.stack(log_weights)).mean()
 
     def log_weight(
-        self, x: Tensor, posterior: Posterior, noise: Tensor, context: Tensor | None = None
+        self,
+        x: Tensor,
+        posterior: Posterior,
+        noise: Tensor,
+        context: Tensor | None = None,
+        weight: Tensor | float = 1.0,
     ) -> Tensor:
         """Log p(x, z) / q(z | x) in nats `(N,)`, for the code z that the noise is placed at.
 
@@ -92,9 +101,10 @@ class Variational(Bounded, Standardised):
             posterior: That of x.
             noise: Standard normal, `(N, latent)`.
             context: One row for each observation.
+            weight: Of log p(z) / q(z | x), below 1 while a divergence is warmed up.
         """
         z, log_q = posterior.placed(noise)
-        return self._log_likelihood(x, z, context) + (log_normal(z) - log_q).sum(1)
+        return self._log_likelihood(x, z, context) + weight * (log_normal(z) - log_q).sum(1)
 
     @property
     def exact(self) -> bool:
