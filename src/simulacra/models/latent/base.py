@@ -49,7 +49,7 @@ class Autoencoding(Encoding, Decoding, Standardised):
         self,
         spec: DataSpec,
         *,
-        latent: int = 16,
+        latent: int = 32,
         encoder: EncoderKind = "auto",
         hidden: tuple[int, ...] | None = None,
         channels: int | None = None,

@@ -29,6 +29,10 @@ TAKES: dict[Observation, Takes] = {
 }
 """Distribution of a value given its code → the data that it is for."""
 
+_FEW = 8
+"""Ordered levels that are worth a probability each. Of 17, on 1,258 digits, a location and a scale
+find 1.91 bits/dim where a probability each finds 2.09."""
+
 _COMPONENTS = 5
 """Logistic densities of a mixture, as many as PixelCNN++ has for a grey value."""
 
@@ -54,7 +58,8 @@ def chosen(observation: Observation, spec: DataSpec) -> Observation:
         return "gaussian"
     if spec.levels == 2:
         return "bernoulli"
-    return "categorical" if spec.levels <= 32 or not spec.ordered else "discretised-logistic"
+    few = spec.levels <= _FEW or not spec.ordered
+    return "categorical" if few else "discretised-logistic"
 
 
 def parameters(kind: Observation, spec: DataSpec) -> int:

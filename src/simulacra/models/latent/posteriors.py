@@ -130,7 +130,7 @@ class Flowing(Posterior):
             assert isinstance(step, FlowStep)
             z, log_scale = step.inverse(z, self.features)
             log_scales = log_scales + log_scale
-        log_p: Tensor = self.start.log_prob(z)
+        log_p: Tensor = self.start.log_prob(z)  # type: ignore[no-untyped-call]
         return log_p - log_scales.sum(1)
 
     def rsample(self) -> Tensor:

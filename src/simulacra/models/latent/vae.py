@@ -39,7 +39,7 @@ class VAE(Variational, Autoencoding):
     Args:
         spec: Any observations.
         observation: Distribution of a value given its code. `auto`: Bernoulli for 2 levels,
-            categorical for up to 32 or unordered ones, discretised logistic for more, Gaussian
+            categorical for up to 8 or unordered ones, discretised logistic for more, Gaussian
             for continuous vectors. `logistic-mixture`: five logistics for each value.
         posterior_family: Of q(z | x): Gaussian with a diagonal or full covariance, or a diagonal
             one moved on by an inverse autoregressive flow.
@@ -53,7 +53,7 @@ class VAE(Variational, Autoencoding):
     """
 
     takes = Takes()
-    preset = {"lr": 2e-3}
+    preset = {"lr": 3e-3}
     small: ClassVar[tuple[dict[str, Any], ...]] = (
         {"latent": 2, "hidden": (8,)},
         {"latent": 2, "hidden": (8,), "observation": "categorical", "posterior_family": "full"},
