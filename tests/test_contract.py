@@ -26,6 +26,7 @@ from simulacra.ground.spec import DataSpec
 from simulacra.models import description, registry, saved
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.flow.completion import DensityCompletion
+from simulacra.models.latent.pca import PCA
 from simulacra.models.lawbook.probability import half
 from simulacra.models.lawbook.trials import FORMS, players_of, trial
 from simulacra.models.laws import Case, cases, laws_of
@@ -37,7 +38,6 @@ from simulacra.training.options import Budget, Options
 
 KINDS = {name: registry.find(name) for name in registry.MODELS}
 FAMILY = [name for name, kind in KINDS.items() if issubclass(kind, Autoregressive)]
-
 _FULL = {"covariance": "full"}
 UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     # a bound that is not tight says less than a test of samples needs; other laws hold these
@@ -55,10 +55,12 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
         "mfa": {},
         **{name: {} for name, kind in KINDS.items() if issubclass(kind, DensityCompletion)},
     },
+    # codes of a density that cannot be narrowed
+    "temperature": {"autoencoder": {}},
     # learns by sweeps alone
-    "turns": {"kde": {}},
+    "turns": {"kde": {}, "pca": {}},
     "learning": {"kde": {}},
-    "context refused": {"kde": {}},
+    "context refused": {"kde": {}, "pca": {}},
     # the best step is chosen by the likelihood, which other laws hold, or by nothing
     "validation": {
         name: {}
@@ -89,7 +91,7 @@ def compiled_cases(every: bool) -> Iterator[tuple[str, int, int, str]]:
     """Small keywords and colours of each model that is compiled, and by what: one, by turns."""
     for name, kind in KINDS.items():
         # what learns by sweeps alone has no step
-        if kind.not_compiled or kind is KDE:
+        if kind.not_compiled or kind in (KDE, PCA):
             continue
         lot = crc32(name.encode())
         for number, colours in itertools.product(range(len(kind.small)), (1, 3)):
@@ -155,7 +157,9 @@ def test_the_rotation_meets_everything(name: str) -> None:
         assert all(show(case) in met for case in every)
     assert [case.law for case in every if case not in some]
     taken = {form for form, spec in FORMS.items() if KINDS[name].takes.includes(spec)}
-    due = {law.name for law in laws_of(KINDS[name]) if taken & set(law.forms)}
+    # a keyword may choose a subclass, which has laws of its own
+    kinds = [KINDS[name].class_for(**keywords) for keywords in KINDS[name].small]
+    due = {law.name for kind in kinds for law in laws_of(kind) if taken & set(law.forms)}
     assert {case.law.name for case in some} == due - (
         set() if "context" in KINDS[name].signature() else {"contexts"}
     )

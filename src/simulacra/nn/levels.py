@@ -50,6 +50,18 @@ def to_levels(y: Tensor, levels: int | None) -> Tensor:
     return y if levels is None else y.floor().clamp(0, levels - 1).long()
 
 
+def nearest_levels(y: Tensor, spec: DataSpec) -> Tensor:
+    """The ordered level nearest to each value in the units of `as_input`; vectors as they are.
+
+    Args:
+        y: `(N, …)`.
+        spec: The form of the data.
+    """
+    if spec.levels is None:
+        return y
+    return ((y + 1) * ((spec.levels - 1) / 2)).round().clamp(0, spec.levels - 1).long()
+
+
 def categorical(logits: Tensor) -> Categorical:
     """The distributions over levels of logits `(…, levels)`, in float32 at least.
 

@@ -167,7 +167,7 @@ def _conv_bodies(
     downwards = nn.Sequential(
         # an even kernel pads one side alone
         nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(inputs, inputs, 2), nn.ReLU(),
-        nn.ZeroPad2d((0, height % 2, 0, width % 2)), nn.Conv2d(inputs, channels, 2, 2), nn.ReLU(),
+        nn.ZeroPad2d((0, width % 2, 0, height % 2)), nn.Conv2d(inputs, channels, 2, 2), nn.ReLU(),
         nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(),
         nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Dropout2d(dropout),
     )  # fmt: skip
