@@ -1,0 +1,1 @@
+"""`python -m benchmarks.latent NAME`: what autoencoders do, each claim seen for itself."""
