@@ -155,7 +155,8 @@ def sequential_vae() -> None:
     """What each step of a chain draws, beside draws of a vae: the mean levels, without noise."""
     data = sim.load_data("digits")
     torch.manual_seed(0)
-    model = sim.fit(sim.build("sequential-vae", data.spec), data, "900steps")
+    model = sim.build("sequential-vae", data.spec, {"hidden": (128, 64)})
+    model = sim.fit(model, data, "1000steps")
     assert isinstance(model, SequentialVAE)
     torch.manual_seed(2)
     rows = []

@@ -23,7 +23,7 @@ data = sim.load_data("digits")
 # x⁰ → x¹ → … → x^T: step t is the decoder of a VAE that also sees what the step before has drawn,
 # so its code need not tell again what is there already.
 torch.manual_seed(0)
-model = sim.build("sequential-vae", data.spec, {"steps": 4})
+model = sim.build("sequential-vae", data.spec, {"steps": 3, "hidden": (128, 64)})
 
 # %% Train
 # Every step is trained to draw the digit itself; the loss is the sum of the steps' bounds.

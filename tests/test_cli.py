@@ -648,7 +648,7 @@ def test_what_the_user_says_reaches_the_run_and_goes_before_the_preset(ok, place
 def test_a_log_file_gets_a_line_when_a_model_starts_and_one_when_it_is_done(ok):
     _, err = ok("train", "gmm", "digits", "--budget", "2steps", "--set", "components=2",
                 "--out", "run")  # fmt: skip
-    first, *stages, done, spent, then = err.splitlines()
+    first, *stages, done, spent, best, then = err.splitlines()
     assert first == "gmm on digits, into run"
     assert stages == ["gmm: stage sweeps: 1 step to do", "gmm: stage gradients: 1 step to do"]
     threads = torch.get_num_threads()
@@ -659,6 +659,7 @@ def test_a_log_file_gets_a_line_when_a_model_starts_and_one_when_it_is_done(ok):
     assert spent.startswith("seconds: ")
     seconds = float(re.findall(r"in (\S+) s", done)[0])
     assert sum(float(each) for _, each in told) == pytest.approx(seconds, abs=0.3)
+    assert re.fullmatch(r"best validation: \d\.\d{3} bits/dim", best)
     assert then == "next: simulacra sample run, simulacra evaluate run"
     _, err = ok("resume", "run")
     assert err.splitlines()[1:3] == [

@@ -73,7 +73,7 @@ class SequentialVAE(Bounded, Stepwise, Autoencoding):
         self,
         spec: DataSpec,
         *,
-        steps: int = 4,
+        steps: int = 3,
         observation: Observation = "auto",
         **keywords: Any,  # noqa: ANN401 (those of `Autoencoding`)
     ) -> None:
