@@ -26,6 +26,7 @@ from simulacra.ground.spec import DataSpec
 from simulacra.models import description, registry, saved
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.flow.completion import DensityCompletion
+from simulacra.models.latent.completion import CodeCompletion
 from simulacra.models.latent.pca import PCA
 from simulacra.models.lawbook.probability import half
 from simulacra.models.lawbook.trials import FORMS, players_of, trial
@@ -39,6 +40,7 @@ from simulacra.training.options import Budget, Options
 KINDS = {name: registry.find(name) for name in registry.MODELS}
 FAMILY = [name for name, kind in KINDS.items() if issubclass(kind, Autoregressive)]
 _FULL = {"covariance": "full"}
+_CHAINS = (DensityCompletion, CodeCompletion)
 UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     # a bound that is not tight says less than a test of samples needs; other laws hold these
     "sampling": {
@@ -49,11 +51,11 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     },
     "sampling of vectors": {key: {} for key in ("vae", "iwae", "beta-vae", "infovae")},
     # a full covariance conditions on the middles of bins; factors are resampled from a few draws;
-    # of a flow a chain comes near
+    # of a flow, and of codes, a chain comes near
     "exact completion": {
         "gmm": _FULL,
         "mfa": {},
-        **{name: {} for name, kind in KINDS.items() if issubclass(kind, DensityCompletion)},
+        **{name: {} for name, kind in KINDS.items() if issubclass(kind, _CHAINS)},
     },
     # codes of a density that cannot be narrowed
     "temperature": {"autoencoder": {}},

@@ -175,9 +175,11 @@ def test_completions_belong_to_their_seed() -> None:
 
 
 def test_a_model_that_completes_nothing_says_so() -> None:
-    with pytest.raises(MissingCapability, match="VAE does not complete hidden parts: use pixelcnn"):
+    with pytest.raises(MissingCapability, match="GAN does not complete hidden parts: use pixelcnn"):
         complete(
-            registry.build("vae", GREY), torch.zeros(1, 1, 4, 4).long(), mask((1, 4, 4), "top")
+            registry.build("gan", GREY, {"hidden": (8,)}),
+            torch.zeros(1, 1, 4, 4).long(),
+            mask((1, 4, 4), "top"),
         )
 
 

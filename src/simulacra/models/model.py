@@ -361,7 +361,7 @@ class Completion(Model):
 
     Example:
         >>> import simulacra as sim
-        >>> [name for name in ("gmm", "vae") if issubclass(sim.find(name), sim.Completion)]
+        >>> [name for name in ("gmm", "gan") if issubclass(sim.find(name), sim.Completion)]
         ['gmm']
     """
 

@@ -176,15 +176,15 @@ def view_of(model: Model, data: Dataset, codes: Tensor | None, side: int, *, see
     if known is None:
         raise MissingCapability(f"{type(model).__name__} has no codes to map: use vae, gan or nice")
     flat, example = known.flatten(1).double().cpu(), known[0].cpu()
-    flat = flat[flat.isfinite().all(1)]
-    if len(flat) < 2:
-        raise UsageError(f"a map needs at least two codes that are finite, got {len(flat)}")
     units = flat.shape[1]
     if units > 2 and codes is None:
         raise MissingCapability(
             f"{type(model).__name__} does not encode, and its codes of {units} values have no "
             "plane: train one with --set latent=2"
         )
+    flat = flat[flat.isfinite().all(1)]
+    if len(flat) < 2:
+        raise UsageError(f"a map needs at least two codes that are finite, got {len(flat)}")
     shares = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     if units <= 2:
         of = flat if drawn is None else drawn.flatten(1).double()

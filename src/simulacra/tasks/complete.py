@@ -14,7 +14,6 @@ from simulacra.ground.randomness import seeded
 from simulacra.ground.threads import settled
 from simulacra.models.at_once import rows_at_once
 from simulacra.models.autoregressive.base import Autoregressive
-from simulacra.models.flow.completion import DensityCompletion
 from simulacra.models.model import Completion, Model, Stepwise
 from simulacra.models.modes import evaluating
 from simulacra.tasks.sample import device_of
@@ -168,8 +167,8 @@ def _completed_at_once(
         own = None if context is None else context[:n]
         if isinstance(model, Autoregressive):
             steps = model.sample_steps(n, own, given=x[:n], observed=observed.expand_as(x[:n]))
-        elif isinstance(model, DensityCompletion):
-            steps = model.complete_steps(x[:n], observed, own)
+        elif chain := getattr(model, "complete_steps", None):
+            steps = chain(x[:n], observed, own)
         else:
             model.complete(x[:n], observed, own)
             return

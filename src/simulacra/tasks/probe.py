@@ -219,4 +219,5 @@ def wilson(share: float, n: int, z: float = 1.959963984540054) -> tuple[float, f
     """The 95 % interval of a share of n (Wilson 1927), which holds near 0 and 1 too."""
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # rounding must not leave the share itself outside
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))

@@ -130,8 +130,9 @@ class Flowing(Posterior):
             assert isinstance(step, FlowStep)
             z, log_scale = step.inverse(z, self.features)
             log_scales = log_scales + log_scale
-        log_p: Tensor = self.start.log_prob(z)  # type: ignore[no-untyped-call]
-        return log_p - log_scales.sum(1)
+        scale = self.start.base_dist.scale
+        noise = (z - self.start.base_dist.loc) / scale
+        return (log_normal(noise) - scale.log() - log_scales).sum(1)
 
     def rsample(self) -> Tensor:
         """One code of each observation, `(N, latent)`."""
@@ -168,11 +169,12 @@ class FlowStep(nn.Module):
 
     def inverse(self, moved: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """The codes that were moved to these, and log σ, `(N, latent)` each."""
-        z = moved
-        # each turn settles one unit more, as it depends on those before it alone
-        for _ in range(z.shape[1] + 1):
+        z = torch.zeros_like(moved)
+        units = range(z.shape[1])
+        # one after another: each depends on those before it alone
+        for unit in reversed(units) if self.backwards else units:
             forth, log_scale = self(z, features)
-            z = z + (moved - forth) / log_scale.exp()
+            z[:, unit] = (moved - forth)[:, unit] * (-log_scale[:, unit]).exp()
         return z, log_scale
 
     def forward(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:

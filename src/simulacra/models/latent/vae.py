@@ -14,13 +14,13 @@ from simulacra.ground.spec import DataSpec
 from simulacra.models.bounded import Terms
 from simulacra.models.latent import observations
 from simulacra.models.latent.base import Autoencoding
+from simulacra.models.latent.completion import CodeCompletion
 from simulacra.models.latent.observations import Observation
 from simulacra.models.latent.posteriors import Diagonal, Flowing, Full, PosteriorHead, PosteriorKind
-from simulacra.models.latent.variational import Variational
 from simulacra.models.takes import Takes
 
 
-class VAE(Variational, Autoencoding):
+class VAE(CodeCompletion, Autoencoding):
     """A decoder of Gaussian codes, trained with an encoder on the evidence lower bound.
 
     The decoder is a distribution over levels, so the bound is one on a discrete likelihood; of
