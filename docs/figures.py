@@ -450,10 +450,59 @@ def mfa() -> None:
     files.save(grids.grid(shown, columns=14, scale=4, gap=2), HERE / "mfa-factors.png")
 
 
+def beta_vae() -> None:
+    """What each unit of a code costs, dearest first, by the weight that it is paid for with."""
+    data = sim.load_data("digits")
+    figure, (axis,) = panels(1, 4.2)
+    x, _ = data.validation.batch(torch.arange(len(data.validation)))
+    for beta, colour in ((0.25, GREEN), (1.0, BLUE), (4.0, RED)):
+        torch.manual_seed(0)
+        model = sim.build("beta-vae", data.spec, {"latent": 16, "beta": beta})
+        model = sim.fit(model, data, "1500steps").eval()
+        assert isinstance(model, VAE)
+        with torch.no_grad():
+            terms = model.terms(x)
+        rates = terms.rates.mean(0).sort(descending=True).values
+        told = f"β = {beta:g}: rate {terms.kl.mean():.0f}, distortion {terms.distortion.mean():.0f}"
+        axis.plot(range(1, 17), rates, "o-", color=colour, label=told, markersize=4)
+    axis.set(xlabel="unit of the code, dearest first", ylabel="rate, nats")
+    axis.legend(frameon=False)
+    write(figure, "beta-vae-rates")
+
+
+def infovae() -> None:
+    """Codes of digits in a plane, held to the prior each by itself, and all together."""
+    data = sim.load_data("digits")
+    x, labels = data.validation.batch(torch.arange(len(data.validation)))
+    assert labels is not None
+    figure, axes = panels(2, 3.6)
+    turns = torch.linspace(0, 2 * torch.pi, 100)
+    for axis, (name, keywords) in zip(
+        axes, (("vae", {}), ("infovae", {"alpha": 0.9, "mmd": 300.0})), strict=True
+    ):
+        torch.manual_seed(0)
+        model = sim.build(name, data.spec, {"latent": 2, **keywords})
+        model = sim.fit(model, data, "2000steps").eval()
+        assert isinstance(model, VAE)
+        with torch.no_grad():
+            posterior = model.posterior(x)
+            codes, terms = posterior.rsample(), model.terms(x)
+        axis.scatter(codes[:, 0], codes[:, 1], c=labels, cmap="tab10", s=7)
+        for radius in (1, 2):
+            axis.plot(radius * turns.cos(), radius * turns.sin(), color="#9aa3ad", linewidth=1)
+        axis.set_title(
+            f"{name}: rate {terms.kl.mean():.1f}, distortion {terms.distortion.mean():.1f} nats",
+            fontsize=10,
+        )
+        axis.set(xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), aspect="equal")
+    write(figure, "infovae-codes")
+
+
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "mfa": mfa, "bernoulli-mixture": bernoulli_mixture, "kde": kde, "vae": vae,
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
+    "beta-vae": beta_vae, "infovae": infovae,
 }  # fmt: skip
 
 

@@ -16,7 +16,9 @@ from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
+from simulacra.ground.spec import DataSpec
 from simulacra.models.laws import check_model
+from simulacra.models.model import Model
 from simulacra.models.stages import Player, Stage
 from simulacra.training.fit import fit
 from simulacra.training.loop import Training
@@ -33,8 +35,49 @@ def digits() -> Dataset:
 def test_each_keeps_the_laws(name: str) -> None:
     kept = check_model(toys.TOYS[name])
     assert {"turns", "saving"} <= set(kept)
-    assert ("validation" in kept) == (name not in ("clipped-wgan", "warm-vae"))
+    assert ("validation" in kept) == (name != "clipped-wgan")
     assert ("draws" in kept) == (name in ("sampled-autoencoder", "clipped-wgan", "warm-vae"))
+
+
+class Remembers(Model):
+    """Goes on and on past what validation likes best, the level 0.5."""
+
+    def __init__(self, spec: DataSpec, *, patience: float | None = None) -> None:
+        super().__init__(spec)
+        self.patience = patience
+        self.level = torch.nn.Parameter(torch.zeros(()))
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage("training", self.turns, patience=self.patience),)
+
+    def loss(
+        self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
+    ) -> dict[str, Tensor]:
+        return {"loss": -self.level}
+
+    def validation_loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return (self.level - 0.5).square().expand(len(x))
+
+
+@pytest.mark.parametrize(
+    ("patience", "lr", "ended"), [(None, 0.05, 60), (2.0, 0.05, 30), (2.0, 0.25, 20)]
+)
+def test_a_training_ends_when_its_patience_does(
+    digits: Dataset, patience: float | None, lr: float, ended: int
+) -> None:
+    """With a level that grows by the rate the best step is 10 or 2; a third is never cut."""
+    options = Options(lr=lr, warmup=0, schedule="constant", ema=0.0, device="cpu", clip=0.0)
+    made = Training(
+        Remembers(digits.spec, patience=patience), digits.train, digits.validation, options
+    )
+    made.set_plan(Budget(60, "steps"))
+    made.plan = replace(made.plan, validate_every=1)
+    records = list(made)
+    assert made.progress.best_step == round(0.5 / lr)
+    assert len(records) == ended
+    assert made.progress.converged == (patience is not None)
+    assert records[-1].validated
 
 
 def test_stages_share_a_budget_and_each_has_its_best_step(digits: Dataset) -> None:

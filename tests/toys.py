@@ -272,7 +272,8 @@ class WarmVAE(VAE):
         turn: str = "model",
         place: Tensor | float = 1.0,
     ) -> dict[str, Tensor]:
-        reconstruction, kl = self.negative_bound(x, context)
+        terms, _ = self.parts(x, context, self.noise(len(x)))
+        reconstruction, kl = terms.distortion.mean(), terms.kl.mean()
         weight = (torch.as_tensor(place, device=x.device) / 0.5).clamp(max=1.0)
         return {"loss": reconstruction + weight * kl, "kl": kl, "weight": weight}
 

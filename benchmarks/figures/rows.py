@@ -163,6 +163,10 @@ _OF_LATENT = (
     Group("Digits, 17 levels, one minute", (
         *_rows("digits", "60s", ("vae",), (0, 1, 2)), *_rows("digits", "60s", _CODED[1:]),
     )),
+    Group("Digits, 17 levels, one minute, without a likelihood", (
+        *_rows("digits", "60s", ("autoencoder",), settings=("density=gmm",)),
+        *_rows("digits", "60s", ("sparse-autoencoder", "pca")),
+    )),
     Group("Statically binarised MNIST", (
         *_rows("binarized-mnist", "15m", ("vae",), short="static", looked=_CLOSE, options=_HALF),
         *_rows("binarized-mnist", "1h", ("vae",), short="static", looked=_CLOSE, options=_HALF),

@@ -63,10 +63,13 @@ class Stage:
         sweep: Where it goes by sweeps, how many observations one goes over, in an order shuffled
             anew in each epoch, of which the sums stand for all; all of them, unless it says
             otherwise or there are fewer.
+        patience: The training ends, if this is its last stage, when so many times what its best
+            step took has passed without a better one: what it would go on to learn is not in the
+            validation split. Not in the first third of what it was to be; never, without.
 
     Raises:
-        UsageError: If its share is not positive, it keeps nobody or who does not move, or a sweep
-            goes over nothing.
+        UsageError: If its share or patience is not positive, it keeps nobody or who does not move,
+            or a sweep goes over nothing.
 
     Example:
         >>> import simulacra as sim
@@ -81,9 +84,12 @@ class Stage:
     prepare: Prepare | None = None
     validation_loss: Score | None = None
     sweep: int | None = None
+    patience: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a stage that no training can go through."""
+        if self.patience is not None and not 0 < self.patience < float("inf"):
+            raise UsageError(f"a stage's patience is positive and finite, got {self.patience}")
         if not 0 < self.share < float("inf"):
             raise UsageError(f"a stage's share is positive and finite, got {self.share}")
         if self.kept is not None and not (self.kept and set(self.kept) <= set(self.turns)):
