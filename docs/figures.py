@@ -31,6 +31,7 @@ from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.models.flow.base import Flow
 from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
+from simulacra.models.latent import observations
 from simulacra.models.latent.sequential_vae import SequentialVAE
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.bernoulli_mixture import BernoulliMixture
@@ -156,14 +157,13 @@ def sequential_vae() -> None:
     data = sim.load_data("digits")
     torch.manual_seed(0)
     model = sim.build("sequential-vae", data.spec, {"hidden": (128, 64)})
-    model = sim.fit(model, data, "1000steps")
+    model = sim.fit(model, data, "600steps")
     assert isinstance(model, SequentialVAE)
     torch.manual_seed(2)
     rows = []
     with torch.no_grad():
-        for found, _ in model.chain(model.prior(12)):
-            assert isinstance(found.base_dist, Categorical)
-            rows.append((found.base_dist.probs * torch.arange(17.0)).sum(-1) / 16)
+        for step in model.chain(model.prior(12)):
+            rows.append((observations.expected(step.base_dist, data.spec) + 1) / 2)
         rows.append(data.spec.to_float(data.validation.batch(torch.arange(12))[0]))
     shown = torch.cat(rows).clamp(0, 1)
     files.save(grids.grid(shown, columns=12, scale=4, gap=2), HERE / "sequential-vae-chain.png")

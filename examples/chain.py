@@ -1,4 +1,4 @@
-"""A chain of decoders: each draws the digit anew, from the one before and a code of its own.
+"""A chain of decoders: each gives the digit anew, from the one before and a part of the code.
 
 python examples/chain.py --budget 60s --out chain.png
 """
@@ -20,13 +20,13 @@ arguments = parser.parse_args()
 data = sim.load_data("digits")
 
 # %% Model
-# x⁰ → x¹ → … → x^T: step t is the decoder of a VAE that also sees what the step before has drawn,
-# so its code need not tell again what is there already.
+# x¹ → … → x^T: step t is the decoder of a VAE that is also told the means of the step before, so
+# its part of the code need not tell again what is there already.
 torch.manual_seed(0)
 model = sim.build("sequential-vae", data.spec, {"steps": 3, "hidden": (128, 64)})
 
 # %% Train
-# Every step is trained to draw the digit itself; the loss is the sum of the steps' bounds.
+# Every step is trained to give the digit itself; the loss is the sum of the steps' bounds.
 model = sim.fit(model, data, arguments.budget)
 score = sim.likelihood(model, data.test, draws=64).marginal
 codes = sim.bound_terms(model, data.test)

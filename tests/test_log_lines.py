@@ -89,7 +89,7 @@ def test_the_parts_of_a_bound_are_told_beside_it(trained) -> None:
     _, (_, *lines, _) = trained("vae")
     assert len(lines) == 4
     for line in lines:
-        found = re.search(r"  loss (\S+) nats  reconstruction (\S+), kl (\S+)  ", line)
+        found = re.search(r"  loss (\S+) nats  reconstruction +(\S+), kl +(\S+)  ", line)
         assert found is not None, line
         loss, reconstruction, kl = map(float, found.groups())
         assert abs(loss - reconstruction - kl) < 0.2

@@ -63,11 +63,12 @@ def losses_of(record: Record, unit: str = "") -> str:
 
 
 def parts_of(training: Training, record: Record) -> str:
-    """What the loss of a bound is made of: `reconstruction 80.12, kl 12.31`; empty of others."""
+    """What a bound is made of: `reconstruction   80.12, kl   12.31`; empty of others."""
     if not isinstance(training.model, Bounded):
         return ""
     parts = {k: v for k, v in record.losses.items() if not k.endswith(("loss", "/lr"))}
-    return ", ".join(f"{name} {value:#.4g}" for name, value in parts.items())
+    # wide enough for a small one: the columns of a log stay where they are
+    return ", ".join(f"{name} {value:#7.4g}" for name, value in parts.items())
 
 
 class Columns:

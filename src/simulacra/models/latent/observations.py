@@ -11,8 +11,8 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Normal
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.takes import Takes
-from simulacra.nn.distributions import DiscretisedLogistic, draw_levels
-from simulacra.nn.levels import to_levels
+from simulacra.nn.distributions import DiscretisedLogistic
+from simulacra.nn.levels import as_input
 from simulacra.nn.logistic_mixture import DiscretisedLogisticMixture
 
 Observation = Literal[
@@ -106,27 +106,28 @@ def distribution(kind: Observation, raw: Tensor, spec: DataSpec) -> Distribution
     )
 
 
-def placed(values: Distribution, uniform: Tensor) -> Tensor:
-    """The values at which distribution functions pass given uniform draws: draws that are keyed.
+def expected(values: Distribution, spec: DataSpec) -> Tensor:
+    """The mean of what draws would be to a network: of levels in its scale, or one-hot.
 
     Args:
         values: What `distribution` gives, of batch shape `(N, *event_shape)`.
-        uniform: In (0, 1), `(N, *event_shape, 2)`; the second is for which part of a mixture.
+        spec: The form of the data.
 
     Returns:
-        `(N, *event_shape)`: int64 levels, or standardised floats.
+        As `as_input` has it, `(N, input_channels(spec), …)`.
     """
-    first, second = uniform.unbind(-1)
-    if isinstance(values, Bernoulli):
-        return (first < values.probs).long()
-    if isinstance(values, Categorical):
-        return draw_levels(values.logits, first)
-    if isinstance(values, Normal):
-        normal: Tensor = values.icdf(first)
-        return normal
-    if isinstance(values, DiscretisedLogisticMixture):
-        part = draw_levels(values.logits, second)[..., None]
-        loc, scale = (each.gather(-1, part)[..., 0] for each in (values.loc, values.scale))
-        return to_levels(loc + scale * torch.logit(first), values.levels)
-    assert isinstance(values, DiscretisedLogistic)
-    return to_levels(values.loc + values.scale * torch.logit(first), values.levels)
+    if isinstance(values, Bernoulli | Categorical):
+        p = values.probs
+        p = torch.stack([1 - p, p], -1) if isinstance(values, Bernoulli) else p
+        if not spec.ordered:
+            return p.movedim(-1, 2).flatten(1, 2)
+        mean = p @ torch.arange(p.shape[-1], dtype=p.dtype, device=p.device)
+    elif isinstance(values, DiscretisedLogisticMixture):
+        each = (values.loc - 0.5).clamp(0, values.levels - 1)
+        mean = (values.logits.softmax(-1) * each).sum(-1)
+    elif isinstance(values, DiscretisedLogistic):
+        # beyond the outer bins, which are open, there is no level
+        mean = (values.loc - 0.5).clamp(0, values.levels - 1)
+    else:
+        mean = values.mean
+    return as_input(mean, spec, mean.dtype)
