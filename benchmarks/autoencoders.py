@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
+from torch.distributions import Categorical
 
 import simulacra as sim
 from simulacra.data.dataset import Dataset
@@ -53,8 +54,8 @@ def write(figure: Figure, path: Path) -> None:
     """The figure as a small PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    picture = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    picture.save(path, optimize=True)
+    # without the transparency that matplotlib writes, which nothing here uses
+    Image.open(buffer).convert("RGB").save(path, optimize=True)
 
 
 def tiled(pictures: Tensor, columns: int, *, around: float = 1.0) -> Tensor:
@@ -76,12 +77,12 @@ def show(axis: Axes, picture: Tensor, title: str, colours: str = "gray", limit: 
 
 
 @torch.no_grad()
-def holes(path: Path, steps: int = 2000, side: int = 45) -> None:
+def holes(path: Path, steps: int = 1000, side: int = 45) -> None:
     """Planes of codes, each place as dark as what it decodes to is unlike any real digit."""
     data = sim.load_data("digits")
     with torch.enable_grad():
-        plain = trained("autoencoder", data, steps, latent=2, hidden=(128, 64))
-        regular = trained("vae", data, steps, latent=2, hidden=(128, 64))
+        plain = trained("autoencoder", data, steps, latent=2, hidden=(64, 32))
+        regular = trained("vae", data, steps, latent=2, hidden=(64, 32))
     x, labels = data.validation.batch(torch.arange(len(data.validation)))
     assert labels is not None
     real = data.train.x[:].flatten(1) / 16
@@ -124,8 +125,9 @@ def holes(path: Path, steps: int = 2000, side: int = 45) -> None:
 def _means(model: Autoencoder | VAE, z: Tensor) -> Tensor:
     """What codes decode to without noise, `(N, 8, 8)` from 0 to 1."""
     if isinstance(model, VAE):
-        probs: Tensor = model.likelihood(z).base_dist.probs
-        return (probs * torch.arange(17.0)).sum(-1)[:, 0] / 16
+        levels = model.likelihood(z).base_dist
+        assert isinstance(levels, Categorical)
+        return (levels.probs * torch.arange(17.0)).sum(-1)[:, 0] / 16
     return ((model.decoded(z)[:, 0, ..., 0] + 1) / 2).clamp(0, 1)
 
 
@@ -138,7 +140,7 @@ def _unlike(pictures: Tensor, real: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def filters(path: Path, train: int = 4000, steps: tuple[int, int] = (1500, 200)) -> None:
+def filters(path: Path, train: int = 4000, steps: tuple[int, int] = (1000, 100)) -> None:
     """Weights of first layers as pictures: dense ones, and convolutions in a field as large."""
     data, shown = some(train), 24
 
@@ -155,7 +157,7 @@ def filters(path: Path, train: int = 4000, steps: tuple[int, int] = (1500, 200))
         field[:, 12:15, 12:15] = kernels[:, 0]
         return field
 
-    told = (
+    told: tuple[tuple[str, Callable[[Any], Tensor], int, dict[str, Any]], ...] = (
         ("dense", dense, steps[0], {"encoder": "mlp", "hidden": (128,)}),
         ("convolution", convolved, steps[1], {"encoder": "conv", "channels": shown}),
     )  # fmt: skip
@@ -187,7 +189,7 @@ def _locality(weights: Tensor) -> float:
 
 
 @torch.no_grad()
-def sparse(path: Path, steps: int = 1500) -> None:
+def sparse(path: Path, steps: int = 1000) -> None:
     """How active each unit is in the mean of training digits, by penalty."""
     data = sim.load_data("digits")
     figure = Figure((8.4, 2.8), layout="constrained")
@@ -221,7 +223,7 @@ def sparse(path: Path, steps: int = 1500) -> None:
 @torch.no_grad()
 def blur(path: Path, train: int = 2000, steps: int = 600) -> None:
     """Reconstructions and samples by what had to come back, and how much detail they have."""
-    data = some(train)
+    data = some(train, side=14)
     x = data.validation.x[:]
     figure = Figure((8.4, 4.4), layout="constrained")
     axes = figure.subplots(2, 2)
