@@ -157,7 +157,14 @@ def test_a_command_measures_draws_and_tells(
 
 
 def test_the_page_is_of_what_was_measured() -> None:
+    page = (ROOT / "docs" / "latent.md").read_text("utf-8")
+    measured = []
     for module in (noise, bound, rates, numbers, blur):
         name = module.__name__.rpartition(".")[2]
-        report = json.loads((ROOT / "docs" / f"latent.{name}.json").read_text("utf-8"))
-        assert module.markdown(report) in (ROOT / "docs" / "latent.md").read_text("utf-8")
+        path = ROOT / "docs" / f"latent.{name}.json"
+        if path.is_file():
+            assert module.markdown(json.loads(path.read_text("utf-8"))) in page
+            measured.append(name)
+        else:
+            assert f"<!-- generated: measured latent.{name} -->\n\nNot measured yet." in page
+    assert measured

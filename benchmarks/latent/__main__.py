@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("name", choices=NAMES, help="of the experiment")
     parser.add_argument("--steps", type=int, help="of each training; by default as on the page")
+    parser.add_argument("--data-dir", type=Path, help="where MNIST is, for `blur`")
     parser.add_argument("--drawn", action="store_true", help="draw what was measured before")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder of figures and JSON")
     given = parser.parse_args(arguments)
@@ -37,9 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         report = json.loads(path.read_text("utf-8"))
     else:
         torch.set_num_threads(1)
-        asked = {"steps": given.steps} if given.steps else {}
+        asked = {"steps": given.steps, "data_dir": given.data_dir}
         known = inspect.signature(module.measure).parameters
-        report = module.measure(**{key: v for key, v in asked.items() if key in known})
+        report = module.measure(**{key: v for key, v in asked.items() if v and key in known})
         given.out.mkdir(parents=True, exist_ok=True)
         write_json(path, report)
     module.draw(report, given.out / "figures")

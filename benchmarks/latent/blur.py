@@ -15,15 +15,17 @@ from benchmarks.latent.common import (
     RED,
     machine,
     middle,
+    packed,
     quiet,
-    rounded,
     save,
     strip,
     told,
     trained,
+    unpacked,
 )
 from benchmarks.table import table
 from simulacra.data.catalogue import load
+from simulacra.ground.caching import cache_folder
 from simulacra.ground.randomness import seeded
 from simulacra.judging.features.views import views
 from simulacra.judging.figures.fidelity import frechet_distance, precision, recall
@@ -57,9 +59,9 @@ def sharpness(pictures: Tensor) -> float:
     return float(rings[int(HIGH * len(rings)) :].sum() / rings.sum())
 
 
-def measure(steps: int = 1500) -> dict[str, Any]:
+def measure(steps: int = 1000, data_dir: Path | None = None) -> dict[str, Any]:
     """Spectra, distances and pictures of data, `vae` and `gan`, on MNIST's digits."""
-    data = load("mnist")
+    data = load("mnist", data_dir=data_dir)
     spec = data.spec
     test = data.test.x[:COUNT]
     shown: dict[str, Tensor] = {"data": spec.to_float(test)}
@@ -78,7 +80,7 @@ def measure(steps: int = 1500) -> dict[str, Any]:
             shown[f"vae, {name}, drawn"] = spec.to_float(drawn[f"vae, {name}, drawn"])
         drawn["gan, samples"] = gan.sample(COUNT)
         shown["gan, samples"] = spec.to_float(drawn["gan, samples"])
-    view = views(data, COUNT)[0]
+    view = views(data, COUNT, folder=cache_folder())[0]
     real, rows = view.features(data.test.x[COUNT : 2 * COUNT]), []
     for name, pictures in shown.items():
         seen = view.features(drawn[name])
@@ -86,7 +88,7 @@ def measure(steps: int = 1500) -> dict[str, Any]:
                      "spectrum": spectrum(pictures).tolist(),
                      "frechet": frechet_distance(real, seen), "precision": precision(real, seen),
                      "recall": recall(real, seen),
-                     "pictures": rounded(pictures[:SHOWN])})  # fmt: skip
+                     "pictures": packed(pictures[:SHOWN])})  # fmt: skip
     sizes = {"vae": _size(vae.decoding), "gan": _size(gan.player("generator"))}
     return {"machine": machine(), "steps": steps, "features": view.extractor, "rows": rows,
             "sizes": sizes}  # fmt: skip
@@ -119,7 +121,7 @@ def draw(report: Mapping[str, Any], folder: Path) -> None:
     quiet(axis, "cycles per picture (grey: high)", "power of what differs between pictures")
     axis.legend(frameon=False, fontsize=8)
     for axis, row in zip(right.subplots(len(rows), 1), rows, strict=True):
-        pictures = torch.tensor(row["pictures"])
+        pictures = unpacked(row["pictures"])
         strip(axis, pictures, f"{row['name']}: {row['high']:.1%} high", SHOWN)
     save(figure, folder / "latent-blur.png")
 

@@ -72,9 +72,21 @@ def told(m: Mapping[str, Any]) -> str:
 
 
 def rounded(values: Tensor) -> list[Any]:
-    """In thousandths, which are enough for a picture."""
+    """In thousandths."""
     found: list[Any] = (values.double() * 1000).round().div(1000).tolist()
     return found
+
+
+def packed(pictures: Tensor) -> dict[str, Any]:
+    """Pictures in [0, 1] as bytes, for a file; `unpacked` undoes it."""
+    levels = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+    return {"shape": list(pictures.shape), "levels": levels.numpy().tobytes().hex()}
+
+
+def unpacked(stored: Mapping[str, Any]) -> Tensor:
+    """See `packed`."""
+    levels = np.frombuffer(bytes.fromhex(stored["levels"]), np.uint8).copy()
+    return torch.from_numpy(levels).reshape(stored["shape"]) / 255
 
 
 def quiet(axis: Axes, x: str, y: str) -> None:

@@ -9,7 +9,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from benchmarks.latent.common import BLUE, RED, machine, middle, quiet, rounded, save, strip
+from benchmarks.latent.common import (
+    BLUE,
+    RED,
+    machine,
+    middle,
+    packed,
+    quiet,
+    save,
+    strip,
+    unpacked,
+)
 from simulacra.data.catalogue import load
 from simulacra.ground.randomness import seeded
 from simulacra.models.latent.posteriors import Diagonal
@@ -37,7 +47,7 @@ def measure(steps: int = 1500) -> dict[str, Any]:
             if record.step % max(1, steps // 40) == 0 or record.step == 1:
                 line.append([record.step, _deviation(model, x)])
         runs.append({"beta": beta, "deviations": line, **_pictures(model, x[:SHOWN])})
-    return {"machine": machine(), "steps": steps, "data": rounded(data.spec.to_float(x[:SHOWN])),
+    return {"machine": machine(), "steps": steps, "data": packed(data.spec.to_float(x[:SHOWN])),
             "runs": runs}  # fmt: skip
 
 
@@ -55,7 +65,7 @@ def _pictures(model: VAE, x: Tensor) -> dict[str, Any]:
     with seeded(0):
         shown = {"reconstructions": model.encode(x), "samples": model.prior(len(x))}
     return {
-        name: rounded(middle(model.likelihood(z)) / ((model.spec.levels or 2) - 1))
+        name: packed(middle(model.likelihood(z)) / ((model.spec.levels or 2) - 1))
         for name, z in shown.items()
     }
 
@@ -79,7 +89,7 @@ def draw(report: Mapping[str, Any], folder: Path) -> None:
                             ("samples", "codes from the prior, decoded")):  # fmt: skip
             rows.append((f"β = {run['beta']:g}: {title}", run[name]))
     for axis, (title, pictures) in zip(right.subplots(len(rows), 1), rows, strict=True):
-        strip(axis, torch.tensor(pictures), title, SHOWN)
+        strip(axis, unpacked(pictures), title, SHOWN)
     save(figure, folder / "latent-noise.png")
 
 
