@@ -47,9 +47,11 @@ def complete(
 
     Completions are drawn from the model's own conditional where a mask allows it: of
     autoregressive models where all that is hidden comes last, as the bottom of a picture. Others
-    are marked by ~: of autoregressive models each hidden value then knows only what comes before
-    it, and of --candidates those are chosen that lead to what comes after; of flows and of a vae a
-    chain of draws ends near the conditional. What was hidden is light blue.
+    are marked by ~. What was hidden is light blue.
+
+    Of autoregressive models each hidden value then knows only what comes before it, and of
+    --candidates those are chosen that lead to what comes after. Of flows and of a vae a chain of
+    draws ends near the conditional.
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.

@@ -60,11 +60,12 @@ def map_(
 
     With --traverse, one validation observation as each value of its code is moved from -3 to 3, the
     rows that move it most first, and a table of what else that changes. With --spread, what codes a
-    few observations have when each is encoded many times. With --direction, validation observations
-    on the way to a class: the mean code of its training observations less that of the others, or of
-    another class, is added to the code of each, not at all at the left of a row, three times at the
-    right, for what sets one observation apart from another is mostly more than what sets their
-    classes apart.
+    few observations have when each is encoded many times.
+
+    With --direction, validation observations on the way to a class: the mean code of its training
+    observations less that of the others, or of another class, is added to the code of each, not at
+    all at the left of a row, three times at the right, for what sets one observation apart from
+    another is mostly more than what sets their classes apart.
 
     Of a decoder that draws, the map, traversals and spreads show the expected levels, as papers do,
     and directions show draws.
