@@ -23,7 +23,7 @@ DEVIATION = 0.5
 DRAWS = 1024
 
 
-def measure(steps: int = 300, observations: int = 100) -> dict[str, Any]:
+def measure(steps: int = 1000, observations: int = 100) -> dict[str, Any]:
     """Bounds of a linear model while q learns, and gaps of three families on the digits."""
     with seeded(0):
         noise = torch.randn(500, 6, dtype=torch.float64)

@@ -20,7 +20,7 @@ COUNTS = (20, 50, 100, 200, 400, 800)
 DRAWS = 64
 
 
-def measure(steps: int = 300) -> dict[str, Any]:
+def measure(steps: int = 1000) -> dict[str, Any]:
     """The bound of training and of validation pictures, by how many were learnt from."""
     data, rows = load("digits"), []
     for count in (*COUNTS, len(data.train)):
