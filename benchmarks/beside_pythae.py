@@ -26,7 +26,7 @@ from benchmarks import work
 from benchmarks.bench import threads, to_stderr
 from benchmarks.machine import describe
 from benchmarks.measure import measure, ratio
-from benchmarks.peers import Peer, Wrapped, _pythae
+from benchmarks.peers import Peer, Wrapped, pythae
 from benchmarks.table import seconds, table
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
@@ -103,8 +103,8 @@ class Case:
 
 
 CASES = (
-    Case("784-256-2", _connected(256), Peer("pythae", "vae", 2, _pythae)),
-    Case("784-512-2", _connected(512), Peer("pythae", "vae", 2, _pythae)),
+    Case("784-256-2", _connected(256), Peer("pythae", "vae", 2, pythae)),
+    Case("784-512-2", _connected(512), Peer("pythae", "vae", 2, pythae)),
     Case("convolutions", _our_convolutions, Peer("pythae", "vae", 2, _their_convolutions)),
 )
 

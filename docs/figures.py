@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from PIL import Image
 from torch import Tensor
-from torch.distributions import Categorical, Normal
+from torch.distributions import Normal
 
 import simulacra as sim
 from simulacra.data.dataset import Observations
@@ -39,6 +39,7 @@ from simulacra.models.mixture.gmm import FullGMM
 from simulacra.models.mixture.kde import KDE
 from simulacra.models.mixture.mfa import MFA
 from simulacra.tasks.complete import mask
+from simulacra.tasks.expected import mean_of
 
 HERE = Path(__file__).parent / "figures"
 BLUE, RED, GREEN = "#0072b2", "#d55e00", "#009e73"
@@ -139,16 +140,14 @@ def vae() -> None:
         # places that the prior makes equally likely: quantiles of a normal distribution
         at = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.03, 0.97, 11))
         places = torch.stack(torch.meshgrid(at, -at, indexing="xy"), -1).flatten(0, 1)
-        levels = model.likelihood(places).base_dist
+        mean = mean_of(model.likelihood(places)) / 16
     assert labels is not None
-    assert isinstance(levels, Categorical)
     axis.scatter(codes[:, 0].numpy(), codes[:, 1].numpy(), c=labels.numpy(), cmap="tab10", s=9)
     for label in range(10):
         across, up = codes[labels == label].mean(0).tolist()
         axis.text(across, up, str(label), fontsize=13, weight="bold")
     axis.set_aspect("equal", adjustable="datalim")
     write(figure, "vae-codes")
-    mean = (levels.probs * torch.arange(17.0)).sum(-1) / 16
     files.save(grids.grid(mean.clamp(0, 1), columns=11, scale=4, gap=2), HERE / "vae-plane.png")
 
 

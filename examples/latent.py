@@ -9,11 +9,12 @@ import torch
 
 import simulacra as sim
 from simulacra.drawing import files, grids
+from simulacra.tasks.expected import mean_of
 from simulacra.tasks.interpolate import between
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="40s", help="90s, 2000steps, 10epochs or 2Mobs")
-parser.add_argument("--model", default="vae", choices=("vae", "iwae"))
+parser.add_argument("--model", default="vae", choices=("vae", "iwae", "beta-vae", "infovae"))
 parser.add_argument("--out", default="latent.png", help="the picture to write")
 arguments = parser.parse_args()
 
@@ -26,12 +27,12 @@ data = sim.load_data("digits")
 # this is a probability of the digit itself. No one can do the integral; an encoder q(z | x) gives a
 # lower bound of its logarithm.
 torch.manual_seed(0)
-model = sim.build(arguments.model, data.spec, {"latent": 16})
+model = sim.build(arguments.model, data.spec)
 
 # %% Train
 # The loss is the negative bound: reconstruction plus the divergence of the code from its prior; of
 # iwae, the tighter bound of several codes.
-model = sim.fit(model, data, arguments.budget, sim.Options(lr=2e-3))
+model = sim.fit(model, data, arguments.budget)
 # Many codes drawn for each digit tighten the bound; their number belongs to the figure.
 score = sim.likelihood(model, data.test, draws=64).marginal
 print(f"{score.relation} {score.bits_per_dim:.3f} bits/dim with {score.draws} draws")
@@ -43,9 +44,8 @@ first, second = (data.validation.batch(torch.arange(start, start + 6))[0] for st
 model = model.cpu()  # where the digits are: it may have learnt on a GPU
 with torch.no_grad():
     codes = between(model.encode(first), model.encode(second), steps=8)
-    levels = torch.arange(data.spec.levels, dtype=torch.float32)
-    decoded = model.likelihood(codes.flatten(0, 1)).base_dist
-    frames = (decoded.probs * levels).sum(-1).unflatten(0, (6, 8)) / (data.spec.levels - 1)
+    expected = mean_of(model.likelihood(codes.flatten(0, 1)))
+    frames = expected.unflatten(0, (6, 8)) / (data.spec.levels - 1)
 ends = [data.spec.to_float(x)[:, None] for x in (first, second)]
 rows = torch.cat([ends[0], frames, ends[1]], 1).flatten(0, 1)
 files.save(grids.grid(rows.clamp(0, 1), columns=10, scale=6, gap=3), arguments.out)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from simulacra.models.bounded import Bounded
-
 if TYPE_CHECKING:
     from simulacra.training.loop import Training
     from simulacra.training.plan import Plan
@@ -64,6 +62,9 @@ def losses_of(record: Record, unit: str = "") -> str:
 
 def parts_of(training: Training, record: Record) -> str:
     """What a bound is made of: `reconstruction   80.12, kl   12.31`; empty of others."""
+    # torch is met when a training is there, not when help is asked for
+    from simulacra.models.bounded import Bounded
+
     if not isinstance(training.model, Bounded):
         return ""
     parts = {k: v for k, v in record.losses.items() if not k.endswith(("loss", "/lr"))}
