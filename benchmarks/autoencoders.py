@@ -20,7 +20,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
-from torch.distributions import Categorical
 
 import simulacra as sim
 from simulacra.data.dataset import Dataset
@@ -28,6 +27,7 @@ from simulacra.judging.figures.appearance import appearance
 from simulacra.models.latent.autoencoder import Autoencoder
 from simulacra.models.latent.sparse_autoencoder import SparseAutoencoder
 from simulacra.models.latent.vae import VAE
+from simulacra.tasks.expected import mean_of
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 BLUE, RED = "#0072b2", "#d55e00"
@@ -125,9 +125,7 @@ def holes(path: Path, steps: int = 1000, side: int = 45) -> None:
 def _means(model: Autoencoder | VAE, z: Tensor) -> Tensor:
     """What codes decode to without noise, `(N, 8, 8)` from 0 to 1."""
     if isinstance(model, VAE):
-        levels = model.likelihood(z).base_dist
-        assert isinstance(levels, Categorical)
-        return (levels.probs * torch.arange(17.0)).sum(-1)[:, 0] / 16
+        return mean_of(model.likelihood(z))[:, 0] / 16
     return ((model.decoded(z)[:, 0, ..., 0] + 1) / 2).clamp(0, 1)
 
 

@@ -166,7 +166,7 @@ def _conv_bodies(
     inputs = input_channels(spec)
     downwards = nn.Sequential(
         # an even kernel pads one side alone
-        nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(inputs, inputs, 2), nn.ReLU(),
+        nn.ZeroPad2d((0, 1, 0, 1)), _passing(nn.Conv2d(inputs, inputs, 2)), nn.ReLU(),
         nn.ZeroPad2d((0, width % 2, 0, height % 2)), nn.Conv2d(inputs, channels, 2, 2), nn.ReLU(),
         nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(),
         nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Dropout2d(dropout),
@@ -177,7 +177,34 @@ def _conv_bodies(
         nn.ConvTranspose2d(channels, channels, 3, 2), nn.ReLU(),
         nn.Conv2d(channels, colours * parameters, 2),
     )  # fmt: skip
+    for layer in (*downwards[3:], *upwards):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            # eight layers of torch's own would let next to nothing of a code through
+            _keeping(layer)
     return downwards, (channels, (height + 1) // 2, (width + 1) // 2), upwards
+
+
+def _keeping(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Weights that keep the size of features through a ReLU (He et al. 2015, arXiv 1502.01852)."""
+    assert layer.bias is not None
+    transposed = isinstance(layer, nn.ConvTranspose2d)
+    nn.init.kaiming_normal_(
+        layer.weight, mode="fan_out" if transposed else "fan_in", nonlinearity="relu"
+    )
+    nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def _passing(layer: nn.Conv2d) -> nn.Conv2d:
+    """A convolution that hands on x + 1 to begin with.
+
+    Where there is one channel, random weights are as likely as not to give what no ReLU lets
+    through, of any picture: then nothing would ever be learnt.
+    """
+    assert layer.bias is not None
+    nn.init.dirac_(layer.weight)
+    nn.init.ones_(layer.bias)
+    return layer
 
 
 class _Residual(nn.Module):
