@@ -40,16 +40,17 @@ from simulacra.training.options import Budget, Options
 KINDS = {name: registry.find(name) for name in registry.MODELS}
 FAMILY = [name for name, kind in KINDS.items() if issubclass(kind, Autoregressive)]
 _FULL = {"covariance": "full"}
+_CODED = ("vae", "iwae", "beta-vae", "infovae", "sequential-vae")
 _CHAINS = (DensityCompletion, CodeCompletion)
 UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     # a bound that is not tight says less than a test of samples needs; other laws hold these
     "sampling": {
         "gmm": _FULL,
         "mfa": {},
-        **{key: {} for key in ("vae", "iwae", "beta-vae", "infovae")},
+        **{key: {} for key in _CODED},
         **{key: {} for key in ("nice", "realnvp", "glow", "spline-flow", "maf", "iaf")},
     },
-    "sampling of vectors": {key: {} for key in ("vae", "iwae", "beta-vae", "infovae")},
+    "sampling of vectors": {key: {} for key in _CODED},
     # a full covariance conditions on the middles of bins; factors are resampled from a few draws;
     # of a flow, and of codes, a chain comes near
     "exact completion": {

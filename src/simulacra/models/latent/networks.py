@@ -177,7 +177,7 @@ def _conv_bodies(
         nn.ConvTranspose2d(channels, channels, 3, 2), nn.ReLU(),
         nn.Conv2d(channels, colours * parameters, 2),
     )  # fmt: skip
-    for layer in (*downwards[3:], *upwards):
+    for layer in [*list(downwards)[3:], *upwards]:
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             # eight layers of torch's own would let next to nothing of a code through
             _keeping(layer)
