@@ -477,7 +477,7 @@ def infovae() -> None:
     figure, axes = panels(2, 3.6)
     turns = torch.linspace(0, 2 * torch.pi, 100)
     for axis, (name, keywords) in zip(
-        axes, (("vae", {}), ("infovae", {"alpha": 0.9, "mmd": 300.0})), strict=True
+        axes, (("vae", {}), ("infovae", {"alpha": 0.5})), strict=True
     ):
         torch.manual_seed(0)
         model = sim.build(name, data.spec, {"latent": 2, **keywords})

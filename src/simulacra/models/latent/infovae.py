@@ -44,8 +44,8 @@ class InfoVAE(VAE):
         self,
         spec: DataSpec,
         *,
-        alpha: float = 0.5,
-        mmd: float = 100.0,
+        alpha: float = 0.2,
+        mmd: float = 10.0,
         **keywords: Any,  # noqa: ANN401 (those of `VAE`)
     ) -> None:
         if not 0 <= alpha <= 1 or alpha + mmd < 1:
