@@ -308,17 +308,10 @@ class Training(Clocked):
         if plan.seconds is not None:
             self.decisions.pace.looked(seconds)
         progress.seconds = self.of_first(progress.seconds)
-        if self.in_last_stage and value is not None and self._waited_in_vain():
+        waited = plan.waited_in_vain(progress.step, progress.best_step, self.stage.patience)
+        if self.in_last_stage and waited:
             progress.converged = True
         return value, error
-
-    def _waited_in_vain(self) -> bool:
-        """Whether a stage's patience is at its end; decided by steps, so the same again."""
-        progress, plan, patience = self.progress, self.plan, self.stage.patience
-        if patience is None or progress.best_step is None:
-            return False
-        done, best = progress.step - plan.start, progress.best_step - plan.start
-        return plan.place(progress.step) >= _FIRST and done >= (1 + patience) * best
 
     def _step(self) -> dict[str, float]:
         """One cycle of turns, or one sweep; its scalars, or nothing if it was skipped."""
@@ -401,7 +394,5 @@ _PREPARE_VALUES = 1 << 24
 """Of large observations fewer, so that they have no more values, of eight bytes each."""
 _ONCE = ("skipped", "seconds", "spent", "threads", "rates", "observations", "peak_bytes")
 """What a rollback does not take back."""
-_FIRST = 1 / 3
-"""Of a stage, in which no patience ends: a warm-up may make what comes after it look worse."""
 _STREAK = 3
 _ROLLBACKS = 3

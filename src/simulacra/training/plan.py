@@ -24,6 +24,8 @@ LEAST_VALIDATIONS = 5
 """How often a training validates at least, unless a tenth of its seconds does not do for that."""
 UNKNOWN = 1 << 48
 """Steps of a plan in seconds before any pace is known."""
+_FIRST = 1 / 3
+"""Of a stage, in which no patience ends: a warm-up may make what comes after it look worse."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,18 @@ class Plan:
         """How far the stage is before a step, from 0 to 1."""
         position, length = self.position(step)
         return min(1.0, position / max(1, length))
+
+    def waited_in_vain(self, step: int, best: int | None, patience: float | None) -> bool:
+        """Whether a stage's patience is at its end (see `Stage`): the same whenever it is done.
+
+        Args:
+            step: Steps that were done.
+            best: Of the best validation, if there was any.
+            patience: Of the stage, if it has one.
+        """
+        if patience is None or best is None or self.place(step) < _FIRST:
+            return False
+        return step - self.start >= (1 + patience) * (best - self.start)
 
     def position(self, step: int) -> tuple[float, float]:
         """Steps done and steps in all, of a stage that had always gone at the present pace.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -60,6 +61,15 @@ def chosen(observation: Observation, spec: DataSpec) -> Observation:
         return "bernoulli"
     few = spec.levels <= _FEW or not spec.ordered
     return "categorical" if few else "discretised-logistic"
+
+
+def within(networks: Takes, *, observation: Observation = "auto", **others: Any) -> Takes:  # noqa: ANN401, ARG001
+    """What networks take of the data that a distribution is for, from all keywords of a model."""
+    asked = TAKES[observation]
+    return replace(
+        asked, pictures=networks.pictures and asked.pictures,
+        sounds=networks.sounds and asked.sounds, vectors=networks.vectors and asked.vectors,
+    )  # fmt: skip
 
 
 def parameters(kind: Observation, spec: DataSpec) -> int:

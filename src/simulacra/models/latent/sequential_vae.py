@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -95,14 +94,7 @@ class SequentialVAE(Variational, Stepwise, Autoencoding):
     @classmethod
     def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
         """What the networks and the decoders' distribution are for."""
-        own, asked = (
-            super().takes_with(**keywords),
-            observations.TAKES[keywords.get("observation", "auto")],
-        )
-        return replace(
-            asked, pictures=own.pictures and asked.pictures, sounds=own.sounds and asked.sounds,
-            vectors=own.vectors and asked.vectors,
-        )  # fmt: skip
+        return observations.within(super().takes_with(**keywords), **keywords)
 
     def posterior(self, x: Tensor, context: Tensor | None = None) -> Diagonal:
         """q(z | x) over the code of all steps; batch `(N,)`, event `(latent,)`."""

@@ -110,14 +110,7 @@ class VAE(CodeCompletion, Autoencoding):
     @classmethod
     def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
         """What the networks and the decoder's distribution are for."""
-        own, asked = (
-            super().takes_with(**keywords),
-            observations.TAKES[keywords.get("observation", "auto")],
-        )
-        return replace(
-            asked, pictures=own.pictures and asked.pictures, sounds=own.sounds and asked.sounds,
-            vectors=own.vectors and asked.vectors,
-        )  # fmt: skip
+        return observations.within(super().takes_with(**keywords), **keywords)
 
     def posterior(self, x: Tensor, context: Tensor | None = None) -> Diagonal | Full | Flowing:
         """q(z | x) over codes; batch `(N,)`, event `(latent,)`."""
