@@ -32,6 +32,7 @@ from simulacra.models.flow.base import Flow
 from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent import observations
+from simulacra.models.latent.pca import PCA
 from simulacra.models.latent.sequential_vae import SequentialVAE
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.bernoulli_mixture import BernoulliMixture
@@ -497,11 +498,24 @@ def infovae() -> None:
     write(figure, "infovae-codes")
 
 
+def pca() -> None:
+    """The mean digit, moved along each of the first directions."""
+    data = sim.load_data("digits")
+    model = sim.fit(sim.build("pca", data.spec), data, "5steps").eval()
+    assert isinstance(model, PCA)
+    with torch.no_grad():
+        spread = model.encode(data.train.x[:]).std(0)
+        steps = torch.linspace(-2, 2, 9)
+        codes = steps[None, :, None] * torch.diag(spread)[:8, None]
+        shown = data.spec.to_float(model.decode(codes.flatten(0, 1)))
+    files.save(grids.grid(shown, columns=9, scale=4, gap=2), HERE / "pca-directions.png")
+
+
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "mfa": mfa, "bernoulli-mixture": bernoulli_mixture, "kde": kde, "vae": vae,
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
-    "beta-vae": beta_vae, "infovae": infovae,
+    "beta-vae": beta_vae, "infovae": infovae, "pca": pca,
 }  # fmt: skip
 
 

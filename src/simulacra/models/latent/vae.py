@@ -39,7 +39,7 @@ class VAE(CodeCompletion, Autoencoding):
         least a thousandth of the data's; a context, when given, enters both networks; posteriors
         of other families (a flow as in arXiv 1606.04934), a weight of the divergence (see
         `beta-vae`), its warm-up (arXiv 1602.02282, section 2.3) and free bits (arXiv 1606.04934,
-        appendix C.8), none of them unless asked for.
+        appendix C.8), of which the warm-up alone, over a tenth of the training, is the usual.
 
     Args:
         spec: Any observations.
