@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, Independent
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent
 
 from simulacra.ground.errors import MissingCapability
 from simulacra.ground.randomness import seeded
@@ -106,4 +106,7 @@ def expected(
 def likeliest(values: Distribution) -> Tensor:
     """The likeliest level of each value of a categorical decoder."""
     base = values.base_dist if isinstance(values, Independent) else values
+    if isinstance(base, Bernoulli):
+        # torch has no mode of what is as likely as not
+        return (base.logits > 0).long()
     return base.mode

@@ -9,6 +9,7 @@ from torch import Tensor
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.latent.vae import VAE
+from simulacra.nn.precision import full_precision
 
 
 class InfoVAE(VAE):
@@ -90,7 +91,9 @@ def discrepancy(z: Tensor) -> Tensor:
     if n < 2:
         return z.sum() * 0
     lengths = z.square().sum(1)
-    apart = (lengths[:, None] + lengths - 2 * z @ z.T).clamp_min(0)
+    # a distance of two codes far out is a small difference of large numbers
+    with full_precision(z):
+        apart = (lengths[:, None] + lengths - 2 * z @ z.T).clamp_min(0)
     total = z.new_zeros(())
     for width in _WIDTHS:
         s = 2 * d * width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.latent.vae import VAE
+from simulacra.models.stages import Stage
 
 
 class IWAE(VAE):
@@ -45,6 +47,11 @@ class IWAE(VAE):
         # as many passes as there are codes
         self.draws = self.validation_cost = draws
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """As those of `vae`; what chooses the best step is a likelihood's bound, whatever β."""
+        return (replace(super().stages[0], validation_loss=None),)
+
     def loss(
         self,
         x: Tensor,
@@ -58,5 +65,5 @@ class IWAE(VAE):
         return {"loss": self.negative_weighted_bound(x, self.draws, context, weight)}
 
     def validation_loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The same of held-out observations, `(N,)`."""
+        """The negative bound of as many codes, unweighted, nats, `(N,)`."""
         return -self.log_likelihood(x, context, draws=self.draws)

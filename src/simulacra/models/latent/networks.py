@@ -80,8 +80,8 @@ def pair(
         encoder: nn.Module = _MLPEncoder(spec, numbers, told, hidden, dropout)
         return encoder, _MLPDecoder(spec, latent, parameters, told, hidden[::-1], dropout)
     if kind == "rnn":
-        encoder = _RNNEncoder(spec, numbers, told, hidden)
-        return encoder, _RNNDecoder(spec, latent, parameters, told, hidden)
+        encoder = _RNNEncoder(spec, numbers, told, hidden, dropout)
+        return encoder, _RNNDecoder(spec, latent, parameters, told, hidden, dropout)
     body = _conv_bodies if kind == "conv" else _resnet_bodies
     downwards, shape, upwards = body(spec, parameters, channels, dropout)
     flat = math.prod(shape)
@@ -286,17 +286,21 @@ class _Frames:
 class _RNNEncoder(nn.Module):
     """A GRU over frames in both directions; its last states are all that it says."""
 
-    def __init__(self, spec: DataSpec, numbers: int, told: int, hidden: tuple[int, ...]) -> None:
+    def __init__(
+        self, spec: DataSpec, numbers: int, told: int, hidden: tuple[int, ...], dropout: float
+    ) -> None:
         super().__init__()
         self.frames = _Frames(spec)
         inputs = spec.dims // spec.event_shape[0] * input_channels(spec)
         wide = self.frames.each * (inputs // self.frames.length)
         self.rnn = nn.GRU(wide, hidden[0], batch_first=True, bidirectional=True)
-        self.head = mlp(2 * hidden[0] + told, hidden[1:], numbers)
+        self.dropped = nn.Dropout(dropout)
+        self.head = mlp(2 * hidden[0] + told, hidden[1:], numbers, dropout=dropout)
 
     def forward(self, inputs: Tensor, told: Tensor) -> Tensor:
         _, last = self.rnn(self.frames.split(inputs))
-        numbers: Tensor = self.head(torch.cat([last[0], last[1], told], 1))
+        states = self.dropped(torch.cat([last[0], last[1]], 1))
+        numbers: Tensor = self.head(torch.cat([states, told], 1))
         return numbers
 
 
@@ -304,13 +308,15 @@ class _RNNDecoder(nn.Module):
     """A GRU that is told the code at every frame; it does not see what it has written."""
 
     def __init__(
-        self, spec: DataSpec, latent: int, parameters: int, told: int, hidden: tuple[int, ...]
-    ) -> None:
+        self, spec: DataSpec, latent: int, parameters: int, told: int, hidden: tuple[int, ...],
+        dropout: float,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.frames = _Frames(spec)
         self.shape = (*spec.event_shape, parameters)
         wide = self.frames.each * self.frames.channels * self.frames.across * parameters
-        self.start = mlp(latent + told, hidden[:0:-1], 2 * hidden[0])
+        self.start = mlp(latent + told, hidden[:0:-1], 2 * hidden[0], dropout=dropout)
+        self.dropped = nn.Dropout(dropout)
         self.rnn = nn.GRU(hidden[0], hidden[0], batch_first=True)
         self.head = nn.Linear(hidden[0], wide)
 
@@ -319,7 +325,7 @@ class _RNNDecoder(nn.Module):
         state, inputs = self.start(torch.cat([z, told], 1)).chunk(2, 1)
         inputs = inputs[:, None].expand(-1, frames.count, -1)
         raw, _ = self.rnn(inputs, state.tanh()[None].contiguous())
-        raw = self.head(raw).reshape(len(z), -1, frames.channels, frames.across, self.shape[-1])[
-            :, : frames.length
-        ]
+        raw = self.head(self.dropped(raw)).reshape(
+            len(z), -1, frames.channels, frames.across, self.shape[-1]
+        )[:, : frames.length]
         return raw.movedim(1, 2).reshape(len(z), *self.shape)

@@ -12,6 +12,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from torch.nn import functional as F
 
 from simulacra.nn.masked_linear import MaskedLinear, deal_degrees
+from simulacra.nn.precision import at_least_float32, full_precision
 
 PosteriorKind = Literal["diagonal", "full", "flow"]
 
@@ -82,7 +83,8 @@ class Full(MultivariateNormal, Posterior):
 
     def placed(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """z = μ + L ε; unit j given those before it has the deviation L_jj."""
-        moved = (self._unbroadcasted_scale_tril @ noise[..., None])[..., 0]
+        with full_precision(noise):
+            moved = (self._unbroadcasted_scale_tril @ noise[..., None])[..., 0]
         return self.loc + moved, log_normal(noise) - self._deviations.log()
 
     def rates(self) -> Tensor:
@@ -181,7 +183,8 @@ class FlowStep(nn.Module):
         """The moved codes and log σ, `(N, latent)` each."""
         z = z.flip(1) if self.backwards else z
         hidden = (self.first(z) + self.told(features)).relu()
-        m, gate = (self.last(hidden) + self.direct(features)).chunk(2, 1)
+        raw = at_least_float32(self.last(hidden)) + at_least_float32(self.direct(features))
+        m, gate = raw.chunk(2, 1)
         # nearly the identity to begin with (the paper's appendix advises so)
         log_scale = F.logsigmoid(gate + 2)
         scale = log_scale.exp()

@@ -23,6 +23,8 @@ from simulacra.models.takes import Takes
 _PATIENCE = 2.0
 """On 1,258 digits the best step comes after 8 of 60 seconds; dropout, narrow layers and decay of
 weights were tried in its place, and find less on validation: docs/models/vae.md."""
+_WARM = 1 / 3
+"""Of the training, in which no patience ends, see `Stage`."""
 
 
 class VAE(CodeCompletion, Autoencoding):
@@ -104,8 +106,15 @@ class VAE(CodeCompletion, Autoencoding):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """One, which ends when it has long been learning the training split by heart."""
-        return (replace(super().stages[0], patience=_PATIENCE),)
+        """One, which ends when it has long been learning the training split by heart.
+
+        Not where the warm-up goes on in its second third: what comes before its end may look better
+        than it is. Of another β what chooses the best step is no likelihood's, and named otherwise.
+        """
+        (stage,) = super().stages
+        patience = _PATIENCE if self.warmup <= _WARM else None
+        score = None if self.beta == 1 else self.validation_loss
+        return (replace(stage, patience=patience, validation_loss=score),)
 
     @classmethod
     def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
