@@ -156,7 +156,9 @@ def test_a_run_begins_with_the_weights_of_another(digits: Dataset, tmp_path: Pat
         UsageError, match=r"toys.py:WarmVAE, whose weights are not for .*:ClippedWGAN"
     ):
         run_of(tmp_path / "other", digits, "clipped-wgan", start=opened)
-    with pytest.raises(UsageError, match=r"do not fit: encoder.0.weight should be \(5, 64\)"):
+    with pytest.raises(
+        UsageError, match=r"do not fit: encoding.layers.0.weight should be \(5, 64\)"
+    ):
         run_of(tmp_path / "wider", digits, "warm-vae", start=opened, keywords={"hidden": (5,)})
     assert not (tmp_path / "wider").exists()
 

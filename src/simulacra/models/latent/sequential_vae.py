@@ -22,7 +22,7 @@ from simulacra.nn.precision import at_least_float32
 
 
 class SequentialVAE(Variational, Stepwise, Autoencoding):
-    """A chain x¹ → … → x^T of decoders, each trained to give the observation itself.
+    """A chain of decoders from x¹ to x^T, each trained to give the observation itself.
 
     Step t gives p(xᵗ | xᵗ⁻¹, zᵗ), with a part of the code of its own; what it is told of the step
     before are the means of all values, and it begins where that ended. The loss is the sum over the
