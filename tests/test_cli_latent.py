@@ -140,6 +140,8 @@ def test_without_ends_ways_lie_between_validation_pictures(ok, places):
     assert err == "w.png: 3 ways of 4 frames, between validation 0 … 2 and 3 …\n"
     rows = tiles("w.png", 4).reshape(3, 4, 8, 8)
     np.testing.assert_allclose(rows[:, 0], validation(3), atol=0.05)
+    _, err = ok("interpolate", places["nice"], "-n", "1", "--frames", "4", "-o", "w.png")
+    assert err == "w.png: 1 way of 4 frames, between validation 0 and 1\n"
     np.testing.assert_allclose(rows[:, -1], validation(6)[3:], atol=0.05)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch.distributions import Normal
 
 import simulacra as sim
 from simulacra.cli import train as command
+from simulacra.cli.codes import draw_codes
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.randomness import keyed_normal, keys_of, seeded
 from simulacra.judging.figures.codes import collapse, idle
@@ -236,16 +238,30 @@ def test_a_collapse_is_named(drawn: Observations, keywords: dict[str, Any], name
     said = collapse(found, {"latent", "beta"})
     assert "collapsed posterior" in said
     assert named in said
+    assert "what may help: a longer training, " in said
     assert "a smaller --set beta" in said
     assert ("a smaller --set latent" in said) == (len(found.units) > 1)
     assert "warmup" not in said
     assert not idle(found)
 
 
+def test_no_model_is_advised_what_it_refuses(drawn: Observations) -> None:
+    found = sim.bound_terms(planted(heard=0), drawn, limit=50)
+    spec = sim.DataSpec((1, 8, 8), 2)
+    for name, advised in (("vae", True), ("iwae", False)):
+        said = collapse(found, sim.build(name, spec, {"latent": 2, "hidden": (8,)}).keywords)
+        assert ("free_bits" in said) == advised
+        assert "warmup" in said
+
+
 def test_what_is_healthy_is_not(drawn: Observations) -> None:
     partly = sim.bound_terms(planted(), drawn, limit=200)
     assert not collapse(partly, {"latent"})
     assert idle(partly).startswith("2 of 4 units of its code cost under 0.01 nats each")
+    # "16 of 16 units active" may stand beside it
+    assert "not used" not in idle(partly)
+    one = replace(partly, units=partly.units[:-1])
+    assert idle(one).startswith("1 of 3 units of its code costs under 0.01 nats: it tells")
     whole = sim.bound_terms(planted(latent=2), drawn, limit=200)
     assert not collapse(whole, {"latent"})
     assert not idle(whole)
@@ -317,6 +333,35 @@ def test_the_end_of_a_training_tells_it(
     assert "collapsed posterior" in capsys.readouterr().err
     command.told_of_codes(sim.build("gmm", SPEC, {"components": 2}), data)
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_frame_is_the_edge_of_a_grid(
+    dims: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    frames = []
+
+    def seen(*_: Any, frame: Any, **__: Any) -> Any:
+        frames.append(frame)
+        raise StopIteration
+
+    monkeypatch.setattr("simulacra.drawing.codes.scatter", seen)
+    spec = sim.DataSpec((dims,), None)
+    few = Observations(torch.randn(20, dims))
+    data = Dataset("plane", spec, few, few, few)
+    model = sim.build("vae", spec, {"latent": 2, "hidden": (8,)}).eval()
+    with pytest.raises(StopIteration):
+        draw_codes(model, data, tmp_path / "map.png")
+    assert (frames[0] is None) == (dims == 3)
+
+
+def test_what_follows_a_training_is_what_its_model_can_do() -> None:
+    keywords = {"latent": 2, "hidden": (8,)}
+    assert command.what_next(sim.build("vae", SPEC, keywords)) == ("sample", "evaluate")
+    plain = sim.build("autoencoder", SPEC, keywords)
+    assert command.what_next(plain) == ("reconstruct", "evaluate")
+    drawing = sim.build("autoencoder", SPEC, keywords | {"density": "gmm"})
+    assert command.what_next(drawing) == ("sample", "evaluate")
 
 
 def test_iwae_takes_exactly_k_draws() -> None:

@@ -29,6 +29,9 @@ def test_the_table_orders_the_models_and_gives_each_its_figure() -> None:
     ]
     assert (rows[0]["parameters"], rows[0]["steps"]) == ("123,456", "2,310")
     assert (rows[1]["steps"], rows[1]["training, s"]) == ("48 sweeps", "3.40")
+    once = five()
+    once["models"][0]["steps"] = 1
+    assert table(once)[1]["steps"] == "1 sweep"
     assert rows[0]["observations seen"] == "148 k"
     assert all(list(row) == list(rows[0]) for row in rows)
 

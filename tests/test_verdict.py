@@ -260,6 +260,14 @@ def test_models_without_any_likelihood_are_put_in_words_too():
     assert "Fréchet" not in verdict(full())
 
 
+def test_what_draws_nothing_is_not_sent_to_its_samples():
+    results = full()
+    results["models"] = [results["models"][3]]
+    results["models"][0] |= {"capabilities": ["encodes", "decodes"], "samples": None}
+    assert "samples: gan" not in verdict(results)
+    assert "With neither a likelihood nor samples, not judged here: gan." in verdict(results)
+
+
 @pytest.mark.parametrize(("behind", "named"), [(57.8, True), (57.0, False)])
 def test_samples_no_better_than_independent_values_are_named(behind, named):
     # from 60.9 − 3.2, where the interval of independent values begins

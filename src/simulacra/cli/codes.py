@@ -59,7 +59,8 @@ def draw_codes(
     grid = _grid(model, data, view, told, target, seed) if decodes else None
     if grid is not None:
         parts.append(grid)
-    if decodes and (grid is not None or data.spec.rate is not None):
+    gridded = decodes and (grid is not None or data.spec.rate is not None)
+    if gridded:
         means = words_of(model)
         words.append(
             f"what decodes at quantiles of {view.by}{f' ({means})' if means else ''}"
@@ -74,7 +75,8 @@ def draw_codes(
             parts.append(drawing.histogram(seen[:, 0], classes, name=view.names[0], wide=wide))
         else:
             side = drawing.inches(grid, 1) if grid is not None else 6.0
-            ends = view.outermost if decodes else None
+            # of wide vectors there is no grid, whose edge a frame would be
+            ends = view.outermost if gridded else None
             parts.append(drawing.scatter(seen, classes, names=view.names, side=side, frame=ends))
     if parts:
         joined = (drawing.below if line else drawing.beside)(*parts)

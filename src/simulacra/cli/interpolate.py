@@ -114,7 +114,8 @@ def _pairs(
     # neighbours may be alike, of data in the order of their classes
     half = len(x) // 2
     told = None if context is None else context[:half]
-    return x[:half], x[half : 2 * half], told, f"validation 0 … {half - 1} and {half} …"
+    between = "0 and 1" if half == 1 else f"0 … {half - 1} and {half} …"
+    return x[:half], x[half : 2 * half], told, f"validation {between}"
 
 
 def _end(

@@ -84,7 +84,8 @@ def sample(
     found = opened(run)
     model = found.model(code=code)
     if not isinstance(model, Sampling):
-        raise MissingCapability(f"{type(model).__name__} draws no samples")
+        can = ": with --set density=gmm it would" if "density" in model.keywords else ""
+        raise MissingCapability(f"{type(model).__name__} draws no samples{can}")
     narrowing = Narrowing(temperature, top_k, top_p)
     if not isinstance(model, Stepwise):
         _refuse_steps(model, narrowing, watch)

@@ -172,8 +172,20 @@ def go_on(
         best = display.in_words(outcome.best, in_nats=outcome.in_nats)
         terminal.note(f"best validation: {best}")
     if processes.first():
-        told_of_codes(run.model(code=code), found)
-    terminal.note(f"next: simulacra sample {folder}{own}, simulacra evaluate {folder}{own}")
+        model = run.model(code=code)
+        told_of_codes(model, found)
+        nexts = (f"simulacra {command} {folder}{own}" for command in what_next(model))
+        terminal.note(f"next: {', '.join(nexts)}")
+
+
+def what_next(model: Model) -> tuple[str, ...]:
+    """The commands that a trained model of its kind can be looked at with, the quickest first."""
+    from simulacra.models.model import Decoding, Encoding, Sampling
+
+    if isinstance(model, Sampling):
+        return "sample", "evaluate"
+    both = isinstance(model, Encoding) and isinstance(model, Decoding)
+    return ("reconstruct", "evaluate") if both else ("evaluate",)
 
 
 _LOOKED_AT = 256

@@ -102,7 +102,8 @@ def _steps(m: Entry) -> Cell:
     if m.steps is None or m.step_name == "steps":
         return count(m.steps)
     ended = ", converged" if m.converged else ""
-    return Cell(f"{m.steps:,} {m.step_name}{ended}")
+    kind = m.step_name.removesuffix("s") if m.steps == 1 else m.step_name
+    return Cell(f"{m.steps:,} {kind}{ended}")
 
 
 def figure_of(samples: SampleFigures | None, view: str | None, key: str) -> Figure | None:

@@ -139,12 +139,16 @@ def _without(results: Results, judged: Sequence[Entry]) -> list[str]:
     """Who has no likelihood p(x) to be ranked by."""
     without = [m for m in judged if not m.likelihood]
     given = [m.model for m in without if m.likelihood_given_label]
-    none = [m.model for m in without if not m.likelihood_given_label]
+    other = [m for m in without if not m.likelihood_given_label]
+    silent = [m.model for m in other if m.capabilities and "samples" not in m.capabilities]
+    none = [m.model for m in other if m.model not in silent]
     says = []
     if given:
         says.append(f"Only given the {told(results)}, which is another question: {listed(given)}.")
     if none:
         says.append(f"Without a likelihood, to be judged by the samples: {listed(none)}.")
+    if silent:
+        says.append(f"With neither a likelihood nor samples, not judged here: {listed(silent)}.")
     return says
 
 

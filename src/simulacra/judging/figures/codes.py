@@ -127,9 +127,12 @@ def collapse(found: CodeFigures, keywords: Collection[str]) -> str:
     why = cheap if found.unused == count else f"{found.rate.nats:.2f} nats buy nothing"
     # a code of one unit is as small as codes are
     own = set(keywords) - ({"latent"} if count == 1 else set())
-    helps = [text for name, text in _ADVICE.items() if name in own]
-    advice = f"; what may help: {', '.join(helps)}" if helps else ""
-    return f"collapsed posterior: {units} tells of an observation ({why}){advice}"
+    # a bound of several draws has no divergence, unit by unit, that could be free
+    own -= {"free_bits"} if "draws" in own else set()
+    # after few steps no code tells anything yet, whatever the model
+    helps = ["a longer training", *(text for name, text in _ADVICE.items() if name in own)]
+    advice = f"what may help: {', '.join(helps)}"
+    return f"collapsed posterior: {units} tells of an observation ({why}); {advice}"
 
 
 _ADVICE = {
@@ -143,10 +146,15 @@ _ADVICE = {
 
 
 def idle(found: CodeFigures) -> str:
-    """That part of a code is not used, which often does no harm; empty where all or none is."""
+    """That part of a code tells next to nothing; empty where all of it or none does."""
     if found.collapsed or not found.unused:
         return ""
+    # one of them may still be active: its mean moves by a hair more than is counted
+    what = (
+        f"costs under {USED:g} nats: it tells" if found.unused == 1
+        else f"cost under {USED:g} nats each: they tell"
+    )  # fmt: skip
     return (
-        f"{found.unused} of {len(found.units)} units of its code cost under {USED:g} nats each: "
-        "they are not used, which often does no harm"
+        f"{found.unused} of {len(found.units)} units of its code {what} next to nothing, "
+        "which often does no harm"
     )
