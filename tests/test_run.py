@@ -88,7 +88,7 @@ def test_a_run_from_before_a_keyword_came_goes_on(digits: Dataset, tmp_path: Pat
         again = Run.open(run.folder)
         assert again.train(digits).finished
     assert again.record["keywords"].keys() == old.keys()
-    assert again.model().keywords["warmup"] == 0
+    assert again.model().keywords["warmup"] == 0.1
 
 
 @pytest.fixture

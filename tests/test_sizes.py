@@ -151,7 +151,7 @@ def test_a_run_is_refused_before_there_is_a_folder(
     assert code == ResourceError.exit_code
     assert "training vae on such data needs" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "x").exists()
-    small = sim.build("vae", data.spec, {"hidden": (128,)})
+    small = sim.build("vae", data.spec, {"hidden": (256,)})
     with pytest.raises(ResourceError, match="beside the weights 0 MB are free: not even --batch 1"):
         # a GPU, where there is one, has memory of its own
         sim.fit(small, data, "1steps", sim.Options(device="cpu"))

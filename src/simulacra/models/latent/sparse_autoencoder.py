@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal, get_args
 
@@ -73,7 +74,7 @@ class SparseAutoencoder(Encoding, Decoding, Standardised):
         units = times * spec.dims
         self.encoding, self.decoding = nn.Linear(spec.dims, units), nn.Linear(units, spec.dims)
         # units begin as active as they shall be
-        nn.init.constant_(self.encoding.bias, float(torch.tensor(target).logit()))
+        nn.init.constant_(self.encoding.bias, math.log(target / (1 - target)))
         self.register_buffer("activation", torch.full((units,), target))
 
     def _values(self, x: Tensor) -> Tensor:
