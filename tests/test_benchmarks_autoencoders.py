@@ -21,7 +21,8 @@ def test_pictures_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     autoencoders.holes(tmp_path / "holes.png", steps=2, side=3)
     autoencoders.sparse(tmp_path / "sparse.png", steps=2)
     for name in ("holes", "sparse"):
-        assert min(Image.open(tmp_path / f"{name}.png").size) > 200
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert min(picture.size) > 200
     out = capsys.readouterr().out
     assert "halfway between those of two classes" in out
     assert "of units within a tenth of 0.05" in out

@@ -148,7 +148,6 @@ def test_a_sounds_figures_are_bits_for_each_valid_sample(ok, places):
     [
         ("complete {gmm} --hide bottom", 2, "a sound has no bottom --hide right"),
         ("complete {gmm} --hide top", 2, "a sound has no top"),
-        ("complete {vae}", 2, "VAE does not complete"),
         ("sample {gmm} --context a.npy", 2, "no context vectors --set context=vector"),
         ("sample {told}", 2, "needs context vectors --context FILE (N, 2)"),
         ("sample {told} --label 1", 2, "takes no label"),

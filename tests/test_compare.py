@@ -129,8 +129,8 @@ def test_the_page_and_the_file_hold_the_same_figures(compared: tuple[Path, Any])
         assert str(row["model"]) in page
     pictures = {name: page.count(f">{name}<") for name in KEYWORDS}
     assert all(pictures.values()), pictures
-    # real, five samples, three completions, three interpolations, and suspects of each
-    assert page.count("data:image/png") == 1 + 5 + 3 + 3 + 5
+    # real, five samples, four completions, three interpolations, rates, and suspects of each
+    assert page.count("data:image/png") == 1 + 5 + 4 + 3 + 1 + 5
 
 
 def test_the_test_split_is_looked_at_by_the_judge_alone(
@@ -339,7 +339,7 @@ def test_judging_again_gives_the_same_figures(compared: tuple[Path, Any], digits
     before = entry(results, "vae")
     for key in ("likelihood", "samples", "steps", "nature"):
         assert getattr(again.entry, key) == getattr(before, key)
-    assert set(again.pictures) == {"samples", "interpolation", "suspects"}
+    assert set(again.pictures) == {"samples", "interpolation", "completions", "rates", "suspects"}
 
 
 def test_vectors_are_compared_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def build(name, data, **keywords):
     ("name", "expected"),
     [
         ("gmm", ("exact", False, "parallel", 4, "exactly")),
-        ("vae", ("bound", False, "parallel", 2, "no")),
+        ("vae", ("bound", False, "parallel", 2, "~")),
         ("pixelcnn", ("exact", False, "sequential", None, "exactly")),
         ("gan", ("none", False, "parallel", 3, "no")),
         ("nice", ("bound", True, "parallel", 64, "~")),

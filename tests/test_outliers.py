@@ -299,10 +299,8 @@ def test_a_plane_is_mapped_and_what_is_between_the_maps_of_a_flow(ok: Any, kept:
             assert image.format == "PNG"
 
 
-def test_only_planes_are_mapped(cli: Any, places: dict[str, Path]) -> None:
-    for run, shape in (("digits", r"\(1, 8, 8\)"), ("table", r"\(3,\)")):
+def test_what_is_no_plane_is_mapped_by_its_codes(cli: Any, places: dict[str, Path]) -> None:
+    for run in ("digits", "table"):
         code, _, err = cli("map", places[run])
-        assert code == 2
-        assert "without one it draws points of a plane, not observations" in err
-        assert shape.replace("\\", "") in err
-        assert err.count("\n") == 1
+        assert code == 0, err
+        assert "codes of" in err

@@ -166,7 +166,7 @@ def test_a_model_shows_what_it_can_do():
         autoencoder = VAE(data.spec, hidden=(4,), latent=2).eval()
     assert set(album.model_pictures(mixture, data)) == {"samples", "completions"}
     found = album.model_pictures(autoencoder, data)
-    assert set(found) == {"samples", "interpolation"}
+    assert set(found) == {"samples", "interpolation", "completions"}
     assert found == album.model_pictures(autoencoder, data)
     assert all(len(pixels(png)) > TILE for png in found.values())
 

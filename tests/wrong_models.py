@@ -86,6 +86,8 @@ class WrongJacobian(NICE):
 
 
 class IsNoBound(VAE):
+    small = VAE.small[:1]
+
     def log_likelihood(
         self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
     ) -> Tensor:
@@ -143,7 +145,11 @@ class KeepsNone(Table):
 
 
 class SaysNothing(Table):
-    """Has no words for its keywords."""
+    """Has no words for a keyword of its own."""
+
+    def __init__(self, spec: DataSpec, *, sharpening: float = 1.0, **keywords: Any) -> None:
+        super().__init__(spec, **keywords)
+        self.sharpening = sharpening
 
 
 class Overwrites(GMM):
@@ -328,7 +334,7 @@ WRONG: list[tuple[type[Model], str, str]] = [
     (DoesNotComeBack, "inverse", "decoding what was encoded is off"),
     (KeepsAnother, "keywords", "smoothing=3.0 is kept as 1.5"),
     (KeepsNone, "keywords", "the keyword width is not kept as an attribute"),
-    (SaysNothing, "docstring", "say nothing of the keyword smoothing"),
+    (SaysNothing, "docstring", "say nothing of the keyword sharpening"),
     (Overwrites, "completion", "an observed value changed"),
     (Peeks, "completion", "hidden values are seen"),
     (MixesContexts, "contexts", "a row heard another row's context"),

@@ -56,8 +56,6 @@ class Bounded(Likelihood, Encoding, Latent):
         (torch.Size([5]), torch.Size([5, 3]), torch.Size([5]))
     """
 
-    laws = ("simulacra.models.lawbook.bounds",)
-
     @abstractmethod
     def terms(self, x: Tensor, context: Tensor | None = None, *, seed: int = 0) -> Terms:
         """The parts of the evidence lower bound; a row does not depend on the others.

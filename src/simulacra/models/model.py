@@ -80,6 +80,7 @@ class Model(nn.Module, ABC):
         "simulacra.models.lawbook.behaviour",
         "simulacra.models.lawbook.probability",
         "simulacra.models.lawbook.device",
+        "simulacra.models.lawbook.bounds",
     )
     """Modules whose `LAWS` each model of this class keeps, beside those of its bases."""
 

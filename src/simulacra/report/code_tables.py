@@ -33,7 +33,8 @@ def code_table(results: Results) -> Rows:
             "model": words(m.model + (f", given the {codes.given}" if codes.given else "")),
             "distortion, nats": _term(codes.distortion),
             "rate, nats": _term(codes.rate),
-            "rate, bits/dim": _bits(codes.rate),
+            # of padded sounds bits are shared by valid samples, which no unit's rate is
+            "rate, bits/dim": NOTHING if results.data.valid else _bits(codes.rate),
             "by ELBO, nats": _term(codes.bound, bound("bits/dim") + " "),
             "by IWAE, nats": weighted,
             "active units": Cell(f"{codes.active} of {len(codes.units)}") if codes.units
@@ -58,7 +59,7 @@ def unit_table(results: Results) -> Rows:
             rows.append({
                 "unit": words(f"{m.model}, unit {place}"),
                 "rate, nats": _term(unit.rate),
-                "rate, bits/dim": _bits(unit.rate),
+                "rate, bits/dim": NOTHING if results.data.valid else _bits(unit.rate),
                 "variance of its mean": plain(unit.variance, 3),
                 "that": words(", ".join(says)),
             })  # fmt: skip
