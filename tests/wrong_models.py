@@ -165,18 +165,24 @@ class Peeks(GMM):
 
 
 class MixesContexts(VAE):
+    small = (VAE.small[0], {**VAE.small[0], "context": "vector"})
+
     def likelihood(self, z: Tensor, context: Tensor | None = None) -> Any:
         mixed = self.context_features(context, z).mean(0)
         return super().likelihood(z + mixed.sum(), context)
 
 
 class EncodesAtRandom(VAE):
+    small = VAE.small[:1]
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         drawn: Tensor = self.posterior(x, context).sample()
         return drawn
 
 
 class ScoresByTheBatch(VAE):
+    small = VAE.small[:1]
+
     def log_likelihood(
         self, x: Tensor, context: Tensor | None = None, *, draws: int = 1, seed: int = 0
     ) -> Tensor:
