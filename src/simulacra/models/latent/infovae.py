@@ -67,10 +67,9 @@ class InfoVAE(VAE):
         """The paper's objective in nats, and its parts."""
         terms, z = self.parts(x, context, self.noise(len(x)))
         reconstruction, units = terms.distortion.mean(), terms.rates.mean(0)
-        paid = units.clamp_min(self.free_bits).sum() if self.free_bits else units.sum()
         apart = discrepancy(z)
         weight = (1 - self.alpha) * self._weight(place)
-        loss = reconstruction + weight * paid + (self.alpha + self.mmd - 1) * apart
+        loss = reconstruction + weight * self._paid(units) + (self.alpha + self.mmd - 1) * apart
         return {"loss": loss, "reconstruction": reconstruction, "kl": units.sum(), "mmd": apart}
 
 
