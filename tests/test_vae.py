@@ -221,7 +221,7 @@ def test_its_gradient_weighs_codes_by_how_well_they_explain() -> None:
     with seeded(4):
         posterior = model.posterior(x)
         noise = [torch.randn_like(posterior.mean) for _ in range(3)]
-        log_w = torch.stack([model.log_weight(x, posterior, each) for each in noise])
+        log_w = torch.stack([model.drawn(x, posterior, each).log_weight() for each in noise])
     (-(log_w.detach().softmax(0) * log_w).sum(0).mean()).backward()
     expected = [p.grad for p in model.parameters() if p.grad is not None]
     for own, true in zip(found, expected, strict=True):

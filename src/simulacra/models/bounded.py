@@ -56,6 +56,14 @@ class Bounded(Likelihood, Encoding, Latent):
         (torch.Size([5]), torch.Size([5, 3]), torch.Size([5]))
     """
 
+    @property
+    def hierarchy(self) -> tuple[tuple[str, int], ...]:
+        """The levels of its code, each with its name and number of units, in the code's order.
+
+        The highest first; nothing where a code has one level alone.
+        """
+        return ()
+
     @abstractmethod
     def terms(self, x: Tensor, context: Tensor | None = None, *, seed: int = 0) -> Terms:
         """The parts of the evidence lower bound; a row does not depend on the others.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,6 +15,28 @@ from simulacra.models.bounded import Bounded, Terms
 from simulacra.models.latent.posteriors import Posterior, log_normal
 from simulacra.models.standardised import Standardised
 from simulacra.nn.distributions import importance_weighted, log_mean_exp
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """One code of each observation, drawn from q(z | x), and what it says; in nats.
+
+    Args:
+        z: `(N, latent)`.
+        log_q: What each unit adds to log q(z | x), `(N, latent)`.
+        rates: What each unit costs, `(N, latent)`: its divergence from the prior given the units
+            before it where that has a closed form, else its estimate by this code.
+        log_likelihood: Log p(x | z), `(N,)`.
+    """
+
+    z: Tensor
+    log_q: Tensor
+    rates: Tensor
+    log_likelihood: Tensor
+
+    def log_weight(self, weight: Tensor | float = 1.0) -> Tensor:
+        """Log p(x, z) / q(z | x), `(N,)`, of which log p(z) / q(z | x) is weighted."""
+        return self.log_likelihood + weight * (log_normal(self.z) - self.log_q).sum(1)
 
 
 class Variational(Bounded, Standardised):
@@ -44,6 +67,22 @@ class Variational(Bounded, Standardised):
         log_prob: Tensor = self.likelihood(z, context).log_prob(values)
         return log_prob - self.scale.log().sum()
 
+    def drawn(
+        self, x: Tensor, posterior: Posterior, noise: Tensor, context: Tensor | None = None
+    ) -> Draw:
+        """The code that noise is placed at, and what it says of x.
+
+        Args:
+            x: Observations `(N, *event_shape)`.
+            posterior: That of x.
+            noise: Standard normal, `(N, latent)`.
+            context: One row for each observation.
+        """
+        z, log_q = posterior.placed(noise)
+        rates = posterior.rates()
+        rates = log_q - log_normal(z) if rates is None else rates
+        return Draw(z, log_q, rates, self._log_likelihood(x, z, context))
+
     def parts(self, x: Tensor, context: Tensor | None, noise: Tensor) -> tuple[Terms, Tensor]:
         """The parts of the evidence lower bound, by one code each, and that code.
 
@@ -52,11 +91,8 @@ class Variational(Bounded, Standardised):
             context: One row for each observation.
             noise: Standard normal `(N, latent)`.
         """
-        posterior = self.posterior(x, context)
-        z, log_q = posterior.placed(noise)
-        rates = posterior.rates()
-        rates = log_q - log_normal(z) if rates is None else rates
-        return Terms(-self._log_likelihood(x, z, context), rates), z
+        draw = self.drawn(x, self.posterior(x, context), noise, context)
+        return Terms(-draw.log_likelihood, draw.rates), draw.z
 
     def noise(self, n: int) -> Tensor:
         """Standard normal noise of n codes, `(n, latent)`."""
@@ -82,29 +118,10 @@ class Variational(Bounded, Standardised):
         """
         posterior = self.posterior(x, context)
         log_weights = [
-            self.log_weight(x, posterior, self.noise(len(x)), context, weight) for _ in range(draws)
+            self.drawn(x, posterior, self.noise(len(x)), context).log_weight(weight)
+            for _ in range(draws)
         ]
         return -log_mean_exp(torch.stack(log_weights)).mean()
-
-    def log_weight(
-        self,
-        x: Tensor,
-        posterior: Posterior,
-        noise: Tensor,
-        context: Tensor | None = None,
-        weight: Tensor | float = 1.0,
-    ) -> Tensor:
-        """Log p(x, z) / q(z | x) in nats `(N,)`, for the code z that the noise is placed at.
-
-        Args:
-            x: Observations `(N, *event_shape)`.
-            posterior: That of x.
-            noise: Standard normal, `(N, latent)`.
-            context: One row for each observation.
-            weight: Of log p(z) / q(z | x), below 1 while a divergence is warmed up.
-        """
-        z, log_q = posterior.placed(noise)
-        return self._log_likelihood(x, z, context) + weight * (log_normal(z) - log_q).sum(1)
 
     @property
     def exact(self) -> bool:
@@ -120,7 +137,7 @@ class Variational(Bounded, Standardised):
 
         def log_weight(keys: Tensor) -> Tensor:
             noise = keyed_normal(keys, (self.latent,)).to(self.shift)
-            return self.log_weight(x, posterior, noise, context)
+            return self.drawn(x, posterior, noise, context).log_weight()
 
         return importance_weighted(x, draws, seed, log_weight)
 
