@@ -51,6 +51,8 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
         **{key: {} for key in ("nice", "realnvp", "glow", "spline-flow", "maf", "iaf")},
     },
     "sampling of vectors": {key: {} for key in _CODED},
+    # its codes of one level are not of one unit; tests/test_hvae.py integrates over two levels
+    "sampling of codes": {"hvae": {}},
     # a full covariance conditions on the middles of bins; factors are resampled from a few draws;
     # of a flow, and of codes, a chain comes near
     "exact completion": {

@@ -239,3 +239,44 @@ def draw_spread(
             f"{beside}: a row for each, as it is | its mean code decoded | "
             f"{columns - 2} of its codes decoded{f' ({means})' if means else ''}"
         )
+
+
+def draw_levels(
+    model: Model, data: Dataset, target: Path, *, number: int = 6, seed: int = 0
+) -> None:
+    """A picture of a few observations, each level of whose codes is drawn anew, one at a time.
+
+    Args:
+        model: One with a code of several levels, on its device.
+        data: That it learned from.
+        target: The PNG file.
+        number: Validation observations.
+        seed: Of the draws.
+    """
+    import torch
+
+    from simulacra.drawing import files, grids
+    from simulacra.ground.storage import write_bytes
+    from simulacra.tasks.code_levels import redrawn
+    from simulacra.tasks.expected import words_of
+
+    spec, number = data.spec, min(number, len(data.validation))
+    x, context = data.validation.batch(torch.arange(number))
+    told = None if model.context == "none" else context
+    found = redrawn(model, x, told, draws=_ANEW, seed=seed)
+    rows = torch.cat(
+        [spec.to_float(x)[:, None], found.middle[:, None], found.levels.flatten(1, 2)], 1
+    )
+    write_bytes(target, files.png(grids.grid(rows.flatten(0, 1), columns=rows.shape[1], gap=3)))
+    means = words_of(model)
+    terminal.note(
+        f"{target}: a row for each of {number} validation observations, as it is | its mean code "
+        f"decoded | with a level of it drawn anew, {_ANEW} times each, the highest first"
+        f"{f' ({means})' if means else ''}"
+    )
+    moved = zip(found.names, found.moves.tolist(), strict=True)
+    terminal.note("what it moves a value by: " + ", ".join(f"{a} {b:.3f}" for a, b in moved))
+
+
+_ANEW = 3
+"""Draws of each level."""

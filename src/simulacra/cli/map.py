@@ -42,6 +42,7 @@ def map_(
     direction: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     traverse: bool = False,
     spread: bool = False,
+    levels: bool = False,
     label: Label = None,
     frames: Whole = 7,
     number: Annotated[int, Parameter(name=["--number", "-n"], converter=whole)] = 6,
@@ -62,6 +63,9 @@ def map_(
     rows that move it most first, and a table of what else that changes. With --spread, what codes a
     few observations have when each is encoded many times.
 
+    With --levels, of a code of several levels, a few observations with each level drawn anew, one
+    at a time.
+
     With --direction, validation observations on the way to a class: the mean code of its training
     observations less that of the others, or of another class, is added to the code of each, not at
     all at the left of a row, three times at the right, for what sets one observation apart from
@@ -76,13 +80,15 @@ def map_(
             two, of which the second is what the first is held against, instead of all others.
         traverse: Move each value of a code, the first 16 that move most.
         spread: Encode each of a few observations 200 times.
+        levels: Draw each level of a hierarchical code anew.
         label: What the grid of the map is told, for a model trained with --set context=label; the
             first class by default.
         frames: In each row.
-        number: How many validation observations, of --direction and --spread.
+        number: How many validation observations, of --direction, --spread and --levels.
         seed: Of samples, or of a decoder that draws.
         out: A .png or, of --direction and --traverse of pictures, to see it move, a .gif;
-            RUN/map.png, RUN/traversals.png, RUN/spread.png or RUN/direction-CLASS.png by default.
+            RUN/map.png, RUN/traversals.png, RUN/spread.png, RUN/levels.png or
+            RUN/direction-CLASS.png by default.
             What has no room in it goes beside it. Ways of vectors are an .npy, or printed.
         data_dir: Folder that holds the data's files, if it moved.
         device: Where it is computed.
@@ -101,15 +107,24 @@ def map_(
         raise UsageError(
             f"map takes --direction CLASS, or --direction CLASS OTHER: got {len(direction)} classes"
         )
-    if sum((bool(direction), traverse, spread)) > 1:
-        raise UsageError("--direction, --traverse and --spread are three pictures: give one")
-    if label is not None and (direction or traverse or spread):
+    if sum((bool(direction), traverse, spread, levels)) > 1:
+        raise UsageError(
+            "--direction, --traverse, --spread and --levels are four pictures: give one"
+        )
+    if label is not None and (direction or traverse or spread or levels):
         raise UsageError("--label is what the grid of the map is told: leave it out here")
     place = check_device(device)
     found = opened(run)
     if traverse or spread:
         _draw_ways(found, out, place, data_dir, code=code, seed=seed,
                    frames=frames if traverse else None, number=number)  # fmt: skip
+        return
+    if levels:
+        from simulacra.cli.codes import draw_levels
+
+        drawn_to = file_target(out or results_folder(found) / "levels.png", "--out")
+        learned = found.dataset(str(data_dir) if data_dir else None)
+        draw_levels(found.model(code=code).to(place), learned, drawn_to, number=number, seed=seed)
         return
     if not direction:
         _draw(found, out, place, data_dir, code=code, label=label, seed=seed)

@@ -204,6 +204,7 @@ def _print_right(rows: Rows) -> None:
 def print_results(results: Results) -> None:
     """What was measured: the main table, the samples' figures, the answer in words."""
     from simulacra.report import ranking, warned
+    from simulacra.report.code_tables import level_table
     from simulacra.report.short import code_figures, detail_figures, sample_figures
     from simulacra.report.tables import table
     from simulacra.report.verdict import verdict
@@ -230,6 +231,10 @@ def print_results(results: Results) -> None:
             "What codes cost: −log p by the ELBO is distortion + rate; by IWAE, of k codes each"
         )
         _print_right(codes)
+        print_line("")
+    if levels := level_table(results):
+        print_line("What each level of a code costs, the highest first")
+        _print_right(levels)
         print_line("")
     print_line(verdict(results))
     for doubt in results.doubts:

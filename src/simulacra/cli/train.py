@@ -214,7 +214,10 @@ def told_of_codes(model: Model, found: Dataset) -> None:
         f"{codes.bound.nats:.2f} nats, {codes.active} of {len(codes.units)} units active "
         f"({codes.observations} validation observations)"
     )
-    if said := collapse(codes, model.keywords) or idle(codes):
+    if codes.levels:
+        told = ", ".join(f"{level.name} {level.rate.nats:.2f}" for level in codes.levels)
+        terminal.note(f"codes: rate in nats, the highest level first: {told}")
+    if said := collapse(codes, model.keywords) or idle(codes, model.keywords):
         terminal.note(said)
 
 

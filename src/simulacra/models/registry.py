@@ -25,6 +25,7 @@ MODELS = {
     "iwae": "simulacra.models.latent.iwae:IWAE",
     "beta-vae": "simulacra.models.latent.beta_vae:BetaVAE",
     "infovae": "simulacra.models.latent.infovae:InfoVAE",
+    "hvae": "simulacra.models.latent.hvae:HVAE",
     "sequential-vae": "simulacra.models.latent.sequential_vae:SequentialVAE",
     "autoencoder": "simulacra.models.latent.autoencoder:Autoencoder",
     "sparse-autoencoder": "simulacra.models.latent.sparse_autoencoder:SparseAutoencoder",

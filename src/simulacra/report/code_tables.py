@@ -47,11 +47,33 @@ def code_table(results: Results) -> Rows:
     return without_empty(rows)
 
 
+def level_table(results: Results) -> Rows:
+    """What each level costs of codes that have several, the highest first."""
+    rows: Rows = []
+    for m, codes in coded(results):
+        for level in codes.levels:
+            units = codes.units_of(level)
+            active = sum(unit.variance > ACTIVE for unit in units)
+            rows.append({
+                "level": words(f"{m.model}, {level.name}"),
+                "rate, nats": _term(level.rate),
+                "rate, bits/dim": NOTHING if results.data.valid else _bits(level.rate),
+                "active units": Cell(f"{active} of {len(units)}"),
+                "that": words("" if level not in codes.dead else "costs nothing"),
+            })  # fmt: skip
+    return without_empty(rows, keep=("level",))
+
+
 def unit_table(results: Results) -> Rows:
-    """What each unit costs, of each model the costliest first, and whether it is active."""
+    """What each unit costs, of each model the costliest first, and whether it is active.
+
+    Not of codes of several levels, which have hundreds.
+    """
     rows: Rows = []
     found = coded(results)
     for m, codes in found:
+        if codes.levels:
+            continue
         ranked = sorted(enumerate(codes.units, 1), key=lambda unit: -unit[1].rate.nats)
         for place, unit in ranked:
             says = [] if unit.rate.nats >= USED else ["costs nothing"]

@@ -11,7 +11,7 @@ from simulacra.judging.figures.records import ViewSummary
 from simulacra.judging.results import Results
 from simulacra.report import sample_tables, tables, warned
 from simulacra.report.cells import Rows
-from simulacra.report.code_tables import code_table, coded, unit_table
+from simulacra.report.code_tables import code_table, coded, level_table, unit_table
 from simulacra.report.copying import copies, further
 from simulacra.report.ranking import bound, foreign, judged, ranked, unit_of
 from simulacra.report.text import listed
@@ -240,10 +240,11 @@ def _codes(results: Results) -> Section:
     for m, codes in coded(results):
         if said := collapse(codes, m.keywords or {}):
             remarks.append(Remark(f"{said}.", m.model, loud=True))
-        elif said := idle(codes):
+        elif said := idle(codes, m.keywords or {}):
             remarks.append(Remark(f"{said}.", m.model))
     each = unit_table(results)
     units = Table(each, "Each unit by itself", folded=len(each) > _MANY, words=("that",))
+    levels = Table(level_table(results), "Each level, the highest first", words=("that",))
     return Section(
         "codes",
         "What codes cost",
@@ -251,7 +252,7 @@ def _codes(results: Results) -> Section:
         "what is left once it is known; together they bound −log p by the ELBO. IWAE is the bound "
         "by k codes for each observation. A unit is active if its posterior mean differs between "
         "observations, by a variance above 0.01.",
-        [shown for shown in (Table(code_table(results)), units) if shown.rows],
+        [shown for shown in (Table(code_table(results)), levels, units) if shown.rows],
         remarks,
         "rates",
         "What each unit of a code costs, the costliest first; a grey one costs under 0.01 nats.",

@@ -14,7 +14,14 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.judging.figures.intervals import standard_error
 from simulacra.judging.figures.likelihood import bits_per_dim, first_rows, valid_dims
-from simulacra.judging.figures.records import USED, CodeFigures, Term, UnitFigures
+from simulacra.judging.figures.records import (
+    IDLE,
+    USED,
+    CodeFigures,
+    LevelFigures,
+    Term,
+    UnitFigures,
+)
 from simulacra.models.bounded import Bounded
 from simulacra.models.model import Model
 from simulacra.models.modes import scoring
@@ -108,6 +115,14 @@ def _figures(
             UnitFigures(rate=term(rate), variance=variance)
             for rate, variance in zip(rates.T, spread, strict=True)
         ),
+        levels=tuple(
+            LevelFigures(name=name, rate=term(part.sum(1)), units=size)
+            for (name, size), part in zip(
+                model.hierarchy, rates.split([size for _, size in model.hierarchy], 1), strict=True
+            )
+        )
+        if model.hierarchy
+        else (),
         given=given,
     )
 
@@ -143,12 +158,35 @@ _ADVICE = {
     "beta": "a smaller --set beta",
 }
 """By the keyword that it is about, the likeliest help first."""
+_OF_LEVELS = {
+    "free_bits": "free bits (--set free_bits=1)",
+    "warmup": "KL warm-up (--set warmup=0.5)",
+    "levels": "fewer of them (--set levels)",
+}
+"""The same, of a level."""
 
 
-def idle(found: CodeFigures) -> str:
-    """That part of a code tells next to nothing; empty where all of it or none does."""
+def idle(found: CodeFigures, keywords: Collection[str] = ()) -> str:
+    """That part of a code tells next to nothing; empty where all of it or none does.
+
+    Args:
+        found: What its codes cost.
+        keywords: That its model takes: nothing else is advised.
+    """
     if found.collapsed or not found.unused:
         return ""
+    if found.levels:
+        # of hundreds of units many are always idle; a level that is says that it is not needed
+        if not found.dead:
+            return ""
+        names = " and ".join(level.name for level in found.dead)
+        verb = "costs" if len(found.dead) == 1 else "cost"
+        own = [text for name, text in _OF_LEVELS.items() if name in keywords]
+        advice = f"; what may help: {', '.join(own)}" if own else ""
+        return (
+            f"{names} of its code {verb} under {IDLE:g} nats{' each' * (len(found.dead) > 1)}: "
+            f"nothing is told there{advice}"
+        )
     # one of them may still be active: its mean moves by a hair more than is counted
     what = (
         f"costs under {USED:g} nats: it tells" if found.unused == 1

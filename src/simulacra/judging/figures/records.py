@@ -104,10 +104,27 @@ class UnitFigures:
     variance: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class LevelFigures:
+    """One level of a code that has several.
+
+    Args:
+        name: What it is called.
+        rate: What all its units cost, given the levels above.
+        units: How many it has.
+    """
+
+    name: str
+    rate: Term
+    units: int
+
+
 ACTIVE = 0.01
 """Variance of its posterior mean above which a unit is active (Burda et al. 2015, section 5.1)."""
 USED = 0.01
 """Nats below which a unit costs nothing: about what one at the edge of being active must cost."""
+IDLE = 0.1
+"""Nats below which a whole level costs nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +138,7 @@ class CodeFigures:
         rate: KL(q(z | x) ‖ p(z)).
         bound: −ELBO.
         units: Of the code, in its order.
+        levels: Of a code that has several, in its order, the highest first.
         given: What the model is told beside an observation; empty for nothing.
     """
 
@@ -130,6 +148,7 @@ class CodeFigures:
     rate: Term | None = None
     bound: Term | None = None
     units: tuple[UnitFigures, ...] = ()
+    levels: tuple[LevelFigures, ...] = ()
     given: Literal["", "label", "vector"] = ""
 
     @property
@@ -141,6 +160,16 @@ class CodeFigures:
     def unused(self) -> int:
         """Units that cost nothing: their posterior is the prior, whatever is observed."""
         return sum(unit.rate.nats < USED for unit in self.units)
+
+    def units_of(self, level: LevelFigures) -> tuple[UnitFigures, ...]:
+        """The units of one of its levels."""
+        at = sum(each.units for each in self.levels[: self.levels.index(level)])
+        return self.units[at : at + level.units]
+
+    @property
+    def dead(self) -> tuple[LevelFigures, ...]:
+        """Levels that cost nothing: there the posterior is the prior, whatever is observed."""
+        return tuple(level for level in self.levels if level.rate.nats < IDLE)
 
     @property
     def collapsed(self) -> bool:

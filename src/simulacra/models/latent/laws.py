@@ -41,5 +41,6 @@ LAWS = (
     Law(
         "sampling of codes", Variational, samples_as_it_integrates,
         ("grey", "rgb", "palette", "sequence"), keywords={"latent": 1}, states=True,
+        concerns=lambda model: model.code_size == 1,
     ),
 )  # fmt: skip

@@ -207,7 +207,7 @@ def _passing(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """x + conv(relu(norm(conv(relu(norm(x)))))), the last one zero to begin with."""
 
     def __init__(self, channels: int, dropout: float) -> None:
@@ -221,6 +221,7 @@ class _Residual(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features `(N, channels, H, W)`, of which the first ones go on."""
         moved: Tensor = self.moved(x)
         return x + moved
 
@@ -228,34 +229,49 @@ class _Residual(nn.Module):
 _SMALLEST = 8
 """Side of what a resnet works on, at most: there a value of its features stands for a patch."""
 
+
+def patches(spec: DataSpec) -> tuple[int, tuple[int, int]]:
+    """Side of a patch, and how many rows and columns of them a picture has: 7×7 of 4 of a digit's.
+
+    On a processor a block at full resolution costs sixteen times as much, and gains less than the
+    steps that are made in its time.
+    """
+    _, height, width = spec.event_shape
+    side = 2 ** math.ceil(math.log2(max(max(height, width) / _SMALLEST, 1)))
+    return side, (math.ceil(height / side), math.ceil(width / side))
+
+
+def patched(spec: DataSpec, channels: int) -> nn.Sequential:
+    """Inputs `(N, …, H, W)` as features of patches `(N, channels, rows, columns)`."""
+    _, height, width = spec.event_shape
+    side, (rows, columns) = patches(spec)
+    return nn.Sequential(
+        nn.ZeroPad2d((0, columns * side - width, 0, rows * side - height)),
+        nn.PixelUnshuffle(side),
+        nn.Conv2d(side**2 * input_channels(spec), channels, 3, padding=1),
+    )
+
+
 _ENCODER_BLOCKS, _DECODER_BLOCKS = 1, 2
 
 
 def _resnet_bodies(
     spec: DataSpec, parameters: int, channels: int, dropout: float
 ) -> tuple[nn.Module, tuple[int, int, int], nn.Module]:
-    """Residual blocks on patches: 4×4 pixels of a side of 28 or 32, 8×8 of one of 64.
-
-    On a processor a block at full resolution costs sixteen times as much, and gains less than the
-    steps that are made in its time.
-    """
-    colours, height, width = spec.event_shape
-    side = 2 ** math.ceil(math.log2(max(max(height, width) / _SMALLEST, 1)))
-    rows, columns = math.ceil(height / side), math.ceil(width / side)
+    """Residual blocks on patches: 4×4 pixels of a side of 28 or 32, 8×8 of one of 64."""
+    side, shape = patches(spec)
     downwards = nn.Sequential(
-        nn.ZeroPad2d((0, columns * side - width, 0, rows * side - height)),
-        nn.PixelUnshuffle(side),
-        nn.Conv2d(side**2 * input_channels(spec), channels, 3, padding=1),
-        *(_Residual(channels, dropout) for _ in range(_ENCODER_BLOCKS)),
+        *patched(spec, channels),
+        *(Residual(channels, dropout) for _ in range(_ENCODER_BLOCKS)),
         nn.ReLU(),
     )
     upwards = nn.Sequential(
-        *(_Residual(channels, dropout) for _ in range(_DECODER_BLOCKS)),
+        *(Residual(channels, dropout) for _ in range(_DECODER_BLOCKS)),
         nn.ReLU(),
-        nn.Conv2d(channels, side**2 * colours * parameters, 3, padding=1),
+        nn.Conv2d(channels, side**2 * spec.event_shape[0] * parameters, 3, padding=1),
         nn.PixelShuffle(side),
-    )  # fmt: skip
-    return downwards, (channels, rows, columns), upwards
+    )
+    return downwards, (channels, *shape), upwards
 
 
 # ---- sequences ----------------------------------------------------------------------------------

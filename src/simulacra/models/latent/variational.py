@@ -51,6 +51,11 @@ class Variational(Bounded, Standardised):
     spec: DataSpec
     latent: int
 
+    @property
+    def code_size(self) -> int:
+        """Units of a whole code."""
+        return self.latent
+
     @abstractmethod
     def posterior(self, x: Tensor, context: Tensor | None = None) -> Posterior:
         """q(z | x) over codes; batch `(N,)`, event `(latent,)`."""
@@ -96,12 +101,12 @@ class Variational(Bounded, Standardised):
 
     def noise(self, n: int) -> Tensor:
         """Standard normal noise of n codes, `(n, latent)`."""
-        return torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
+        return torch.randn(n, self.code_size, dtype=self.shift.dtype, device=self.shift.device)
 
     def terms(self, x: Tensor, context: Tensor | None = None, *, seed: int = 0) -> Terms:
         """The parts of the evidence lower bound; see `Bounded.terms`."""
         self.spec.check(x)
-        noise = keyed_normal(keys_of(x, seed), (self.latent,)).to(self.shift)
+        noise = keyed_normal(keys_of(x, seed), (self.code_size,)).to(self.shift)
         return self.parts(x, context, noise)[0]
 
     def negative_weighted_bound(
@@ -136,7 +141,7 @@ class Variational(Bounded, Standardised):
         posterior = self.posterior(x, context)
 
         def log_weight(keys: Tensor) -> Tensor:
-            noise = keyed_normal(keys, (self.latent,)).to(self.shift)
+            noise = keyed_normal(keys, (self.code_size,)).to(self.shift)
             return self.drawn(x, posterior, noise, context).log_weight()
 
         return importance_weighted(x, draws, seed, log_weight)
