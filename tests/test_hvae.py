@@ -89,13 +89,13 @@ def test_rates_are_the_divergence_of_a_density_that_integrates_to_one(
 
 @torch.no_grad()
 def test_a_code_in_its_place_costs_what_it_was_placed_at() -> None:
-    model = built(levels=4)
-    x, noise = pictures(5), torch.randn(5, model.code_size)
+    model = built(levels=4).double()
+    x, noise = pictures(5), torch.randn(5, model.code_size, dtype=torch.float64)
     posterior = model.posterior(x)
     u, log_q = posterior.placed(noise)
     torch.testing.assert_close(posterior.log_prob(u), log_q.sum(1), rtol=1e-4, atol=1e-3)
     draw = model.drawn(x, posterior, noise)
-    explained = model.likelihood(draw.z).log_prob(x.float())
+    explained = model.likelihood(draw.z).log_prob(x.double())
     torch.testing.assert_close(draw.log_likelihood, explained)
 
 
@@ -186,9 +186,8 @@ def test_what_each_level_costs_is_told_and_a_dead_one_named(dead: tuple[HVAE, Da
 
 def test_the_tables_tell_levels_and_not_hundreds_of_units(dead: tuple[HVAE, Dataset]) -> None:
     model, data = dead
-    results = (
-        sim.Judge(data, draws=2, limit=20).together([sim.Judge(data).model(model, "h")]).results
-    )
+    judge = sim.Judge(data, draws=2, limit=20)
+    results = judge.together([judge.model(model, "h")]).results
     again = Results.from_json(results.to_json())
     assert again.models[0].codes == results.models[0].codes
     rows = level_table(results)
@@ -203,8 +202,8 @@ def test_a_level_that_is_drawn_anew_changes_what_it_tells(
     model, data = dead
     found = redrawn(model, data.validation.x[:3], draws=2)
     assert found.levels.shape == (3, 3, 2, 1, 8, 8)
-    assert found.moves[1] == 0
-    assert bool((found.moves[[0, 2]] > 0).all())
+    assert found.moves[1] < 1e-5
+    assert bool((found.moves[[0, 2]] > 1e-2).all())
     draw_levels(model, data, tmp_path / "levels.png", number=2)
     assert (tmp_path / "levels.png").stat().st_size > 100
     assert "level 1 0." in capsys.readouterr().out

@@ -168,8 +168,10 @@ _OF_LATENT = (
         *_rows("digits", "60s", ("sparse-autoencoder", "pca")),
     )),
     Group("Statically binarised MNIST", (
-        *_rows("binarized-mnist", "15m", ("vae",), short="static", looked=_CLOSE, options=_HALF),
-        *_rows("binarized-mnist", "1h", ("vae",), short="static", looked=_CLOSE, options=_HALF),
+        *_rows("binarized-mnist", "15m", ("vae", "hvae"), short="static", looked=_CLOSE,
+               options=_HALF),
+        *_rows("binarized-mnist", "1h", ("vae", "hvae"), short="static", looked=_CLOSE,
+               options=_HALF),
     )),
     Group("Dynamically binarised MNIST", (
         *_rows("binarized-mnist-dynamic", "1h", ("vae", "iwae"), looked=_CLOSE, settings=_PAPER,

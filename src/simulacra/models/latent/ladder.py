@@ -44,7 +44,7 @@ class Level(nn.Module):
             nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, 2 * units, 1)
         )
         self.posterior = nn.Sequential(
-            nn.Conv2d(2 * channels, channels, 3, padding=1, bias=False),
+            nn.Conv2d(2 * channels, channels, 1, bias=False),
             nn.BatchNorm2d(channels), nn.ReLU(), _zero(nn.Conv2d(channels, 2 * units, 1)),
         )  # fmt: skip
         self.told = nn.Conv2d(units, channels, 1)
