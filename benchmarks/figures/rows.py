@@ -172,6 +172,8 @@ _OF_LATENT = (
                options=_HALF),
         *_rows("binarized-mnist", "1h", ("vae", "hvae"), short="static", looked=_CLOSE,
                options=_HALF),
+        *_rows("binarized-mnist", "1h", ("hvae",), short="static", looked=_CLOSE,
+               settings=("dropout=0.1",), options=_HALF),
     )),
     Group("Dynamically binarised MNIST", (
         *_rows("binarized-mnist-dynamic", "1h", ("vae", "iwae"), looked=_CLOSE, settings=_PAPER,

@@ -82,7 +82,7 @@ class HVAE(LowerBound):
         hidden: int = 256,
         observation: Observation = "auto",
         warmup: float = 0.1,
-        free_bits: float = 0.0,
+        free_bits: float = 1.0,
         dropout: float = 0.0,
         context: ContextKind = "none",
     ) -> None:

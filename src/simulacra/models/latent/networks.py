@@ -28,7 +28,7 @@ TAKES: dict[EncoderKind, Takes] = {
 }
 """Kind of network → the data that it is for."""
 
-_LARGE = 16
+LARGE = 16
 """Side of a picture from which on convolutions are worth their time."""
 
 
@@ -36,7 +36,7 @@ def chosen(kind: EncoderKind, spec: DataSpec) -> EncoderKind:
     """The kind that is asked for, or the one that suits the data."""
     if kind != "auto":
         return kind
-    if spec.is_image and min(spec.event_shape[1:]) >= _LARGE:
+    if spec.is_image and min(spec.event_shape[1:]) >= LARGE:
         return "resnet"
     return "mlp"
 
@@ -226,25 +226,29 @@ class Residual(nn.Module):
         return x + moved
 
 
-_SMALLEST = 8
-"""Side of what a resnet works on, at most: there a value of its features stands for a patch."""
+_MOST = 8
+"""Patches along a side of what a resnet works on, at most."""
 
 
-def patches(spec: DataSpec) -> tuple[int, tuple[int, int]]:
-    """Side of a patch, and how many rows and columns of them a picture has: 7×7 of 4 of a digit's.
+def patches(spec: DataSpec, most: int = _MOST) -> tuple[int, tuple[int, int]]:
+    """Side of a patch, and how many rows and columns of them a picture has: 7×7 of 28×28 pixels.
 
     On a processor a block at full resolution costs sixteen times as much, and gains less than the
     steps that are made in its time.
+
+    Args:
+        spec: Pictures.
+        most: Patches along a side, at most.
     """
     _, height, width = spec.event_shape
-    side = 2 ** math.ceil(math.log2(max(max(height, width) / _SMALLEST, 1)))
+    side = 2 ** math.ceil(math.log2(max(max(height, width) / most, 1)))
     return side, (math.ceil(height / side), math.ceil(width / side))
 
 
-def patched(spec: DataSpec, channels: int) -> nn.Sequential:
+def patched(spec: DataSpec, channels: int, most: int = _MOST) -> nn.Sequential:
     """Inputs `(N, …, H, W)` as features of patches `(N, channels, rows, columns)`."""
     _, height, width = spec.event_shape
-    side, (rows, columns) = patches(spec)
+    side, (rows, columns) = patches(spec, most)
     return nn.Sequential(
         nn.ZeroPad2d((0, columns * side - width, 0, rows * side - height)),
         nn.PixelUnshuffle(side),
