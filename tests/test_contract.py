@@ -47,6 +47,7 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     "sampling": {
         "gmm": _FULL,
         "mfa": {},
+        "hvae": {},
         **{key: {} for key in _CODED},
         **{key: {} for key in ("nice", "realnvp", "glow", "spline-flow", "maf", "iaf")},
     },

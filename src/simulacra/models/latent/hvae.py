@@ -44,7 +44,7 @@ class HVAE(LowerBound):
         levels: Of the code, L.
         latent: Units of the highest level, which is of the whole picture.
         units: At each patch, of the maps that the other levels are.
-        channels: Of features of patches.
+        channels: Of features of patches. None: 64, or 32 of pictures of a side under 16.
         hidden: Width between the highest level and those.
         observation: Distribution of a value given its code, see `vae`.
         warmup: Part of the training over which the weight of the divergence rises from 0.
@@ -78,7 +78,7 @@ class HVAE(LowerBound):
         levels: int = 3,
         latent: int = 32,
         units: int = 8,
-        channels: int = 64,
+        channels: int | None = None,
         hidden: int = 256,
         observation: Observation = "auto",
         warmup: float = 0.1,
@@ -88,7 +88,7 @@ class HVAE(LowerBound):
     ) -> None:
         self.kind = observations.chosen(observation, spec)
         self.check_weights(self.beta, warmup, free_bits)
-        if min(levels, latent, units, channels, hidden) < 1 or not 0 <= dropout < 1:
+        if min(levels, latent, units, channels or 1, hidden) < 1 or not 0 <= dropout < 1:
             raise UsageError(
                 "levels, latent, units, channels and hidden are positive and dropout is in [0, 1), "
                 f"got {levels}, {latent}, {units}, {channels}, {hidden} and {dropout}"

@@ -66,9 +66,9 @@ def _zero(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def most(spec: DataSpec) -> int:
-    """Patches along a side, at most: of small pictures fewer, whose steps cost a quarter."""
-    return 8 if max(spec.event_shape[1:]) >= LARGE else 4
+def usual(spec: DataSpec) -> tuple[int, int]:
+    """Patches along a side, at most, and channels: small pictures learn more of quicker steps."""
+    return (8, 64) if max(spec.event_shape[1:]) >= LARGE else (4, 32)
 
 
 class Ladder(nn.Module):
@@ -79,7 +79,7 @@ class Ladder(nn.Module):
         levels: Of the code, at least 1.
         latent: Units of the highest.
         units: At each place of the others.
-        channels: Of features.
+        channels: Of features; `None`: as many as suit the pictures.
         hidden: Width between the highest level and the features.
         parameters: Numbers of the distribution of each value.
         told: Width of the features of a context.
@@ -96,19 +96,21 @@ class Ladder(nn.Module):
         levels: int,
         latent: int,
         units: int,
-        channels: int,
+        channels: int | None,
         hidden: int,
         parameters: int,
         told: int,
         dropout: float,
     ) -> None:
         super().__init__()
-        side, (rows, columns) = patches(spec, most(spec))
+        most, own = usual(spec)
+        channels = channels or own
+        side, (rows, columns) = patches(spec, most)
         self.event_shape, self.parameters_of_value = spec.event_shape, parameters
         self.features, self.map = (channels, rows, columns), (units, rows, columns)
         self.sizes = [latent, *[math.prod(self.map)] * (levels - 1)]
         flat = math.prod(self.features)
-        self.up = nn.Sequential(*patched(spec, channels, most(spec)), Residual(channels, dropout))
+        self.up = nn.Sequential(*patched(spec, channels, most), Residual(channels, dropout))
         self.top_posterior = mlp(flat + told, (hidden,), 2 * latent, dropout=dropout)
         self.top = mlp(latent + told, (hidden,), flat, dropout=dropout)
         self.after_top = Residual(channels, dropout)
