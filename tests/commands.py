@@ -6,8 +6,10 @@ from typing import IO, Any
 
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from simulacra.cli import app
+from simulacra.drawing import files
 from simulacra.runs.journal import Journal
 
 BRIEF = {
@@ -34,16 +36,22 @@ def undrawn(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Journal, "_draw", lambda *_: None)
 
 
-def blank(patch: pytest.MonkeyPatch) -> None:
-    """Let diagrams of reports, which take longest to draw, be empty where no test looks at them."""
+def blank(patch: pytest.MonkeyPatch, *looked_at: str) -> None:
+    """Let diagrams, which take longest to draw, be empty where no test looks at them.
+
+    Args:
+        patch: Undoes it.
+        looked_at: Those of these formats are drawn: `png` are of vectors and sounds.
+    """
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"></svg>'
+    empty = {"svg": svg, "png": files.png(Image.new("L", (1, 1)))}
     draw = Figure.savefig
-    empty = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"></svg>'
 
     def saved(figure: Figure, file: IO[bytes], *, format: str, **told: Any) -> None:
-        if format == "svg":
-            file.write(empty)
-        else:
+        if format in looked_at:
             draw(figure, file, format=format, **told)
+        else:
+            file.write(empty[format])
 
     patch.setattr(Figure, "savefig", saved)
 

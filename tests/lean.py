@@ -2,12 +2,15 @@
 
 Lightning looks at the version of torchmetrics, which is here to hold figures against, by importing
 all of it. For that moment something stands in its place that knows its version and nothing else.
+It also looks through all that is installed for callbacks, at each of its beginnings: that is asked
+once.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
@@ -29,3 +32,6 @@ def _start() -> None:
 
 if _NAME not in sys.modules and "lightning_fabric" not in sys.modules:
     _start()
+
+_registry = importlib.import_module("lightning_fabric.utilities.registry")
+_registry.entry_points = cache(_registry.entry_points)  # type: ignore[attr-defined]

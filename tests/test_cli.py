@@ -108,7 +108,7 @@ def draw_pictures(folder: Path, count: int, *, rgb: bool, sides=(8,)) -> None:
 @pytest.fixture(autouse=True)
 def blank_diagrams(monkeypatch):
     """Those of reports are looked at in the tests of reports."""
-    blank(monkeypatch)
+    blank(monkeypatch, "png")
 
 
 @pytest.fixture(scope="module")

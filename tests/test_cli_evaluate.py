@@ -52,7 +52,7 @@ def digits_as_files(folder: Path, split: str, rows: torch.Tensor) -> None:
 @pytest.fixture(autouse=True)
 def blank_diagrams(monkeypatch):
     """Those of reports are looked at in the tests of reports."""
-    blank(monkeypatch)
+    blank(monkeypatch, "png")
 
 
 @pytest.fixture(scope="module")
