@@ -33,6 +33,7 @@ from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
 from simulacra.models.latent import observations
 from simulacra.models.latent.pca import PCA
+from simulacra.models.latent.pixelvae import PixelVAE
 from simulacra.models.latent.sequential_vae import SequentialVAE
 from simulacra.models.latent.vae import VAE
 from simulacra.models.mixture.bernoulli_mixture import BernoulliMixture
@@ -167,6 +168,21 @@ def sequential_vae() -> None:
         rows.append(data.spec.to_float(data.validation.batch(torch.arange(12))[0]))
     shown = torch.cat(rows).clamp(0, 1)
     files.save(grids.grid(shown, columns=12, scale=4, gap=2), HERE / "sequential-vae-chain.png")
+
+
+def pixelvae() -> None:
+    """What a code holds and what the nested model adds: one code in each row, drawn nine times."""
+    data = sim.load_data("digits")
+    torch.manual_seed(0)
+    model = sim.fit(sim.build("pixelvae", data.spec), data, "800steps")
+    assert isinstance(model, PixelVAE)
+    x, _ = data.validation.batch(torch.arange(6))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        drawn = model.likelihood(model.encode(x)).sample((9,))
+    rows = torch.cat([x[:, None], drawn.movedim(0, 1)], 1).flatten(0, 1)
+    shown = data.spec.to_float(rows)
+    files.save(grids.grid(shown, columns=10, scale=4, gap=2), HERE / "pixelvae-draws.png")
 
 
 def iwae() -> None:
@@ -515,7 +531,7 @@ FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "mfa": mfa, "bernoulli-mixture": bernoulli_mixture, "kde": kde, "vae": vae,
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
-    "beta-vae": beta_vae, "infovae": infovae, "pca": pca,
+    "beta-vae": beta_vae, "infovae": infovae, "pca": pca, "pixelvae": pixelvae,
 }  # fmt: skip
 
 

@@ -9,12 +9,13 @@ import torch
 
 import simulacra as sim
 from simulacra.drawing import files, grids
-from simulacra.tasks.expected import mean_of
+from simulacra.tasks.expected import expected
 from simulacra.tasks.interpolate import between
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="40s", help="90s, 2000steps, 10epochs or 2Mobs")
-parser.add_argument("--model", default="vae", choices=("vae", "iwae", "beta-vae", "infovae"))
+models = ("vae", "iwae", "beta-vae", "infovae", "pixelvae")
+parser.add_argument("--model", default="vae", choices=models)
 parser.add_argument("--out", default="latent.png", help="the picture to write")
 arguments = parser.parse_args()
 
@@ -39,13 +40,13 @@ print(f"{score.relation} {score.bits_per_dim:.3f} bits/dim with {score.draws} dr
 
 # %% Look
 # Each row goes from one validation digit's code to another's. The frames are the decoder's mean
-# level, not draws: a draw picks each pixel on its own and looks grainy.
+# level, not draws: a draw picks each pixel on its own and looks grainy. Of pixelvae, whose pixels
+# hear one another, they are draws.
 first, second = (data.validation.batch(torch.arange(start, start + 6))[0] for start in (0, 6))
 model = model.cpu()  # where the digits are: it may have learnt on a GPU
 with torch.no_grad():
     codes = between(model.encode(first), model.encode(second), steps=8)
-    expected = mean_of(model.likelihood(codes.flatten(0, 1)))
-    frames = expected.unflatten(0, (6, 8)) / (data.spec.levels - 1)
+frames = expected(model, codes.flatten(0, 1)).unflatten(0, (6, 8))
 ends = [data.spec.to_float(x)[:, None] for x in (first, second)]
 rows = torch.cat([ends[0], frames, ends[1]], 1).flatten(0, 1)
 files.save(grids.grid(rows.clamp(0, 1), columns=10, scale=6, gap=3), arguments.out)

@@ -248,9 +248,10 @@ def test_a_collapse_is_named(drawn: Observations, keywords: dict[str, Any], name
 def test_no_model_is_advised_what_it_refuses(drawn: Observations) -> None:
     found = sim.bound_terms(planted(heard=0), drawn, limit=50)
     spec = sim.DataSpec((1, 8, 8), 2)
-    for name, advised in (("vae", True), ("iwae", False)):
+    for name, advised in (("vae", True), ("iwae", False), ("pixelvae", True)):
         said = collapse(found, sim.build(name, spec, {"latent": 2, "hidden": (8,)}).keywords)
         assert ("free_bits" in said) == advised
+        assert ("decoder.layers" in said) == ("set hidden" not in said) == (name == "pixelvae")
         assert "warmup" in said
 
 

@@ -158,6 +158,8 @@ _HALF = ("--precision", "bf16")
 """Convolutions take half the time by it, on processors that have such products."""
 _PAPER = ("encoder=mlp", "hidden=200,200", "latent=50")
 """Networks of the paper on importance weighting, 784-200-200-50."""
+_TOLD = ("--draws", "64", "--test-limit", "1000")
+"""Of a bound whose every draw is a pass of a nested model over all pixels."""
 _CODED = ("vae", "iwae", "beta-vae", "infovae", "sequential-vae")
 _OF_LATENT = (
     Group("Digits, 17 levels, one minute", (
@@ -191,6 +193,11 @@ _OF_LATENT = (
     )),
     Group("The true gap: `mixture-8x8`", _rows("mixture-8x8", "60s", ("vae", "iwae")), gap=True),
     Group("The true gap: `table-8x8`", _rows("table-8x8", "60s", ("vae", "iwae")), gap=True),
+    Group("A nested decoder beside both of its parents, statically binarised MNIST", (
+        *_rows("binarized-mnist", "15m", ("pixelvae",), short="static", looked=_TOLD,
+               options=_HALF),
+        *_rows("binarized-mnist", "15m", ("gated-pixelcnn",), short="static", options=_HALF),
+    )),
 )  # fmt: skip
 
 

@@ -43,7 +43,9 @@ ROUNDS = 5
 """Readings of each time, fewer where time is short."""
 TINY, TINIER = (DataSpec((1, 6, 6), levels) for levels in (4, 2))
 """Pictures on which it is seen that a model works."""
-TRAINED: dict[str, dict[str, Any]] = {"pixelcnnpp": {}, "mfa": {"components": 30}, "vae": {}}
+TRAINED: dict[str, dict[str, Any]] = {
+    "pixelcnnpp": {}, "mfa": {"components": 30}, "vae": {}, "pixelvae": {},
+}  # fmt: skip
 """What learns static MNIST: names, and keywords of the models."""
 WEIGHTED: dict[str, Any] = {"encoder": "mlp", "hidden": (200, 200), "latent": 50, "draws": 50}
 """The importance-weighted autoencoder of its paper, with its most draws."""

@@ -34,6 +34,8 @@ class DataSpec:
             as they are.
         parts: Of labels of several parts, such as a digit and its speaker, the name of each and
             how many classes it has; their product is `classes`. Nothing of labels of one part.
+        map_width: Of the maps `(map_width, H, W)` that come with pictures, numbers for each pixel;
+            0 without. Data that are read have none: a model that is nested in another is told them.
 
     Example:
         >>> import simulacra as sim, torch
@@ -54,10 +56,11 @@ class DataSpec:
     rate: int | None = None
     columns: tuple[Column, ...] = ()
     parts: tuple[tuple[str, int], ...] = ()
+    map_width: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a form that no observation can have."""
-        for name in ("levels", "rate", "classes", "context_width", "event_shape"):
+        for name in ("levels", "rate", "classes", "context_width", "map_width", "event_shape"):
             value = getattr(self, name)
             for size in value if isinstance(value, tuple) else (value,):
                 if size is not None and type(size) is not int:
@@ -79,6 +82,8 @@ class DataSpec:
                 "a palette is of unordered levels (1, H, W), "
                 f"got {self.event_shape} with ordered={self.ordered}"
             )
+        if self.map_width and not self.is_image:
+            raise UsageError(f"maps come with pictures (C, H, W), not with {self.event_shape}")
         if self.columns and (self.levels is not None or self.event_shape != (len(self.columns),)):
             form = "levels" if self.levels is not None else "a vector"
             raise UsageError(
@@ -263,8 +268,8 @@ class DataSpec:
     def to_json(self) -> dict[str, Any]:
         """The form as plain JSON values."""
         record = asdict(self)
-        # a record from before there were columns, or parts, is that of the same form
-        return {k: v for k, v in record.items() if v or k not in ("columns", "parts")}
+        # a record from before there were columns, parts or maps is that of the same form
+        return {k: v for k, v in record.items() if v or k not in ("columns", "parts", "map_width")}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> DataSpec:

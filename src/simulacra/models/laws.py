@@ -22,7 +22,7 @@ from simulacra.models.lawbook.law import Law
 from simulacra.models.lawbook.trials import FORMS, trial
 from simulacra.models.model import Model
 from simulacra.models.registry import find
-from simulacra.nn.context import ContextKind
+from simulacra.nn.context import MapContextKind
 
 _MOST_STATES = 4096
 """Possible observations that a law looks at, at most."""
@@ -257,9 +257,10 @@ def _fits(law: Law, spec: DataSpec) -> bool:
     return spec.dims * math.log(spec.levels) <= math.log(_MOST_STATES) + 1e-9
 
 
-def _can_be_told(context: ContextKind, spec: DataSpec) -> bool:
+def _can_be_told(context: MapContextKind, spec: DataSpec) -> bool:
     """Whether data of a form have what a model is to be told."""
-    return {"none": True, "label": spec.classes > 0, "vector": spec.context_width > 0}[context]
+    needed = {"none": 1, "label": spec.classes, "vector": spec.context_width, "map": spec.map_width}
+    return needed[context] > 0
 
 
 def _marks(case: Case) -> tuple[object, object, object]:

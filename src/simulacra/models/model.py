@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from simulacra.ground.spec import DataSpec
 from simulacra.models.stages import Player, Stage
 from simulacra.models.takes import Takes
-from simulacra.nn.context import ContextKind
+from simulacra.nn.context import MapContextKind
 
 
 class Model(nn.Module, ABC):
@@ -60,7 +60,7 @@ class Model(nn.Module, ABC):
     not_compiled: ClassVar[str] = ""
     """Why a step is never compiled: torch compiles no second derivatives (gradient penalties)."""
 
-    context: ContextKind = "none"
+    context: MapContextKind = "none"
     """What the model is told beside an observation."""
 
     takes: ClassVar[Takes] = Takes()

@@ -27,6 +27,7 @@ MODELS = {
     "infovae": "simulacra.models.latent.infovae:InfoVAE",
     "hvae": "simulacra.models.latent.hvae:HVAE",
     "sequential-vae": "simulacra.models.latent.sequential_vae:SequentialVAE",
+    "pixelvae": "simulacra.models.latent.pixelvae:PixelVAE",
     "autoencoder": "simulacra.models.latent.autoencoder:Autoencoder",
     "sparse-autoencoder": "simulacra.models.latent.sparse_autoencoder:SparseAutoencoder",
     "pca": "simulacra.models.latent.pca:PCA",

@@ -33,11 +33,19 @@ def decoding(model: Model) -> Decoding:
 
 
 def random_decoder(model: Model) -> Callable[[Tensor, Tensor | None], Distribution] | None:
-    """p(x | z) of a model that draws when it decodes; `None` where a code is one observation."""
+    """p(x | z) of a model that draws when it decodes, with a mean that is known.
+
+    `None` where a code is one observation, and where nothing but a draw shows what it stands for.
+    """
     found: Callable[[Tensor, Tensor | None], Distribution] | None = getattr(
         model, "likelihood", None
     )
-    return found
+    return None if draws_alone(model) else found
+
+
+def draws_alone(model: Model) -> bool:
+    """Whether a model draws when it decodes, and knows no mean of what it draws."""
+    return not getattr(model, "expects", True)
 
 
 def mean_of(values: Distribution) -> Tensor:
@@ -51,6 +59,8 @@ def mean_of(values: Distribution) -> Tensor:
 
 def words_of(model: Model) -> str:
     """What `expected` gives of a model, in words; nothing where decoding is not random."""
+    if draws_alone(model):
+        return "draws"
     if random_decoder(model) is None:
         return ""
     if not model.spec.ordered and model.spec.levels is not None:
@@ -66,7 +76,7 @@ def expected(
 
     Of a random decoder it is the expected level of each value, between the levels, without their
     noise; where levels have no order the likeliest; of vectors the mean. A decoder that is not
-    random says itself.
+    random says itself, and one that knows no mean draws.
 
     Args:
         model: One that decodes; in eval mode meanwhile.

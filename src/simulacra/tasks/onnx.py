@@ -17,7 +17,7 @@ from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.storage import write_bytes
 from simulacra.models.model import Latent, Model
 from simulacra.tasks.codes import encodes
-from simulacra.tasks.expected import mean_of, random_decoder
+from simulacra.tasks.expected import draws_alone, mean_of, random_decoder
 from simulacra.tasks.sample import device_of
 
 Part = Literal["decoder", "encoder", "discriminator"]
@@ -67,6 +67,11 @@ def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
         return
     if not isinstance(model, Latent):
         raise MissingCapability(f"{type(model).__name__} has no decoder of codes: use vae or gan")
+    if draws_alone(model):
+        raise MissingCapability(
+            f"{type(model).__name__} draws one value after another, which ONNX has no words for: "
+            "sample or decode in Python"
+        )
     likelihood = random_decoder(model)
     if likelihood is not None and (model.spec.levels is None or not model.spec.ordered):
         raise MissingCapability(

@@ -211,6 +211,9 @@ def _steps(
 ) -> Iterator[Tensor]:
     if isinstance(model, Autoregressive):
         return model.sample_steps(n, context, **vars(narrowing))
+    if narrowing.temperature != 1:
+        # of codes: how it goes on from them is its own
+        return iter([_whole(model, n, context, narrowing)])
     return model.sample_steps(n, context)
 
 

@@ -144,6 +144,8 @@ def collapse(found: CodeFigures, keywords: Collection[str]) -> str:
     own = set(keywords) - ({"latent"} if count == 1 else set())
     # a bound of several draws has no divergence, unit by unit, that could be free
     own -= {"free_bits"} if "draws" in own else set()
+    # what a decoder sees beside the code weighs more than the width of what it is told
+    own -= {"hidden"} if "decoder" in own else set()
     # after few steps no code tells anything yet, whatever the model
     helps = ["a longer training", *(text for name, text in _ADVICE.items() if name in own)]
     advice = f"what may help: {', '.join(helps)}"
@@ -151,6 +153,7 @@ def collapse(found: CodeFigures, keywords: Collection[str]) -> str:
 
 
 _ADVICE = {
+    "decoder": "a decoder that sees less (fewer --set decoder.layers)",
     "warmup": "KL warm-up (--set warmup=0.5)",
     "latent": "a smaller --set latent",
     "free_bits": "free bits (--set free_bits=0.1)",

@@ -149,7 +149,7 @@ class CodeFigures:
     bound: Term | None = None
     units: tuple[UnitFigures, ...] = ()
     levels: tuple[LevelFigures, ...] = ()
-    given: Literal["", "label", "vector"] = ""
+    given: Literal["", "label", "vector", "map"] = ""
 
     @property
     def active(self) -> int:

@@ -14,7 +14,7 @@ from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.gated_pixelcnn_rows import Row, VerticalRows
 from simulacra.models.takes import Takes
-from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.context import ContextEmbedding, MapContextKind
 from simulacra.nn.levels import as_input, categorical, input_channels
 from simulacra.nn.masked_convolution import ConvAbove, MaskedConv2d
 
@@ -55,16 +55,20 @@ class GatedLayer(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def context(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """V h of both stacks (equation 4), `(N, 2p)` each."""
+        """V h of both stacks (equation 4), or V s of what each pixel is told, `(N, 2p, …)` each."""
         if self.told is None:
-            none = features.new_zeros(features.shape[0], self.across.out_channels)
+            none = features.new_zeros(len(features), self.across.out_channels, *features.shape[2:])
             return none, none
-        vertical, horizontal = self.told(features).chunk(2, 1)
+        if features.ndim == 4:
+            both = nn.functional.conv2d(features, self.told.weight[:, :, None, None])
+        else:
+            both = self.told(features)
+        vertical, horizontal = both.chunk(2, 1)
         return vertical, horizontal
 
     def forward(self, v: Tensor, h: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """Both stacks' features after the layer, `(N, p, H, W)` each."""
-        for_v, for_h = (part[:, :, None, None] for part in self.context(told))
+        for_v, for_h = self.context(told if told.ndim == 4 else told[:, :, None, None])
         above = self.vertical(v) + for_v
         y = gate(self.horizontal(h) + self.across(above) + for_h)
         y = self.out(self.drop(y))
@@ -92,8 +96,8 @@ class GatedPixelCNN(Autoregressive):
         kernel_size: n of the layers after the first.
         first_kernel_size: n of the first layer, with mask A.
         dropout: Probability of dropping a gated feature of the horizontal stack.
-        context: What the model is told beside the picture: none, label or vector; it enters every
-            gate.
+        context: What the model is told beside the picture: none, label or vector, or a map, which
+            tells something else at each pixel; it enters every gate.
     """
 
     takes = Takes(sounds=False, vectors=False)
@@ -103,6 +107,7 @@ class GatedPixelCNN(Autoregressive):
         {"channels": 12, "layers": 3, "first_kernel_size": 3},
         {"channels": 6, "layers": 2, "first_kernel_size": 3, "context": "label"},
         {"channels": 6, "layers": 2, "kernel_size": 1, "context": "vector"},
+        {"channels": 6, "layers": 2, "first_kernel_size": 3, "context": "map"},
     )
 
     def __init__(
@@ -114,7 +119,7 @@ class GatedPixelCNN(Autoregressive):
         kernel_size: int = 3,
         first_kernel_size: int = 7,
         dropout: float = 0.0,
-        context: ContextKind = "none",
+        context: MapContextKind = "none",
     ) -> None:
         if channels < 1 or layers < 1 or not 0 <= dropout < 1:
             raise UsageError(

@@ -30,7 +30,7 @@ class GatedLayer(Protocol):
     out: MaskedConv2d
 
     def context(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """What a context adds to the gates of both stacks, `(N, 2p)` each."""
+        """What features `(N, told)` add to the gates of both stacks, `(N, 2p)` each."""
 
 
 class VerticalRows:
@@ -41,7 +41,7 @@ class VerticalRows:
 
     Args:
         layers: Of the model.
-        told: Features of the context, `(n, told)`.
+        told: Features of the context, `(n, told)`, or of a map `(n, told, height, width)`.
         width: Pixels in a row.
     """
 
@@ -54,6 +54,7 @@ class VerticalRows:
         columns = torch.cat(gates_by_colour(p, horizontal.colours, 2)).to(told.device)
         doubled = told.new_ones(2 * p)
         doubled[:p] = 2
+        self.layers, self.columns, self.doubled = layers, columns, doubled
         self.reaches = [layer.vertical.reach for layer in layers]
         # matrices of each row of a kernel, (taps × inputs, outputs); the inputs of all layers but
         # the first are half of what they should be
@@ -68,21 +69,29 @@ class VerticalRows:
             (layer.across.weight[:, :, 0, 0].T / doubled[:, None] * doubled)[:, columns]
             for layer in layers
         ]
-        context = [layer.context(told) for layer in layers]
-        self.bias = [
-            ((for_v + _bias(layer.vertical)) * doubled).repeat(width, 1)
-            for layer, (for_v, _) in zip(layers, context, strict=True)
-        ]
-        self.bias_across = [
-            ((for_h + _bias(layer.horizontal)) * doubled)[:, columns].repeat(width, 1)
-            for layer, (_, for_h) in zip(layers, context, strict=True)
-        ]
         rows = width * self.n
+        # features of each pixel of the rows to come, the next one last; of a context that tells the
+        # same of all rows nothing, and what it adds once
+        self.told: list[Tensor] = []
+        if told.ndim == 4:
+            by_row = told.permute(2, 3, 0, 1).flatten(1, 2)
+            self.told = list(by_row.unbind(0))[::-1]
+        else:
+            self._tell(told.repeat(width, 1))
         self.windows = [
             [told.new_zeros(rows, len(kernels[0])) for _ in range(reach)]
             for reach, kernels in zip(self.reaches, self.kernels, strict=True)
         ]
         self.given = told.new_zeros(len(layers), rows, 2 * p)
+
+    def _tell(self, told: Tensor) -> None:
+        """What features `(width · n, told)` of a row's pixels add to all layers' gates."""
+        self.bias, self.bias_across = [], []
+        for layer in self.layers:
+            for_v, for_h = layer.context(told)
+            self.bias.append((for_v + _bias(layer.vertical)) * self.doubled)
+            across = (for_h + _bias(layer.horizontal)) * self.doubled
+            self.bias_across.append(across[:, self.columns])
 
     def following(self) -> Tensor:
         """What all but the row itself adds to the gates of the next row.
@@ -90,6 +99,8 @@ class VerticalRows:
         Returns:
             `(layers, width, n, 2p)`, columns as in `gates_by_colour`; overwritten by the next call.
         """
+        if self.told:
+            self._tell(self.told.pop())
         v: Tensor | None = None
         for layer, (kernels, windows) in enumerate(zip(self.kernels, self.windows, strict=True)):
             if v is not None:

@@ -14,7 +14,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.takes import Takes
-from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.context import ContextEmbedding, MapContextKind
 from simulacra.nn.levels import as_input, categorical, input_channels
 from simulacra.nn.masked_convolution import (
     MaskedConv2d,
@@ -70,7 +70,8 @@ class PixelCNN(Autoregressive):
         kernel_size: k of the blocks' masked k×k convolution (mask B).
         first_kernel_size: k of the first convolution (mask A), at least 3.
         dropout: Probability of dropping a feature inside each block.
-        context: What the model is told beside the picture: none, label or vector.
+        context: What the model is told beside the picture: none, label or vector, or a map, which
+            tells something else at each pixel.
     """
 
     takes = Takes(sounds=False, vectors=False)
@@ -80,6 +81,7 @@ class PixelCNN(Autoregressive):
         {"channels": 6, "layers": 2, "first_kernel_size": 3},
         {"channels": 4, "layers": 1, "context": "label"},
         {"channels": 4, "layers": 1, "context": "vector"},
+        {"channels": 4, "layers": 1, "context": "map"},
     )
 
     def __init__(
@@ -91,7 +93,7 @@ class PixelCNN(Autoregressive):
         kernel_size: int = 3,
         first_kernel_size: int = 7,
         dropout: float = 0.0,
-        context: ContextKind = "none",
+        context: MapContextKind = "none",
     ) -> None:
         if channels < 1 or layers < 0 or not 0 <= dropout < 1:
             raise UsageError(
@@ -130,17 +132,19 @@ class PixelCNN(Autoregressive):
             h = block(h, bias, apply)
         return apply(self.logits, relu(apply(self.hidden, relu(h))))
 
-    def _biases(self, context: Tensor | None, like: Tensor) -> list[Tensor]:
-        """What the context adds before the first block and inside each, `(N, 2h)`."""
-        features = self.context_features(context, like)
+    def _biases(self, features: Tensor) -> list[Tensor]:
+        """What features `(N, …, width)` add before the first block and in each, `(N, …, 2h)`."""
         if not self.context_features.width:
-            return [like.new_zeros(like.shape[0], 2 * self.channels)] * (self.layers + 1)
+            nothing = features.new_zeros(*features.shape[:-1], 2 * self.channels)
+            return [nothing] * (self.layers + 1)
         return [linear(features) for linear in self.biases]
 
     def conditionals(self, x: Tensor, context: Tensor | None = None) -> Categorical:
         """p(x_i | x_<i, context), all at once; batch `(N, C, H, W)`."""
         inputs = as_input(x, self.spec, self.first.weight.dtype)
-        biases = [b[:, :, None, None] for b in self._biases(context, inputs)]
+        features = self.context_features(context, inputs)
+        features = features if features.ndim == 4 else features[:, :, None, None]
+        biases = [bias.movedim(-1, 1) for bias in self._biases(features.movedim(1, -1))]
         logits = self._network(inputs, biases, lambda layer, h: layer(h))
         return categorical(logits.unflatten(1, (self.colours, -1)).movedim(2, -1))
 
@@ -161,11 +165,13 @@ class PixelCNN(Autoregressive):
         """
         n, _, height, width = canvas.shape
         wide, dtype = 2 * self.channels, self.first.weight.dtype
-        biases = self._biases(context, self.first.weight.new_empty(n))
-        by_colour = [
-            [bias[:, colour_slice(wide, self.colours, c)] for bias in biases]
-            for c in range(self.colours)
-        ]
+        features = self.context_features(context, self.first.weight.new_empty(n))
+        parts = [colour_slice(wide, self.colours, c) for c in range(self.colours)]
+
+        def by_colour(told: Tensor) -> list[list[Tensor]]:
+            return [[bias[:, part] for bias in self._biases(told)] for part in parts]
+
+        biases = [] if features.ndim == 4 else by_colour(features)
         streams = {
             layer: MaskedConvStream(layer, n, width)
             for layer in self.modules()
@@ -175,6 +181,8 @@ class PixelCNN(Autoregressive):
             for stream in streams.values():
                 stream.start_row()
             for j in range(width):
+                if features.ndim == 4:
+                    biases = by_colour(features[:, :, i, j])
                 for c in range(self.colours):
 
                     def apply(
@@ -187,6 +195,6 @@ class PixelCNN(Autoregressive):
                         return stream.read(pixel, colour)
 
                     # the first layer reads what was drawn, so nothing is handed to it
-                    yield self._network(canvas, by_colour[c], apply)
+                    yield self._network(canvas, biases[c], apply)
                     channel = canvas[:, c : c + 1, i, j]
                     streams[self.first].write(as_input(channel, self.spec, dtype), j, c)

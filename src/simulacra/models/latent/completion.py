@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,8 +13,6 @@ from simulacra.models.latent.posteriors import Posterior, log_normal
 from simulacra.models.latent.variational import Variational
 from simulacra.models.model import Completion
 
-_MOVES = 100
-"""Of a chain."""
 _FREE = 10
 """Moves without a test, with which a chain begins."""
 _DEFENSIVE = 0.1
@@ -45,6 +44,22 @@ class CodeCompletion(Variational, Completion):
     without a test 0.68.
     """
 
+    moves: ClassVar[int] = 100
+    """Of a chain."""
+
+    def filled(
+        self, x: Tensor, observed: Tensor, z: Tensor, context: Tensor | None = None
+    ) -> Tensor:
+        """Observations whose hidden values are drawn given their codes.
+
+        Args:
+            x: See `complete_steps`.
+            observed: Booleans of the same shape.
+            z: Codes `(N, latent)`.
+            context: One row for each observation.
+        """
+        return torch.where(observed, x, self.decode(z, context).to(x.dtype))
+
     def completes_exactly(self, observed: Tensor) -> bool:
         """Never: a chain of so many moves is near to the conditional, and no more."""
         return False
@@ -70,12 +85,12 @@ class CodeCompletion(Variational, Completion):
         """
         observed = observed.expand_as(x)
         z = self.prior(len(x), context)
-        whole = torch.where(observed, x, self.decode(z, context).to(x.dtype))
+        whole = self.filled(x, observed, z, context)
         yield whole
         if bool(observed.all()) or not bool(observed.any()):
             # nothing to draw, or nothing to be told: the sample is one of the model's own
             return
-        for move in range(_MOVES):
+        for move in range(self.moves):
             posterior = self.posterior(whole, context)
             proposed, _ = posterior.placed(self.noise(len(x)).to(z))
             taken = torch.ones(len(x), dtype=torch.bool, device=z.device)
@@ -89,7 +104,7 @@ class CodeCompletion(Variational, Completion):
                 chance = gained.nan_to_num(nan=-math.inf).clamp_max(0).exp()
                 taken = torch.rand_like(chance) < chance
             z = torch.where(taken[:, None], proposed, z)
-            whole = torch.where(observed, x, self.decode(z, context).to(x.dtype))
+            whole = self.filled(x, observed, z, context)
             yield whole
 
     def _log_ratio(

@@ -11,6 +11,7 @@ from torch.distributions import Distribution, Independent
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.latent import observations
+from simulacra.models.latent.completion import CodeCompletion
 from simulacra.models.latent.ladder import Ladder, LadderPosterior
 from simulacra.models.latent.lower_bound import LowerBound
 from simulacra.models.latent.observations import Observation
@@ -21,7 +22,7 @@ from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import as_input
 
 
-class HVAE(LowerBound):
+class HVAE(CodeCompletion, LowerBound):
     """A ladder of codes: one of the whole picture, then maps of it, each given those above.
 
     p(x, z) = p(x | z₁ … z_L) p(z_L) Π p(z_l | z_{l+1} … z_L), and q(z_l | x, z_{l+1} … z_L) has the

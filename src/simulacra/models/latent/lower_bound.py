@@ -10,7 +10,7 @@ from torch import Tensor
 
 from simulacra.ground.errors import UsageError
 from simulacra.models.bounded import Terms
-from simulacra.models.latent.completion import CodeCompletion
+from simulacra.models.latent.variational import Variational
 from simulacra.models.stages import Stage
 
 _PATIENCE = 2.0
@@ -20,7 +20,7 @@ _WARM = 1 / 3
 """Of the training, in which no patience ends, see `Stage`."""
 
 
-class LowerBound(CodeCompletion):
+class LowerBound(Variational):
     """Trained on the evidence lower bound, its divergence weighted, warmed up, and in part free.
 
     A subclass stores `beta`, `warmup` and `free_bits`, which `check_weights` has seen.

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.latent import observations
-from simulacra.models.latent.base import Autoencoding
-from simulacra.models.latent.lower_bound import LowerBound
+from simulacra.models.latent.amortised import Amortised
+from simulacra.models.latent.completion import CodeCompletion
 from simulacra.models.latent.observations import Observation
-from simulacra.models.latent.posteriors import Diagonal, Flowing, Full, PosteriorHead, PosteriorKind
 from simulacra.models.takes import Takes
 
 
-class VAE(LowerBound, Autoencoding):
+class VAE(CodeCompletion, Amortised):
     """A decoder of Gaussian codes, trained with an encoder on the evidence lower bound.
 
     The decoder is a distribution over levels, so the bound is one on a discrete likelihood; of
@@ -38,11 +36,6 @@ class VAE(LowerBound, Autoencoding):
         observation: Distribution of a value given its code. `auto`: Bernoulli for 2 levels,
             categorical for up to 8 or unordered ones, discretised logistic for more, Gaussian
             for continuous vectors. `logistic-mixture`: five logistics for each value.
-        posterior_family: Of q(z | x): Gaussian with a diagonal or full covariance, or a diagonal
-            one moved on by an inverse autoregressive flow.
-        beta: Weight of the divergence in the loss; the likelihood's bound has 1.
-        warmup: Part of the training over which that weight rises from 0, from 0 to 1.
-        free_bits: What a unit of the code may cost in nats before it is paid for.
 
     Raises:
         MissingCapability: If the data are not those that the decoder or the networks are for.
@@ -71,33 +64,17 @@ class VAE(LowerBound, Autoencoding):
         spec: DataSpec,
         *,
         observation: Observation = "auto",
-        posterior_family: PosteriorKind = "diagonal",
-        beta: float = 1.0,
-        warmup: float = 0.1,
-        free_bits: float = 0.0,
-        **keywords: Any,  # noqa: ANN401 (those of `Autoencoding`)
+        **keywords: Any,  # noqa: ANN401 (those of `Amortised`)
     ) -> None:
         self.kind = observations.chosen(observation, spec)
-        if posterior_family not in get_args(PosteriorKind):
-            raise UsageError(
-                f"posterior_family is one of {', '.join(get_args(PosteriorKind))}, "
-                f"got {posterior_family!r}"
-            )
-        self.check_weights(beta, warmup, free_bits)
         super().__init__(spec, **keywords)
-        self.observation, self.beta, self.warmup = observation, beta, warmup
-        self.free_bits, self.posterior_family = free_bits, posterior_family
-        self.approximation = PosteriorHead(posterior_family, self.latent)
+        self.observation = observation
         self.build(self.approximation.numbers, observations.parameters(self.kind, spec))
 
     @classmethod
     def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
         """What the networks and the decoder's distribution are for."""
         return observations.within(super().takes_with(**keywords), **keywords)
-
-    def posterior(self, x: Tensor, context: Tensor | None = None) -> Diagonal | Full | Flowing:
-        """q(z | x) over codes; batch `(N,)`, event `(latent,)`."""
-        return self.approximation(self.encoded(x, context))
 
     def likelihood(self, z: Tensor, context: Tensor | None = None) -> Independent[Distribution]:
         """p(x | z) over levels or standardised vectors; batch `(N,)`, event `(*event_shape)`."""

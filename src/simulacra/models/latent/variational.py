@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from simulacra.ground.randomness import keyed_normal, keys_of
 from simulacra.ground.spec import DataSpec
@@ -50,6 +51,8 @@ class Variational(Bounded, Standardised):
     laws = ("simulacra.models.latent.laws",)
     spec: DataSpec
     latent: int
+    expects: ClassVar[bool] = True
+    """Whether the mean of p(x | z) is known: of values drawn one after another it is not."""
 
     @property
     def code_size(self) -> int:
@@ -61,7 +64,7 @@ class Variational(Bounded, Standardised):
         """q(z | x) over codes; batch `(N,)`, event `(latent,)`."""
 
     @abstractmethod
-    def likelihood(self, z: Tensor, context: Tensor | None = None) -> Independent[Distribution]:
+    def likelihood(self, z: Tensor, context: Tensor | None = None) -> Distribution:
         """p(x | z) over levels or standardised vectors; batch `(N,)`, event `(*event_shape)`."""
 
     def _log_likelihood(self, x: Tensor, z: Tensor, context: Tensor | None) -> Tensor:

@@ -17,13 +17,15 @@ from simulacra.models.model import Model
 M = TypeVar("M", bound=Model)
 
 FORMS = {
-    "grey": DataSpec((1, 2, 2), 3, classes=3, context_width=2),
-    "rgb": DataSpec((3, 1, 2), 2, classes=3, context_width=2),
-    "palette": DataSpec((1, 2, 2), 3, ordered=False, classes=3, context_width=2),
+    "grey": DataSpec((1, 2, 2), 3, classes=3, context_width=2, map_width=2),
+    "rgb": DataSpec((3, 1, 2), 2, classes=3, context_width=2, map_width=2),
+    "palette": DataSpec((1, 2, 2), 3, ordered=False, classes=3, context_width=2, map_width=2),
     "sequence": DataSpec((4,), 3, classes=3, context_width=2),
     "wide": DataSpec((2,), 16, classes=3, context_width=2),
-    "picture": DataSpec((1, 6, 6), 4, classes=4, parts=(("kind", 2), ("tint", 2)), context_width=2),
-    "colour-picture": DataSpec((3, 3, 3), 4, classes=3, context_width=2),
+    "picture": DataSpec(
+        (1, 6, 6), 4, classes=4, parts=(("kind", 2), ("tint", 2)), context_width=2, map_width=2
+    ),
+    "colour-picture": DataSpec((3, 3, 3), 4, classes=3, context_width=2, map_width=2),
     "vectors": DataSpec((3,), None, classes=3, context_width=2),
     "plane": DataSpec((2,), None, classes=3, context_width=2),
     "mixed": DataSpec(
@@ -99,8 +101,9 @@ def contexts(model: Model, n: int) -> Tensor | None:
         return None
     if model.context == "label":
         return model.spec.labels(torch.arange(n) % model.spec.classes)
+    maps = (model.spec.map_width, *model.spec.event_shape[1:])
     with seeded(2):
-        return torch.randn(n, model.spec.context_width)
+        return torch.randn(n, *(maps if model.context == "map" else (model.spec.context_width,)))
 
 
 def learnt_with(model: Model, n: int) -> Tensor | None:
