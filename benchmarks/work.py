@@ -16,7 +16,7 @@ from simulacra.models.registry import build, find
 from simulacra.models.swept import Swept
 from simulacra.training.options import Budget, Options
 
-LEVELS = 256
+LEVELS, CLASSES = 256, 10
 SAMPLES = (64, 1)
 """How many observations are sampled at once."""
 PREPARED_FROM = 512
@@ -29,6 +29,14 @@ def pictures(spec: DataSpec, n: int, seed: int) -> Tensor:
     """Random levels `(n, *event_shape)`: what a picture shows changes no count of operations."""
     with seeded(seed):
         return torch.randint(spec.levels or 2, (n, *spec.event_shape))
+
+
+def told(model: Model, n: int) -> Tensor | None:
+    """Labels of so many observations, for a model that learns from these alone."""
+    if model.context != "label":
+        return None
+    device = next(model.parameters()).device
+    return model.spec.labels(torch.arange(n, device=device) % model.spec.classes)
 
 
 def step(model: Model, x: Tensor) -> Job:
@@ -52,7 +60,7 @@ def step(model: Model, x: Tensor) -> Job:
         for turn in turns:
             # a game's other players got gradients too
             model.zero_grad()
-            model.loss(x, turn=turn)["loss"].backward()
+            model.loss(x, told(model, len(x)), turn=turn)["loss"].backward()
             optimizers[turn].step()
 
     return run
@@ -70,7 +78,7 @@ def forward(model: Model, x: Tensor) -> Job:
     def run() -> None:
         model.train()
         for turn in turns or ["model"]:
-            model.loss(x, turn=turn)
+            model.loss(x, told(model, len(x)), turn=turn)
 
     return run
 
@@ -81,7 +89,7 @@ def sample(model: Sampling, n: int) -> Job:
     @torch.no_grad()
     def run() -> None:
         model.eval()
-        model.sample(n)
+        model.sample(n, told(model, n))
 
     return run
 
@@ -90,7 +98,8 @@ def loop(model: Model, x: Tensor, options: Options) -> Job:
     """A step of `Training`: batch drawn, seeded, clipped, checked and averaged, beside `step`."""
     from simulacra.training.loop import Training  # half a second to import
 
-    split = Observations(x.cpu())
+    labels = told(model, len(x))
+    split = Observations(x.cpu(), None if labels is None else labels.cpu())
     # as many as the other jobs have
     training = Training(model, split, split, options, threads=torch.get_num_threads())
     # so long that nothing happens in it but steps
@@ -118,7 +127,7 @@ class Work:
     ) -> None:
         self.name, self.seed, self.device = name, seed, device
         levels = min(LEVELS, find(name).takes.most_levels or LEVELS)
-        spec = DataSpec((1, side, side), levels=levels)
+        spec = DataSpec((1, side, side), levels=levels, classes=CLASSES)
         self.x = pictures(spec, batch, seed).to(device)
         self.model = self._model(spec)
 

@@ -514,6 +514,22 @@ def infovae() -> None:
     write(figure, "infovae-codes")
 
 
+def m2() -> None:
+    """Digits with 50 labels: the style of one digit in every class, and samples by class."""
+    data = sim.load_data("digits", labelled=50)
+    torch.manual_seed(0)
+    model = sim.build("m2", data.spec)
+    model = sim.fit(model, data, "1500steps").eval()
+    x, labels = data.validation.batch(torch.arange(8))
+    shown = sim.styles(model, x, labels)
+    files.save(grids.grid(shown.flatten(0, 1), columns=11, scale=4, gap=2), HERE / "m2-styles.png")
+    with torch.no_grad():
+        drawn = model.sample(60, torch.arange(60) % 10)  # type: ignore[operator]
+    files.save(
+        grids.grid(data.spec.to_float(drawn), columns=10, scale=4, gap=2), HERE / "m2-samples.png"
+    )
+
+
 def pca() -> None:
     """The mean digit, moved along each of the first directions."""
     data = sim.load_data("digits")
@@ -531,7 +547,7 @@ FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "mfa": mfa, "bernoulli-mixture": bernoulli_mixture, "kde": kde, "vae": vae,
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
-    "beta-vae": beta_vae, "infovae": infovae, "pca": pca, "pixelvae": pixelvae,
+    "beta-vae": beta_vae, "infovae": infovae, "pca": pca, "pixelvae": pixelvae, "m2": m2,
 }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ from simulacra.training.options import Budget, Options
 KINDS = {name: registry.find(name) for name in registry.MODELS}
 FAMILY = [name for name, kind in KINDS.items() if issubclass(kind, Autoregressive)]
 _FULL = {"covariance": "full"}
-_CODED = ("vae", "iwae", "beta-vae", "infovae", "sequential-vae", "pixelvae")
+_CODED = ("vae", "iwae", "beta-vae", "infovae", "sequential-vae", "pixelvae", "m2")
 _CHAINS = (DensityCompletion, CodeCompletion)
 UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     # a bound that is not tight says less than a test of samples needs; other laws hold these

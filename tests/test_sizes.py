@@ -45,7 +45,7 @@ def small(name: str) -> DataSpec:
     """Of so many levels as a model takes."""
     assert SMALL.levels is not None
     levels = min(SMALL.levels, sim.find(name).takes.most_levels or SMALL.levels)
-    return DataSpec(SMALL.event_shape, levels)
+    return DataSpec(SMALL.event_shape, levels, classes=10)
 
 
 @pytest.mark.parametrize("name", sim.list_models())

@@ -41,7 +41,7 @@ from simulacra.training.options import Budget, Options
 
 ROUNDS = 5
 """Readings of each time, fewer where time is short."""
-TINY, TINIER = (DataSpec((1, 6, 6), levels) for levels in (4, 2))
+TINY, TINIER = (DataSpec((1, 6, 6), levels, classes=work.CLASSES) for levels in (4, 2))
 """Pictures on which it is seen that a model works."""
 TRAINED: dict[str, dict[str, Any]] = {
     "pixelcnnpp": {}, "mfa": {"components": 30}, "vae": {}, "pixelvae": {},
@@ -73,25 +73,27 @@ def works(name: str, precision: Any, place: Place) -> Iterator[Figure]:  # noqa:
     options = Options(
         **{**preset(name), "batch": 16, "device": place.device.type, "precision": precision}
     )
-    split, done = Observations(x), ["trains"]
+    told = work.told(model, len(x))
+    split, done = Observations(x, told), ["trains"]
     training = Training(model, split, split, options)
     training.set_plan(Budget(3, "steps"))
     list(training)
     if training.progress.skipped:
         raise ArithmeticError(f"{training.progress.skipped} steps with non-finite numbers")
     model, x = training.averaged.eval(), x[:4].to(place.device)
+    told = work.told(model, 4)
     with seeded(1), torch.no_grad():
         if isinstance(model, Sampling):
-            _check(model.sample(4), spec)
+            _check(model.sample(4, told), spec)
             done.append("samples")
         if isinstance(model, Likelihood):
-            if not bool(model.log_likelihood(x).isfinite().all()):
+            if not bool(model.log_likelihood(x, told).isfinite().all()):
                 raise ArithmeticError("a likelihood is not finite")
             done.append("scores")
         if isinstance(model, Completion):
             observed = torch.zeros(TINY.event_shape, dtype=torch.bool, device=place.device)
             observed[:, :3] = True
-            completed = model.complete(x, observed)
+            completed = model.complete(x, observed, told)
             _check(completed, spec)
             if not torch.equal(completed[:, :, :3], x[:, :, :3]):
                 raise ArithmeticError("a completion changed what it was given")
@@ -154,7 +156,9 @@ def sampler(name: str, batch: int, place: Place) -> Iterator[Figure]:
     """Drawing a batch against one parallel pass over as many pictures."""
     side = _side(place)
     with seeded(0):
-        model = build(name, DataSpec((1, side, side), 2)).to(place.device).eval()
+        model = (
+            build(name, DataSpec((1, side, side), 2, classes=work.CLASSES)).to(place.device).eval()
+        )
     x = work.pictures(model.spec, batch, 0).to(place.device)
     assert isinstance(model, Sampling)
     tasks = {"forward": _forward(model, x), "sample": work.sample(model, batch)}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from simulacra.judging.judge import Judge, judge_model
     from simulacra.models.autoregressive.base import Autoregressive
     from simulacra.models.bounded import Bounded, Terms
+    from simulacra.models.classifying import Classifying
     from simulacra.models.flow.base import Flow
     from simulacra.models.laws import check_model
     from simulacra.models.model import (
@@ -49,18 +50,19 @@ if TYPE_CHECKING:
     from simulacra.tasks.probe import probe
     from simulacra.tasks.reconstruct import reconstruct
     from simulacra.tasks.sample import sample
+    from simulacra.tasks.styles import styles
     from simulacra.training.fit import fit
     from simulacra.training.loop import Training
     from simulacra.training.options import Budget, Options
 
 __all__ = [
-    "Autoregressive", "Bounded", "BrokenLaw", "Budget", "Completion", "DataSpec", "Dataset",
-    "Decoding", "Encoding", "Flow", "Invertible", "Judge", "Latent", "Likelihood",
+    "Autoregressive", "Bounded", "BrokenLaw", "Budget", "Classifying", "Completion", "DataSpec",
+    "Dataset", "Decoding", "Encoding", "Flow", "Invertible", "Judge", "Latent", "Likelihood",
     "MissingCapability", "Model", "Options", "Player", "Run", "Sampling", "Stage", "Stepwise",
     "Swept", "Takes", "Terms", "Training", "UsageError", "bound_terms", "build", "check_model",
     "compare", "complete", "direction", "encode", "export_onnx", "find", "fit", "from_pretrained",
     "from_zoo", "interpolate", "judge_model", "likelihood", "list_models", "load_data", "probe",
-    "push_to_hub", "reconstruct", "sample", "write_report",
+    "push_to_hub", "reconstruct", "sample", "styles", "write_report",
 ]  # fmt: skip
 
 _PLACES = {
@@ -74,6 +76,7 @@ _PLACES = {
     "judging.judge": ("Judge", "judge_model"),
     "models.autoregressive.base": ("Autoregressive",),
     "models.bounded": ("Bounded", "Terms"),
+    "models.classifying": ("Classifying",),
     "models.flow.base": ("Flow",),
     "models.laws": ("check_model",),
     "models.model": (
@@ -96,6 +99,7 @@ _PLACES = {
     "tasks.probe": ("probe",),
     "tasks.reconstruct": ("reconstruct",),
     "tasks.sample": ("sample",),
+    "tasks.styles": ("styles",),
     "training.fit": ("fit",),
     "training.loop": ("Training",),
     "training.options": ("Budget", "Options"),

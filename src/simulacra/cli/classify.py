@@ -30,6 +30,8 @@ def classify(
 ) -> None:
     """Say which class files belong to, by the likelihood of each in every class.
 
+    A model that has a classifier of its own, such as m2, says it by that.
+
     Of the classes that the data have, one is always the most probable. So the likelihood of the
     file itself stands beside it, and a file less likely than 39 of 40 validation observations is
     marked. What is not marked need not be like the data: a blank picture is often more likely
@@ -160,7 +162,13 @@ def _percent(p: float | None) -> str:
 
 def _note(model: Model, entries: list[dict[str, Any]], figure: str, draws: int) -> None:
     """What the table does not say by itself."""
-    if draws:
+    from simulacra.models.classifying import Classifying
+
+    if isinstance(model, Classifying):
+        terminal.note(
+            f"the classes are those of the classifier that {type(model).__name__} learned, q(y | x)"
+        )
+    elif draws:
         terminal.note(
             f"{type(model).__name__} has a bound on likelihood ({draws} draws): its classes are "
             "those of the bound"

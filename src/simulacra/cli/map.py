@@ -22,7 +22,7 @@ from simulacra.cli.flags import (
     results_folder,
     whole,
 )
-from simulacra.cli.inputs import opened, read_class
+from simulacra.cli.inputs import observations, opened, read_class
 from simulacra.cli.output import ways_target, write_ways
 from simulacra.ground.errors import DataError, MissingCapability, UsageError
 
@@ -43,6 +43,7 @@ def map_(
     traverse: bool = False,
     spread: bool = False,
     levels: bool = False,
+    styles: bool = False,
     label: Label = None,
     frames: Whole = 7,
     number: Annotated[int, Parameter(name=["--number", "-n"], converter=whole)] = 6,
@@ -71,8 +72,11 @@ def map_(
     all at the left of a row, three times at the right, for what sets one observation apart from
     another is mostly more than what sets their classes apart.
 
-    Of a decoder that draws, the map, traversals and spreads show the expected levels, as papers do,
-    and directions show draws.
+    With --styles, of a model that is told labels, validation observations at the left of a row, and
+    beside each what its code stands for in every class.
+
+    Of a decoder that draws, the map, traversals, spreads and styles show the expected levels, as
+    papers do, and directions show draws.
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
@@ -81,14 +85,15 @@ def map_(
         traverse: Move each value of a code, the first 16 that move most.
         spread: Encode each of a few observations 200 times.
         levels: Draw each level of a hierarchical code anew.
+        styles: Decode the code of each observation as every class, the first 20.
         label: What the grid of the map is told, for a model trained with --set context=label; the
             first class by default.
         frames: In each row.
-        number: How many validation observations, of --direction, --spread and --levels.
+        number: How many validation observations, of --direction, --spread, --levels and --styles.
         seed: Of samples, or of a decoder that draws.
-        out: A .png or, of --direction and --traverse of pictures, to see it move, a .gif;
-            RUN/map.png, RUN/traversals.png, RUN/spread.png, RUN/levels.png or
-            RUN/direction-CLASS.png by default.
+        out: A .png or, of --direction and --traverse of pictures, to see it move, a .gif; by
+            default RUN/map.png, or the picture's own name there, as traversals.png or
+            direction-CLASS.png.
             What has no room in it goes beside it. Ways of vectors are an .npy, or printed.
         data_dir: Folder that holds the data's files, if it moved.
         device: Where it is computed.
@@ -107,11 +112,11 @@ def map_(
         raise UsageError(
             f"map takes --direction CLASS, or --direction CLASS OTHER: got {len(direction)} classes"
         )
-    if sum((bool(direction), traverse, spread, levels)) > 1:
+    if sum((bool(direction), traverse, spread, levels, styles)) > 1:
         raise UsageError(
-            "--direction, --traverse, --spread and --levels are four pictures: give one"
+            "--direction, --traverse, --spread, --levels and --styles are pictures: give one"
         )
-    if label is not None and (direction or traverse or spread or levels):
+    if label is not None and (direction or traverse or spread or levels or styles):
         raise UsageError("--label is what the grid of the map is told: leave it out here")
     place = check_device(device)
     found = opened(run)
@@ -125,6 +130,9 @@ def map_(
         drawn_to = file_target(out or results_folder(found) / "levels.png", "--out")
         learned = found.dataset(str(data_dir) if data_dir else None)
         draw_levels(found.model(code=code).to(place), learned, drawn_to, number=number, seed=seed)
+        return
+    if styles:
+        _draw_styles(found, out, place, data_dir, code=code, number=number, seed=seed)
         return
     if not direction:
         _draw(found, out, place, data_dir, code=code, label=label, seed=seed)
@@ -174,6 +182,35 @@ def _draw_ways(
         draw_spread(model, data, target, number=number, seed=seed)
     else:
         draw_traversal(model, data, target, frames=frames, seed=seed)
+
+
+def _draw_styles(
+    found: Run,
+    out: Path | None,
+    place: torch.device,
+    data_dir: Path | None,
+    *,
+    code: str | None,
+    number: int,
+    seed: int,
+) -> None:
+    """A row for each validation observation: itself, and its code in every class."""
+    from simulacra.cli.output import write_numbers
+    from simulacra.tasks.expected import words_of
+    from simulacra.tasks.styles import styles
+
+    target = ways_target(found.spec, out, results_folder(found) / "styles.png")
+    model = found.model(code=code).to(place)
+    data = found.dataset(str(data_dir) if data_dir else None)
+    x, context, _ = observations(model, data, (), None, number)
+    drawn = styles(model, x, context, seed=seed)
+    names = data.class_names or tuple(map(str, range(data.spec.classes)))
+    written = write_numbers(data.spec, target, drawn, data.columns)
+    means = words_of(model)
+    terminal.note(
+        f"{written}, validation observations and their codes as {names[0]} … "
+        f"{names[drawn.shape[1] - 2]}{f' ({means})' if means else ''}"
+    )
 
 
 def _draw(

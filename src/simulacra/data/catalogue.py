@@ -169,6 +169,10 @@ def _reformed(dataset: Dataset, kind: Kind, form: Form, *, fixed: bool = False) 
         from simulacra.data.contexts import with_contexts
 
         dataset = with_contexts(dataset, form.context)
+    if form.labelled is not None:
+        from simulacra.data.labelled import labelled
+
+        dataset = labelled(dataset, form.labelled, seed=form.labelled_seed)
     if form.flip or form.shift:
         from simulacra.data.augment import augmented
 

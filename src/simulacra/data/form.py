@@ -15,10 +15,11 @@ Kind = Literal["pictures", "sounds", "tables"]
 MOST_LEVELS = 1 << 16
 """More are no longer levels but numbers."""
 
+_FEW = ("labelled", "labelled_seed")
 KINDS: dict[Kind, tuple[str, ...]] = {
-    "pictures": ("side", "colour", "levels", "labels", "groups", "context", "flip", "shift"),
-    "sounds": ("levels", "window", "rate", "labels", "groups", "context"),
-    "tables": ("labels", "groups", "context", "column"),
+    "pictures": ("side", "colour", "levels", "labels", "groups", "context", "flip", "shift", *_FEW),
+    "sounds": ("levels", "window", "rate", "labels", "groups", "context", *_FEW),
+    "tables": ("labels", "groups", "context", "column", *_FEW),
 }
 """Which of the options are for which kind of data; `limit` is for the hub's alone."""
 
@@ -43,6 +44,9 @@ class Form:
         shift: Move training pictures at random by up to so many pixels.
         limit: Of a data set on the Hugging Face hub, stream the first so many alone.
         column: What a table's column is: NAME=category, or NAME=number as all are otherwise.
+        labelled: Tell so many labels of the training split alone, as many of each class as can be,
+            and none of the validation split: to learn with few labels.
+        labelled_seed: Which labels --labelled tells; another number, others.
 
     Raises:
         UsageError: If a value is out of its range.
@@ -60,6 +64,8 @@ class Form:
     shift: int | None = None
     limit: int | None = None
     column: tuple[str, ...] = ()
+    labelled: int | None = None
+    labelled_seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values that no data could meet."""
@@ -88,12 +94,14 @@ class Form:
             raise UsageError(f"column names one twice: {' '.join(self.column)}")
         units = {
             "side": "pixel", "window": "sample", "rate": "sample a second", "shift": "pixel",
-            "limit": "observation",
+            "limit": "observation", "labelled": "label",
         }  # fmt: skip
         for name, unit in units.items():
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} needs at least 1 {unit}, got {value}")
+        if self.labelled_seed and self.labelled is None:
+            raise UsageError("labelled_seed says which labels labelled tells: give both")
 
     @property
     def kinds(self) -> dict[str, ColumnKind]:

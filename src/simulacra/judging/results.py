@@ -53,6 +53,8 @@ class Entry:
         left_out: Why it cannot take such data.
         likelihood: Of p(x).
         likelihood_given_label: Of p(x | y), or given another context.
+        classifier: What it is worth as a classifier, by Bayes' rule.
+        own_classifier: What the classifier that it learned along with the rest is worth.
         kl: KL(p ‖ q) in nats, where the true density is known.
         codes: What codes cost, of a bound over them.
     """
@@ -78,6 +80,7 @@ class Entry:
     likelihood: LikelihoodFigures | None = None
     likelihood_given_label: LikelihoodFigures | None = None
     classifier: ClassifierFigures | None = None
+    own_classifier: ClassifierFigures | None = None
     kl: Figure | None = None
     codes: CodeFigures | None = None
     samples: SampleFigures | None = None

@@ -15,11 +15,13 @@ from simulacra.ground.errors import DataError
 from simulacra.judging.figures.codes import bound_terms, collapse
 from simulacra.judging.figures.diagnostics import generalisation, mean_figure, per_class, shuffled
 from simulacra.judging.figures.figure import Figure
-from simulacra.judging.figures.labels import Classification, generative_classifier
+from simulacra.judging.figures.labels import Classification, classification, generative_classifier
 from simulacra.judging.figures.likelihood import Score, Scores, likelihood
 from simulacra.judging.figures.records import USED, Bin, ClassLikelihood
 from simulacra.models.bounded import Bounded
+from simulacra.models.classifying import Classifying
 from simulacra.models.model import Likelihood
+from simulacra.tasks.classify import own_log_probabilities
 
 
 @dataclass
@@ -165,6 +167,12 @@ def _classify(
         return
     scoring.found["classifier"] = found.figures(bound=not model.exact)
     compared = {name: found.bins}
+    if isinstance(model, Classifying):
+        own = classification(
+            own_log_probabilities(model, data.test.take(told.rows)), classes[told.rows]
+        )
+        scoring.found["own_classifier"] = own.figures()
+        compared[f"{name}, its own"] = own.bins
     if (other := baseline()) is not None:
         compared["discriminative classifier"] = other.bins
     scoring.pictures["reliability"] = reliability(compared)

@@ -54,6 +54,9 @@ class Model(nn.Module, ABC):
     classes_in_batch: tuple[int, int] | None = None
     """(P, K): a batch is K observations of each of P classes, and `loss` is told these."""
 
+    told_in_batch: float | None = None
+    """Part of a batch whose labels are told whole, at least, where some are and some are not."""
+
     validation_cost: int = 1
     """Passes through the network that `validation_loss` takes for one observation."""
 

@@ -28,6 +28,7 @@ MODELS = {
     "hvae": "simulacra.models.latent.hvae:HVAE",
     "sequential-vae": "simulacra.models.latent.sequential_vae:SequentialVAE",
     "pixelvae": "simulacra.models.latent.pixelvae:PixelVAE",
+    "m2": "simulacra.models.latent.m2:M2",
     "autoencoder": "simulacra.models.latent.autoencoder:Autoencoder",
     "sparse-autoencoder": "simulacra.models.latent.sparse_autoencoder:SparseAutoencoder",
     "pca": "simulacra.models.latent.pca:PCA",

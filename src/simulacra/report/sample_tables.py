@@ -90,17 +90,22 @@ def appearance_table(results: Results) -> Rows:
 
 def classifier_table(results: Results) -> Rows:
     """The generative classifiers, and one that was trained for nothing else."""
-    found = [(m.model, m.classifier) for m in judged(results) if m.classifier]
+    found = [
+        (m.model, each, own)
+        for m in judged(results)
+        for each, own in ((m.classifier, False), (m.own_classifier, True))
+        if each
+    ]
     baseline = results.baseline_classifier
     if not found:
         return []
     if baseline:
-        found.append(("discriminative baseline", baseline))
-    accuracies = interval_column([c.accuracy for _, c in found], percent=True)
-    errors = interval_column([c.ece for _, c in found], percent=True)
+        found.append(("discriminative baseline", baseline, True))
+    accuracies = interval_column([c.accuracy for _, c, _ in found], percent=True)
+    errors = interval_column([c.ece for _, c, _ in found], percent=True)
     rows: Rows = []
-    for (name, c), accuracy, error in zip(found, accuracies, errors, strict=True):
-        by = "its own p(y | x)" if c is baseline else "a bound" if c.bound else "p(x | y)"
+    for (name, c, own), accuracy, error in zip(found, accuracies, errors, strict=True):
+        by = "its own p(y | x)" if own else "a bound" if c.bound else "p(x | y)"
         rows.append({
             "model": words(name),
             titled("accuracy"): accuracy.but(

@@ -117,7 +117,7 @@ def measures_shown(results: Results) -> dict[str, Measure]:
             shown |= {"gap"} if f.gap else set()
             shown |= {"shuffled"} if f.shuffled else set()
         shown |= {"kl"} if m.kl else set()
-        shown |= set(LABELS) if m.classifier else set()
+        shown |= set(LABELS) if m.classifier or m.own_classifier else set()
     return {key: measure for key, measure in MEASURES.items() if key in shown}
 
 
@@ -301,7 +301,7 @@ def _labels(results: Results) -> Section:
         caption = "Classes of the samples, as the classifier takes them"
         shown.append(Table(classes, caption, folded=len(classes) > _MANY))
     if classifiers:
-        caption = "Models as classifiers: argmax over y of log p(x | y) + log p(y)"
+        caption = "Models as classifiers: argmax over y of log p(x | y) + log p(y), or of their own"
         shown.append(Table(classifiers, caption, words=("by",)))
     return Section(
         "labels",

@@ -58,6 +58,9 @@ def detail_figures(results: Results) -> Rows:
                 "class_accuracy", figure_of(m.samples, None, "class_accuracy")
             ),
             "Bayes accuracy": _short("accuracy", m.classifier.accuracy if m.classifier else None),
+            "own accuracy": _short(
+                "accuracy", m.own_classifier.accuracy if m.own_classifier else None
+            ),
             f"{kind} shuffled": loss.but(loud="ignores it" if ignored else ""),
         })  # fmt: skip
     real = results.references.real

@@ -1,4 +1,4 @@
-"""Classifying observations by the likelihood that a conditional model gives them in each class."""
+"""Classifying observations: by their likelihood in each class, or as a model does it itself."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from simulacra.data.dataset import Observations
 from simulacra.ground.errors import MissingCapability
+from simulacra.models.classifying import Classifying
 from simulacra.models.model import Likelihood, Model
+from simulacra.models.modes import scoring
 from simulacra.tasks.bayes import (
     given_each_label,
     log_marginal,
@@ -16,6 +19,9 @@ from simulacra.tasks.bayes import (
     scored_at_once,
 )
 from simulacra.tasks.sample import device_of
+
+_AT_ONCE = 256
+"""Observations that a classifier looks at together."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Classified:
     Args:
         probabilities: p(y | x) by Bayes' rule, `(N, classes)` float64; 0 for classes absent from
             training. A row is NaN if no class makes the observation possible, or a likelihood is
-            NaN or infinite.
+            NaN or infinite. Of a model with a classifier of its own, what that says.
         log_likelihood: Log p(x) in nats, or a bound of it, `(N,)` float64. A low one is unlike the
             data; a high one need not be like them, as a blank picture's.
     """
@@ -54,7 +60,7 @@ def classifier(model: Model) -> Likelihood:
 def classify(
     model: Model, x: Tensor, frequencies: Tensor, *, draws: int = 1, seed: int = 0
 ) -> Classified:
-    """The probability of each class, p(y | x) ∝ p(y) p(x | y).
+    """The probability of each class, p(y | x) ∝ p(y) p(x | y), or a model's own q(y | x).
 
     Args:
         model: One with a likelihood that takes labels, in eval mode.
@@ -77,4 +83,24 @@ def classify(
             for some in x.split(size)
         ]
     )
-    return Classified(log_posterior(each, frequencies).exp(), log_marginal(each, frequencies))
+    log_p = log_posterior(each, frequencies)
+    if isinstance(model, Classifying):
+        log_p = own_log_probabilities(model, Observations(x))
+    return Classified(log_p.exp(), log_marginal(each, frequencies))
+
+
+@scoring()
+def own_log_probabilities(model: Classifying, observations: Observations) -> Tensor:
+    """What a model's own classifier says, `(N, classes)` float64 on the CPU; log q(y | x).
+
+    Args:
+        model: In eval mode.
+        observations: At least one.
+    """
+    device = device_of(model)
+    with torch.no_grad():
+        parts = [
+            model.class_log_probabilities(x.to(device)).cpu().double()
+            for x, _ in observations.batches(_AT_ONCE)
+        ]
+    return torch.cat(parts)

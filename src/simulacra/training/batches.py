@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Batch = tuple[Tensor, Tensor | None]
 """Observations `(n, *event_shape)`, and their context if the model takes any."""
 
-_SHUFFLE = -2  # key of a random stream, beside those of the loop
+_SHUFFLE, _TOLD = -2, -7  # keys of random streams, beside those of the loop
 SWEEP_BATCH = 1024
 
 
@@ -64,6 +65,31 @@ class ByClass:
         return torch.cat([of[torch.arange(self.each) % len(of)] for of in rows])
 
 
+class Told:
+    """Observations with a label, so many of them in each batch.
+
+    Args:
+        labels: Of all observations, `(N,)`; of those that are untold, −1.
+        size: Of a batch.
+        part: Of a batch that has labels, at least.
+    """
+
+    def __init__(self, labels: Tensor | None, size: int, part: float) -> None:
+        self.members = torch.zeros(0, dtype=torch.long)
+        if labels is not None:
+            self.members = (labels >= 0).nonzero()[:, 0]
+        share = 0.0 if labels is None else len(self.members) / len(labels)
+        # chance brings some, or all of them
+        lacking = (part - share) / (1 - share) if share < part else 0.0
+        self.count = min(math.ceil(lacking * size), size - 1) if len(self.members) else 0
+
+    def rows(self, seed: int, position: int) -> Tensor:
+        """Places of those in the batch at a position; where there are fewer, some come again."""
+        with seeded(seed, _TOLD, position):
+            drawn = self.members[torch.randperm(len(self.members))]
+        return drawn[torch.arange(self.count) % len(drawn)]
+
+
 def check_learnable(model: Model, observations: Observations, options: Options) -> None:
     """Refuse a training that cannot begin, before anything is made for it.
 
@@ -81,7 +107,8 @@ class Batches:
     """A split as an endless stream of batches, of which each is known by its position.
 
     An epoch is the whole split in an order that (seed, epoch) alone decides, cut into batches of
-    one size. So a training goes on at any place of the stream, and nothing has to be stored.
+    one size. A model that learns from few labels has some more of those that have one in each. So
+    a training goes on at any place of the stream, and nothing has to be stored.
 
     Args:
         observations: The split.
@@ -103,6 +130,12 @@ class Batches:
             # who learns from classes is told them, though it may take no context
             if model.context == "none":
                 self.observations, self.told = replace(observations, context=classes), True
+        self.labelled: Told | None = None
+        if model.told_in_batch is not None and self.size > 1:
+            labels = joint_classes(observations, model.spec)
+            self.labelled = Told(labels, self.size, model.told_in_batch)
+            # of the stream each batch has so many fewer
+            self.size -= self.labelled.count
         self.device = fabric.device
         self.rank, self.processes = fabric.global_rank, fabric.world_size
         self._order: tuple[int, Tensor] | None = None
@@ -121,7 +154,10 @@ class Batches:
         epoch, number = divmod(position, len(self))
         if self.classes is not None:
             return self.rows(self.classes.rows(self.seed, position), epoch=epoch)
-        return self.rows(self._shuffled(epoch)[number * self.size :][: self.size], epoch=epoch)
+        rows = self._shuffled(epoch)[number * self.size :][: self.size]
+        if self.labelled is not None and self.labelled.count:
+            rows = torch.cat([self.labelled.rows(self.seed, position), rows])
+        return self.rows(rows, epoch=epoch)
 
     def _shuffled(self, epoch: int) -> Tensor:
         """The order of an epoch."""

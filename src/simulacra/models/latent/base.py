@@ -83,18 +83,28 @@ class Autoencoding(Encoding, Decoding, Standardised):
         self.context_features = ContextEmbedding(self.context, self.spec, 32)
         self.encoding, self.decoding = self.pair(numbers, self.latent, parameters)
 
-    def pair(self, numbers: int, latent: int, parameters: int) -> tuple[nn.Module, nn.Module]:
-        """An encoder and a decoder as the keywords have them, told a context's features.
+    def pair(
+        self,
+        numbers: int,
+        latent: int,
+        parameters: int,
+        *,
+        told: int | None = None,
+        kind: EncoderKind | None = None,
+    ) -> tuple[nn.Module, nn.Module]:
+        """An encoder and a decoder as the keywords have them.
 
         Args:
             numbers: That the encoder gives for each observation.
             latent: Numbers that the decoder is given.
             parameters: That the decoder gives for each value of an observation.
+            told: Features beside the observation, or the code; those of a context by default.
+            kind: Of both; that of the keyword `encoder` by default.
         """
-        kind = networks.chosen(self.encoder, self.spec)
+        kind = networks.chosen(kind or self.encoder, self.spec)
         return networks.pair(
             kind, self.spec, numbers=numbers, latent=latent, parameters=parameters,
-            told=self.context_features.width,
+            told=self.context_features.width if told is None else told,
             hidden=networks.HIDDEN[kind] if self.hidden is None else self.hidden,
             channels=self.channels or networks.CHANNELS.get(kind, 1), dropout=self.dropout,
         )  # fmt: skip

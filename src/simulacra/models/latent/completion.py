@@ -90,22 +90,43 @@ class CodeCompletion(Variational, Completion):
         if bool(observed.all()) or not bool(observed.any()):
             # nothing to draw, or nothing to be told: the sample is one of the model's own
             return
+        told = context
         for move in range(self.moves):
-            posterior = self.posterior(whole, context)
+            other, more = self._proposed(whole, context, told)
+            posterior = self.posterior(whole, other)
             proposed, _ = posterior.placed(self.noise(len(x)).to(z))
             taken = torch.ones(len(x), dtype=torch.bool, device=z.device)
             if move >= _FREE:
                 own = torch.rand(len(x), device=z.device) < _DEFENSIVE
                 proposed = torch.where(own[:, None], self.noise(len(x)).to(z), proposed)
-                gained = self._log_ratio(whole, proposed, posterior, context) - self._log_ratio(
-                    whole, z, posterior, context
+                before = posterior if other is told else self.posterior(whole, told)
+                gained = self._log_ratio(whole, proposed, posterior, other) - self._log_ratio(
+                    whole, z, before, told
                 )
                 # what is no number is not gone to
-                chance = gained.nan_to_num(nan=-math.inf).clamp_max(0).exp()
+                chance = (gained - more).nan_to_num(nan=-math.inf).clamp_max(0).exp()
                 taken = torch.rand_like(chance) < chance
             z = torch.where(taken[:, None], proposed, z)
-            whole = self.filled(x, observed, z, context)
+            if other is not None and told is not None:
+                told = torch.where(taken.view(-1, *[1] * (other.ndim - 1)), other, told)
+            whole = self.filled(x, observed, z, told)
             yield whole
+
+    def _proposed(
+        self, x: Tensor, context: Tensor | None, told: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | float]:
+        """What goes with the next code, where a context leaves that open: here it leaves nothing.
+
+        Args:
+            x: Observations as the chains have them.
+            context: As the user gave it.
+            told: What goes with the code that a chain is at.
+
+        Returns:
+            A context; and log of how much likelier it is to be proposed than `told`, over how much
+            likelier it is by itself, `(N,)`.
+        """
+        return context, 0.0
 
     def _log_ratio(
         self, x: Tensor, z: Tensor, posterior: Posterior, context: Tensor | None
