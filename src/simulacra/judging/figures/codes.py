@@ -162,7 +162,7 @@ _ADVICE = {
 }
 """By the keyword that it is about, the likeliest help first."""
 _OF_LEVELS = {
-    "free_bits": "free bits (--set free_bits=1)",
+    "free_bits": "more free bits (--set free_bits)",
     "warmup": "KL warm-up (--set warmup=0.5)",
     "levels": "fewer of them (--set levels)",
 }
