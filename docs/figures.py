@@ -543,11 +543,25 @@ def pca() -> None:
     files.save(grids.grid(shown, columns=9, scale=4, gap=2), HERE / "pca-directions.png")
 
 
+def vqvae() -> None:
+    """Digits, what comes back of them, and two rows of draws of the prior."""
+    data = sim.load_data("digits")
+    torch.manual_seed(0)
+    model = sim.fit(sim.build("vqvae", data.spec, {"codes": 64}), data, "1200steps").eval()
+    assert isinstance(model, sim.Quantised)
+    x, _ = data.validation.batch(torch.arange(14))
+    with torch.no_grad():
+        shown = torch.cat([x, model.decode(model.encode(x)), model.sample(28)])
+    picture = grids.grid(data.spec.to_float(shown), columns=14, scale=4, gap=2)
+    files.save(picture, HERE / "vqvae-digits.png")
+
+
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "mfa": mfa, "bernoulli-mixture": bernoulli_mixture, "kde": kde, "vae": vae,
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
     "beta-vae": beta_vae, "infovae": infovae, "pca": pca, "pixelvae": pixelvae, "m2": m2,
+    "vqvae": vqvae,
 }  # fmt: skip
 
 

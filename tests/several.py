@@ -32,6 +32,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "nice": {"hidden": (16,)},
     "sampled-autoencoder": {"components": 4},
     "clipped-wgan": {},
+    "vqvae": {"codes": 12, "channels": 4, "prior": {"name": "made", "keywords": {"hidden": (8,)}}},
 }
 BATCHES = 4
 

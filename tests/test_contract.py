@@ -62,7 +62,7 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
         **{name: {} for name, kind in KINDS.items() if issubclass(kind, _CHAINS)},
     },
     # codes of a density that cannot be narrowed
-    "temperature": {"autoencoder": {}},
+    "temperature": {"autoencoder": {}, "vqvae": {}},
     # learns by sweeps alone
     "turns": {"kde": {}, "pca": {}},
     "learning": {"kde": {}},

@@ -175,6 +175,14 @@ def test_a_page_says_what_was_measured_and_what_was_not(at: Path) -> None:
     assert "|" not in others
     shown = page._table(Group("", SHORT[0].rows[1:], gap=True), found)
     assert "| ≤ 1.5 [1.25, 1.75] |" in shown
+    # rate and distortion of a codebook have columns of their own, beside no likelihood
+    assert "rate + distortion" not in shown
+    del found["short"]["figures"]["score"]
+    found["short"]["figures"]["codebook"] = {
+        "rate": 20.25, "distortion": 70.5, "used": 250, "entries": 256,
+    }  # fmt: skip
+    coded = page._table(Group("", SHORT[0].rows[1:]), found)
+    assert "| — | 20.2 + 70.5 = 90.8 | 250 of 256 |" in coded
     assert page._score({"relation": "≤", "error": None, "value": -3.0, "unit": "nats"}) == (
         "≥ -3.000 nats"
     )

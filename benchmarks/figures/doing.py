@@ -195,6 +195,12 @@ def figures_of(results: Results) -> dict[str, Any]:
             "value": score.bits_per_dim if in_bits else score.log_likelihood,
             "unit": "bits/dim" if in_bits else "nats",
         }  # fmt: skip
+    codes = entry.codebook
+    if codes is not None and codes.rate is not None and codes.distortion is not None:
+        found["codebook"] = {
+            "rate": codes.rate.nats, "distortion": codes.distortion.nats,
+            "used": codes.used, "entries": codes.entries,
+        }  # fmt: skip
     if entry.kl is not None:
         found["gap"] = {**asdict(entry.kl), "exact": score is not None and score.exact}
     if view is not None and samples is not None and "frechet" in samples.views.get(view.name, {}):

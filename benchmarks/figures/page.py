@@ -82,8 +82,11 @@ def _told(group: Group, rows: Mapping[str, Found]) -> list[str]:
 
 
 def _table(group: Group, rows: Mapping[str, Found]) -> str:
+    measured = [rows[row.name]["figures"] for row in group.rows if _measured(row, rows)]
+    coded = any("codebook" in figures for figures in measured)
     head = ["model", "budget", "seed", "likelihood", *["KL to the truth, nats"] * group.gap,
-            "Fréchet", "of real data", "steps", "seconds", "parameters", "measured"]  # fmt: skip
+            *["rate + distortion, nats", "entries used"] * coded, "Fréchet", "of real data",
+            "steps", "seconds", "parameters", "measured"]  # fmt: skip
     lines = []
     for row in group.rows:
         line = [_named(row), row.budget, str(row.seed)]
@@ -94,7 +97,8 @@ def _table(group: Group, rows: Mapping[str, Found]) -> str:
         frechet, seconds = figures.get("frechet"), figures["seconds"]
         lines.append([
             *line, _score(figures.get("score")), *[_gap(figures.get("gap"))] * group.gap,
-            _interval(frechet), _interval(frechet and frechet["real"]),
+            *_codebook(figures.get("codebook")) * coded, _interval(frechet),
+            _interval(frechet and frechet["real"]),
             f"{figures['steps']:,}", NONE if seconds is None else f"{seconds:.0f}",
             f"{figures['parameters']:,}", _when(found),
         ])  # fmt: skip
@@ -118,6 +122,16 @@ def _score(score: Found | None) -> str:
 
 def _gap(gap: Found | None) -> str:
     return NONE if not gap else f"{'=' if gap['exact'] else '≤'} {_interval(gap)}"
+
+
+def _codebook(codes: Found | None) -> list[str]:
+    if not codes:
+        return [NONE, NONE]
+    both = codes["rate"] + codes["distortion"]
+    return [
+        f"{codes['rate']:.1f} + {codes['distortion']:.1f} = {both:.1f}",
+        f"{codes['used']} of {codes['entries']}",
+    ]
 
 
 def _interval(figure: Found | None) -> str:

@@ -198,6 +198,16 @@ _OF_LATENT = (
                options=_HALF),
         *_rows("binarized-mnist", "15m", ("gated-pixelcnn",), short="static", options=_HALF),
     )),
+    Group("A codebook and a prior, without a likelihood: digits", _rows(
+        "digits", "60s", ("vqvae",)
+    )),
+    Group("A codebook and a prior, without a likelihood: MNIST, 256 levels", (
+        *_rows("mnist", "5m", ("vqvae",)),
+        *_rows("mnist", "5m", ("vqvae",), settings=("quantiser=fsq",)),
+    )),
+    Group("A codebook and a prior, without a likelihood: CIFAR-10, 256 levels", _rows(
+        "cifar10", "5m", ("vqvae",)
+    )),
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from simulacra.data.dataset import Dataset
     from simulacra.ground.errors import BrokenLaw, MissingCapability, UsageError
     from simulacra.ground.spec import DataSpec
+    from simulacra.judging.figures.codebook import codebook_terms
     from simulacra.judging.figures.codes import bound_terms
     from simulacra.judging.figures.likelihood import likelihood
     from simulacra.judging.judge import Judge, judge_model
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         Sampling,
         Stepwise,
     )
+    from simulacra.models.quantised import CodebookTerms, Quantised
     from simulacra.models.registry import build, find, list_models
     from simulacra.models.stages import Player, Stage
     from simulacra.models.swept import Swept
@@ -56,13 +58,14 @@ if TYPE_CHECKING:
     from simulacra.training.options import Budget, Options
 
 __all__ = [
-    "Autoregressive", "Bounded", "BrokenLaw", "Budget", "Classifying", "Completion", "DataSpec",
-    "Dataset", "Decoding", "Encoding", "Flow", "Invertible", "Judge", "Latent", "Likelihood",
-    "MissingCapability", "Model", "Options", "Player", "Run", "Sampling", "Stage", "Stepwise",
-    "Swept", "Takes", "Terms", "Training", "UsageError", "bound_terms", "build", "check_model",
-    "compare", "complete", "direction", "encode", "export_onnx", "find", "fit", "from_pretrained",
-    "from_zoo", "interpolate", "judge_model", "likelihood", "list_models", "load_data", "probe",
-    "push_to_hub", "reconstruct", "sample", "styles", "write_report",
+    "Autoregressive", "Bounded", "BrokenLaw", "Budget", "Classifying", "CodebookTerms",
+    "Completion", "DataSpec", "Dataset", "Decoding", "Encoding", "Flow", "Invertible", "Judge",
+    "Latent", "Likelihood", "MissingCapability", "Model", "Options", "Player", "Quantised", "Run",
+    "Sampling", "Stage", "Stepwise", "Swept", "Takes", "Terms", "Training", "UsageError",
+    "bound_terms", "build", "check_model", "codebook_terms", "compare", "complete", "direction",
+    "encode", "export_onnx", "find", "fit", "from_pretrained", "from_zoo", "interpolate",
+    "judge_model", "likelihood", "list_models", "load_data", "probe", "push_to_hub",
+    "reconstruct", "sample", "styles", "write_report",
 ]  # fmt: skip
 
 _PLACES = {
@@ -71,6 +74,7 @@ _PLACES = {
     "data.dataset": ("Dataset",),
     "ground.errors": ("BrokenLaw", "MissingCapability", "UsageError"),
     "ground.spec": ("DataSpec",),
+    "judging.figures.codebook": ("codebook_terms",),
     "judging.figures.codes": ("bound_terms",),
     "judging.figures.likelihood": ("likelihood",),
     "judging.judge": ("Judge", "judge_model"),
@@ -83,6 +87,7 @@ _PLACES = {
         "Completion", "Decoding", "Encoding", "Invertible", "Latent", "Likelihood", "Model",
         "Sampling", "Stepwise",
     ),
+    "models.quantised": ("CodebookTerms", "Quantised"),
     "models.stages": ("Player", "Stage"),
     "models.swept": ("Swept",),
     "models.takes": ("Takes",),

@@ -61,13 +61,16 @@ def losses_of(record: Record, unit: str = "") -> str:
 
 
 def parts_of(training: Training, record: Record) -> str:
-    """What a bound is made of: `reconstruction   80.12, kl   12.31`; empty of others."""
+    """What a loss of codes is made of: `reconstruction   80.12, kl   12.31`; empty of others."""
     # torch is met when a training is there, not when help is asked for
     from simulacra.models.bounded import Bounded
+    from simulacra.models.quantised import Quantised
 
-    if not isinstance(training.model, Bounded):
+    if not isinstance(training.model, Bounded | Quantised):
         return ""
-    parts = {k: v for k, v in record.losses.items() if not k.endswith(("loss", "/lr"))}
+    parts = {
+        k.rpartition("/")[2]: v for k, v in record.losses.items() if not k.endswith(("loss", "/lr"))
+    }
     # wide enough for a small one: the columns of a log stay where they are
     return ", ".join(f"{name} {value:#7.4g}" for name, value in parts.items())
 

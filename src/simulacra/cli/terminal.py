@@ -205,7 +205,12 @@ def print_results(results: Results) -> None:
     """What was measured: the main table, the samples' figures, the answer in words."""
     from simulacra.report import ranking, warned
     from simulacra.report.code_tables import level_table
-    from simulacra.report.short import code_figures, detail_figures, sample_figures
+    from simulacra.report.short import (
+        code_figures,
+        codebook_figures,
+        detail_figures,
+        sample_figures,
+    )
     from simulacra.report.tables import table
     from simulacra.report.verdict import verdict
 
@@ -235,6 +240,10 @@ def print_results(results: Results) -> None:
     if levels := level_table(results):
         print_line("What each level of a code costs, the highest first")
         _print_right(levels)
+        print_line("")
+    if codebooks := codebook_figures(results):
+        print_line("What codebooks cost: rate + distortion, which is no likelihood")
+        _print_right(codebooks)
         print_line("")
     print_line(verdict(results))
     for doubt in results.doubts:

@@ -193,14 +193,17 @@ _LOOKED_AT = 256
 
 
 def told_of_codes(model: Model, found: Dataset) -> None:
-    """What the codes of a bound cost at its best step, and loudly if none of them tells anything.
+    """What codes cost at a model's best step, and loudly if none of them tells anything.
 
     Args:
-        model: Of any kind; nothing is told of one without a bound over codes.
+        model: Of any kind; nothing is told of one without a bound over codes, or a codebook.
         found: Whose validation split it is looked at on.
     """
     from simulacra.models.bounded import Bounded
+    from simulacra.models.quantised import Quantised
 
+    if isinstance(model, Quantised):
+        _told_of_codebook(model, found)
     if not isinstance(model, Bounded):
         return
     from simulacra.judging.figures.codes import bound_terms, collapse, idle
@@ -218,6 +221,24 @@ def told_of_codes(model: Model, found: Dataset) -> None:
         told = ", ".join(f"{level.name} {level.rate.nats:.2f}" for level in codes.levels)
         terminal.note(f"codes: rate in nats, the highest level first: {told}")
     if said := collapse(codes, model.keywords) or idle(codes, model.keywords):
+        terminal.note(said)
+
+
+def _told_of_codebook(model: Model, found: Dataset) -> None:
+    """What codes of a codebook cost, and loudly if most of its entries are dead."""
+    from simulacra.judging.figures.codebook import codebook_terms, mostly_dead
+
+    codes = codebook_terms(model.eval(), found.validation, limit=_LOOKED_AT)
+    if codes.rate is None or codes.distortion is None or codes.total is None:
+        terminal.note(f"codes: not finite for {codes.non_finite} of {codes.observations}")
+        return
+    terminal.note(
+        f"codes: distortion {codes.distortion.nats:.2f} + rate {codes.rate.nats:.2f} = "
+        f"{codes.total.nats:.2f} nats, which is no likelihood; {codes.used} of {codes.entries} "
+        f"entries used, perplexity {codes.perplexity:.1f} ({codes.observations} validation "
+        "observations)"
+    )
+    if said := mostly_dead(codes, model.keywords):
         terminal.note(said)
 
 

@@ -40,10 +40,11 @@ from simulacra.judging.figures.records import References, SampleFigures
 from simulacra.judging.figures.sample_judge import FEWEST, MOST, SampleJudge, fair_count
 from simulacra.judging.judgement import KEPT, Judged, Judgement, fingerprint_of, keep, kept
 from simulacra.judging.results import Entry, Results
-from simulacra.judging.scoring import Scoring, score_model
+from simulacra.judging.scoring import Scoring, score_codebook, score_model
 from simulacra.models import registry
 from simulacra.models.description import describe_class
 from simulacra.models.model import Likelihood, Model, Sampling
+from simulacra.models.quantised import Quantised
 from simulacra.runs import zoo
 from simulacra.runs.run import Outcome, Run
 from simulacra.tasks import sample as tasks
@@ -201,6 +202,9 @@ class Judge:
                 model, name, self.data, frequencies=self.frequencies, draws=self.draws,
                 limit=self.limit, baseline=lambda: self.baseline,
             )  # fmt: skip
+        elif isinstance(model, Quantised):
+            self.told(f"{name}: codebook")
+            scoring = score_codebook(model, self.data, self.limit)
         figures: SampleFigures | None = None
         if isinstance(model, Sampling):
             # of a test split of one group there are no halves, which the judge then says

@@ -14,6 +14,7 @@ from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.records import (
     ClassifierFigures,
+    CodebookFigures,
     CodeFigures,
     Costs,
     Curves,
@@ -57,6 +58,7 @@ class Entry:
         own_classifier: What the classifier that it learned along with the rest is worth.
         kl: KL(p ‖ q) in nats, where the true density is known.
         codes: What codes cost, of a bound over them.
+        codebook: What codes of a codebook cost, and how much of it is used.
     """
 
     model: str
@@ -83,6 +85,7 @@ class Entry:
     own_classifier: ClassifierFigures | None = None
     kl: Figure | None = None
     codes: CodeFigures | None = None
+    codebook: CodebookFigures | None = None
     samples: SampleFigures | None = None
     cost: Costs = field(default_factory=Costs)
     nature: Nature | None = None

@@ -12,6 +12,7 @@ from simulacra.data.dataset import Dataset
 from simulacra.data.labels import joint_classes
 from simulacra.drawing import charts, files
 from simulacra.ground.errors import DataError
+from simulacra.judging.figures.codebook import codebook_terms, mostly_dead
 from simulacra.judging.figures.codes import bound_terms, collapse
 from simulacra.judging.figures.diagnostics import generalisation, mean_figure, per_class, shuffled
 from simulacra.judging.figures.figure import Figure
@@ -21,6 +22,7 @@ from simulacra.judging.figures.records import USED, Bin, ClassLikelihood
 from simulacra.models.bounded import Bounded
 from simulacra.models.classifying import Classifying
 from simulacra.models.model import Likelihood
+from simulacra.models.quantised import Quantised
 from simulacra.tasks.classify import own_log_probabilities
 
 
@@ -118,6 +120,24 @@ def _codes(scoring: Scoring, model: Bounded, data: Dataset, limit: int | None) -
     if found.units:
         nats = [unit.rate.nats for unit in found.units]
         scoring.pictures["rates"] = files.png(charts.rates(nats, USED))
+
+
+def score_codebook(model: Quantised, data: Dataset, limit: int | None) -> Scoring:
+    """What codes of the test split cost, and how much of the codebook they use.
+
+    Args:
+        model: In eval mode.
+        data: With the test split.
+        limit: Look only at so many test observations.
+    """
+    found = codebook_terms(model, data.test, limit=limit)
+    said = [mostly_dead(found, model.keywords)]
+    if found.non_finite:
+        said.append(
+            f"{found.non_finite} of {found.observations} test observations have no finite rate and "
+            "distortion"
+        )
+    return Scoring(found={"codebook": found}, warnings=[each for each in said if each])
 
 
 def divergence(score: Score, data: Dataset) -> Figure | None:

@@ -84,6 +84,7 @@ class Model(nn.Module, ABC):
         "simulacra.models.lawbook.probability",
         "simulacra.models.lawbook.device",
         "simulacra.models.lawbook.bounds",
+        "simulacra.models.lawbook.codebooks",
     )
     """Modules whose `LAWS` each model of this class keeps, beside those of its bases."""
 

@@ -29,6 +29,7 @@ MODELS = {
     "sequential-vae": "simulacra.models.latent.sequential_vae:SequentialVAE",
     "pixelvae": "simulacra.models.latent.pixelvae:PixelVAE",
     "m2": "simulacra.models.latent.m2:M2",
+    "vqvae": "simulacra.models.latent.vqvae:VQVAE",
     "autoencoder": "simulacra.models.latent.autoencoder:Autoencoder",
     "sparse-autoencoder": "simulacra.models.latent.sparse_autoencoder:SparseAutoencoder",
     "pca": "simulacra.models.latent.pca:PCA",

@@ -67,7 +67,7 @@ class ContextEmbedding(nn.Module):
             self.register_buffer("starts", starts, persistent=False)
             if width:
                 self.embed: nn.Module = nn.Embedding(sum(sizes), width)
-        elif kind == "vector":
+        elif kind == "vector" and width:
             self.embed = nn.Linear(spec.context_width, width)
         elif kind == "map":
             self.embed = nn.Conv2d(spec.map_width, width, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from simulacra.judging.figures.codebook import mostly_dead
 from simulacra.judging.figures.codes import collapse, idle
 from simulacra.judging.figures.measures import LABELS, MEASURES, Measure
 from simulacra.judging.figures.records import ViewSummary
@@ -12,6 +13,7 @@ from simulacra.judging.results import Results
 from simulacra.report import sample_tables, tables, warned
 from simulacra.report.cells import Rows
 from simulacra.report.code_tables import code_table, coded, level_table, unit_table
+from simulacra.report.codebook_tables import codebook_table, with_codebooks
 from simulacra.report.copying import copies, further
 from simulacra.report.ranking import bound, foreign, judged, ranked, unit_of
 from simulacra.report.text import listed
@@ -75,7 +77,10 @@ def sample_sections(results: Results) -> list[Section]:
 
 def detail_sections(results: Results) -> list[Section]:
     """Likelihood, codes, pairs and labels; some may be empty."""
-    return [_likelihood(results), _codes(results), _pairs(results), _labels(results)]
+    return [
+        _likelihood(results), _codes(results), _codebooks(results), _pairs(results),
+        _labels(results),
+    ]  # fmt: skip
 
 
 def last_sections(results: Results) -> list[Section]:
@@ -256,6 +261,24 @@ def _codes(results: Results) -> Section:
         remarks,
         "rates",
         "What each unit of a code costs, the costliest first; a grey one costs under 0.01 nats.",
+    )
+
+
+def _codebooks(results: Results) -> Section:
+    found = [
+        (m.model, mostly_dead(codebook, m.keywords or {}))
+        for m, codebook in with_codebooks(results)
+    ]
+    rows = codebook_table(results)
+    return Section(
+        "codebook",
+        "What codebooks cost",
+        "The rate is what it takes to write down an observation's code under the prior, the "
+        "distortion what the observation takes once its code is known. Their sum is no "
+        "likelihood, and stands in no ranking: it counts one code alone of all that could have led "
+        "to the observation. The perplexity says how many entries, used alike, would tell as much.",
+        [Table(rows)] if rows else [],
+        [Remark(f"{said}.", name, loud=True) for name, said in found if said],
     )
 
 

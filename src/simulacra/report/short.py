@@ -18,6 +18,7 @@ from simulacra.report.cells import (
     words,
 )
 from simulacra.report.code_tables import code_table
+from simulacra.report.codebook_tables import codebook_table
 from simulacra.report.ranking import judged, told, unit_of
 from simulacra.report.sample_tables import INDEPENDENT, REAL, titled
 from simulacra.report.tables import figure_of, first_view
@@ -91,3 +92,11 @@ def _short(key: str, figure: Figure | None) -> Cell:
         return plain(figure.value, 2)
     digits = 0 if not figure.value else math.floor(math.log10(abs(figure.value)))
     return plain(figure.value, min(4, max(0, 2 - digits)))
+
+
+def codebook_figures(results: Results) -> Rows:
+    """What codebooks cost, and how many of their entries are used."""
+    return [
+        {heading: cell for heading, cell in row.items() if heading != "observations"}
+        for row in codebook_table(results)
+    ]

@@ -178,6 +178,44 @@ class CodeFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CodebookFigures:
+    """What codes of a codebook cost, and how much of it is used; no likelihood.
+
+    Args:
+        observations: That were looked at.
+        entries: Of the codebook.
+        places: In which one of them stands, of all observations together.
+        used: Entries that stand anywhere.
+        perplexity: Of how often each is used: so many, used alike, would tell as much.
+        non_finite: Observations with a part that is no number; then there are no costs.
+        distortion: −log p(x | z) of an observation given its code.
+        rate: −log p(z) of the code.
+        total: Of both.
+        given: What the prior is told beside a code; empty for nothing.
+    """
+
+    observations: int
+    entries: int
+    places: int
+    used: int
+    perplexity: float
+    non_finite: int = 0
+    distortion: Term | None = None
+    rate: Term | None = None
+    total: Term | None = None
+    given: Literal["", "label", "vector"] = ""
+
+    @property
+    def mostly_dead(self) -> bool:
+        """Whether most entries stand nowhere, though there were places enough for each."""
+        return self.places >= _PLACES * self.entries and self.used < self.entries / 2
+
+
+_PLACES = 10
+"""For each entry, from which on one that stands nowhere is likelier dead than rare."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SampleFigures:
     """What samples are worth, held against real observations.
 

@@ -12,7 +12,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.keywords import Nested
 from simulacra.models.latent.base import Autoencoding
-from simulacra.models.latent.code_density import PREFIX, CodeDensity, SweptCodeDensity
+from simulacra.models.latent.code_density import CodeDensity, SweptCodeDensity
 from simulacra.models.latent.random_features import RandomFeatures
 from simulacra.models.model import Model
 from simulacra.models.registry import find
@@ -164,8 +164,8 @@ class SampledAutoencoder(CodeDensity, Autoencoder):
         place: Tensor | float = 1.0,
     ) -> dict[str, Tensor]:
         """The autoencoder's error, or the loss of the density on its codes."""
-        if turn.startswith(PREFIX):
-            return self.density_loss(x, context, turn, place)
+        if self.is_second(turn):
+            return self.second_loss(x, context, turn, place)
         return super().loss(x, context)
 
 
