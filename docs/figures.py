@@ -40,6 +40,7 @@ from simulacra.models.mixture.bernoulli_mixture import BernoulliMixture
 from simulacra.models.mixture.gmm import FullGMM
 from simulacra.models.mixture.kde import KDE
 from simulacra.models.mixture.mfa import MFA
+from simulacra.tasks.code_levels import redrawn
 from simulacra.tasks.complete import mask
 from simulacra.tasks.expected import mean_of
 
@@ -168,6 +169,17 @@ def sequential_vae() -> None:
         rows.append(data.spec.to_float(data.validation.batch(torch.arange(12))[0]))
     shown = torch.cat(rows).clamp(0, 1)
     files.save(grids.grid(shown, columns=12, scale=4, gap=2), HERE / "sequential-vae-chain.png")
+
+
+def hvae() -> None:
+    """Digits with one level of their code drawn anew, of the model that comes with the package."""
+    data, model = sim.load_data("digits"), sim.from_zoo("hvae-digits")
+    x = data.validation.x[:6]
+    found = redrawn(model, x, draws=3)
+    parts = [data.spec.to_float(x)[:, None], found.middle[:, None], found.levels.flatten(1, 2)]
+    rows = torch.cat(parts, 1)
+    shown = grids.grid(rows.flatten(0, 1).clamp(0, 1), columns=rows.shape[1], scale=4, gap=2)
+    files.save(shown, HERE / "hvae-digits.png")
 
 
 def pixelvae() -> None:
@@ -561,7 +573,7 @@ FIGURES: dict[str, Callable[[], None]] = {
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
     "beta-vae": beta_vae, "infovae": infovae, "pca": pca, "pixelvae": pixelvae, "m2": m2,
-    "vqvae": vqvae,
+    "vqvae": vqvae, "hvae": hvae,
 }  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def unlikely(self: Any, x: Tensor, context: Tensor | None = None, **_: Any) -> T
     return scores if torch.is_grad_enabled() else scores * math.nan
 
 
-def beyond(self: Any, x: Tensor, observed: Tensor) -> Tensor:
+def beyond(self: Any, x: Tensor, observed: Tensor, context: Tensor | None) -> Tensor:
     return x.where(observed, 9)
 
 
@@ -130,7 +130,7 @@ def beyond(self: Any, x: Tensor, observed: Tensor) -> Tensor:
         ("sample", lambda *_: torch.full((4, 1, 6, 6), 9), "level"),
         ("sample", lambda *_: torch.zeros(3, 1, 6, 6).long(), "shape"),
         ("log_likelihood", unlikely, "a likelihood is not finite"),
-        ("complete", lambda _, x, __: 3 - x, "changed what it was given"),
+        ("complete", lambda _, x, *__: 3 - x, "changed what it was given"),
         ("complete", beyond, "level"),
     ],
 )

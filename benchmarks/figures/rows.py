@@ -160,7 +160,7 @@ _PAPER = ("encoder=mlp", "hidden=200,200", "latent=50")
 """Networks of the paper on importance weighting, 784-200-200-50."""
 _TOLD = ("--draws", "64", "--test-limit", "1000")
 """Of a bound whose every draw is a pass of a nested model over all pixels."""
-_CODED = ("vae", "iwae", "beta-vae", "infovae", "sequential-vae")
+_CODED = ("vae", "iwae", "beta-vae", "infovae", "sequential-vae", "hvae", "pixelvae")
 _OF_LATENT = (
     Group("Digits, 17 levels, one minute", (
         *_rows("digits", "60s", ("vae",), (0, 1, 2)), *_rows("digits", "60s", _CODED[1:]),
@@ -193,10 +193,17 @@ _OF_LATENT = (
     )),
     Group("The true gap: `mixture-8x8`", _rows("mixture-8x8", "60s", ("vae", "iwae")), gap=True),
     Group("The true gap: `table-8x8`", _rows("table-8x8", "60s", ("vae", "iwae")), gap=True),
-    Group("A nested decoder beside both of its parents, statically binarised MNIST", (
-        *_rows("binarized-mnist", "15m", ("pixelvae",), short="static", looked=_TOLD,
-               options=_HALF),
-        *_rows("binarized-mnist", "15m", ("gated-pixelcnn",), short="static", options=_HALF),
+    Group("A nested decoder, statically binarised MNIST", _rows(
+        "binarized-mnist", "15m", ("pixelvae",), short="static", looked=_TOLD, options=_HALF
+    )),
+    Group("Its other parent, statically binarised MNIST", _rows(
+        "binarized-mnist", "15m", ("gated-pixelcnn",), short="static", options=_HALF
+    )),
+    Group("Few labels: digits, 50 told", _rows(
+        "digits", "60s", ("m2",), (0, 1, 2), options=("--labelled", "50")
+    )),
+    Group("Few labels: MNIST, 256 levels, 100 told", _rows(
+        "mnist", "15m", ("m2",), looked=_FEW, options=("--labelled", "100")
     )),
     Group("A codebook and a prior, without a likelihood: digits", _rows(
         "digits", "60s", ("vqvae",)

@@ -44,7 +44,7 @@ ROUNDS = 5
 TINY, TINIER = (DataSpec((1, 6, 6), levels, classes=work.CLASSES) for levels in (4, 2))
 """Pictures on which it is seen that a model works."""
 TRAINED: dict[str, dict[str, Any]] = {
-    "pixelcnnpp": {}, "mfa": {"components": 30}, "vae": {}, "pixelvae": {},
+    "pixelcnnpp": {}, "mfa": {"components": 30}, "vae": {}, "hvae": {}, "pixelvae": {},
 }  # fmt: skip
 """What learns static MNIST: names, and keywords of the models."""
 WEIGHTED: dict[str, Any] = {"encoder": "mlp", "hidden": (200, 200), "latent": 50, "draws": 50}
