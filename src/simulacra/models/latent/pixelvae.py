@@ -86,8 +86,8 @@ class PixelVAE(CodeCompletion, Stepwise, Amortised):
     Args:
         spec: What the decoder and the networks take.
         decoder: The nested model.
-        warmup: Part of the training over which the divergence's weight rises from 0, from 0 to 1:
-            a decoder that does without the code at first may never come to use it.
+        free_bits: What a unit of the code may cost in nats before it is paid for: a decoder that
+            does without the code at first may never come to use it.
 
     Raises:
         MissingCapability: If the data are not those that the decoder or the networks are for.
@@ -110,10 +110,10 @@ class PixelVAE(CodeCompletion, Stepwise, Amortised):
         spec: DataSpec,
         *,
         decoder: Nested = _USUAL,
-        warmup: float = 0.5,
+        free_bits: float = 0.2,
         **keywords: Any,  # noqa: ANN401 (those of `Amortised`)
     ) -> None:
-        super().__init__(spec, warmup=warmup, **keywords)
+        super().__init__(spec, free_bits=free_bits, **keywords)
         self.decoder = decoder
         if decoder["keywords"].get("context", "none") != "none":
             raise UsageError(
