@@ -185,6 +185,10 @@ def test_what_each_level_costs_is_told_and_a_dead_one_named(dead: tuple[HVAE, Da
     assert said.startswith("level 2 of its code costs under 0.1 nats: nothing is told there; ")
     assert "free_bits" in said
     assert not idle(sim.bound_terms(built(levels=3), data.test))
+    cheap = replace(found, units=tuple(
+        replace(unit, rate=replace(unit.rate, nats=0.05), variance=1.0) for unit in found.units
+    ))  # fmt: skip
+    assert idle(cheap, model.keywords).startswith("level 2 of its code")
     silent = replace(found, units=tuple(
         replace(unit, rate=replace(unit.rate, nats=0.0), variance=0.0) for unit in found.units
     ))  # fmt: skip

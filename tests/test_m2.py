@@ -18,6 +18,7 @@ from simulacra.data.labels import joint_classes
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
+from simulacra.models import registry
 from simulacra.models.latent.m2 import M2
 from simulacra.models.latent.vae import VAE
 from simulacra.models.model import Model
@@ -305,3 +306,23 @@ def test_styles_need_a_label_beside_the_code() -> None:
         styles(VAE(SPEC, latent=2, hidden=(6,)), bits(2), torch.tensor([0, 1]))
     with pytest.raises(UsageError, match="got none"):
         styles(model(), bits(2), None)
+
+
+@torch.no_grad()
+def test_a_classifier_that_says_no_number_shows_in_the_bound() -> None:
+    own, x = model(), bits(4)
+    for weight in own.classifying.parameters():
+        weight.fill_(math.nan)
+    untold, told = torch.full((4,), -1), torch.zeros(4, dtype=torch.long)
+    assert bool(own.terms(x, untold).bound.isnan().all())
+    assert bool(own.loss(x, untold)["loss"].isnan())
+    assert bool(own.terms(x, told).bound.isfinite().all())
+
+
+def test_styles_are_of_a_decoder_that_is_told_the_label() -> None:
+    own = registry.build("vqvae", DataSpec((1, 8, 8), 4, classes=3), {
+        "context": "label", "codes": 8, "channels": 8,
+        "prior": {"name": "made", "keywords": {"hidden": (8,)}},
+    })  # fmt: skip
+    with pytest.raises(MissingCapability, match="tells a label to its prior, and decodes without"):
+        styles(own, torch.zeros(2, 1, 8, 8).long(), torch.tensor([0, 1]))

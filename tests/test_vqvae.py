@@ -233,7 +233,11 @@ def test_the_prior_is_named_and_told_the_context(digits: Dataset) -> None:
         ({"codes": 1}, "codes is at least 2"),
         ({"commitment": -1.0}, "commitment is not negative"),
         ({"quantiser": "rvq"}, "quantiser is one of codebook, fsq, got 'rvq'"),
-        ({"quantiser": "fsq", "codes": 7, "code_width": 3}, "at least 2 levels each"),
+        ({"quantiser": "fsq", "codes": 26, "code_width": 3}, "at least 3 levels each"),
+        (
+            {"prior": {"name": "made", "keywords": {"context": "label"}}},
+            "leave its own context=label out",
+        ),
         ({"prior": {"name": "autoencoder", "keywords": {}}}, "has a likelihood, samples"),
     ],
 )
@@ -264,7 +268,7 @@ def test_a_dead_codebook_is_named(digits: Dataset, capsys: pytest.CaptureFixture
     assert "--set codes=2" in said
     assert "--set quantiser=fsq" in said
     found = sim.codebook_terms(model, digits.test)
-    assert "--set" not in mostly_dead(found, ())
+    assert "--set" not in mostly_dead(found, {})
     # of few places an entry that is nowhere may be rare
     assert not mostly_dead(replace(found, places=100), model.keywords)
 
@@ -349,3 +353,15 @@ def test_the_laws_catch(kind: type[VQVAE], law: Any, said: str) -> None:
     with pytest.raises(AssertionError, match=said):
         law(model)
     law(trial(VQVAE, FORMS["picture"], dict(VQVAE.small[0])))
+
+
+def test_finite_scalars_follow_the_precision_of_the_model(digits: Dataset) -> None:
+    own = trial(VQVAE, digits.spec, {**TINY, "quantiser": "fsq", "codes": 27, "code_width": 3})
+    found = own.double().codebook_terms(digits.test.x[:3])
+    assert found.distortion.dtype == torch.float64
+    assert own.encode(digits.test.x[:3]).dtype == torch.float64
+
+
+def test_no_model_is_advised_what_it_has(digits: Dataset) -> None:
+    found = sim.codebook_terms(dead(trial(VQVAE, digits.spec, TINY)), digits.test)
+    assert "quantiser" not in mostly_dead(found, {"codes": 27, "quantiser": "fsq"})

@@ -8,6 +8,7 @@ from torch import Tensor
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.models.model import Model
 from simulacra.models.modes import evaluating, scoring
+from simulacra.models.quantised import Quantised
 from simulacra.tasks.expected import expected
 from simulacra.tasks.interpolate import encoder
 from simulacra.tasks.sample import device_of
@@ -51,6 +52,11 @@ def styles(model: Model, x: Tensor, context: Tensor | None, *, seed: int = 0) ->
         raise MissingCapability(
             f"this {type(model).__name__} is told no labels, and its codes say the class as well: "
             "train one with --set context=label"
+        )
+    if isinstance(model, Quantised):
+        raise MissingCapability(
+            f"{type(model).__name__} tells a label to its prior, and decodes without: use m2, or a "
+            "vae with --set context=label"
         )
     if context is None or not len(x):
         raise UsageError("styles are those of observations with labels: got none")

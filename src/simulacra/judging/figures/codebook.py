@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -109,12 +109,12 @@ def _figures(
     )
 
 
-def mostly_dead(found: CodebookFigures, keywords: Collection[str]) -> str:
+def mostly_dead(found: CodebookFigures, keywords: Mapping[str, Any]) -> str:
     """That most of a codebook stands for nothing, and what may help; empty where it does not.
 
     Args:
         found: How it is used.
-        keywords: That its model takes: nothing else is advised.
+        keywords: Of its model: nothing else is advised, nor what it has already.
     """
     if not found.mostly_dead:
         return ""
@@ -124,7 +124,7 @@ def mostly_dead(found: CodebookFigures, keywords: Collection[str]) -> str:
         "codes": f"fewer entries (--set codes={fewer})",
         "quantiser": "finite scalars, which learn no entries (--set quantiser=fsq)",
     }
-    helps += [text for name, text in advice.items() if name in keywords]
+    helps += [text for name, text in advice.items() if keywords.get(name, "fsq") != "fsq"]
     return (
         f"dead codebook: {found.used} of {found.entries} entries stand for anything, used as "
         f"unevenly as {found.perplexity:.1f} alike; what may help: {', '.join(helps)}"

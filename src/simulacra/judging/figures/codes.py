@@ -156,7 +156,7 @@ _ADVICE = {
     "decoder": "a decoder that sees less (fewer --set decoder.layers)",
     "warmup": "KL warm-up (--set warmup=0.5)",
     "latent": "a smaller --set latent",
-    "free_bits": "free bits (--set free_bits=0.1)",
+    "free_bits": "more free bits (--set free_bits)",
     "hidden": "a weaker decoder (smaller --set hidden)",
     "beta": "a smaller --set beta",
 }
@@ -176,7 +176,7 @@ def idle(found: CodeFigures, keywords: Collection[str] = ()) -> str:
         found: What its codes cost.
         keywords: That its model takes: nothing else is advised.
     """
-    if found.collapsed or not found.unused:
+    if found.collapsed:
         return ""
     if found.levels:
         # of hundreds of units many are always idle; a level that is says that it is not needed
@@ -190,6 +190,8 @@ def idle(found: CodeFigures, keywords: Collection[str] = ()) -> str:
             f"{names} of its code {verb} under {IDLE:g} nats{' each' * (len(found.dead) > 1)}: "
             f"nothing is told there{advice}"
         )
+    if not found.unused:
+        return ""
     # one of them may still be active: its mean moves by a hair more than is counted
     what = (
         f"costs under {USED:g} nats: it tells" if found.unused == 1

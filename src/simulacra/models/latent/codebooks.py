@@ -205,7 +205,7 @@ class FiniteScalars(Quantiser):
         """See `Quantiser.vectors`."""
         levels = torch.tensor(self.levels, device=indices.device)
         places = indices[..., None].div(self.basis, rounding_mode="floor") % levels
-        return ((places - self.middle) / self.middle).movedim(-1, 1)
+        return ((places - self.middle).to(self.offset) / self.middle).movedim(-1, 1)
 
 
 _WIDER = 1e-3
@@ -230,9 +230,10 @@ def levels_of(codes: int, width: int | None) -> tuple[int, ...]:
         UsageError: If there are too few entries for so many numbers.
     """
     width = width or max(1, int(math.log(codes) / math.log(5) + 1e-9))
-    if codes < 2**width:
+    # between two levels there is one threshold, which the bounding tanh puts out of reach
+    if codes < 3**width:
         raise UsageError(
-            f"finite scalars of code_width={width} have at least 2 levels each: give {2**width} "
+            f"finite scalars of code_width={width} have at least 3 levels each: give {3**width} "
             f"codes or more, got {codes}"
         )
     levels = [int(codes ** (1 / width) + 1e-9)] * width

@@ -25,9 +25,9 @@ from simulacra.nn.levels import as_input
 class HVAE(CodeCompletion, LowerBound):
     """A ladder of codes: one of the whole picture, then maps of it, each given those above.
 
-    p(x, z) = p(x | z₁ … z_L) p(z_L) Π p(z_l | z_{l+1} … z_L), and q(z_l | x, z_{l+1} … z_L) has the
-    parents of the prior beside x, for both share the way down. Features that go down past every
-    level let each of them reach the picture.
+    p(x, z) = p(x | z₁ … z_L) p(z₁) Π p(z_l | z₁ … z_{l−1}), where z₁ is the highest level, and
+    q(z_l | x, z₁ … z_{l−1}) has the parents of the prior beside x, for both share the way down.
+    Features that go down past every level let each of them reach the picture.
 
     Paper: C. K. Sønderby, T. Raiko, L. Maaløe, S. K. Sønderby, O. Winther, "Ladder Variational
         Autoencoders", 2016, arXiv 1602.02282, sections 2.2 and 2.3; A. Vahdat, J. Kautz, "NVAE: A

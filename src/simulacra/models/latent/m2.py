@@ -48,7 +48,7 @@ class M2(VAE, Classifying):
     Args:
         spec: Any observations with labels.
         alpha: Weight of −log q(y | x), beside the bound of an observation in nats.
-        told: Part of a batch that has labels, at least, where there are any.
+        told: Part of a batch that has labels, in the mean, where there are any.
         encoder: See `vae`; of the encoder and the decoder, which sees every class of every
             observation.
         classifier: Kind of network that q(y | x) is, as `encoder`.
@@ -221,7 +221,8 @@ class M2(VAE, Classifying):
         log_q = torch.where(possible, self.class_log_probabilities(x), -math.inf)
         known = log_q.logsumexp(1)
         # q may be any, as one that leaves out what it holds for next to impossible
-        kept = possible & (log_q >= log_q.amax(1, keepdim=True) + math.log(_LEAST))
+        # a classifier that says no number must show in the bound, not in classes that it lacks
+        kept = possible & ~(log_q < log_q.amax(1, keepdim=True) + math.log(_LEAST))
         log_q = torch.where(kept, log_q, -math.inf)
         log_q = torch.where(kept, log_q - log_q.logsumexp(1, keepdim=True), 0)
         q = torch.where(kept, log_q.exp(), 0)

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
 from simulacra.models.keywords import Nested
@@ -36,6 +37,12 @@ class SecondStage(Encoding, Latent):
         """A model of codes of a form, told the context if it takes one; its players become ours."""
         takes_context = "context" in registry.find(nested["name"]).signature()
         told = {"context": self.context} if takes_context else {}
+        own = nested["keywords"].get("context", "none")
+        if own not in ("none", told.get("context", "none")):
+            raise UsageError(
+                f"{nested['name']} is told what the whole model is told, context={self.context}: "
+                f"leave its own context={own} out"
+            )
         made = registry.build(nested["name"], codes, {**nested["keywords"], **told})
         self.players = {self._turn(name): player for name, player in made.players.items()}
         return made

@@ -58,9 +58,9 @@ class VQVAE(SecondStage, Quantised):
         Quantization: VQ-VAE Made Simple", 2023, arXiv 2309.15505, for quantiser=fsq.
     Departs from the paper: the decoder is a distribution over levels, not a squared error; entries
         begin with vectors of the encoder, and those that are long unused begin so again (Dhariwal
-        et al. 2020, arXiv 2005.00341); grids have sides of 4 to 8 for pictures, and sounds a place
-        for 16 samples with a decoder that is not autoregressive; the prior is a small transformer;
-        AdamW, and the average of the weights is kept.
+        et al. 2020, arXiv 2005.00341); grids have sides of 8 at most for pictures, and sounds a
+        place for 16 samples with a decoder that is not autoregressive; the prior is a small
+        transformer; AdamW, and the average of the weights is kept.
 
     Args:
         spec: Pictures or sounds.
