@@ -334,7 +334,8 @@ def test_help_names_every_command(ok):
     assert ok()[0] == out
 
 
-DATA = "side colour levels window rate labels groups context flip shift limit column data-dir "
+DATA = "side colour levels window rate labels labelled labelled-seed groups context flip shift "
+DATA += "limit column data-dir "
 TRAINING = "batch accumulate lr betas weight-decay warmup schedule clip ema seed device precision "
 TRAINING += "compile "
 OPTIONS = {
@@ -345,7 +346,8 @@ OPTIONS = {
     "complete": "hide mask image label number times candidates seed out data-dir device code",
     "reconstruct": "label number seed out data-dir device code",
     "interpolate": "frames linear label number seed out data-dir device code",
-    "map": "direction traverse spread label frames number seed out data-dir device code",
+    "map": "direction traverse spread levels styles label frames number seed out data-dir device "
+    "code",
     "encode": "out data-dir device code",
     "probe": "data-dir device code json",
     "surprise": "label number out data-dir device code",

@@ -254,7 +254,7 @@ def test_a_part_of_a_label_has_a_direction(ok, places, tmp_path):
         ("interpolate {plane} -o a.png", 2, "--out is a .npy file 'a.png'"),
         ("interpolate {nice} --label 3", 2, "takes no label --set context=label"),
         ("map {pixelcnn}", 2, "PixelCNN has no codes to map use vae, gan or nice"),
-        ("map {nice} --traverse --spread", 2, "three pictures: give one"),
+        ("map {nice} --traverse --spread", 2, "are pictures: give one"),
         ("map {nice} --traverse --label 3", 2, "--label is what the grid leave it out"),
         ("map {nice} --label 3", 2, "takes no label --set context=label"),
         ("map {nice} --spread", 2, "NICE gives an observation one code posterior of a vae"),

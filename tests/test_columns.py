@@ -503,6 +503,7 @@ def test_models_refuse_mixed_columns(tmp_path: Path, name: str) -> None:
     assert replace(kind.takes, mixed=True).includes(spec) == kind.takes.includes(plain)
     with pytest.raises(MissingCapability) as caught:
         registry.build(name, spec)
-    if kind.takes.includes(plain):
+    # one may be for less with its usual keywords than with others
+    if kind.takes_with().includes(plain):
         assert "needs columns of numbers, these have some of categories" in str(caught.value)
         registry.build(name, plain)

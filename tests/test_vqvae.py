@@ -116,8 +116,8 @@ def test_levels_are_as_alike_as_can_be() -> None:
     assert levels_of(256, None) == (7, 6, 6)
     assert levels_of(1000, 4) == (6, 6, 5, 5)
     assert levels_of(4, None) == (4,)
-    assert levels_of(64, 6) == (2,) * 6
-    with pytest.raises(sim.UsageError, match="at least 2 levels each: give 8 codes or more"):
+    assert levels_of(729, 6) == (3,) * 6
+    with pytest.raises(sim.UsageError, match="at least 3 levels each: give 27 codes or more"):
         levels_of(7, 3)
 
 

@@ -18,7 +18,7 @@ _WRITTEN = {
     "μ": "mu", "µ": "mu", "σ": "sigma", "χ": "chi", "ε": "eps", "λ": "lambda", "π": "pi",
     "α": "alpha", "β": "beta", "ρ": "rho", "\u0302": "^",
     "ν": "nu", "φ": "phi", "Φ": "Phi", "Δ": "Delta",
-    "θ": "theta", "Λ": "Lambda", "Ψ": "Psi",
+    "Ł": "L", "θ": "theta", "Λ": "Lambda", "Ψ": "Psi",
 }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class CodeDensity(SecondStage, Autoencoding):
         """
         codes = replace(
             self.spec, event_shape=(self.latent,), levels=None, ordered=True, coding="plain",
-            palette=None, rate=None, columns=(),
+            palette=None, rate=None, columns=(), map_width=0,
         )  # fmt: skip
         made = self.nest(density, codes)
         if not isinstance(made, Sampling):
