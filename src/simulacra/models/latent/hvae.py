@@ -146,18 +146,16 @@ class HVAE(CodeCompletion, LowerBound):
         explained = self._values(found.raw).log_prob(x.to(self.shift.dtype))
         return Draw(found.u, found.log_q, found.rates, explained)
 
-    def loss(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        turn: str = "model",
-        place: Tensor | float = 1.0,
-    ) -> dict[str, Tensor]:
-        """The negative evidence lower bound in nats, and its parts: that of each level, too."""
-        terms, _ = self.parts(x, context, self.noise(len(x)))
-        reconstruction, units = terms.distortion.mean(), terms.rates.mean(0)
-        each = [part.sum() for part in units.split(self.ladder.sizes)]
-        loss = reconstruction + self._weight(place) * self._paid(torch.stack(each))
-        told = {f"kl {i}": kl for i, kl in enumerate(each, 1)} if self.levels > 1 else {}
-        return {"loss": loss, "reconstruction": reconstruction, "kl": units.sum(), **told}
+    def _levels(self, units: Tensor) -> list[Tensor]:
+        """What each level costs, of units of these mean rates."""
+        return [part.sum() for part in units.split(self.ladder.sizes)]
+
+    def _paid(self, units: Tensor) -> Tensor:
+        """See `LowerBound`; free bits are those of a whole level."""
+        return super()._paid(torch.stack(self._levels(units)))
+
+    def _told_of(self, units: Tensor) -> dict[str, Tensor]:
+        """The divergence of each level, the highest first."""
+        if self.levels == 1:
+            return {}
+        return {f"kl {i}": kl for i, kl in enumerate(self._levels(units), 1)}

@@ -67,7 +67,12 @@ class LowerBound(Variational):
         terms, _ = self.parts(x, context, self.noise(len(x)))
         reconstruction, units = terms.distortion.mean(), terms.rates.mean(0)
         loss = reconstruction + self._weight(place) * self._paid(units)
-        return {"loss": loss, "reconstruction": reconstruction, "kl": units.sum()}
+        told = {"loss": loss, "reconstruction": reconstruction, "kl": units.sum()}
+        return told | self._told_of(units)
+
+    def _told_of(self, units: Tensor) -> dict[str, Tensor]:
+        """What else is told of the mean rates of units: here nothing."""
+        return {}
 
     def _paid(self, units: Tensor) -> Tensor:
         """What is paid for units of these mean rates: a cheap one costs its free bits."""
