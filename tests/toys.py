@@ -149,6 +149,7 @@ class ClippedWGAN(Adversarial):
     """
 
     takes = Takes(unordered=False)
+    opponent, undecided, estimates_distance = "critic", None, True
     kept = ("generator",)
     players = MappingProxyType(
         {"critic": Player(lr=2.0, betas=(0.0, 0.9)), "generator": Player(betas=(0.0, 0.9))}
@@ -170,6 +171,13 @@ class ClippedWGAN(Adversarial):
         self.told["generator"](context, z)
         raw: Tensor = self.generator(z)
         return raw if self.spec.levels is None else raw.tanh()
+
+    def scores(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        self.told["critic"](context, self.shift)
+        return self.critic(self.scaled(x)).squeeze(1)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.critic[:-1](self.scaled(x))
 
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "critic"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from simulacra.models.bounded import Bounded, Terms
     from simulacra.models.classifying import Classifying
     from simulacra.models.flow.base import Flow
+    from simulacra.models.game import Game
     from simulacra.models.laws import check_model
     from simulacra.models.model import (
         Completion,
@@ -59,13 +60,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Autoregressive", "Bounded", "BrokenLaw", "Budget", "Classifying", "CodebookTerms",
-    "Completion", "DataSpec", "Dataset", "Decoding", "Encoding", "Flow", "Invertible", "Judge",
-    "Latent", "Likelihood", "MissingCapability", "Model", "Options", "Player", "Quantised", "Run",
-    "Sampling", "Stage", "Stepwise", "Swept", "Takes", "Terms", "Training", "UsageError",
+    "Completion", "DataSpec", "Dataset", "Decoding", "Encoding", "Flow", "Game", "Invertible",
+    "Judge", "Latent", "Likelihood", "MissingCapability", "Model", "Options", "Player", "Quantised",
+    "Run", "Sampling", "Stage", "Stepwise", "Swept", "Takes", "Terms", "Training", "UsageError",
     "bound_terms", "build", "check_model", "codebook_terms", "compare", "complete", "direction",
     "encode", "export_onnx", "find", "fit", "from_pretrained", "from_zoo", "interpolate",
-    "judge_model", "likelihood", "list_models", "load_data", "probe", "push_to_hub",
-    "reconstruct", "sample", "styles", "write_report",
+    "judge_model", "likelihood", "list_models", "load_data", "probe", "push_to_hub", "reconstruct",
+    "sample", "styles", "write_report",
 ]  # fmt: skip
 
 _PLACES = {
@@ -82,6 +83,7 @@ _PLACES = {
     "models.bounded": ("Bounded", "Terms"),
     "models.classifying": ("Classifying",),
     "models.flow.base": ("Flow",),
+    "models.game": ("Game",),
     "models.laws": ("check_model",),
     "models.model": (
         "Completion", "Decoding", "Encoding", "Invertible", "Latent", "Likelihood", "Model",

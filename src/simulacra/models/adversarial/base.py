@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from simulacra.ground.spec import DataSpec
-from simulacra.models.model import Latent
+from simulacra.models.game import Game
 from simulacra.models.standardised import Standardised
 from simulacra.nn.context import ContextEmbedding, ContextKind
 from simulacra.nn.levels import to_levels
 
 
-class Adversarial(Standardised, Latent):
+class Adversarial(Standardised, Game):
     """A game between a generator of standard normal codes and whoever tells its work from data.
 
     Each player is a network called as its turn, with an embedding of the context of its own. They
@@ -57,10 +57,13 @@ class Adversarial(Standardised, Latent):
         y = x if self.spec.levels is None else x.to(self.shift.dtype) + noise
         return self.standardised(y).flatten(1)
 
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """G(z) on the scale of the data."""
+        return self._generate(z, context).view(-1, *self.spec.event_shape) * self.scale + self.shift
+
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """G(z), rounded down to its level."""
-        y = self._generate(z, context).view(-1, *self.spec.event_shape) * self.scale + self.shift
-        return to_levels(y, self.spec.levels)
+        return to_levels(self.generate(z, context), self.spec.levels)
 
     def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
         """Standard normal codes `(n, latent)`, whatever the context, times the temperature."""

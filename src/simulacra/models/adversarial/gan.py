@@ -95,6 +95,17 @@ class GAN(Adversarial):
         """
         return self._judge(self.scaled(x, noise), context)
 
+    def scores(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The logit of D."""
+        return self.discriminate(x, context)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last hidden layer of D, of observations without a context."""
+        y = self.scaled(x)
+        y = torch.cat([y, y.new_zeros(len(y), self.told_width)], 1)
+        seen: Tensor = self.discriminator[:-1](y)
+        return seen
+
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "discriminator"
     ) -> dict[str, Tensor]:
