@@ -60,7 +60,7 @@ class Model(nn.Module, ABC):
     validation_cost: int = 1
     """Passes through the network that `validation_loss` takes for one observation."""
 
-    not_compiled: ClassVar[str] = ""
+    not_compiled: str = ""
     """Why a step is never compiled: torch compiles no second derivatives (gradient penalties)."""
 
     context: MapContextKind = "none"
@@ -142,6 +142,8 @@ class Model(nn.Module, ABC):
         Args:
             x: A few thousand training observations `(N, *event_shape)`.
             context: Their context.
+
+        One that also names an argument `count` is told how many training observations there are.
         """
 
     @abstractmethod

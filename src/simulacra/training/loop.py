@@ -13,8 +13,9 @@ stands in `learner` (a model in a stage), `clocked`, `plan` and `changes`.
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -108,7 +109,8 @@ class Training(Clocked):
         with seeded(options.seed, _PREPARE):
             few = torch.randperm(len(train))[: self._prepared_from]
             if not prepared:
-                model.prepare(*self.batches.rows(few))
+                told = {"count": len(train)} if "count" in _arguments(model.prepare) else {}
+                model.prepare(*self.batches.rows(few), **told)
             if model.not_compiled:
                 options = replace(options, compile=False)
             few = few[: self.batches.size]
@@ -384,6 +386,10 @@ class Training(Clocked):
         if state.get("budget") is not None:
             self.budget = Budget.parse(state["budget"])
         self._good = state
+
+
+def _arguments(method: Callable[..., Any]) -> Collection[str]:
+    return inspect.signature(method).parameters
 
 
 _PREPARE = -1  # key of a random stream that belongs to no step, as is that of `batches`

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from simulacra.ground.spec import DataSpec
 from simulacra.models.game import Game
 from simulacra.models.standardised import Standardised
-from simulacra.nn.context import ContextEmbedding, ContextKind
+from simulacra.nn.context import ContextKind
 from simulacra.nn.levels import to_levels
 
 
 class Adversarial(Standardised, Game):
     """A game between a generator of standard normal codes and whoever tells its work from data.
 
-    Each player is a network called as its turn, with an embedding of the context of its own. They
-    meet on one scale: levels, dequantised, go to [−1, 1], and vectors are standardised.
+    The players meet on one scale, on which observations keep their form: levels, dequantised, go to
+    [−1, 1], and vectors are standardised. Each is a module called as its turn.
 
     Args:
         spec: The form of the data.
@@ -28,12 +28,11 @@ class Adversarial(Standardised, Game):
         context: What all players are told beside the observation.
     """
 
+    kept = ("generator",)
+
     def __init__(self, spec: DataSpec, latent: int, context: ContextKind) -> None:
         super().__init__(spec)
         self.latent, self.context = latent, context
-        told = {player: ContextEmbedding(context, spec, 32) for player in dict.fromkeys(self.turns)}
-        self.told = nn.ModuleDict(told)
-        self.told_width = told[self.turns[0]].width
         if spec.levels is not None:
             # to [−1, 1]
             self.shift.fill_(spec.levels / 2)
@@ -41,25 +40,26 @@ class Adversarial(Standardised, Game):
 
     @abstractmethod
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
-        """G(z), `(N, dims)` on the scale that the players share."""
+        """G(z), `(N, *event_shape)` on the scale that the players share."""
 
     def player(self, turn: str) -> nn.Module:
-        """The network that moves, with its own embedding of the context."""
-        return nn.ModuleList([getattr(self, turn), self.told[turn]])
+        """The module that moves."""
+        player: nn.Module = getattr(self, turn)
+        return player
 
     def scaled(self, x: Tensor, noise: Tensor | float = 0.5) -> Tensor:
-        """Observations `(N, dims)` on the scale that the players share.
+        """Observations `(N, *event_shape)` on the scale that the players share.
 
         Args:
             x: `(N, *event_shape)`.
             noise: In [0, 1), fills the bins of levels; without, they are put into the middle.
         """
         y = x if self.spec.levels is None else x.to(self.shift.dtype) + noise
-        return self.standardised(y).flatten(1)
+        return self.standardised(y)
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """G(z) on the scale of the data."""
-        return self._generate(z, context).view(-1, *self.spec.event_shape) * self.scale + self.shift
+        return self._generate(z, context) * self.scale + self.shift
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """G(z), rounded down to its level."""

@@ -1,126 +1,270 @@
-"""The generative adversarial network: a generator against a discriminator."""
+"""The generative adversarial network, of parts that its descendants choose otherwise."""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch import Tensor
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
+from simulacra.models.adversarial.augment import ENOUGH, augmented
 from simulacra.models.adversarial.base import Adversarial, still
+from simulacra.models.adversarial.networks import (
+    TAKES,
+    NetworkKind,
+    chosen,
+    generator_body,
+    opponent_body,
+)
+from simulacra.models.adversarial.objectives import ObjectiveName, objective_of, told_rightly
+from simulacra.models.adversarial.players import Generator, Opponent
+from simulacra.models.adversarial.regularisers import (
+    PENALTIES,
+    RegulariserName,
+    check_regulariser,
+    gradient_penalty,
+    squared_slope,
+)
+from simulacra.models.stages import Player
 from simulacra.models.takes import Takes
-from simulacra.nn.context import ContextKind
-from simulacra.nn.mlp import mlp
-from simulacra.nn.precision import at_least_float32
+from simulacra.nn.context import ContextEmbedding, ContextKind
 
 
 class GAN(Adversarial):
     """A generator that learns to fool a discriminator, which learns to tell; no likelihood.
+
+    Three choices make a game of this family: what the players minimise (`objective`), what keeps
+    the discriminator's slope in bounds (`regulariser`), and what the players are (`network`). Other
+    names of the family are papers' choices, and all of them can be chosen here.
 
     Paper: I. Goodfellow et al., "Generative Adversarial Nets", 2014, arXiv 1406.2661,
         equation 1 and algorithm 1 with k = 1.
     Departs from the paper: leaky ReLU and dropout in the discriminator instead of maxout; real
         levels are dequantised, or the discriminator would tell them from the generator's
         continuous values by that alone, and generated ones end in tanh; a context, when given,
-        enters both players (arXiv 1411.1784).
+        is told to the generator beside its code (arXiv 1411.1784) and to the discriminator by
+        projection (arXiv 1802.05637).
 
     Args:
         spec: Ordered levels, or continuous vectors.
         latent: Size of a code.
-        hidden: Widths of the generator's hidden layers; the discriminator has them in reverse.
-        objective: The generator minimises −log D(G(z)), `non-saturating`, or
-            log (1 − D(G(z))), `minimax`.
-        dropout: Probability of dropping a feature of the discriminator.
+        network: What the players are: `mlp`, `convolutional` or `residual`; `auto` is mlp for
+            vectors, and convolutional for pictures and sounds.
+        hidden: Widths of an MLP generator's hidden layers; its opponent has them in reverse.
+        channels: Of a convolutional or residual player at half the resolution of the data; twice as
+            many at each further halving.
+        dropout: Probability of dropping a feature of an MLP opponent.
+        objective: What the players minimise: `minimax`, `non-saturating`, `least-squares`,
+            `wasserstein`, `hinge` or `relativistic`.
+        regulariser: What keeps the opponent's slope in bounds: `none`, `spectral` (each weight
+            divided by its largest singular value), `gradient-penalty` (a slope of 1 between real
+            and generated observations), `r1` (no slope at real ones) or `r1-r2` (nor at generated
+            ones).
+        penalty: Weight of the penalty, of regularisers that are one; its usual one, without.
+        moves: How often in a step the opponent moves, and the generator.
+        rates: Their learning rates, as multiples of the training's.
+        augment: Whether the opponent is shown pictures in random light, moved and with a part
+            covered (arXiv 2006.10738); `auto` where it learns from fewer than 5000.
         context: What both players are told beside the observation: none, label or vector.
+
+    Raises:
+        MissingCapability: If the data are not those that the networks are for.
+        UsageError: If a keyword is out of its range.
     """
 
     takes = Takes(unordered=False)
     preset = {"lr": 5e-4, "betas": (0.5, 0.999), "schedule": "constant", "clip": 0.0}
-    small = (
+    small: ClassVar[tuple[dict[str, Any], ...]] = (
         {"latent": 2, "hidden": (8,)},
         {"latent": 2, "hidden": (8,), "objective": "minimax", "context": "label"},
-        {"latent": 2, "hidden": (8,), "context": "vector"},
-    )
+        {
+            "latent": 2, "hidden": (8,), "context": "vector", "objective": "least-squares",
+            "regulariser": "r1", "dropout": 0.0, "moves": (2, 1), "rates": (2.0, 1.0),
+        },
+    )  # fmt: skip
     turns = ("discriminator", "generator")
-    kept = ("generator",)
+    augmenting: Tensor
 
     def __init__(
         self,
         spec: DataSpec,
         *,
         latent: int = 32,
+        network: NetworkKind = "mlp",
         hidden: tuple[int, ...] = (256, 512),
-        objective: Literal["non-saturating", "minimax"] = "non-saturating",
+        channels: int = 32,
         dropout: float = 0.2,
+        objective: ObjectiveName = "non-saturating",
+        regulariser: RegulariserName = "none",
+        penalty: float | None = None,
+        moves: tuple[int, ...] = (1, 1),
+        rates: tuple[float, ...] = (1.0, 1.0),
+        augment: Literal["auto", "always", "never"] = "auto",
         context: ContextKind = "none",
     ) -> None:
-        if latent < 1 or any(width < 1 for width in hidden) or not 0 <= dropout < 1:
+        if latent < 1 or channels < 1 or any(w < 1 for w in hidden) or not 0 <= dropout < 1:
             raise UsageError(
-                "latent and hidden are positive, dropout in [0, 1); got "
-                f"latent={latent}, hidden={hidden}, dropout={dropout}"
+                "latent, hidden and channels are positive, dropout in [0, 1); got "
+                f"latent={latent}, hidden={hidden}, channels={channels}, dropout={dropout}"
             )
-        if objective not in ("non-saturating", "minimax"):
-            raise UsageError(f"objective is non-saturating or minimax, got {objective!r}")
+        if len(moves) != 2 or min(moves) < 1 or len(rates) != 2:
+            raise UsageError(
+                "moves and rates are two numbers, of the opponent and of the generator, and each "
+                f"moves at least once; got moves={moves}, rates={rates}"
+            )
+        if augment not in ("auto", "always", "never"):
+            raise UsageError(f"augment is auto, always or never; got {augment!r}")
+        check_regulariser(regulariser)
+        if penalty is not None and not (regulariser in PENALTIES and 0 <= penalty < math.inf):
+            raise UsageError(
+                f"penalty is a weight, at least 0, of one of {', '.join(PENALTIES)}; got {penalty} "
+                f"with regulariser={regulariser}"
+            )
         super().__init__(spec, latent, context)
-        self.hidden, self.objective, self.dropout = tuple(hidden), objective, dropout
-        width = self.told_width
-        self.generator = mlp(latent + width, hidden, spec.dims)
-        self.discriminator = mlp(
-            spec.dims + width,
-            hidden[::-1],
-            1,
-            lambda: nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(dropout)),
-        )
+        kind = chosen(network, spec)
+        if kind != "mlp":
+            TAKES.check(spec, f"{type(self).__name__} of {kind} players")
+        if augment == "always" and not spec.is_image:
+            raise UsageError("augment=always is for pictures, and these are none")
+        self.network, self.hidden, self.channels = network, tuple(hidden), channels
+        self.dropout, self.objective, self.regulariser = dropout, objective, regulariser
+        self.penalty, self.augment = penalty, augment
+        self.moves, self.rates = tuple(moves), tuple(rates)
+        self._game = objective_of(objective)
+        self.undecided = self._game.undecided
+        self.estimates_distance = self._game.estimates_distance
+        self._weight = PENALTIES.get(regulariser, 0.0) if penalty is None else penalty
+        if self._weight:
+            self.not_compiled = "for its penalty needs second derivatives"
+        self.turns = (self.opponent,) * moves[0] + ("generator",) * moves[1]
+        self.players = {self.opponent: Player(lr=rates[0]), "generator": Player(lr=rates[1])}
+        self.register_buffer("augmenting", torch.tensor(augment == "always"))
+        self._build(kind)
+
+    @classmethod
+    def takes_with(cls, *, network: NetworkKind = "auto", **keywords: Any) -> Takes:  # noqa: ARG003
+        """Convolutions are for pictures and sounds."""
+        return TAKES if network in ("convolutional", "residual") else cls.takes
+
+    def _build(self, kind: NetworkKind) -> None:
+        """Make the players."""
+        spec, spectral = self.spec, self.regulariser == "spectral"
+        told = ContextEmbedding(self.context, spec, _TOLD)
+        self.generator = Generator(
+            told,
+            generator_body(
+                kind, spec, self.latent + told.width, hidden=self.hidden, channels=self.channels,
+                normalised=True,
+            ),
+            squashed=spec.levels is not None,
+        )  # fmt: skip
+        # a penalty is of each observation alone, which a normalisation over batches is not
+        body, width = opponent_body(
+            kind, spec, hidden=self.hidden, channels=self.channels, dropout=self.dropout,
+            normalised=self.regulariser == "none", spectral=spectral,
+        )  # fmt: skip
+        opponent = Opponent(
+            ContextEmbedding(self.context, spec, width), body, width,
+            bias=self.undecided is not None, spectral=spectral,
+        )  # fmt: skip
+        setattr(self, self.opponent, opponent)
+
+    def prepare(self, x: Tensor, context: Tensor | None = None, *, count: int = 0) -> None:
+        """Decide whether pictures are augmented; see also `Standardised.prepare`.
+
+        Args:
+            x: Training observations.
+            context: Their context.
+            count: How many there are in all; as many as `x` has, if that is more.
+        """
+        super().prepare(x, context)
+        if self.augment == "auto":
+            self.augmenting.fill_(self.spec.is_image and max(count, len(x)) < ENOUGH)
 
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
-        """G(z), `(N, dims)` on the scale that the discriminator sees."""
-        raw: Tensor = self.generator(torch.cat([z, self.told["generator"](context, z)], 1))
-        return raw if self.spec.levels is None else raw.tanh()
+        y: Tensor = self.generator(z, context)
+        return y
 
-    def _judge(self, y: Tensor, context: Tensor | None) -> Tensor:
-        """The logit of D(y), `(N,)`."""
-        told = self.told["discriminator"](context, y)
-        logit: Tensor = self.discriminator(torch.cat([y, told], 1))
-        return at_least_float32(logit).squeeze(1)
+    def _score(self, y: Tensor, context: Tensor | None) -> Tensor:
+        """What the opponent says, `(N,)`, of observations on the scale that the players share."""
+        scores: Tensor = self.player(self.opponent)(y, context)
+        return scores
 
-    def discriminate(
-        self, x: Tensor, context: Tensor | None = None, *, noise: Tensor | float = 0.5
-    ) -> Tensor:
-        """The logit of D, `(N,)`, of observations `(N, *event_shape)`: above 0 where it says real.
-
-        Levels fill their bins by noise in [0, 1), and are put into the middle without.
-        """
-        return self._judge(self.scaled(x, noise), context)
+    def _shown(self, y: Tensor) -> Tensor:
+        """Observations as the opponent sees them while it learns: augmented, or as they are."""
+        return augmented(y) if self.augmenting else y
 
     def scores(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The logit of D."""
-        return self.discriminate(x, context)
+        """The opponent's scores; of the 2014 game the logit of D."""
+        return self._score(self.scaled(x), context)
 
     def features(self, x: Tensor) -> Tensor:
-        """The last hidden layer of D, of observations without a context."""
-        y = self.scaled(x)
-        y = torch.cat([y, y.new_zeros(len(y), self.told_width)], 1)
-        seen: Tensor = self.discriminator[:-1](y)
+        """The last layer but one of the opponent, `(N, features)`, whatever the context."""
+        opponent = self.player(self.opponent)
+        assert isinstance(opponent, Opponent)
+        seen: Tensor = opponent.body(self.scaled(x))
         return seen
 
     def loss(
-        self, x: Tensor, context: Tensor | None = None, *, turn: str = "discriminator"
+        self, x: Tensor, context: Tensor | None = None, *, turn: str = ""
     ) -> dict[str, Tensor]:
-        """One player's loss in nats, and the mean of D where that player looks at it."""
-        z = self.prior(x.shape[0])
-        if turn == "discriminator":
-            noise = torch.rand(x.shape, dtype=self.shift.dtype, device=x.device)
-            real = self.discriminate(x, context, noise=noise)
-            with torch.no_grad():
-                y = self._generate(z, context)
-            fake = self._judge(y, context)
-            loss = -(logsigmoid(real) + logsigmoid(-fake)).mean()
-            return {"loss": loss, "real": real.sigmoid().mean(), "fake": fake.sigmoid().mean()}
-        with still(self.player("discriminator")):
-            fake = self._judge(self._generate(z, context), context)
-        saturating = self.objective == "minimax"
-        loss = (logsigmoid(-fake) if saturating else -logsigmoid(fake)).mean()
-        return {"loss": loss, "fake": fake.sigmoid().mean()}
+        """One player's loss.
+
+        Args:
+            x: Observations `(N, *event_shape)`.
+            context: One row for each.
+            turn: Whose it is, the opponent's without.
+
+        Returns:
+            `loss`, and in the opponent's turn `accuracy`, the share of its batch that it told
+            rightly, `penalty` where there is one, before it is weighed, and `distance` where the
+            scores estimate one.
+        """
+        z = self.prior(len(x))
+        if turn == "generator":
+            return self._generator_loss(x, context, z)
+        with torch.no_grad():
+            fake = self._shown(self._generate(z, context))
+        y = self._shown(self._dequantised(x))
+        if self.regulariser in ("r1", "r1-r2"):
+            # one pass gives scores and slopes
+            real_scores, real_slope = squared_slope(lambda y: self._score(y, context), y)
+            fake_scores, slope = self._score(fake, context), real_slope
+            if self.regulariser == "r1-r2":
+                fake_scores, fake_slope = squared_slope(lambda y: self._score(y, context), fake)
+                slope = real_slope + fake_slope
+            penalty = slope.mean() / 2
+        else:
+            real_scores, fake_scores = self._score(y, context), self._score(fake, context)
+            penalty = None
+            if self.regulariser == "gradient-penalty":
+                penalty = gradient_penalty(lambda y: self._score(y, context), y, fake)
+        loss = self._game.opponent(real_scores, fake_scores)
+        real, fake_ = real_scores.detach(), fake_scores.detach()
+        scalars = {"accuracy": told_rightly(real, fake_, self.undecided)}
+        if penalty is not None:
+            loss = loss + self._weight * penalty
+            scalars["penalty"] = penalty.detach()
+        if self.estimates_distance:
+            scalars["distance"] = (real - fake_).mean()
+        return {"loss": loss, **scalars}
+
+    def _generator_loss(self, x: Tensor, context: Tensor | None, z: Tensor) -> dict[str, Tensor]:
+        with still(self.player(self.opponent)):
+            fake = self._score(self._shown(self._generate(z, context)), context)
+            real = fake
+            if self._game.paired:
+                real = self._score(self._shown(self._dequantised(x)), context)
+        return {"loss": self._game.generator(real, fake)}
+
+    def _dequantised(self, x: Tensor) -> Tensor:
+        """Observations on the scale that the players share, levels anywhere in their bins."""
+        noise = torch.rand(x.shape, dtype=self.shift.dtype, device=x.device)
+        return self.scaled(x, noise)
+
+
+_TOLD = 32
+"""Features of a context that a generator is told."""
