@@ -167,9 +167,8 @@ class GAN(Adversarial):
             normalised=self.regulariser == "none", spectral=spectral,
         )  # fmt: skip
         opponent = Opponent(
-            ContextEmbedding(self.context, spec, width), body, width,
-            bias=self.undecided is not None, spectral=spectral,
-        )  # fmt: skip
+            ContextEmbedding(self.context, spec, width), body, width, spectral=spectral
+        )
         setattr(self, self.opponent, opponent)
 
     def prepare(self, x: Tensor, context: Tensor | None = None, *, count: int = 0) -> None:

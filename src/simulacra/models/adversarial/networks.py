@@ -269,9 +269,7 @@ class _Doubling(nn.Module):
 class _ConvolutionalOpponent(nn.Module):
     """Halvings with leaky ReLUs; its features are those of the smallest size, side by side."""
 
-    def __init__(
-        self, spec: DataSpec, channels: int, *, normalised: bool, spectral: bool
-    ) -> None:
+    def __init__(self, spec: DataSpec, channels: int, *, normalised: bool, spectral: bool) -> None:
         super().__init__()
         self.sizes = sizes = _Sizes(spec, channels)
         blocks, inputs = [], sizes.colours

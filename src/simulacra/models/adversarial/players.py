@@ -39,16 +39,16 @@ class Opponent(nn.Module):
         told: Features of a context, as many as the body's.
         body: From observations to features.
         width: How many.
-        bias: Whether a score has one, which cancels in differences.
         spectral: Whether weights are divided by their largest singular value.
     """
 
     def __init__(
-        self, told: ContextEmbedding, body: nn.Module, width: int, *, bias: bool, spectral: bool
+        self, told: ContextEmbedding, body: nn.Module, width: int, *, spectral: bool
     ) -> None:
         super().__init__()
         self.told, self.body = told, body
-        self.head = bounded(nn.Linear(width, 1, bias=bias), spectral)
+        # a bias would cancel in differences, and features have biases of their own
+        self.head = bounded(nn.Linear(width, 1, bias=False), spectral)
 
     def forward(self, y: Tensor, context: Tensor | None) -> Tensor:
         """Scores `(N,)` of observations on the scale that the players share."""
