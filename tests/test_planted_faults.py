@@ -203,7 +203,7 @@ def test_turns_catch_a_generator_that_moves_the_discriminator() -> None:
             self, x: Tensor, context: Tensor | None = None, *, turn: str = "discriminator"
         ) -> dict[str, Tensor]:
             if turn == "generator":
-                logit = self._judge(self._generate(self.prior(len(x)), context), context)
+                logit = self._score(self._generate(self.prior(len(x)), context), context)
                 return {"loss": -nn.functional.logsigmoid(logit).mean()}
             return super().loss(x, context, turn=turn)
 

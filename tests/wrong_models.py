@@ -105,7 +105,7 @@ class MovesBoth(GAN):
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "discriminator"
     ) -> dict[str, Tensor]:
         if turn == "generator":
-            logit = self._judge(self._generate(self.prior(len(x)), context), context)
+            logit = self._score(self._generate(self.prior(len(x)), context), context)
             return {"loss": -nn.functional.logsigmoid(logit).mean()}
         return super().loss(x, context, turn=turn)
 
@@ -249,6 +249,29 @@ class DrawsCodesOnTheCPU(GAN):
         return temperature * torch.randn(n, self.latent)
 
 
+class HidesTheCode(GAN):
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return super().generate(z.detach(), context) + 0 * z.sum()
+
+
+class GeneratesAnother(GAN):
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return super().generate(-z, context)
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return super().decode(-z + 1, context)
+
+
+class ScoresTheBatch(GAN):
+    def scores(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        scores = super().scores(x, context)
+        return scores - scores.mean()
+
+
+class KeepsItsOpponent(GAN):
+    kept = ("discriminator",)
+
+
 class IsNeverCold(GAN):
     def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
         return super().prior(n, context)
@@ -321,6 +344,10 @@ class KeepsItsDefaultOtherwise(Table):
 
 WRONG: list[tuple[type[Model], str, str]] = [
     (DrawsTheSame, "draws", "another seed gives the same samples"),
+    (HidesTheCode, "game", "no gradient reaches a code"),
+    (GeneratesAnother, "game", "what is decoded is not what was generated"),
+    (ScoresTheBatch, "game", "what the opponent sees depends on what else is in its batch"),
+    (KeepsItsOpponent, "game", "it keeps the average of ('discriminator',), not the generator's"),
     (IsNeverCold, "temperature", "codes spread by "),
     (SamplesWarm, "temperature", "samples of a temperature are not decoded from codes of it"),
     (DrawsCodesOnTheCPU, "device", "`loss` calls `linear` with (8, 2) of the CPU"),

@@ -85,6 +85,7 @@ class Model(nn.Module, ABC):
         "simulacra.models.lawbook.device",
         "simulacra.models.lawbook.bounds",
         "simulacra.models.lawbook.codebooks",
+        "simulacra.models.lawbook.games",
     )
     """Modules whose `LAWS` each model of this class keeps, beside those of its bases."""
 

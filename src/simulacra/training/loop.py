@@ -109,8 +109,9 @@ class Training(Clocked):
         with seeded(options.seed, _PREPARE):
             few = torch.randperm(len(train))[: self._prepared_from]
             if not prepared:
-                told = {"count": len(train)} if "count" in _arguments(model.prepare) else {}
-                model.prepare(*self.batches.rows(few), **told)
+                prepare: Callable[..., None] = model.prepare
+                told = {"count": len(train)} if "count" in _arguments(prepare) else {}
+                prepare(*self.batches.rows(few), **told)
             if model.not_compiled:
                 options = replace(options, compile=False)
             few = few[: self.batches.size]

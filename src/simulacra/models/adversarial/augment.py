@@ -68,9 +68,11 @@ def _covered(y: Tensor) -> Tensor:
     """Half of each side, anywhere, grey."""
     keep = None
     for axis, side in ((2, y.shape[2]), (3, y.shape[3])):
-        middle = torch.randint(0, side + 1, (len(y), 1), device=y.device)
-        away = (torch.arange(side, device=y.device) - middle).abs()
-        here = (2 * away < side / 2).unsqueeze(1).unsqueeze(5 - axis)
+        wide = (side + 1) // 2
+        # its middle is anywhere, so that at the edges less of it is seen
+        begin = torch.randint(0, side + 1 - wide % 2, (len(y), 1), device=y.device) - wide // 2
+        at = torch.arange(side, device=y.device)
+        here = ((begin <= at) & (at < begin + wide)).unsqueeze(1).unsqueeze(5 - axis)
         keep = here if keep is None else keep & here
     assert keep is not None
     return y * (~keep).to(y.dtype)

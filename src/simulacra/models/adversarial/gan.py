@@ -85,7 +85,7 @@ class GAN(Adversarial):
             "regulariser": "r1", "dropout": 0.0, "moves": (2, 1), "rates": (2.0, 1.0),
         },
     )  # fmt: skip
-    turns = ("discriminator", "generator")
+    turns: tuple[str, ...] = ("discriminator", "generator")
     augmenting: Tensor
 
     def __init__(

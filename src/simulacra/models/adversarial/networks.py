@@ -202,7 +202,7 @@ class _Generator(nn.Module):
         self.event_shape = spec.event_shape
         after = sizes.channels[::-1]
         self.first = nn.Linear(inputs, math.prod(sizes.smallest))
-        self.begin = nn.Identity()
+        self.begin: nn.Module = nn.Identity()
         blocks: list[nn.Module] = []
         if residual:
             for outputs, wide in zip([*after[1:], after[-1]], after, strict=True):

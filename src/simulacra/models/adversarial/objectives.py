@@ -85,7 +85,7 @@ def objective_of(name: str) -> Objective:
     if name not in OBJECTIVES:
         names = ", ".join(get_args(ObjectiveName))
         raise UsageError(f"objective is one of {names}; got {name!r}")
-    found: Objective = OBJECTIVES[name]  # type: ignore[index]
+    found: Objective = OBJECTIVES[name]
     return found
 
 
