@@ -228,28 +228,29 @@ class GAN(Adversarial):
         with torch.no_grad():
             fake = self._shown(self._generate(z, context))
         y = self._shown(self._dequantised(x))
-        if self.regulariser in ("r1", "r1-r2"):
-            # one pass gives scores and slopes
-            real_scores, real_slope = squared_slope(lambda y: self._score(y, context), y)
-            fake_scores, slope = self._score(fake, context), real_slope
-            if self.regulariser == "r1-r2":
-                fake_scores, fake_slope = squared_slope(lambda y: self._score(y, context), fake)
-                slope = real_slope + fake_slope
-            penalty = slope.mean() / 2
-        else:
-            real_scores, fake_scores = self._score(y, context), self._score(fake, context)
-            penalty = None
-            if self.regulariser == "gradient-penalty":
-                penalty = gradient_penalty(lambda y: self._score(y, context), y, fake)
-        loss = self._game.opponent(real_scores, fake_scores)
-        real, fake_ = real_scores.detach(), fake_scores.detach()
-        scalars = {"accuracy": told_rightly(real, fake_, self.undecided)}
-        if penalty is not None:
+        of_real, of_fake = self._score(y, context), self._score(fake, context)
+        loss = self._game.opponent(of_real, of_fake)
+        scalars = {"accuracy": told_rightly(of_real.detach(), of_fake.detach(), self.undecided)}
+        if self.estimates_distance:
+            scalars["distance"] = (of_real - of_fake).detach().mean()
+        if self.regulariser in PENALTIES:
+            few = slice(math.ceil(len(x) / _PENALISED))
+            penalty = self._penalty(y[few], fake[few], None if context is None else context[few])
             loss = loss + self._weight * penalty
             scalars["penalty"] = penalty.detach()
-        if self.estimates_distance:
-            scalars["distance"] = (real - fake_).mean()
         return {"loss": loss, **scalars}
+
+    def _penalty(self, real: Tensor, fake: Tensor, context: Tensor | None) -> Tensor:
+        """What the opponent pays for its slope, before it is weighed."""
+
+        def score(y: Tensor) -> Tensor:
+            return self._score(y, context)
+
+        if self.regulariser == "gradient-penalty":
+            return gradient_penalty(score, real, fake)
+        # γ/2 E ‖∇ score‖², at real and at generated ones: arXiv 2501.05441, equations 3 and 4
+        places = (real, fake) if self.regulariser == "r1-r2" else (real,)
+        return torch.stack([squared_slope(score, y).mean() for y in places]).sum() / 2
 
     def _generator_loss(self, x: Tensor, context: Tensor | None, z: Tensor) -> dict[str, Tensor]:
         with still(self.player(self.opponent)):
@@ -265,5 +266,7 @@ class GAN(Adversarial):
         return self.scaled(x, noise)
 
 
+_PENALISED = 4
+"""Of so many observations of a batch one is asked for the slope, which takes as long as two passes."""
 _TOLD = 32
 """Features of a context that a generator is told."""

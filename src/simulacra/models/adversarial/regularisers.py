@@ -34,18 +34,17 @@ def check_regulariser(name: str) -> None:
         raise UsageError(f"regulariser is one of {names}; got {name!r}")
 
 
-def squared_slope(score: Scoring, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores, and ‖∇ score(y)‖² of each, `(N,)` both; a graph of the gradient is kept."""
+def squared_slope(score: Scoring, y: Tensor) -> Tensor:
+    """‖∇ score(y)‖² of each, `(N,)`; gradients go through it."""
     with torch.enable_grad():
         y = y.detach().requires_grad_()
-        scores = score(y)
-        (slope,) = torch.autograd.grad(scores.sum(), y, create_graph=True)
-    return scores, slope.float().flatten(1).square().sum(1)
+        (slope,) = torch.autograd.grad(score(y).sum(), y, create_graph=True)
+    return slope.flatten(1).square().sum(1)
 
 
 def gradient_penalty(score: Scoring, real: Tensor, fake: Tensor) -> Tensor:
     """E (‖∇ score(ŷ)‖ − 1)², ŷ between a real and a generated one: arXiv 1704.00028, equation 3."""
     between = torch.rand(len(real), *[1] * (real.ndim - 1), dtype=real.dtype, device=real.device)
-    _, square = squared_slope(score, between * real + (1 - between) * fake)
+    square = squared_slope(score, between * real + (1 - between) * fake)
     # the root has no derivative at 0
     return ((square + 1e-12).sqrt() - 1).square().mean()
