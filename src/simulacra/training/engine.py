@@ -16,6 +16,7 @@ from torch import Tensor
 
 from simulacra.ground import processes
 from simulacra.ground.errors import ResourceError, UsageError
+from simulacra.models.game import Game
 from simulacra.models.model import Model
 from simulacra.models.modes import evaluating
 from simulacra.training.options import Options
@@ -119,9 +120,9 @@ def has_matrix_units(device: torch.device) -> bool:
 def settled(options: Options, model: Model, batch: tuple[Tensor, Tensor | None]) -> Options:
     """The options with a precision that is not `auto` any more.
 
-    bfloat16 needs matrix units, gradients, and a validation loss whose differences between
-    observations it keeps: of a new model the mean says nothing, for it is near that of independent
-    values whatever the network does.
+    bfloat16 needs matrix units, gradients, and a validation loss, or scores of a game, whose
+    differences between observations it keeps: of a new model the mean says nothing, for it is near
+    that of independent values whatever the network does.
 
     Args:
         options: See `Options`.
@@ -134,6 +135,9 @@ def settled(options: Options, model: Model, batch: tuple[Tensor, Tensor | None])
     full = replace(options, precision="32")
     stage = model.stages[0]
     score = stage.validation_loss or model.validation_loss
+    if isinstance(model, Game):
+        # what both players learn from
+        score = model.scores
     if stage.by_sweeps or not has_matrix_units(device) or len(batch[0]) < 2:
         # of one observation there is no spread to hold a difference against
         return full

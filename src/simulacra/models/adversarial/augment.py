@@ -1,8 +1,8 @@
 """Differentiable augmentation: what the opponent is shown where there are few pictures.
 
-Where data are few, the opponent learns them by heart. Shown all pictures, real and generated, at random
-places, in random light and with a part covered, it cannot; and as gradients go through, the generator
-learns what looks right under all of these, not to make pictures that are covered in part.
+Where data are few, the opponent learns them by heart. Shown all pictures, real and generated, at
+random places, in random light and with a part covered, it cannot; and as gradients go through, the
+generator learns what looks right under all of these, not to make pictures that are covered in part.
 """
 
 from __future__ import annotations

@@ -29,6 +29,10 @@ class DCGAN(GAN):
     )
 
     def __init__(
-        self, spec: DataSpec, *, network: NetworkKind = "convolutional", **keywords: Any
+        self,
+        spec: DataSpec,
+        *,
+        network: NetworkKind = "convolutional",
+        **keywords: Any,  # noqa: ANN401 (any keywords)
     ) -> None:
         super().__init__(spec, network=network, **keywords)

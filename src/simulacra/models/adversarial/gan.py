@@ -145,9 +145,9 @@ class GAN(Adversarial):
         self._build(kind)
 
     @classmethod
-    def takes_with(cls, *, network: NetworkKind = "auto", **keywords: Any) -> Takes:  # noqa: ARG003
+    def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
         """Convolutions are for pictures and sounds."""
-        return TAKES if network in ("convolutional", "residual") else cls.takes
+        return TAKES if keywords.get("network") in ("convolutional", "residual") else cls.takes
 
     def _build(self, kind: NetworkKind) -> None:
         """Make the players."""
@@ -267,6 +267,6 @@ class GAN(Adversarial):
 
 
 _PENALISED = 4
-"""Of so many observations of a batch one is asked for the slope, which takes as long as two passes."""
+"""Of so many observations of a batch one is asked for its slope, which takes two more passes."""
 _TOLD = 32
 """Features of a context that a generator is told."""

@@ -1,4 +1,4 @@
-"""LSGAN: a discriminator that regresses to 1 and 0, whose slope does not vanish where it is sure."""
+"""LSGAN: a discriminator of least squares, whose slope does not vanish where it is sure."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ class LSGAN(GAN):
         network: NetworkKind = "auto",
         dropout: float = 0.0,
         objective: ObjectiveName = "least-squares",
-        **keywords: Any,
+        **keywords: Any,  # noqa: ANN401 (any keywords)
     ) -> None:
         super().__init__(spec, network=network, dropout=dropout, objective=objective, **keywords)

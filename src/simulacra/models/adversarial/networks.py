@@ -1,9 +1,9 @@
 """Players of every kind: bodies that turn codes into observations, and observations into features.
 
-A generator's body maps `(N, inputs)`, codes and what is told beside them, to `(N, *event_shape)`; an
-opponent's maps that to features `(N, width)`. Pictures and sounds of any size are halved (sounds
-quartered) until their longest side is small, and doubled from there; what a doubling gives too much at
-the far edges is cut off. What is so for pictures is so for sounds, with one axis for two.
+A generator's body maps `(N, inputs)`, codes and what is told beside them, to `(N, *event_shape)`;
+an opponent's maps that to features `(N, width)`. Pictures and sounds of any size are halved (sounds
+quartered) until their longest side is small, and doubled from there; what a doubling gives too much
+at the far edges is cut off. What is so for pictures is so for sounds, with one axis for two.
 """
 
 from __future__ import annotations

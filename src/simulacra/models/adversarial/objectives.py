@@ -1,7 +1,7 @@
 """What the two players make of the scores: every objective of the family, side by side.
 
-A score is what the opponent says of an observation, the higher the more real: a logit, or any number
-of which only differences mean something. Each player minimises its side.
+A score is what the opponent says of an observation, the higher the more real: a logit, or any
+number of which only differences mean something. Each player minimises its side.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ def _told_apart(real: Tensor, fake: Tensor) -> Tensor:
 
 OBJECTIVES: dict[ObjectiveName, Objective] = {
     # E log (1 − D(G(z))), and −E log D(G(z)), which is steep where D is sure
-    "minimax": Objective(_told_apart, lambda real, fake: -softplus(fake).mean()),
-    "non-saturating": Objective(_told_apart, lambda real, fake: softplus(-fake).mean()),
+    "minimax": Objective(_told_apart, lambda _, fake: -softplus(fake).mean()),
+    "non-saturating": Objective(_told_apart, lambda _, fake: softplus(-fake).mean()),
     # ½ E (s(x) − 1)² + ½ E s(G(z))², and ½ E (s(G(z)) − 1)²: arXiv 1611.04076, equation 9
     "least-squares": Objective(
         lambda real, fake: ((real - 1).square().mean() + fake.square().mean()) / 2,
-        lambda real, fake: (fake - 1).square().mean() / 2,
+        lambda _, fake: (fake - 1).square().mean() / 2,
         undecided=0.5,
     ),
     # E s(G(z)) − E s(x), and −E s(G(z)): arXiv 1701.07875, of a critic that is 1-Lipschitz
     "wasserstein": Objective(
         lambda real, fake: fake.mean() - real.mean(),
-        lambda real, fake: -fake.mean(),
+        lambda _, fake: -fake.mean(),
         undecided=None,
         estimates_distance=True,
     ),
     # E max(0, 1 − s(x)) + E max(0, 1 + s(G(z))), and −E s(G(z)): arXiv 1802.05957, equations 16, 17
     "hinge": Objective(
         lambda real, fake: relu(1 - real).mean() + relu(1 + fake).mean(),
-        lambda real, fake: -fake.mean(),
+        lambda _, fake: -fake.mean(),
     ),
-    # E softplus(s(G(z)) − s(x)), and with the players' places changed: arXiv 2501.05441, equation 2
+    # E softplus(s(G(z)) − s(x)), and the other way round: arXiv 2501.05441, equation 2
     "relativistic": Objective(
         lambda real, fake: softplus(fake - real).mean(),
         lambda real, fake: softplus(real - fake).mean(),

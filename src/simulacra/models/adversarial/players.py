@@ -33,7 +33,7 @@ class Opponent(nn.Module):
     """A body whose features say how real an observation is, and how like its context.
 
     The score is w · φ(y), and e(context) · φ(y) more where there is a context: the projection of
-    T. Miyato and M. Koyama, "cGANs with Projection Discriminator", 2018, arXiv 1802.05637, equation 3.
+    T. Miyato, M. Koyama, "cGANs with Projection Discriminator", 2018, arXiv 1802.05637, equation 3.
 
     Args:
         told: Features of a context, as many as the body's.
@@ -46,7 +46,7 @@ class Opponent(nn.Module):
         self, told: ContextEmbedding, body: nn.Module, width: int, *, spectral: bool
     ) -> None:
         super().__init__()
-        self.told, self.body = told, body
+        self.told, self.body, self.width = told, body, width
         # a bias would cancel in differences, and features have biases of their own
         self.head = bounded(nn.Linear(width, 1, bias=False), spectral)
 

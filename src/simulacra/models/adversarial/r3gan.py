@@ -1,4 +1,4 @@
-"""R3GAN: pairs of real and generated observations, and a discriminator without a slope at either."""
+"""R3GAN: real and generated observations in pairs, and a discriminator flat at both."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from simulacra.models.adversarial.regularisers import RegulariserName
 class R3GAN(GAN):
     """A relativistic game with zero-centred penalties at real and at generated observations.
 
-    The discriminator says how much more real an observation is than one of the generator's, which so
-    cannot win by making everything look alike; the penalties keep the game near its fixed point.
+    The discriminator says how much more real an observation is than one of the generator's, which
+    so cannot win by making everything look alike; penalties keep the game near its fixed point.
 
     Paper: Y. Huang, A. Gokaslan, V. Kuleshov, J. Tompkin, "The GAN is dead; long live the GAN! A
         Modern Baseline GAN", 2024, arXiv 2501.05441, equations 2 to 4.
@@ -41,7 +41,7 @@ class R3GAN(GAN):
         dropout: float = 0.0,
         objective: ObjectiveName = "relativistic",
         regulariser: RegulariserName = "r1-r2",
-        **keywords: Any,
+        **keywords: Any,  # noqa: ANN401 (any keywords)
     ) -> None:
         super().__init__(
             spec, network=network, dropout=dropout, objective=objective, regulariser=regulariser,

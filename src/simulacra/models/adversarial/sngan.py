@@ -39,7 +39,7 @@ class SNGAN(GAN):
         dropout: float = 0.0,
         objective: ObjectiveName = "hinge",
         regulariser: RegulariserName = "spectral",
-        **keywords: Any,
+        **keywords: Any,  # noqa: ANN401 (any keywords)
     ) -> None:
         super().__init__(
             spec, network=network, dropout=dropout, objective=objective, regulariser=regulariser,

@@ -44,7 +44,7 @@ class WGANGP(GAN):
         objective: ObjectiveName = "wasserstein",
         regulariser: RegulariserName = "gradient-penalty",
         moves: tuple[int, ...] = (5, 1),
-        **keywords: Any,
+        **keywords: Any,  # noqa: ANN401 (any keywords)
     ) -> None:
         super().__init__(
             spec, network=network, dropout=dropout, objective=objective, regulariser=regulariser,

@@ -1,4 +1,4 @@
-"""Laws of games: what a generator makes is what it decodes, what its opponent says is of each alone."""
+"""Laws of games: what is generated is what is decoded, and scores are of each alone."""
 
 from __future__ import annotations
 
