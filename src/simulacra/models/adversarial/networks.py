@@ -184,7 +184,7 @@ class _Sizes:
         return y.contiguous(memory_format=torch.channels_last) if self.picture else y
 
 
-_LEAST_SIDE, _LEAST_LENGTH = 7, 16
+_LEAST_SIDE, _LEAST_LENGTH = 4, 16
 """Of a picture and of a sound, at most, where they are smallest."""
 
 
