@@ -22,7 +22,7 @@ class DCGAN(GAN):
     """
 
     takes = TAKES
-    preset = {"lr": 4e-4, "betas": (0.5, 0.999), "schedule": "constant", "clip": 0.0}
+    preset = {"lr": 2e-3, "betas": (0.5, 0.999), "schedule": "constant", "clip": 0.0}
     small: ClassVar[tuple[dict[str, Any], ...]] = (
         {"latent": 2, "channels": 4},
         {"latent": 2, "channels": 4, "context": "label", "augment": "never"},

@@ -95,7 +95,7 @@ class GAN(Adversarial):
         latent: int = 32,
         network: NetworkKind = "mlp",
         hidden: tuple[int, ...] = (256, 512),
-        channels: int = 32,
+        channels: int = 16,
         dropout: float = 0.2,
         objective: ObjectiveName = "non-saturating",
         regulariser: RegulariserName = "none",

@@ -22,7 +22,7 @@ class LSGAN(GAN):
         spec: Ordered levels, or continuous vectors.
     """
 
-    preset = {"lr": 4e-4, "betas": (0.5, 0.999), "schedule": "constant", "clip": 0.0}
+    preset = {"lr": 2e-3, "betas": (0.5, 0.999), "schedule": "constant", "clip": 0.0}
     small: ClassVar[tuple[dict[str, Any], ...]] = (
         {"latent": 2, "channels": 4, "hidden": (8,)},
         {"latent": 2, "channels": 4, "hidden": (8,), "context": "label"},

@@ -26,7 +26,7 @@ class R3GAN(GAN):
         spec: Ordered levels, or continuous vectors.
     """
 
-    preset = {"lr": 4e-4, "betas": (0.0, 0.99), "schedule": "constant", "clip": 0.0}
+    preset = {"lr": 4e-3, "betas": (0.0, 0.99), "schedule": "constant", "clip": 0.0}
     not_compiled = "for its penalty needs second derivatives"
     small: ClassVar[tuple[dict[str, Any], ...]] = (
         {"latent": 2, "channels": 4, "hidden": (8,)},

@@ -19,7 +19,7 @@ RegulariserName = Literal["none", "spectral", "gradient-penalty", "r1", "r1-r2"]
 Scoring = Callable[[Tensor], Tensor]
 """Scores `(N,)` of what `(N, …)` the opponent is shown, each with its context."""
 
-PENALTIES: dict[RegulariserName, float] = {"gradient-penalty": 10.0, "r1": 1.0, "r1-r2": 1.0}
+PENALTIES: dict[RegulariserName, float] = {"gradient-penalty": 10.0, "r1": 0.1, "r1-r2": 0.1}
 """The usual weight of each penalty, where there is one."""
 
 

@@ -25,7 +25,7 @@ class SNGAN(GAN):
         spec: Ordered levels, or continuous vectors.
     """
 
-    preset = {"lr": 4e-4, "betas": (0.0, 0.9), "schedule": "constant", "clip": 0.0}
+    preset = {"lr": 4e-3, "betas": (0.0, 0.9), "schedule": "constant", "clip": 0.0}
     small: ClassVar[tuple[dict[str, Any], ...]] = (
         {"latent": 2, "channels": 4, "hidden": (8,)},
         {"latent": 2, "channels": 4, "hidden": (8,), "context": "label", "network": "residual"},

@@ -26,7 +26,7 @@ class WGANGP(GAN):
         spec: Ordered levels, or continuous vectors.
     """
 
-    preset = {"lr": 4e-4, "betas": (0.0, 0.9), "schedule": "constant", "clip": 0.0}
+    preset = {"lr": 2e-3, "betas": (0.0, 0.9), "schedule": "constant", "clip": 0.0}
     not_compiled = "for its penalty needs second derivatives"
     opponent = "critic"
     turns = ("critic",) * 5 + ("generator",)
