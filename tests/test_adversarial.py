@@ -306,3 +306,25 @@ def test_a_games_parts_are_what_others_ask(name: str) -> None:
     # scores are linear in the features
     head = made.player(made.opponent).head
     assert torch.allclose(head(made.features(x)).squeeze(1), made.scores(x), atol=1e-5)
+
+
+def test_levels_and_what_is_generated_are_shown_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two levels a perfect generator's pictures must not be known by what fills their bins."""
+    made = game("gan", DataSpec((1, 4, 4), 2), augment="never")
+    x, shown = torch.randint(2, (500, 1, 4, 4)), []
+
+    def keep(y: Tensor, context: Tensor | None) -> Tensor:
+        shown.append(y)
+        return 0 * y.flatten(1).sum(1)
+
+    monkeypatch.setattr(made, "_score", keep)
+    monkeypatch.setattr(made, "_generate", lambda z, context: made.scaled(x))
+    with seeded(0):
+        made.loss(x, turn="discriminator")
+    for y in shown:
+        assert torch.equal(y > 0, x == 1)
+        for side in (y[y > 0], -y[y < 0]):
+            assert 0 < float(side.min()) < 0.01
+            assert 0.99 < float(side.max()) < 1
+            assert float(side.mean()) == pytest.approx(0.5, abs=0.02)
+    assert not torch.equal(*shown)

@@ -52,7 +52,7 @@ class Adversarial(Standardised, Game):
 
         Args:
             x: `(N, *event_shape)`.
-            noise: In [0, 1), fills the bins of levels; without, they are put into the middle.
+            noise: In [0, 1), added to levels; without, they are put into the middle of their bins.
         """
         y = x if self.spec.levels is None else x.to(self.shift.dtype) + noise
         return self.standardised(y)

@@ -42,9 +42,9 @@ class GAN(Adversarial):
 
     Paper: I. Goodfellow et al., "Generative Adversarial Nets", 2014, arXiv 1406.2661,
         equation 1 and algorithm 1 with k = 1.
-    Departs from the paper: leaky ReLU and dropout in the discriminator instead of maxout; real
-        levels are dequantised, or the discriminator would tell them from the generator's
-        continuous values by that alone, and generated ones end in tanh; a context, when given,
+    Departs from the paper: leaky ReLU and dropout in the discriminator instead of maxout; levels
+        and generated values are shown with noise of one level's width, or the discriminator would
+        tell them apart by that alone, and generated ones end in tanh; a context, when given,
         is told to the generator beside its code (arXiv 1411.1784) and to the discriminator by
         projection (arXiv 1802.05637).
 
@@ -193,7 +193,13 @@ class GAN(Adversarial):
         return scores
 
     def _shown(self, y: Tensor) -> Tensor:
-        """Observations as the opponent sees them while it learns: augmented, or as they are."""
+        """Observations as the opponent sees them while it learns.
+
+        Levels, and what is generated in their place, are anywhere within half a level: bins
+        filled on one side alone would give that away, however few the levels are.
+        """
+        if self.spec.levels is not None:
+            y = y + (2 * torch.rand_like(y) - 1) / self.spec.levels
         return augmented(y) if self.augmenting else y
 
     def scores(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -227,7 +233,7 @@ class GAN(Adversarial):
             return self._generator_loss(x, context, z)
         with torch.no_grad():
             fake = self._shown(self._generate(z, context))
-        y = self._shown(self._dequantised(x))
+        y = self._shown(self.scaled(x))
         of_real, of_fake = self._score(y, context), self._score(fake, context)
         loss = self._game.opponent(of_real, of_fake)
         scalars = {"accuracy": told_rightly(of_real.detach(), of_fake.detach(), self.undecided)}
@@ -257,13 +263,8 @@ class GAN(Adversarial):
             fake = self._score(self._shown(self._generate(z, context)), context)
             real = fake
             if self._game.paired:
-                real = self._score(self._shown(self._dequantised(x)), context)
+                real = self._score(self._shown(self.scaled(x)), context)
         return {"loss": self._game.generator(real, fake)}
-
-    def _dequantised(self, x: Tensor) -> Tensor:
-        """Observations on the scale that the players share, levels anywhere in their bins."""
-        noise = torch.rand(x.shape, dtype=self.shift.dtype, device=x.device)
-        return self.scaled(x, noise)
 
 
 _PENALISED = 4
