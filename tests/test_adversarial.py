@@ -318,7 +318,7 @@ def test_levels_and_what_is_generated_are_shown_alike(monkeypatch: pytest.Monkey
         return 0 * y.flatten(1).sum(1)
 
     monkeypatch.setattr(made, "_score", keep)
-    monkeypatch.setattr(made, "_generate", lambda z, context: made.scaled(x))
+    monkeypatch.setattr(made, "_generate", lambda *_: made.scaled(x))
     with seeded(0):
         made.loss(x, turn="discriminator")
     for y in shown:
