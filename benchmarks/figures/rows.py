@@ -216,6 +216,27 @@ _OF_LATENT = (
         "cifar10", "5m", ("vqvae",)
     )),
 )  # fmt: skip
+GAMES = ("gan", "dcgan", "lsgan", "wgan-gp", "sngan", "r3gan")
+_TOLD_CLASSES = ("context=label",)
+"""Players that are told classes, which are so drawn on demand."""
+_OF_GAMES = (
+    Group("Digits, 17 levels, one minute", (
+        *_rows("digits", "60s", GAMES), *_rows("digits", "60s", ("sngan",), (1, 2)),
+    )),
+    Group("MNIST, 256 levels", _rows("mnist", "5m", GAMES)),
+    Group("MNIST, 256 levels, by class", _rows(
+        "mnist", "5m", ("sngan", "r3gan"), settings=_TOLD_CLASSES
+    )),
+    Group("Fashion-MNIST, 256 levels", _rows(
+        "fashion-mnist", "5m", ("dcgan", "sngan", "r3gan"), short="fashion"
+    )),
+    Group("CIFAR-10, 256 levels", _rows("cifar10", "15m", ("sngan", "r3gan"))),
+    Group("Olivetti faces, 64×64, 256 levels", (
+        *_rows("olivetti-faces", "5m", ("sngan", "r3gan"), short="faces"),
+        *_rows("olivetti-faces", "5m", ("sngan",), short="faces", settings=("augment=never",)),
+    )),
+    Group("Spoken digits, μ-law", _rows("fsdd", "5m", ("sngan",))),
+)  # fmt: skip
 
 
 def groups_of(family: str) -> tuple[Group, ...]:
@@ -226,6 +247,8 @@ def groups_of(family: str) -> tuple[Group, ...]:
         return _OF_MIXTURES
     if family == "latent":
         return _OF_LATENT
+    if family == "adversarial":
+        return _OF_GAMES
     names = tuple(name for name in MODELS if describe(name).family == family)
     return (Group("Digits, 17 levels, one minute", _rows("digits", "60s", names)),)
 
