@@ -60,7 +60,7 @@ class GAN(Adversarial):
         objective: What the players minimise: `minimax`, `non-saturating`, `least-squares`,
             `wasserstein`, `hinge` or `relativistic`.
         regulariser: What keeps the opponent's slope in bounds: `none`, `spectral` (each weight
-            divided by its largest singular value), `gradient-penalty` (a slope of 1 between real
+            but the last divided by its largest singular value), `gradient-penalty` (a slope of 1 between real
             and generated observations), `r1` (no slope at real ones) or `r1-r2` (nor at generated
             ones).
         penalty: Weight of the penalty, of regularisers that are one; its usual one, without.
@@ -166,9 +166,7 @@ class GAN(Adversarial):
             kind, spec, hidden=self.hidden, channels=self.channels, dropout=self.dropout,
             normalised=self.regulariser == "none", spectral=spectral,
         )  # fmt: skip
-        opponent = Opponent(
-            ContextEmbedding(self.context, spec, width), body, width, spectral=spectral
-        )
+        opponent = Opponent(ContextEmbedding(self.context, spec, width), body, width)
         setattr(self, self.opponent, opponent)
 
     def prepare(self, x: Tensor, context: Tensor | None = None, *, count: int = 0) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from simulacra.models.adversarial.networks import bounded
 from simulacra.nn.context import ContextEmbedding
 from simulacra.nn.precision import at_least_float32
 
@@ -39,16 +38,14 @@ class Opponent(nn.Module):
         told: Features of a context, as many as the body's.
         body: From observations to features.
         width: How many.
-        spectral: Whether weights are divided by their largest singular value.
     """
 
-    def __init__(
-        self, told: ContextEmbedding, body: nn.Module, width: int, *, spectral: bool
-    ) -> None:
+    def __init__(self, told: ContextEmbedding, body: nn.Module, width: int) -> None:
         super().__init__()
         self.told, self.body, self.width = told, body, width
-        # a bias would cancel in differences, and features have biases of their own
-        self.head = bounded(nn.Linear(width, 1, bias=False), spectral)
+        # a bias would cancel in differences, and features have biases of their own; w is free where
+        # other weights are bounded, so that the slope has a bound that is learned
+        self.head = nn.Linear(width, 1, bias=False)
 
     def forward(self, y: Tensor, context: Tensor | None) -> Tensor:
         """Scores `(N,)` of observations on the scale that the players share."""
