@@ -32,6 +32,7 @@ _WRITTEN: dict[Any, str] = {
     tuple[int, ...]: "whole numbers with commas, as 512,256",
     tuple[int, ...] | None: "whole numbers with commas, as 512,256, or none",
     tuple[float, ...]: "numbers with commas, as 0.5,0.25",
+    tuple[float, ...] | None: "numbers with commas, as 0.5,0.25, or none",
 }
 """How values are written whose type does not say so."""
 

@@ -1,8 +1,8 @@
 """What keeps the opponent's slope in bounds: every regulariser of the family, side by side.
 
 All but one are penalties of the gradient of its scores with respect to what it is shown, `y` on
-the scale that the players share. `spectral` is none: it divides each weight but the last by its largest
-singular value (arXiv 1802.05957), which the networks do.
+the scale that the players share. `spectral` is none: it divides each weight but the last by its
+largest singular value (arXiv 1802.05957), which the networks do.
 """
 
 from __future__ import annotations

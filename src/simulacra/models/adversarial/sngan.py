@@ -18,9 +18,9 @@ class SNGAN(GAN):
         arXiv 1802.05957, algorithm 1 and equations 16 and 17; classes by T. Miyato, M. Koyama,
         "cGANs with Projection Discriminator", 2018, arXiv 1802.05637.
     Departs from the paper: the last layer is not normalised, so that the bound of the slope is
-        learned, as data whose modes are narrow need; the players of DCGAN on pictures and sounds, of any side, and of MLPs on
-        vectors; `network=residual` has its residual blocks, with leaky ReLUs; a generator is told
-        the class beside its code, and not by normalisations of each class.
+        learned, as data whose modes are narrow need; the players of DCGAN on pictures and sounds,
+        of any side, and of MLPs on vectors; `network=residual` has its residual blocks, with leaky
+        ReLUs; a generator is told the class beside its code, and not by normalisations of each.
 
     Args:
         spec: Ordered levels, or continuous vectors.
