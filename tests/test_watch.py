@@ -171,8 +171,8 @@ class Slow(Watching):
 
     clock: Clock
 
-    def add(self, model: Model, words: str) -> None:
-        super().add(model, words)
+    def add(self, model: Model, words: str, playing: Model | None = None) -> None:
+        super().add(model, words, playing)
         self.clock.now += 100
 
 

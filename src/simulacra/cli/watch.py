@@ -130,7 +130,7 @@ def _train(training: Training, watching: Watching, name: str, found: Dataset, fr
         nonlocal looked, told
         before = time.monotonic()
         with training.not_counting():
-            watching.add(training.averaged, _words(training, found, kind))
+            watching.add(training.averaged, _words(training, found, kind), training.model)
         took, looked = time.monotonic() - before, training.progress.step
         if took > _SLOW and not told:
             told = True

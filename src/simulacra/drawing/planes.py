@@ -80,7 +80,7 @@ def planes(
         left, right, lower, upper = panel.extent
         axes.set_title(panel.title, loc="left", fontsize=8.5, color=INK, parse_math=False)
         axes.set(xlim=(left, right), ylim=(lower, upper), box_aspect=1)
-        _quiet(axes)
+        quiet(axes)
         if panel.log_density is not None:
             values = panel.log_density.nan_to_num(nan=-math.inf).clamp(top - SPAN, top)
             axes.imshow(
@@ -157,11 +157,12 @@ def line(
     axes.legend(loc="upper right", frameon=False, fontsize=8, labelcolor=INK)
     axes.set_xlabel(name, color=QUIET, fontsize=8, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
-    _quiet(axes)
+    quiet(axes)
     return figure
 
 
-def _quiet(axes: Axes) -> None:
+def quiet(axes: Axes) -> None:
+    """Ticks and frame that do not ask to be looked at."""
     axes.tick_params(colors=QUIET, labelsize=7)
     for axis in (axes.xaxis, axes.yaxis):
         axis.get_offset_text().set(fontsize=7, color=QUIET)

@@ -57,6 +57,11 @@ def novelty_table(results: Results, view: str) -> Rows:
     return without_empty(_table(results, view, list(NOVELTY)))
 
 
+def mode_table(results: Results) -> Rows:
+    """Modes covered and good samples; empty where nobody knows the modes."""
+    return without_empty(_table(results, None, ["modes", "good"]))
+
+
 def equal_table(results: Results) -> Rows:
     """Samples that equal an observation or one another, for which no view is needed."""
     return without_empty(_table(results, None, ["duplicates", "leaked", "repeats"]))
@@ -141,19 +146,23 @@ def _table(results: Results, view: str | None, keys: Sequence[str]) -> Rows:
         for name, each in told
     ]
     for key in keys:
-        is_share, samples = MEASURES[key].unit == "share", [each for _, each in told]
+        unit, samples = MEASURES[key].unit, [each for _, each in told]
         column = (
             distances(results, view, key, samples)
             if view and key in ("frechet", "kernel")
             else interval_column(
                 [each.figure(view, key) for each in samples],
-                percent=is_share and key not in FIDELITY,
-                most=2 if is_share else 4,
+                percent=unit == "share" and key not in FIDELITY,
+                most=_MOST.get(unit, 4),
             )
         )
         for row, cell in zip(rows, column, strict=True):
             row[titled(key)] = cell
     return rows if any(cell != NOTHING for row in rows for cell in list(row.values())[1:]) else []
+
+
+_MOST = {"share": 2, "modes": 0}
+"""Decimals at most, by the unit."""
 
 
 def titled(key: str) -> str:

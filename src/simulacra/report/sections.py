@@ -137,6 +137,8 @@ def _fidelity(results: Results) -> Section:
         rows = sample_tables.fidelity_table(results, view.name)
         if rows:
             shown.append(Table(rows, f"Seen as {view.name}", _about(view)))
+    if modes := sample_tables.mode_table(results):
+        shown.append(Table(modes, "Modes of the density that the data were drawn from"))
     return Section(
         "fidelity",
         "Fidelity and coverage",

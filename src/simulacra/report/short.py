@@ -24,6 +24,7 @@ from simulacra.report.sample_tables import INDEPENDENT, REAL, titled
 from simulacra.report.tables import figure_of, first_view
 
 _SHOWN = ("frechet", "precision", "recall", "coverage", "c_t")
+_MODES = ("modes", "good")
 
 
 def sample_figures(results: Results) -> Rows:
@@ -36,8 +37,11 @@ def sample_figures(results: Results) -> Rows:
     rows: Rows = [
         {"model": words(name)}
         | {titled(key): _short(key, figure_of(each, view, key)) for key in _SHOWN}
+        | {titled(key): _short(key, figure_of(each, None, key)) for key in _MODES}
         for name, each in found
     ]
+    # only where the data have any
+    rows = without_empty(rows, keep=["model", *map(titled, _SHOWN)])
     # samples that were all refused have no figures
     return rows if any(cell != NOTHING for row in rows for cell in list(row.values())[1:]) else []
 
@@ -86,10 +90,12 @@ def _short(key: str, figure: Figure | None) -> Cell:
     """A figure without its interval: shares and scores to two decimals, others to three digits."""
     if figure is None or not math.isfinite(figure.value):
         return NOTHING
-    if key in ("class_accuracy", "accuracy"):
+    if key in ("class_accuracy", "accuracy", "good"):
         return share(figure.value, 1)
     if MEASURES[key].unit in ("share", "Z score"):
         return plain(figure.value, 2)
+    if MEASURES[key].unit == "modes":
+        return plain(figure.value, 0)
     digits = 0 if not figure.value else math.floor(math.log10(abs(figure.value)))
     return plain(figure.value, min(4, max(0, 2 - digits)))
 

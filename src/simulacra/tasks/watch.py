@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +10,13 @@ from torch import Tensor
 
 from simulacra.data.dataset import Dataset
 from simulacra.data.splits import permutation
-from simulacra.drawing import animation, charts, planes
+from simulacra.drawing import animation, charts, games, planes
 from simulacra.ground.errors import MissingCapability
+from simulacra.models.game import Game
 from simulacra.models.model import Decoding, Encoding, Model, Sampling
 from simulacra.models.modes import evaluating
 from simulacra.tasks.components import COMPONENTS, ends_of, on_a_plane
+from simulacra.tasks.covered import covered, modes_of
 from simulacra.tasks.densities import (
     Plane,
     has_density,
@@ -22,6 +24,7 @@ from simulacra.tasks.densities import (
     log_density,
     true_log_density,
 )
+from simulacra.tasks.game import Played, played, shows_game
 from simulacra.tasks.sample import context_of_rows, device_of, draw, example_context
 
 PICTURES, SOUNDS, POINTS = 25, 6, 1000
@@ -59,18 +62,20 @@ _NOTHING_SEEN = 300
 
 @dataclass(frozen=True, eq=False)
 class _Moment:
-    """What was seen: samples or what was given back, and log-densities, in the data's units."""
+    """What was seen: samples or what was given back, log-densities, and a game; in data's units."""
 
     words: str
     x: Tensor | None
     log_p: Tensor | None
+    game: Played | None
 
 
 class Watching:
     """What is seen of a model at the moments of a training, always in the same way.
 
     Of numbers, the density where there is one, with samples; of pictures and sounds, samples from
-    one seed; of what does not sample, reconstructions.
+    one seed; of what does not sample, reconstructions. Of a game on one or two numbers, how its
+    opponent scores them, and where that pushes samples.
 
     Args:
         model: That is going to learn; any that samples, has a density of one or two numbers, or
@@ -80,6 +85,19 @@ class Watching:
 
     Raises:
         MissingCapability: If there is nothing to see of it.
+
+    Example:
+        >>> import simulacra as sim
+        >>> from simulacra.tasks.watch import Watching
+        >>> data = sim.load_data("ring-8")
+        >>> model = sim.build("gan", data.spec, {"hidden": (9,)})
+        >>> watching = Watching(model, data)
+        >>> training = sim.Training(model, data.train, data.validation, sim.Options(device="cpu"))
+        >>> plan = training.set_plan(sim.Budget.parse("2steps"))
+        >>> for record in training:
+        ...     watching.add(training.averaged, f"step {record.step}", model)
+        >>> [frame.size for frame in watching.images()]
+        [(600, 349), (600, 349)]
     """
 
     def __init__(self, model: Model, data: Dataset, seed: int = 0) -> None:
@@ -87,6 +105,8 @@ class Watching:
         self.moments: list[_Moment] = []
         known = is_plane(spec) or (self._on_a_line and spec.levels is None and not spec.mixed)
         dense = known and has_density(model, data)
+        self.game = shows_game(model, data)
+        self.opponent = model.opponent if isinstance(model, Game) else ""
         self.samples = isinstance(model, Sampling)
         back = isinstance(model, Encoding) and isinstance(model, Decoding)
         if not (self.samples or dense or back):
@@ -98,24 +118,28 @@ class Watching:
         self._known = spec.to_float(data.train.batch(permutation(len(data.train))[:_MOST])[0])
         if self._on_a_line:
             self._ends = ends_of(self._known[:, 0])
-            at = torch.linspace(*self._ends, _LINE, dtype=torch.float64)[:, None]
-            self.points = at if dense else None
+            self._at = torch.linspace(*self._ends, _LINE, dtype=torch.float64)[:, None]
+            self.points = self._at if dense else None
         elif not spec.is_image and spec.rate is None:
             self._seen = on_a_plane(self._known.flatten(1).double())
             self.plane = Plane.around(self._seen(self._known), _SIDE)
-            self.points = self.plane.points if dense else None
+            self._at = self.plane.points
+            self.points = self._at if dense else None
 
     @property
     def _on_a_line(self) -> bool:
         spec = self.data.spec
         return spec.dims == 1 and not spec.is_image and spec.rate is None
 
-    def add(self, model: Model, words: str) -> None:
+    def add(self, model: Model, words: str, playing: Model | None = None) -> None:
         """Look at the model as it is now.
 
         Args:
-            model: In any mode; nothing of it changes.
-            words: That stand above the picture.
+            model: In any mode; nothing of it changes. Of a training that keeps an average, the one
+                that is kept.
+            words: That stand above the picture, and before what is counted: of densities whose
+                modes are known how many are covered, and of a game how well its opponent tells.
+            playing: Of a game, the model whose players move, if that is another one.
         """
         x = None
         spec = self.data.spec
@@ -126,7 +150,17 @@ class Watching:
         elif self.points is None:
             x = spec.to_float(self._given_back(model))
         log_p = None if self.points is None else log_density(model, self.data, self.points)
-        self.moments.append(_Moment(words, x, log_p))
+        modes, game = modes_of(self.data), None
+        if modes is not None and self.samples:
+            assert x is not None
+            words = f"{words}, {covered(self.data.spec.from_float(x), modes)}"
+        if self.game:
+            other = model if playing is None else playing
+            assert isinstance(other, Game)
+            seed = self.seed, _WATCHED
+            game = played(other, self.data, self._at, n=POINTS, seed=seed)
+            words = f"{words}, {game}"
+        self.moments.append(_Moment(words, x, log_p, game))
 
     def _given_back(self, model: Model) -> Tensor:
         """What becomes of validation observations, encoded and decoded."""
@@ -189,6 +223,8 @@ class Watching:
         return animation.raster(charts.waves(x, self.data.spec.rate, columns=1))
 
     def _line(self, moment: _Moment) -> animation.Picture:
+        if moment.game is not None:
+            return self._game_on_line(moment, moment.game)
         return animation.raster(
             planes.line(
                 self._known[:, 0].double(), self._ends,
@@ -199,6 +235,8 @@ class Watching:
         )  # fmt: skip
 
     def _points(self, moment: _Moment) -> animation.Picture:
+        if moment.game is not None:
+            return self._game_on_plane(moment, moment.game)
         extent, panels = self.plane.extent, []
         if moment.log_p is not None:
             grid = self.plane.grid(moment.log_p)
@@ -208,8 +246,33 @@ class Watching:
             panels.append(planes.Panel(title, extent, points=self._seen(moment.x)))
         known = self._seen(self._known[:POINTS])
         panels.append(planes.Panel("data", extent, points=known))
-        names = self.data.columns if self.data.spec.dims == 2 else COMPONENTS
-        figure = planes.planes(panels, top=self._top(), names=names, size=2.4)
+        figure = planes.planes(panels, top=self._top(), names=self._names, size=2.4)
+        return animation.raster(figure)
+
+    @property
+    def _names(self) -> Sequence[str]:
+        return self.data.columns if self.data.spec.dims == 2 else COMPONENTS
+
+    def _game_on_plane(self, moment: _Moment, game: Played) -> animation.Picture:
+        assert moment.x is not None
+        figure = games.on_plane(
+            self.plane.grid(game.scores), self.plane.extent, undecided=game.undecided,
+            reach=reach_of(game), data=self._known[:POINTS].double(), playing=game.x,
+            pushes=game.pushes[:_ARROWS], kept=moment.x.double(), names=self._names,
+            titles=(
+                f"what the {self.opponent} says: real is blue", "samples that are kept, on data"
+            ),
+        )  # fmt: skip
+        return animation.raster(figure)
+
+    def _game_on_line(self, moment: _Moment, game: Played) -> animation.Picture:
+        assert moment.x is not None
+        figure = games.on_line(
+            game.scores, self._at[:, 0], self._ends, undecided=game.undecided,
+            reach=reach_of(game), data=self._known[:, 0].double(), playing=game.x[:, 0],
+            pushes=game.pushes[:_ARROWS, 0], kept=moment.x[:, 0].double(),
+            opponent=f"score of the {self.opponent}", name=next(iter(self.data.columns), ""),
+        )  # fmt: skip
         return animation.raster(figure)
 
     def _top(self) -> float | None:
@@ -223,3 +286,11 @@ class Watching:
 
 _MOST = 5000
 """Training observations that say where to look."""
+_ARROWS = 36
+
+
+def reach_of(game: Played) -> float:
+    """How far scores go from the undecided one, but for one in fifty."""
+    away = (game.scores - game.undecided).abs()
+    away = away[away.isfinite()]
+    return max(1e-6, float(away.quantile(0.98))) if len(away) else 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,23 @@ _PORTION = 1 << 12
 """Points whose density is computed at once."""
 
 
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """The modes of a mixture of round Gaussians, none of which hides another.
+
+    Args:
+        centres: `(K, D)` float64.
+        scales: Their standard deviations `(K,)` float64.
+    """
+
+    centres: Tensor
+    scales: Tensor
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.scales)
+
+
 class Toy(Distribution):
     """A density over vectors `(D,)` that is a mixture of parts and says which a draw came from.
 
@@ -43,6 +61,11 @@ class Toy(Distribution):
     def __init__(self, weights: Tensor, dims: int, uniforms: int) -> None:
         self.weights, self.uniforms = weights.double(), uniforms
         super().__init__(event_shape=torch.Size([dims]), validate_args=False)
+
+    @property
+    def modes(self) -> Modes | None:
+        """Its modes, if it is a mixture of round Gaussians; nothing of curves and areas."""
+        return None
 
     @abstractmethod
     def log_prob(self, value: Tensor) -> Tensor:
@@ -99,6 +122,11 @@ class Smeared(Toy):
         self.log_shares = (shares / 2).log() + weights.double().log()[:, None]
         dims = self.centres.shape[-1]
         super().__init__(weights, dims, uniforms=1 + dims)
+
+    @property
+    def modes(self) -> Modes | None:
+        """The points, where its curves stand still."""
+        return Modes(self.centres[:, 0], self.scales) if self.centres.shape[1] == 1 else None
 
     def log_prob(self, value: Tensor) -> Tensor:
         """A mixture of as many Gaussians as there are nodes."""

@@ -196,6 +196,24 @@ WHOLE: dict[str, Measure] = {
         "blurred, above 1 noisy.",
         "Whether fine detail is in its place: noise of the right strength passes.",
     ),
+    "modes": Measure(
+        "modes covered",
+        "modes",
+        "floor",
+        "How many modes of the density that data were drawn from have at least 1 % of the samples "
+        "within three of their standard deviations.",
+        "How often a mode comes beyond that; all that lies in none. Needs a density that is known, "
+        "a mixture of round Gaussians.",
+    ),
+    "good": Measure(
+        "good samples",
+        "share",
+        "floor",
+        "Share of samples within three standard deviations of some mode of the density that data "
+        "were drawn from.",
+        "Modes that are missing; draws that are too near to the middle of theirs, of which more "
+        "are good than of real data.",
+    ),
     "class_accuracy": Measure(
         "class accuracy",
         "share",

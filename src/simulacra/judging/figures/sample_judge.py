@@ -25,10 +25,12 @@ from simulacra.ground.randomness import seeded
 from simulacra.judging.figures.appearance import appearance, without_ratio
 from simulacra.judging.figures.fidelity import fidelity
 from simulacra.judging.figures.figure import Figure
+from simulacra.judging.figures.intervals import share
 from simulacra.judging.figures.labels import class_accuracy, class_distance, class_shares
 from simulacra.judging.figures.membership import membership
 from simulacra.judging.figures.novelty import Suspect, duplicates, novelty, suspicious
 from simulacra.judging.figures.records import References, SampleFigures
+from simulacra.tasks.covered import covered, modes_of
 
 MOST = 1000
 """Samples that are judged, at most: as many as half the test split otherwise."""
@@ -227,6 +229,7 @@ class SampleJudge:
         leaked = duplicates(self.reference, x.to(self.reference.dtype), self.validation)
         whole["leaked"] = leaked["duplicates"]
         whole |= appearance(self.data.spec, self.reference, x, seed=self.seed)
+        whole |= self._modes(x)
         whole |= self._labelled(x, labels)
         warnings = without_ratio(self.data.spec, self.reference)
         if self.count < FEWEST_FOR_SUSPECTS:
@@ -260,6 +263,14 @@ class SampleJudge:
         """As many as the reference has, by a fixed permutation: their order may be by class."""
         rows = permutation(len(x))[: self.count]
         return x[rows], None if labels is None else labels[rows]
+
+    def _modes(self, x: Tensor) -> dict[str, Figure]:
+        """Modes covered and good samples, where the density has modes that are known."""
+        modes = modes_of(self.data)
+        if modes is None:
+            return {}
+        found = covered(x, modes)
+        return {"modes": Figure(found.covered, len(x)), "good": share(found.good, len(x))}
 
     def _labelled(self, x: Tensor, labels: Tensor | None) -> dict[str, Figure]:
         for seen in self.seen:
