@@ -52,7 +52,7 @@ class OfPlayers(Model):
         opponent = game.player(game.opponent)
         assert isinstance(opponent, Opponent)
         self.game, self.body = game, opponent.body
-        self.code = nn.Linear(opponent.width, 2 * game.latent)
+        self.code = nn.Linear(opponent.width, 2 * game.code_size)
         self.log_deviation = nn.Parameter(torch.tensor(-1.0))
         self.decoder = game.player("generator")
 

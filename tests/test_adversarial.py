@@ -138,11 +138,9 @@ def test_spectral_weights_have_a_largest_singular_value_of_one() -> None:
     x = torch.randint(4, (8, 1, 12, 12))
     for _ in range(40):
         made.loss(x, turn="discriminator")
-    layers = [
-        part
-        for part in made.player("discriminator").modules()
-        if isinstance(part, nn.Conv2d | nn.Linear)
-    ]
+    opponent = made.player("discriminator")
+    assert isinstance(opponent, Opponent)
+    layers = [part for part in opponent.body.modules() if isinstance(part, nn.Conv2d)]
     assert len(layers) > 1
     for layer in layers:
         largest = torch.linalg.matrix_norm(layer.weight.flatten(1).double(), 2).item()

@@ -32,7 +32,7 @@ class Adversarial(Standardised, Game):
 
     def __init__(self, spec: DataSpec, latent: int, context: ContextKind) -> None:
         super().__init__(spec)
-        self.latent, self.context = latent, context
+        self.code_size, self.context = latent, context
         if spec.levels is not None:
             # to [−1, 1]
             self.shift.fill_(spec.levels / 2)
@@ -66,8 +66,8 @@ class Adversarial(Standardised, Game):
         return to_levels(self.generate(z, context), self.spec.levels)
 
     def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
-        """Standard normal codes `(n, latent)`, whatever the context, times the temperature."""
-        codes = torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
+        """Standard normal codes `(n, code_size)`, whatever the context, times the temperature."""
+        codes = torch.randn(n, self.code_size, dtype=self.shift.dtype, device=self.shift.device)
         return temperature * codes
 
 

@@ -27,6 +27,7 @@ from simulacra.models.adversarial.regularisers import (
     check_regulariser,
     gradient_penalty,
     squared_slope,
+    usual_penalty,
 )
 from simulacra.models.stages import Player
 from simulacra.models.takes import Takes
@@ -50,7 +51,8 @@ class GAN(Adversarial):
 
     Args:
         spec: Ordered levels, or continuous vectors.
-        latent: Size of a code.
+        latent: Size of a code; by default 32, and of vectors twice as many as they have values, if
+            that is less.
         network: What the players are: `mlp`, `convolutional` or `residual`; `auto` is mlp for
             vectors, and convolutional for pictures and sounds.
         hidden: Widths of an MLP generator's hidden layers, which its opponent has in reverse; by
@@ -67,7 +69,7 @@ class GAN(Adversarial):
         penalty: Weight of the penalty, of regularisers that are one; its usual one, without.
         moves: How often in a step the opponent moves, and the generator.
         rates: Their learning rates, as multiples of the training's; by default 1, and of MLPs a
-            quarter.
+            half and a quarter.
         augment: Whether the opponent is shown pictures in random light, moved and with a part
             covered (arXiv 2006.10738); `auto` where it learns from fewer than 5000.
         context: What both players are told beside the observation: none, label or vector.
@@ -94,7 +96,7 @@ class GAN(Adversarial):
         self,
         spec: DataSpec,
         *,
-        latent: int = 32,
+        latent: int | None = None,
         network: NetworkKind = "mlp",
         hidden: tuple[int, ...] | None = None,
         channels: int = 16,
@@ -107,7 +109,12 @@ class GAN(Adversarial):
         augment: Literal["auto", "always", "never"] = "auto",
         context: ContextKind = "none",
     ) -> None:
-        if latent < 1 or channels < 1 or any(w < 1 for w in hidden or ()) or not 0 <= dropout < 1:
+        if (
+            (latent is not None and latent < 1)
+            or channels < 1
+            or any(w < 1 for w in hidden or ())
+            or not 0 <= dropout < 1
+        ):
             raise UsageError(
                 "latent, hidden and channels are positive, dropout in [0, 1); got "
                 f"latent={latent}, hidden={hidden}, channels={channels}, dropout={dropout}"
@@ -125,7 +132,9 @@ class GAN(Adversarial):
                 f"penalty is a weight, at least 0, of one of {', '.join(PENALTIES)}; got {penalty} "
                 f"with regulariser={regulariser}"
             )
-        super().__init__(spec, latent, context)
+        size = 32 if spec.levels is not None else min(32, 2 * spec.dims)
+        super().__init__(spec, size if latent is None else latent, context)
+        self.latent = latent
         kind = chosen(network, spec)
         if kind != "mlp":
             TAKES.check(spec, f"{type(self).__name__} of {kind} players")
@@ -139,11 +148,11 @@ class GAN(Adversarial):
         self._game = objective_of(objective)
         self.undecided = self._game.undecided
         self.estimates_distance = self._game.estimates_distance
-        self._weight = PENALTIES.get(regulariser, 0.0) if penalty is None else penalty
+        self._weight = usual_penalty(regulariser, spec) if penalty is None else penalty
         if self._weight:
             self.not_compiled = "for its penalty needs second derivatives"
         self.turns = (self.opponent,) * moves[0] + ("generator",) * moves[1]
-        usual = (_MLP_RATE, _MLP_RATE) if kind == "mlp" else (1.0, 1.0)
+        usual = _MLP_RATES if kind == "mlp" else (1.0, 1.0)
         self.players = {
             player: Player(lr=rate)
             for player, rate in zip((self.opponent, "generator"), self.rates or usual, strict=True)
@@ -165,7 +174,7 @@ class GAN(Adversarial):
         self.generator = Generator(
             told,
             generator_body(
-                kind, spec, self.latent + told.width, hidden=hidden, channels=self.channels,
+                kind, spec, self.code_size + told.width, hidden=hidden, channels=self.channels,
                 normalised=True,
             ),
             squashed=spec.levels is not None,
@@ -275,8 +284,8 @@ class GAN(Adversarial):
 
 
 _HIDDEN = {"levels": (256, 512), "vectors": (128, 128, 128)}
-_MLP_RATE = 0.25
-"""What MLPs learn with where convolutions do with 1: faster, they lose modes of toys again."""
+_MLP_RATES = (0.5, 0.25)
+"""Of MLPs, where convolutions have 1: faster, they lose modes of toys again."""
 _PENALISED = 4
 """Of so many observations of a batch one is asked for its slope, which takes two more passes."""
 _TOLD = 32
