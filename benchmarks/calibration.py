@@ -26,12 +26,12 @@ from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import MissingCapability
 from simulacra.ground.randomness import seeded
+from simulacra.judging.drawn import draw
 from simulacra.judging.features.views import views
 from simulacra.judging.figures.likelihood import likelihood
 from simulacra.judging.figures.measures import FIDELITY, MEASURES, NOVELTY, WHOLE
 from simulacra.judging.figures.records import SampleFigures
 from simulacra.judging.figures.sample_judge import SampleJudge, fair_count
-from simulacra.judging.judge import draw
 from simulacra.judging.scoring import divergence
 from simulacra.models.model import Likelihood
 from simulacra.models.registry import build, preset

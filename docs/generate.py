@@ -23,7 +23,14 @@ from simulacra.cli.app import COMMANDS, app
 from simulacra.data.catalogue import NAMES
 from simulacra.data.form import KINDS, Form
 from simulacra.ground.docstrings import meanings
-from simulacra.judging.figures.measures import FIDELITY, LABELS, LIKELIHOOD, NOVELTY, WHOLE
+from simulacra.judging.figures.measures import (
+    CLASSES,
+    FIDELITY,
+    LABELS,
+    LIKELIHOOD,
+    NOVELTY,
+    WHOLE,
+)
 from simulacra.models import description, registry
 from simulacra.models.keywords import written
 from simulacra.models.model import CAPABILITIES
@@ -171,7 +178,7 @@ def sets(_: str) -> str:
 _CALIBRATION = DOCS / "calibration.json"
 _MEASURES = {
     "likelihood": LIKELIHOOD, "fidelity": FIDELITY, "novelty": NOVELTY, "whole": WHOLE,
-    "labels": LABELS,
+    "classes": CLASSES, "labels": LABELS,
 }  # fmt: skip
 
 

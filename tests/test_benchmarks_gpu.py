@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ if str(ROOT) not in sys.path:
     # the benchmark is run from the project's folder and not installed
     sys.path.append(str(ROOT))
 
-from benchmarks.gpu import rows  # noqa: E402
+from benchmarks.gpu import games, learning, rows  # noqa: E402
 from benchmarks.gpu.__main__ import main  # noqa: E402
 from benchmarks.gpu.board import (  # noqa: E402
     Board,
@@ -34,6 +35,7 @@ from benchmarks.gpu.board import (  # noqa: E402
     Job,
     Place,
     Section,
+    chosen,
     measure_all,
     written,
 )
@@ -150,7 +152,7 @@ def test_a_tiny_run(
     monkeypatch.setattr(rows, "TRAINED", {"made": {"hidden": (8,)}})
     monkeypatch.setattr(rows, "ROUNDS", 1)
     # a training that does not take all the time that is left
-    monkeypatch.setattr(rows, "Budget", lambda *_: Budget(3, "steps"))
+    monkeypatch.setattr(learning, "Budget", lambda *_: Budget(3, "steps"))
     out = tmp_path / "new" / "bench"
     asked = ["--minutes", "2", "--device", "cpu", "--data-dir", str(tmp_path)]
     assert main([*asked, "--out", str(out)]) == 0
@@ -204,7 +206,7 @@ def test_a_flow_learns_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "nice, mnist",
         "left out: mnist needs train-images-idx3-ubyte.gz or train-images-idx3-ubyte",
     )  # fmt: skip
-    monkeypatch.setattr(rows, "Budget", lambda *_: Budget(2, "steps"))
+    monkeypatch.setattr(learning, "Budget", lambda *_: Budget(2, "steps"))
     place = Place(CPU, until=time.perf_counter() + 1)
     found = {each.name: each for each in rows.flow("digits", 2.3, "a minute", place)}
     assert found["nice, digits: likelihood"].figure == pytest.approx(4, rel=0.5)
@@ -212,11 +214,41 @@ def test_a_flow_learns_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (aim.figure, aim.unit) == (2.3, "bits/dim within a minute")
 
 
+def test_a_section_chosen_has_all_the_minutes() -> None:
+    few = [Section("A game", 0.1, list), Section("Another game", 0.3, list),
+           Section("Other", 1.0, list)]  # fmt: skip
+    assert [section.share for section in chosen(few, "")] == [0.1, 0.3, 1.0]
+    assert [section.share for section in chosen(few, "GAME")] == pytest.approx([0.25, 0.75])
+    assert chosen(few, "none") == []
+
+
+def test_games_say_what_they_make_of_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for job in (games.stacked, partial(games.pictures, "cifar10")):
+        (missing,) = job(Place(CPU, tmp_path))
+        assert str(missing.figure).startswith("left out: ")
+    monkeypatch.setattr(games, "GAME", "gan")
+    monkeypatch.setattr(learning, "Budget", lambda *_: Budget(2, "steps"))
+    monkeypatch.setattr("simulacra.judging.features.pinned_classifier._FEWEST_STEPS", 20)
+    monkeypatch.setattr("simulacra.judging.features.pinned_classifier._MOST_STEPS", 20)
+    monkeypatch.setattr(games, "cache_folder", lambda: None)
+    (short,) = games.pictures("digits", Place(CPU, until=time.perf_counter() + 30))
+    assert str(short.figure).endswith("s are too few, run --only game --minutes 10")
+    found = {each.name: each for each in games.pictures("digits", Place(CPU, until=1e9))}
+    assert found["gan, digits: frechet"].figure > 0
+    assert "of 179; real 0." in found["gan, digits: frechet"].unit
+    assert found["gan, digits: steps"].figure == 2
+
+
 def test_what_cannot_be_measured_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--device", "toaster", "--out", str(tmp_path)]) == 2
     assert "device is one of" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--only", "toast"])
+    assert "--only names a section, got 'toast': Every model" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--minutes", "0"])
     assert "--minutes is positive, got 0" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from reported import (
     words,
 )
 from simulacra.drawing import files, grids
-from simulacra.judging.figures.measures import MEASURES
+from simulacra.judging.figures.measures import CLASSES, MEASURES
 from simulacra.report import sample_tables, short, tables
 from simulacra.report.sections import measures_shown
 
@@ -297,7 +297,7 @@ def test_the_page_explains_every_figure_that_it_shows_and_no_other():
     results = quick(full())
     text = words(render(results, {}))
     for key, measure in MEASURES.items():
-        shown = key not in ("likelihood", "saturation", "kl")
+        shown = key not in ("likelihood", "saturation", "kl", "modes", "good", *CLASSES)
         assert (measure.says in text) is shown, key
         assert (measure.blind in text) is shown, key
     assert measures_shown(typed(five())) == {}

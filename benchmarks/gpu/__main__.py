@@ -28,11 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
         default=DATA,
         help="folder of named data sets, with binarized_mnist",
     )
+    add("--only", default="", help="sections whose title holds this; they get all the minutes")
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     add("--out", type=Path, default=Path("bench"), help="folder of gpu.json")
     given = parser.parse_args(arguments)
     # seconds to import, which help need not wait for
-    from benchmarks.gpu.board import Board, Place, measure_all
+    from benchmarks.gpu.board import Board, Place, chosen, measure_all
     from benchmarks.gpu.rows import SECTIONS
     from simulacra.ground.errors import SimulacraError
     from simulacra.training.engine import make_fabric
@@ -40,6 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     if not given.minutes > 0:
         parser.error(f"--minutes is positive, got {given.minutes:g}")
+    sections = chosen(SECTIONS, given.only)
+    if not sections:
+        parser.error(f"--only names a section, got {given.only!r}: "
+                     + "; ".join(section.title for section in SECTIONS))  # fmt: skip
     try:
         device = make_fabric(Options(device=given.device)).device
         given.out.mkdir(parents=True, exist_ok=True)
@@ -51,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         # importing, on a machine that others use, is some of the minutes
         left = 60 * given.minutes - (time.perf_counter() - begun)
-        sound = measure_all(SECTIONS, board, Place(device, given.data_dir), left)
+        sound = measure_all(sections, board, Place(device, given.data_dir), left)
     except KeyboardInterrupt:
         print(
             f"benchmarks.gpu: interrupted; {len(board.rows)} rows are in {board.path}",

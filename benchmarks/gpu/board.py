@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,15 @@ def written(figure: int | float | str) -> str:
         return figure if isinstance(figure, str) else f"{figure:,}"
     decimals = next((d for d, least in enumerate((1000, 100, 10, 1)) if abs(figure) >= least), None)
     return f"{figure:.4g}" if decimals is None else f"{figure:,.{decimals}f}"
+
+
+def chosen(sections: Sequence[Section], words: str) -> list[Section]:
+    """Sections whose title holds some words, which share the minutes as they do otherwise."""
+    found = [section for section in sections if words.lower() in section.title.lower()]
+    if len(found) == len(sections):
+        return found
+    whole = sum(section.share for section in found)
+    return [replace(section, share=section.share / whole) for section in found]
 
 
 def measure_all(sections: Sequence[Section], board: Board, place: Place, seconds: float) -> bool:

@@ -24,7 +24,9 @@ from torch import Tensor
 
 from benchmarks import work
 from benchmarks.figures.rows import BEST
+from benchmarks.gpu import games
 from benchmarks.gpu.board import Figure, Job, Place, Section
+from benchmarks.gpu.learning import PRECISIONS, learnt
 from benchmarks.measure import measure, ratio
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
@@ -58,7 +60,6 @@ First what may well be missing: it leaves its time to the other.
 """
 BATCHES = (16, 64, 256)
 """Of the steps of a training whose speeds are compared."""
-PRECISIONS = {"32": "float32", "bf16": "bf16"}
 
 
 # ---- that every model works ----------------------------------------------------------------------
@@ -225,24 +226,8 @@ def _learnt(
     name: str, keywords: dict[str, Any], data: Dataset, place: Place, draws: int = 1
 ) -> Iterator[Figure]:
     """Train for most of the time that is left, and judge in the rest."""
-    with seeded(0):
-        model = build(name, data.spec, keywords)
-    options = Options(**{**preset(name), "device": place.device.type})
-    training = Training(model, data.train, data.validation, options)
-    # the rest is for scoring and sampling
-    seconds = max(0.1, 0.7 * place.left)
-    stop = place.clock() + seconds
-    training.set_plan(Budget(seconds, "s"))
-    for _ in training:
-        if place.clock() > stop:
-            break
-    training.settle()
-    done, of = training.progress, f"{name}, {data.name}"
-    seen, precision = done.observations or 0, PRECISIONS[training.options.precision]
-    yield Figure(f"{of}: steps", done.step, f"steps in {precision}")
-    yield Figure(f"{of}: observations seen", seen, "observations")
-    yield Figure(f"{of}: training", seen / done.seconds, "observations/s")
-    yield from _judged(training.averaged.eval(), data, of, place, draws)
+    model = yield from learnt(name, keywords, data, place)
+    yield from _judged(model, data, f"{name}, {data.name}", place, draws)
 
 
 def _judged(model: Model, data: Dataset, of: str, place: Place, draws: int = 1) -> Iterator[Figure]:
@@ -309,12 +294,12 @@ SECTIONS = (
     ),
     Section(
         "The loop against the plain step",
-        0.15,
+        0.12,
         lambda: [Job(name, partial(loop, name)) for name in _stepped()],
     ),
     Section(
         "Samplers against forward passes",
-        0.15,
+        0.12,
         lambda: [
             Job(f"{name}, batch {batch}", partial(sampler, name, batch))
             for batch in (64, 1)
@@ -331,7 +316,11 @@ SECTIONS = (
         0.15,
         lambda: [Job(f"static MNIST, {name}", partial(static_mnist, name)) for name in TRAINED],
     ),
-    Section("Dynamic MNIST", 0.25, lambda: [Job("iwae, 50 draws", weighted)]),
+    Section("Dynamic MNIST", 0.15, lambda: [Job("iwae, 50 draws", weighted)]),
+    Section("Stacked MNIST", 0.1, lambda: [Job("stacked MNIST", games.stacked)]),
+    Section(
+        "A game on CIFAR-10", 0.06, lambda: [Job("a game", partial(games.pictures, "cifar10"))]
+    ),
     Section(
         "A flow on larger pictures",
         1.0,

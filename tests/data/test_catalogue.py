@@ -129,7 +129,7 @@ def test_the_catalogue_tells_what_is_here(small_mnist: Callable[..., Path]) -> N
     assert list(rows) == list(NAMES)
     here = {name for name, row in rows.items() if row.available}
     assert "digits" in FREE
-    assert here == FREE | {"mnist", "binarized-mnist-dynamic"}
+    assert here == FREE | {"mnist", "binarized-mnist-dynamic", "stacked-mnist"}
     assert "data_batch_3.bin" in rows["cifar10"].missing
     assert {row.name for row in catalogue() if row.available} == FREE
     assert {row.name for row in catalogue("/nowhere") if row.available} == FREE

@@ -63,6 +63,54 @@ def test_dynamic_binarisation_fixes_validation_and_test(small_mnist: Callable[..
     assert torch.equal(first.test.context, grey.test.context)  # type: ignore[arg-type]
 
 
+# --- stacked MNIST
+
+
+def test_three_digits_make_a_picture(small_mnist: Callable[..., Path]) -> None:
+    folder = small_mnist()
+    first, second = (load("stacked-mnist", data_dir=folder) for _ in range(2))
+    assert first.counts == {"train": 54, "validation": 6, "test": 51}
+    assert first.spec.event_shape == (3, 28, 28)
+    assert first.spec.parts == (("red", 10), ("green", 10), ("blue", 10))
+    assert first.class_names[123] == "1, 2, 3"
+    assert len(first.notes) == 2
+    for part in first.splits.values():
+        first.spec.check(part.x.long())
+        assert part.x.dtype == torch.uint8
+    # the same on every machine: the orders are those of our own hashes
+    assert first.fingerprint == second.fingerprint
+    assert first.train.context is not None
+    assert first.train.context[:3].tolist() == [[9, 4, 4], [6, 3, 3], [7, 8, 3]]
+
+
+def test_stacked_digits_are_those_of_mnist_with_their_labels(
+    small_mnist: Callable[..., Path],
+) -> None:
+    """Each training digit once in each colour; no digit in two splits."""
+    folder = small_mnist()
+    grey, colour = (load(name, data_dir=folder) for name in ("mnist", "stacked-mnist"))
+    seen: set[bytes] = set()
+    for name, part in colour.splits.items():
+        own, labels = grey.splits[name], part.context
+        assert own.context is not None
+        assert labels is not None
+        known = {row.numpy().tobytes(): int(own.context[i]) for i, row in enumerate(own.x)}
+        assert not seen & set(known)
+        seen |= set(known)
+        counts = []
+        for place in range(3):
+            rows = [row.numpy().tobytes() for row in part.x[:, place].contiguous()]
+            assert [known[row] for row in rows] == labels[:, place].tolist()
+            counts.append(sorted(rows.count(row) for row in known))
+        # of the test digits each comes twice or thrice
+        wanted = [2] * 9 + [3] * 11 if name == "test" else [1] * len(own)
+        assert counts == [wanted] * 3
+    # the colours do not go together
+    x = colour.train.x
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert int((x[:, a] == x[:, b]).flatten(1).all(1).sum()) < 6
+
+
 # --- CIFAR-10
 
 

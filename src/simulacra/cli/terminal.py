@@ -206,6 +206,7 @@ def print_results(results: Results) -> None:
     from simulacra.report import ranking, warned
     from simulacra.report.code_tables import level_table
     from simulacra.report.short import (
+        class_lines,
         code_figures,
         codebook_figures,
         detail_figures,
@@ -230,6 +231,10 @@ def print_results(results: Results) -> None:
         found = f"{100 * baseline.accuracy.value:.1f} %" if baseline else ""
         print_line(f"Overfitting and labels{f'; baseline accuracy {found}' if found else ''}")
         _print_right(details)
+        print_line("")
+    if classes := class_lines(results):
+        for line in classes:
+            print_line(line)
         print_line("")
     if codes := code_figures(results):
         print_line(

@@ -18,7 +18,13 @@ from simulacra.data.sets.cifar10 import CIFAR10
 from simulacra.data.sets.digits import DIGITS
 from simulacra.data.sets.fsdd import FSDD
 from simulacra.data.sets.known_pictures import KNOWN
-from simulacra.data.sets.mnist import BINARIZED_MNIST, BINARIZED_MNIST_DYNAMIC, FASHION_MNIST, MNIST
+from simulacra.data.sets.mnist import (
+    BINARIZED_MNIST,
+    BINARIZED_MNIST_DYNAMIC,
+    FASHION_MNIST,
+    MNIST,
+    STACKED_MNIST,
+)
 from simulacra.data.sets.named import NamedSet
 from simulacra.data.sets.olivetti import OLIVETTI_FACES
 from simulacra.data.sets.sprites import POKEMON_SPRITES
@@ -33,6 +39,7 @@ NAMES: dict[str, NamedSet] = {
         FASHION_MNIST,
         BINARIZED_MNIST,
         BINARIZED_MNIST_DYNAMIC,
+        STACKED_MNIST,
         CIFAR10,
         OLIVETTI_FACES,
         POKEMON_SPRITES,

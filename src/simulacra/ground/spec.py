@@ -14,6 +14,9 @@ from simulacra.ground.errors import UsageError
 
 Coding = Literal["plain", "palette", "mu-law"]
 
+COLOURS = ("red", "green", "blue")
+"""The channels of a colour picture, by whose names its labels may have a part for each."""
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -121,6 +124,16 @@ class DataSpec:
     def is_image(self) -> bool:
         """Whether an observation is a picture `(C, H, W)`."""
         return len(self.event_shape) == 3
+
+    @property
+    def labels_channels(self) -> bool:
+        """Whether each channel of a picture has a label of its own, all of the same classes.
+
+        The parts of the labels are called red, green and blue then, as those of stacked MNIST are.
+        """
+        sizes = {size for _, size in self.parts}
+        named = tuple(name for name, _ in self.parts) == COLOURS
+        return self.is_image and self.event_shape[0] == len(COLOURS) and named and len(sizes) == 1
 
     @property
     def mixed(self) -> bool:

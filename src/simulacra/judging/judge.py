@@ -23,6 +23,7 @@ from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.ground.threads import settled
 from simulacra.judging import pictures as album
 from simulacra.judging.circumstances import data_summary, machine, summary
+from simulacra.judging.drawn import draw, drawn_classes
 from simulacra.judging.entries import (
     can,
     described,
@@ -36,7 +37,7 @@ from simulacra.judging.figures.cost import cost
 from simulacra.judging.figures.labels import Classification, classification
 from simulacra.judging.figures.nature import nature
 from simulacra.judging.figures.paired import paired
-from simulacra.judging.figures.records import References, SampleFigures
+from simulacra.judging.figures.records import Nature, References, SampleFigures
 from simulacra.judging.figures.sample_judge import FEWEST, MOST, SampleJudge, fair_count
 from simulacra.judging.judgement import KEPT, Judged, Judgement, fingerprint_of, keep, kept
 from simulacra.judging.results import Entry, Results
@@ -47,13 +48,10 @@ from simulacra.models.model import Likelihood, Model, Sampling
 from simulacra.models.quantised import Quantised
 from simulacra.runs import zoo
 from simulacra.runs.run import Outcome, Run
-from simulacra.tasks import sample as tasks
 from simulacra.tasks.bayes import class_frequencies
-from simulacra.tasks.sample import Samples, device_of, frequent_context
+from simulacra.tasks.sample import device_of
 
-_AT_ONCE = 250
 _CLASSIFIED, _VALUES = 1024, 1 << 26  # observations, and values of them, classified at once
-_DRAWN, _TOLD = 1, 2  # keys of random streams: of the samples judged, and of their labels
 
 
 class Judge:
@@ -213,7 +211,7 @@ class Judge:
             drawn = draw(model, self.data, count)
             labels = drawn.labels
             asked = None if labels is None else self.data.spec.joint(labels)
-            figures, suspects = self._samples(drawn.x, asked)
+            figures, suspects = self._samples(drawn.x, asked, self._more(model, name, found))
             pictures |= suspects
         entry = described(
             describe_class(type(model), name),
@@ -246,7 +244,8 @@ class Judge:
             notes: What a reader of the figures has to know.
         """
         x, labels = x.cpu(), None if labels is None else labels.cpu()
-        figures, suspects = self._samples(x, labels)
+        many = None if isinstance(self.samples, str) else self.samples.classes.of_many(x)
+        figures, suspects = self._samples(x, labels, many)
         entry = Entry(
             model=name, summary="Samples from a folder.", warnings=tuple(notes), samples=figures
         )
@@ -255,11 +254,23 @@ class Judge:
     def _placed(self, model: Model) -> Model:
         return (model if self.device is None else model.to(self.device)).eval()
 
-    def _samples(self, x: Tensor, labels: Tensor | None) -> tuple[SampleFigures, dict[str, bytes]]:
+    def _more(self, model: Sampling, name: str, found: Nature) -> Tensor | None:
+        """The classes of more samples, where they are wanted of a model that draws in one pass."""
+        if isinstance(self.samples, str) or found.sampling != "parallel":
+            return None
+        classes = self.samples.classes
+        if not classes.wants_more:
+            return None
+        self.told(f"{name}: classes of {classes.count:,} samples")
+        return drawn_classes(model, self.data, classes.count, classes.taken)
+
+    def _samples(
+        self, x: Tensor, labels: Tensor | None, taken: Tensor | None = None
+    ) -> tuple[SampleFigures, dict[str, bytes]]:
         """The figures of samples, and a picture of those that look most like copies."""
         if isinstance(self.samples, str):
             return SampleFigures(count=len(x), refused=self.samples), {}
-        figures = self.samples.judge(x, labels)
+        figures = self.samples.judge(x, labels, taken)
         if figures.refused is not None:
             return figures, {}
         _, shown, near = self.samples.suspicious(x)
@@ -341,15 +352,3 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON has them, where tuples are lists: what is written is what is read back."""
     plain: dict[str, Any] = json.loads(json.dumps(dict(values), default=str))
     return plain
-
-
-def draw(model: Model, data: Dataset, n: int) -> Samples:
-    """Samples to be judged: a fixed draw, with contexts as frequent as they are in the data.
-
-    Args:
-        model: One that samples.
-        data: See `frequent_context`.
-        n: How many.
-    """
-    context = frequent_context(model, data, n, seed=_TOLD)
-    return tasks.draw(model, n, context, seed=(_DRAWN,), at_once=_AT_ONCE)

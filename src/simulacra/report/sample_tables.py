@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from simulacra.judging.figures.classes import ClassRatio
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.measures import ARROWS, FIDELITY, MEASURES, NOVELTY
 from simulacra.judging.figures.records import SampleFigures
@@ -12,6 +13,7 @@ from simulacra.report.cells import (
     NOTHING,
     Cell,
     Rows,
+    count,
     interval_column,
     plain,
     share,
@@ -86,6 +88,48 @@ def class_table(results: Results) -> Rows:
         | {name: share(shares[i], 1) for name, shares in known.items()}
         for i in range(len(next(iter(known.values()))))
     ]
+
+
+def found_table(results: Results) -> Rows:
+    """Classes found, and those that come too seldom or too often beside the training data."""
+    told = [(name, each.classes, each.real_classes) for name, each in _of_models(results)]
+    models = [(name, own, real) for name, own, real in told if own]
+    # real data beside each number of samples, which models that draw slowly have fewer of
+    reals = {real.among: real for _, _, real in models if real}
+    named = [*((REAL, real) for real in reals.values()), *((name, own) for name, own, _ in models)]
+    found = [each for _, each in named]
+    columns = {
+        titled("reverse_kl"): interval_column([each.reverse_kl for each in found]),
+        f"least {titled('class_ratio')}": _ratios(results, [each.rarest for each in found]),
+        f"most {titled('class_ratio')}": _ratios(results, [each.commonest for each in found]),
+    }
+    return [
+        {
+            "model": Cell(name, reference=name == REAL),
+            titled("classes_found"): Cell(
+                f"{each.found:,} of {each.classes:,}",
+                loud=f"{each.elsewhere:,} samples are of none" if each.elsewhere else "",
+            ),
+            "samples": count(each.among),
+        }
+        | {heading: column[row] for heading, column in columns.items()}
+        for row, (name, each) in enumerate(named)
+    ]
+
+
+def _ratios(results: Results, found: Sequence[ClassRatio]) -> list[Cell]:
+    """How often classes come, each with its name."""
+    column = interval_column([each.ratio for each in found], least=2, most=2)
+    return [
+        cell.but(mark=class_called(results, each.label))
+        for cell, each in zip(column, found, strict=True)
+    ]
+
+
+def class_called(results: Results, label: int) -> str:
+    """The name of a class, in quotes."""
+    names = results.data.class_names
+    return f"“{names[label] if label < len(names) else label}”"
 
 
 def appearance_table(results: Results) -> Rows:

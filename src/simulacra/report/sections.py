@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from simulacra.judging.figures.codebook import mostly_dead
 from simulacra.judging.figures.codes import collapse, idle
-from simulacra.judging.figures.measures import LABELS, MEASURES, Measure
+from simulacra.judging.figures.measures import CLASSES, LABELS, MEASURES, Measure
 from simulacra.judging.figures.records import ViewSummary
 from simulacra.judging.results import Results
 from simulacra.report import sample_tables, tables, warned
@@ -109,6 +109,8 @@ _NATURE = ("likelihood", "samples", "invertible", "completes")
 
 _MANY = 12
 """Classes in a table that is shown without being asked for."""
+_MOST = 100
+"""Classes of which each has a row to say how often it comes."""
 
 
 def measures_shown(results: Results) -> dict[str, Measure]:
@@ -118,6 +120,7 @@ def measures_shown(results: Results) -> dict[str, Measure]:
         if m.samples:
             for figures in (m.samples.whole, *m.samples.views.values()):
                 shown |= set(figures)
+            shown |= set(CLASSES) if m.samples.classes else set()
         for f in m.likelihoods:
             shown |= {"gap"} if f.gap else set()
             shown |= {"shuffled"} if f.shuffled else set()
@@ -321,9 +324,12 @@ def _labels(results: Results) -> Section:
             f"The classifier finds the class of {100 * sure[0]:.1f} % of validation observations."
         )
     shown = [Table(samples, "Samples, as the classifier takes them", note)] if samples else []
+    if found := sample_tables.found_table(results):
+        note = "A share is divided by that of the class among the labels of the training data."
+        shown.append(Table(found, "Classes among the samples, as the classifier takes them", note))
     classes = sample_tables.class_table(results)
-    if classes:
-        caption = "Classes of the samples, as the classifier takes them"
+    if 0 < len(classes) <= _MOST:
+        caption = "How often each class comes"
         shown.append(Table(classes, caption, folded=len(classes) > _MANY))
     if classifiers:
         caption = "Models as classifiers: argmax over y of log p(x | y) + log p(y), or of their own"

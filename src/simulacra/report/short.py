@@ -20,7 +20,7 @@ from simulacra.report.cells import (
 from simulacra.report.code_tables import code_table
 from simulacra.report.codebook_tables import codebook_table
 from simulacra.report.ranking import judged, told, unit_of
-from simulacra.report.sample_tables import INDEPENDENT, REAL, titled
+from simulacra.report.sample_tables import INDEPENDENT, REAL, class_called, titled
 from simulacra.report.tables import figure_of, first_view
 
 _SHOWN = ("frechet", "precision", "recall", "coverage", "c_t")
@@ -75,6 +75,30 @@ def detail_figures(results: Results) -> Rows:
         rows.insert(0, floor)
     rows = without_empty(rows)
     return rows if rows and len(rows[0]) > 1 else []
+
+
+def class_lines(results: Results) -> list[str]:
+    """A line for each model: classes found among its samples, and those out of proportion."""
+    lines = []
+    for m in judged(results):
+        own, real = (m.samples.classes, m.samples.real_classes) if m.samples else (None, None)
+        if own is None or real is None:
+            continue
+        least, most = (
+            f"{each.ratio.value:.2f} × its share, {class_called(results, each.label)} "
+            f"({other.ratio.value:.2f})"
+            for each, other in ((own.rarest, real.rarest), (own.commonest, real.commonest))
+        )
+        among = f" of {real.among:,}" if real.among != own.among else ""
+        kl, floor = (
+            plain(each.reverse_kl.value if each.reverse_kl else None, 3) for each in (own, real)
+        )
+        lines.append(
+            f"{m.model}: {own.found:,} of {own.classes:,} classes among {own.among:,} samples "
+            f"(real data {real.found:,}{among}); least {least}, most {most}; reverse KL {kl} nats "
+            f"({floor})"
+        )
+    return lines
 
 
 def code_figures(results: Results) -> Rows:

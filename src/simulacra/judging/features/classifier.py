@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
@@ -18,13 +19,19 @@ from simulacra.nn.precision import moments
 class Classifier(Encoding):
     """p(label | x) by convolutions over pictures or sounds, or a perceptron over vectors.
 
+    Labels of several parts are told apart part by part, and each part given the observation is
+    taken to be independent of the others: of 1,000 combinations few have observations enough to be
+    learned each by itself. Where each channel has a label of its own (`DataSpec.labels_channels`),
+    one network of grey pictures sees one channel after another, and tells its label from it alone.
+
     It sees what people see, `seen`, standardised by training moments: those of each
     channel, or of each value of a vector. A first convolution brings a picture to at most 16 × 16
     places and a sound to at most 256, two more to a quarter of that a side (a sound: a sixteenth).
 
     Args:
         spec: Of labelled data.
-        width: Features of the last layer but one, which are its codes.
+        width: Features of the last layer but one, which are its codes; of each channel that has a
+            label of its own.
 
     Raises:
         UsageError: If there are fewer than two classes.
@@ -38,13 +45,21 @@ class Classifier(Encoding):
         if spec.classes < 2:
             raise UsageError(f"a classifier needs at least 2 classes, got {spec.classes}")
         channels, *sides = seen_shape(spec)
+        outputs = sum(self._sizes)
+        if spec.labels_channels:
+            channels, outputs = 1, self._sizes[0]
         self.shift: Tensor
         self.scale: Tensor
         self.register_buffer("shift", torch.zeros(channels, *[1] * len(sides)))
         self.register_buffer("scale", torch.ones(channels, *[1] * len(sides)))
         self.body = _convolutions(channels, sides, width) if sides else _perceptron(channels, width)
         # as light as it is, it brings the probabilities nearer to how often they are right
-        self.head = nn.Sequential(nn.Dropout(0.25), nn.Linear(width, spec.classes))
+        self.head = nn.Sequential(nn.Dropout(0.25), nn.Linear(width, outputs))
+
+    @property
+    def _sizes(self) -> list[int]:
+        """How many classes each part of a label has."""
+        return [size for _, size in self.spec.parts] or [self.spec.classes]
 
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -66,20 +81,33 @@ class Classifier(Encoding):
         """
         if context is None:
             raise UsageError("a classifier learns from labels: give them as context")
-        classes = self.spec.joint(context)
-        return {"loss": nn.functional.cross_entropy(self.head(self.encode(x)), classes)}
+        parts = context.view(len(x), -1).long()
+        logits = self._logits(x)
+        each = (F.cross_entropy(own, part) for own, part in zip(logits, parts.T, strict=True))
+        return {"loss": torch.stack(list(each)).sum()}
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The features `(N, width)` that the labels are told apart by."""
+        """The features `(N, width)` that labels are told apart by; or those of all channels."""
         # what lies a thousand deviations off is wrong in any case, and its features stay numbers
-        return self.body(((self._seen(x) - self.shift) / self.scale).clamp(-1e3, 1e3))
+        standard = (self._seen(x) - self.shift) / self.scale
+        return self.body(standard.clamp(-1e3, 1e3)).view(len(x), -1)
 
     def log_probabilities(self, x: Tensor) -> Tensor:
-        """Log p(label | x), `(N, classes)`."""
-        return self.head(self.encode(x)).log_softmax(1)
+        """Log p(label | x), `(N, classes)`; of labels of several parts, of each combination."""
+        first, *others = self._logits(x)
+        joint = first.log_softmax(1)
+        for part in others:
+            joint = (joint[:, :, None] + part.log_softmax(1)[:, None]).flatten(1)
+        return joint
+
+    def _logits(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Of the classes of each part, `(N, size)`."""
+        features = self.encode(x).view(-1, self.width)
+        return self.head(features).view(len(x), -1).split(self._sizes, 1)
 
     def _seen(self, x: Tensor) -> Tensor:
-        return seen(self.spec, x)
+        values = seen(self.spec, x)
+        return values.flatten(0, 1)[:, None] if self.spec.labels_channels else values
 
 
 def seen(spec: DataSpec, x: Tensor) -> Tensor:

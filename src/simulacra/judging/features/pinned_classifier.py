@@ -41,9 +41,13 @@ def pinned_classifier(data: Dataset, folder: Path | None) -> Classifier:
     if classes is not None and bool((classes < 0).any()):
         train = train.take((classes >= 0).nonzero()[:, 0])
     steps = _steps(len(train))
+    if data.spec.labels_channels:
+        # as many pictures of one channel as a classifier of these alone would see
+        steps = max(min(steps, _FEWEST_STEPS), steps // len(data.spec.parts))
     with seeded(0):
         model = Classifier(data.spec)
-    key = _fingerprint(train, f"{RECIPE} {steps} {_OPTIONS} {data.spec}")
+    recipe = f"{RECIPE}, by parts" if data.spec.parts else RECIPE
+    key = _fingerprint(train, f"{recipe} {steps} {_OPTIONS} {data.spec}")
     place = None if folder is None else folder / "extractor" / key[:16]
     if place is not None and _restored(model, place, key):
         return model

@@ -40,6 +40,18 @@ def class_accuracy(log_probabilities: Tensor, asked: Tensor) -> Figure:
     return share(int((taken == asked.cpu()).sum()) / len(taken), len(taken))
 
 
+def classes_taken(log_probabilities: Tensor) -> Tensor:
+    """The class that a classifier takes each for, `(N,)` int64; −1 of a row that is not finite.
+
+    Args:
+        log_probabilities: Of the classes, `(N, classes)`.
+
+    Raises:
+        UsageError: If there is nothing to judge, or one class only.
+    """
+    return _taken(_normalised(log_probabilities))
+
+
 def class_shares(log_probabilities: Tensor) -> Tensor:
     """How often a classifier takes each class, `(classes,)`.
 

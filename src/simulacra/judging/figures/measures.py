@@ -233,6 +233,40 @@ WHOLE: dict[str, Measure] = {
 }
 """Of samples themselves."""
 
+CLASSES: dict[str, Measure] = {
+    "classes_found": Measure(
+        "classes found",
+        "",
+        "floor",
+        "How many classes of the training data some sample is taken for; where each class is a "
+        "mode, as in stacked MNIST, the modes found. Beside it stands among how many samples: of "
+        "fewer, real data find fewer too.",
+        "How often a class comes, as long as it comes; quality. A sample taken for the wrong class "
+        "may find one that is missing.",
+        "Metz et al. 2016, arXiv 1611.02163",
+    ),
+    "class_ratio": Measure(
+        "times its share",
+        "ratio to data",
+        "one",
+        "How often a class comes among samples, divided by how often it comes in the training "
+        "data, of the class that comes least for that and of the one that comes most.",
+        "Which classes lie between the two. Of few samples chance alone draws the two apart: read "
+        "them beside those of real data.",
+    ),
+    "reverse_kl": Measure(
+        "reverse KL",
+        "nats",
+        "lower",
+        "Kullback–Leibler divergence of the classes of samples from those of the training data: "
+        "large where some classes come far too often.",
+        "Quality; a rare class that is missing hardly counts. Chance makes it larger than 0, by "
+        "about half the classes over the samples: read it beside that of real data.",
+        "Srivastava et al. 2017, arXiv 1705.07761; Lin et al. 2018, arXiv 1712.04086",
+    ),
+}
+"""Of the classes that a classifier takes samples for, beside their labels' shares in training."""
+
 LIKELIHOOD: dict[str, Measure] = {
     "likelihood": Measure(
         "likelihood",
@@ -292,5 +326,7 @@ LABELS: dict[str, Measure] = {
 }
 """Of a conditional model as a classifier."""
 
-MEASURES: dict[str, Measure] = {**LIKELIHOOD, **FIDELITY, **NOVELTY, **WHOLE, **LABELS}
+MEASURES: dict[str, Measure] = {
+    **LIKELIHOOD, **FIDELITY, **NOVELTY, **WHOLE, **CLASSES, **LABELS,
+}  # fmt: skip
 """All of them by the keys that `results.json` has them under."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from simulacra.judging.figures.classes import ClassFigures
 from simulacra.judging.figures.figure import Figure
 
 Unit = Literal["bits/dim", "bits/valid sample", "nats"]
@@ -225,6 +226,8 @@ class SampleFigures:
         views: By the name of a view, each figure by its key in `measures.MEASURES`.
         whole: Figures for which no view is needed.
         class_shares: How often the classifier takes samples for each class.
+        classes: How many it finds among them, and which come too seldom or too often.
+        real_classes: The same of as many held-out observations, as far as there are so many.
         warnings: What a reader of the figures has to know.
     """
 
@@ -233,6 +236,8 @@ class SampleFigures:
     views: dict[str, dict[str, Figure]] = field(default_factory=dict)
     whole: dict[str, Figure] = field(default_factory=dict)
     class_shares: tuple[float, ...] | None = None
+    classes: ClassFigures | None = None
+    real_classes: ClassFigures | None = None
     warnings: tuple[str, ...] = ()
 
     def figure(self, view: str | None, key: str) -> Figure | None:

@@ -23,10 +23,11 @@ from simulacra.data.stored import Rows
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures.appearance import appearance, without_ratio
+from simulacra.judging.figures.counted_classes import CountedClasses
 from simulacra.judging.figures.fidelity import fidelity
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.intervals import share
-from simulacra.judging.figures.labels import class_accuracy, class_distance, class_shares
+from simulacra.judging.figures.labels import class_accuracy, class_distance, classes_taken
 from simulacra.judging.figures.membership import membership
 from simulacra.judging.figures.novelty import Suspect, duplicates, novelty, suspicious
 from simulacra.judging.figures.records import References, SampleFigures
@@ -112,6 +113,7 @@ class SampleJudge:
             raise UsageError("all training observations are one and the same: nothing to compare")
         self.reference, _ = data.test.batch(reference)
         self.real, _ = data.test.batch(real)
+        self.classes = CountedClasses(data, real, self._log_probabilities, seed=seed)
         classes = joint_classes(data.test, data.spec)
         self.real_classes = None if classes is None else classes[real]
         self.train, self.validation = _values(data.train), _values(data.validation)
@@ -126,6 +128,13 @@ class SampleJudge:
     def _shown(self, view: View, split: Rows) -> Tensor:
         return torch.cat([view.features(x.long() if self._discrete else x)
                           for x in split.split(_ROWS)])  # fmt: skip
+
+    def _log_probabilities(self, x: Tensor) -> Tensor | None:
+        """Of the classes, by the first view that has a classifier."""
+        for seen in self.seen:
+            if (found := seen.view.log_probabilities(x)) is not None:
+                return found
+        return None
 
     @cached_property
     def alike(self) -> bool:
@@ -152,7 +161,8 @@ class SampleJudge:
         """The floor `real` and the ceiling `independent`, as `judge` gives them."""
         labels = self.real_classes
         return References(
-            real=self.judge(self.real, labels), independent=self.judge(self.independent())
+            real=self.judge(self.real, labels, self.classes.real),
+            independent=self.judge(self.independent()),
         )
 
     @cached_property
@@ -199,7 +209,9 @@ class SampleJudge:
         x = x.reshape(-1, *self.data.spec.event_shape)
         return x.long() if self._discrete else x
 
-    def judge(self, x: Tensor, labels: Tensor | None = None) -> SampleFigures:
+    def judge(
+        self, x: Tensor, labels: Tensor | None = None, taken: Tensor | None = None
+    ) -> SampleFigures:
         """All figures of some samples.
 
         Args:
@@ -207,6 +219,7 @@ class SampleJudge:
                 a fixed permutation are judged, so that all are judged on equal numbers.
             labels: The classes that they were drawn for `(N,)`, of a conditional model; −1 where
                 none was told.
+            taken: The classes of more samples, where `classes` wants more; see `CountedClasses`.
 
         Returns:
             Its figures; or `refused`, the reason in words why there are none.
@@ -230,7 +243,11 @@ class SampleJudge:
         whole["leaked"] = leaked["duplicates"]
         whole |= appearance(self.data.spec, self.reference, x, seed=self.seed)
         whole |= self._modes(x)
-        whole |= self._labelled(x, labels)
+        found = self._log_probabilities(x)
+        if found is not None:
+            whole |= self._labelled(found, labels)
+        if found is not None and taken is None:
+            taken = classes_taken(found)
         warnings = without_ratio(self.data.spec, self.reference)
         if self.count < FEWEST_FOR_SUSPECTS:
             warnings.append(
@@ -245,7 +262,7 @@ class SampleJudge:
             count=len(x),
             views=views,
             whole=whole,
-            class_shares=self._class_shares(x),
+            **({} if taken is None else self.classes.figures(taken)),
             warnings=tuple(warnings),
         )
 
@@ -272,23 +289,14 @@ class SampleJudge:
         found = covered(x, modes)
         return {"modes": Figure(found.covered, len(x)), "good": share(found.good, len(x))}
 
-    def _labelled(self, x: Tensor, labels: Tensor | None) -> dict[str, Figure]:
-        for seen in self.seen:
-            found, real = (seen.view.log_probabilities(each) for each in (x, self.reference))
-            if found is not None and real is not None:
-                figures = {"class_distance": class_distance(found, real, seed=self.seed)}
-                if labels is not None and bool((told := labels >= 0).any()):
-                    figures["class_accuracy"] = class_accuracy(found[told], labels[told])
-                return figures
-        return {}
-
-    def _class_shares(self, x: Tensor) -> tuple[float, ...] | None:
-        """How often the classifier takes samples for each class."""
-        for seen in self.seen:
-            found = seen.view.log_probabilities(x)
-            if found is not None:
-                return tuple(float(share) for share in class_shares(found))
-        return None
+    def _labelled(self, found: Tensor, labels: Tensor | None) -> dict[str, Figure]:
+        """What the classifier says of samples, from its log-probabilities."""
+        real = self._log_probabilities(self.reference)
+        assert real is not None  # for it has said something of samples
+        figures = {"class_distance": class_distance(found, real, seed=self.seed)}
+        if labels is not None and bool((told := labels >= 0).any()):
+            figures["class_accuracy"] = class_accuracy(found[told], labels[told])
+        return figures
 
     def suspicious(self, x: Tensor, most: int = 12) -> tuple[list[Suspect], Tensor, Tensor]:
         """Samples that look most like copies, and what they look like copies of.
