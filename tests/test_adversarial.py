@@ -259,17 +259,18 @@ def test_gradients_go_through_augmentation() -> None:
 def test_few_pictures_are_augmented_and_many_are_not() -> None:
     """What counts is the training split, not the part of it that a model is prepared from."""
     x = torch.randint(4, (50, 1, 6, 6))
-    for augment, count, expected in (
-        ("auto", 50, True), ("auto", 60_000, False), ("always", 60_000, True), ("never", 50, False),
+    for name, augment, count, expected in (
+        ("dcgan", "auto", 50, True), ("dcgan", "auto", 60_000, False), ("gan", "auto", 50, False),
+        ("gan", "always", 60_000, True), ("dcgan", "never", 50, False),
     ):  # fmt: skip
-        made = game(augment=augment)
+        made = game(name, augment=augment)
         made.prepare(x, count=count)
         assert bool(made.augmenting) is expected
     vectors = game("gan", DataSpec((3,), None))
     vectors.prepare(torch.randn(9, 3), count=9)
     assert not vectors.augmenting
     data = load("digits")
-    digits = game("gan", data.spec)
+    digits = game("dcgan", data.spec)
     Training(digits, data.train, data.validation, Options(device="cpu"))
     assert digits.augmenting
 

@@ -71,7 +71,8 @@ class GAN(Adversarial):
         rates: Their learning rates, as multiples of the training's; by default 1, and of MLPs a
             half and a quarter.
         augment: Whether the opponent is shown pictures in random light, moved and with a part
-            covered (arXiv 2006.10738); `auto` where it learns from fewer than 5000.
+            covered (arXiv 2006.10738); `auto` where it is no MLP, to which a picture that is moved
+            is another one, and learns from fewer than 5000.
         context: What both players are told beside the observation: none, label or vector.
 
     Raises:
@@ -80,7 +81,7 @@ class GAN(Adversarial):
     """
 
     takes = Takes(unordered=False)
-    preset = {"lr": 4e-3, "betas": (0.5, 0.999), "schedule": "constant", "clip": 0.0}
+    preset = {"lr": 4e-3, "betas": (0.0, 0.99), "schedule": "constant", "clip": 0.0}
     small: ClassVar[tuple[dict[str, Any], ...]] = (
         {"latent": 2, "hidden": (8,)},
         {"latent": 2, "hidden": (8,), "objective": "minimax", "context": "label"},
@@ -197,7 +198,9 @@ class GAN(Adversarial):
         """
         super().prepare(x, context)
         if self.augment == "auto":
-            self.augmenting.fill_(self.spec.is_image and max(count, len(x)) < ENOUGH)
+            convolves = chosen(self.network, self.spec) != "mlp"
+            few = self.spec.is_image and max(count, len(x)) < ENOUGH
+            self.augmenting.fill_(convolves and few)
 
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
         y: Tensor = self.generator(z, context)
