@@ -34,6 +34,7 @@ COMMANDS = (
     "sample",
     "complete",
     "reconstruct",
+    "invert",
     "interpolate",
     "map",
     "encode",
@@ -345,6 +346,7 @@ OPTIONS = {
     "sample": "number label context temperature top-k top-p watch seed out device code",
     "complete": "hide mask image label number times candidates seed out data-dir device code",
     "reconstruct": "label number seed out data-dir device code",
+    "invert": "label number seed out data-dir device code",
     "interpolate": "frames linear label number seed out data-dir device code",
     "map": "direction traverse spread levels styles label frames number seed out data-dir device "
     "code",

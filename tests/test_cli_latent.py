@@ -228,6 +228,54 @@ def test_a_part_of_a_label_has_a_direction(ok, places, tmp_path):
     assert "from tint=dark (" in err
 
 
+# ---- inverting ----------------------------------------------------------------------------------
+
+
+def test_inversions_are_drawn_below_what_is_real_and_printed(ok, places):
+    out, err = ok("invert", places["gan"], "-n", "10", "-o", "i.png")
+    assert "800 gradients for each took" in err
+    assert err.endswith("i.png: rows of real | found | difference\n")
+    rows = tiles("i.png", 8, gap=3).reshape(2, 3, 8, 8, 8)
+    np.testing.assert_allclose(rows[0, 0], validation(8), atol=0.05)
+    np.testing.assert_allclose(rows[1, 0, :2], validation(10)[8:], atol=0.05)
+    np.testing.assert_allclose(rows[0, 2], (rows[0, 1] - rows[0, 0] + 16) / 2, atol=0.1)
+    *each, whole = (line.split() for line in out.splitlines()[1:])
+    assert whole[:2] == ["all", "10"]
+    found, real = rows[0, 1, 0].round(), rows[0, 0, 0].round()
+    residual = np.sqrt(np.square(found - real).mean())
+    assert float(each[0][2]) == pytest.approx(residual, abs=0.05)
+    assert float(each[0][5]) == pytest.approx(20 * np.log10(16 / residual), abs=0.1)
+
+
+def test_codes_that_were_found_are_written_and_ways_go_between_them(ok, places):
+    _, err = ok(
+        "invert", places["gan"], places["digit0"], places["root"] / "both.npy", "-o", "i.npz"
+    )
+    assert "i.npz: codes (3, 32), residuals, names" in err
+    with np.load("i.npz") as found:
+        assert found["codes"].shape == (3, 32)
+        assert found["names"].tolist()[0] == str(places["digit0"])
+        np.testing.assert_allclose(found["codes"][0], found["codes"][1], atol=1e-4)
+        assert str(found["run"]) == places["gan"].name
+    _, err = ok("interpolate", places["gan"], "0", "1", "--frames", "3", "-o", "w.png")
+    assert "between validation 0 and validation 1, as near as codes were found" in err
+
+
+def test_features_are_told_apart_from_codes(ok, places):
+    _, err = ok("encode", places["gan"], "-o", "f.npz")
+    assert "these are features of the discriminator, and no codes" in err
+    with np.load("f.npz") as found:
+        assert found["validation"].shape == (180, 4)
+        assert str(found["what"]).startswith("features of the discriminator")
+    _, err = ok("encode", places["gan"], places["digit0"], "-o", "g.npz")
+    assert "g.npz: features (1, 4), names (1,)" in err
+
+
+def test_a_generator_is_mapped_along_what_changes_most(ok, places):
+    _, err = ok("map", places["gan"], "-o", "m.png")
+    assert "codes have 32 values: across and up go the two directions that change" in err
+
+
 # ---- mistakes -----------------------------------------------------------------------------------
 
 
@@ -242,7 +290,12 @@ def test_a_part_of_a_label_has_a_direction(ok, places, tmp_path):
         ("reconstruct {told} {digit0} --label 12", 2, "--label 0 to 9, got 12"),
         ("reconstruct {plane} -o a.png", 2, "vectors (2,) are printed --out"),
         ("reconstruct {nice} -o a.gif", 2, "--out is a .png file 'a.gif'"),
-        ("interpolate {gan} 1 2", 2, "GAN does not encode observations use vae or nice"),
+        ("interpolate {gmm} 1 2", 2, "GMM does not encode observations use vae or nice"),
+        ("invert {vae}", 2, "VAE has no generator to invert encode reconstruct"),
+        ("invert {pixelcnn}", 2, "PixelCNN has no generator to invert: use gan, or vae"),
+        ("invert {gan} lost.png", 3, "lost.png does not exist"),
+        ("invert {gan} -o a.gif", 2, "--out is a .png file 'a.gif'"),
+        ("invert {gan} --label 3", 2, "takes no label --set context=label"),
         ("interpolate {pixelcnn}", 2, "PixelCNN has no latent space use vae, gan or nice"),
         ("interpolate {nice} 1", 2, "A and B got 1"),
         ("interpolate {nice} 1 999", 2, "0 to 179, got 999"),
@@ -260,11 +313,11 @@ def test_a_part_of_a_label_has_a_direction(ok, places, tmp_path):
         ("map {nice} --spread", 2, "NICE gives an observation one code posterior of a vae"),
         ("map {gan} --traverse", 2, "GAN does not encode observations"),
         ("map {vae} --traverse -o a.npy", 2, "--out is a .png file 'a.npy'"),
-        ("encode {gan}", 2, "GAN does not encode observations: use vae or nice"),
+        ("encode {pixelcnn}", 2, "PixelCNN does not encode observations: use vae or nice"),
         ("encode {vae} lost.png", 3, "lost.png does not exist"),
         ("encode {vae} -o a.npy", 2, "--out is a .npz file 'a.npy'"),
         ("encode {told} digits", 2, "is told a label with each leave DATA out"),
-        ("probe {gan}", 2, "GAN does not encode observations"),
+        ("probe {pixelcnn}", 2, "PixelCNN does not encode observations"),
         ("probe {told}", 2, "is told a label without --set context"),
         ("probe {plane}", 3, "plane.npy has no labels"),
         ("export {gan} --part encoder", 2, "GAN does not encode observations"),

@@ -111,7 +111,7 @@ def test_capabilities_are_what_the_classes_say(compared: tuple[Path, Any]) -> No
     _, results = compared
     can = {each.model: set(each.capabilities) for each in results.models}
     assert can["pixelcnn"] == {"samples", "likelihood", "completes exactly"}
-    assert can["gan"] == {"samples", "decodes", "interpolates"}
+    assert can["gan"] == {"samples", "decodes", "interpolates", "completes ~"}
     assert can["nice"] == {
         "samples", "likelihood", "completes ~", "encodes", "decodes", "interpolates",
     }  # fmt: skip

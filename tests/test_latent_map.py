@@ -70,6 +70,19 @@ class Drawn(Halves, Latent):
         return Independent(Normal(self.encode(x), torch.tensor([0.5, 0.1])), 1)
 
 
+class Wide(Latent):
+    """A prior of three units, and no encoder."""
+
+    def loss(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("nothing is trained here")
+
+    def prior(self, n: int, context: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        return temperature * torch.randn(n, 3)
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return z.new_zeros(len(z), 1, 4, 4).long()
+
+
 # ---- what a decoder expects ---------------------------------------------------------------------
 
 
@@ -135,9 +148,9 @@ def test_codes_come_in_order_however_many_fit(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_cannot_be_encoded_is_refused() -> None:
-    gan = registry.build("gan", SPEC, {"hidden": (8,)})
-    with pytest.raises(MissingCapability, match="GAN does not encode observations"):
-        encode(gan, torch.zeros(1, 1, 4, 4).long())
+    drawing_alone = registry.build("pixelcnn", SPEC, {"channels": 4, "layers": 1})
+    with pytest.raises(MissingCapability, match="PixelCNN does not encode observations"):
+        encode(drawing_alone, torch.zeros(1, 1, 4, 4).long())
     with pytest.raises(UsageError, match="at least one observation"):
         encode(Halves(SPEC), torch.zeros(0, 1, 4, 4).long())
     with pytest.raises(UsageError, match="expected observations"):
@@ -179,9 +192,8 @@ def test_codes_of_many_units_are_seen_along_principal_components() -> None:
 
 
 def test_what_has_no_plane_is_refused() -> None:
-    gan = registry.build("gan", SPEC, {"hidden": (8,), "latent": 3})
     with pytest.raises(MissingCapability, match="codes of 3 values have no plane"):
-        view_of(gan, DATA, None, 4)
+        view_of(Wide(SPEC), DATA, None, 4)
     with pytest.raises(UsageError, match="at least two codes that are finite, got 0"):
         view_of(Halves(SPEC), DATA, torch.full((4, 2), torch.nan), 4)
 

@@ -45,7 +45,7 @@ def build(name, data, **keywords):
         ("gmm", ("exact", False, "parallel", 4, "exactly")),
         ("vae", ("bound", False, "parallel", 2, "~")),
         ("pixelcnn", ("exact", False, "sequential", None, "exactly")),
-        ("gan", ("none", False, "parallel", 3, "no")),
+        ("gan", ("none", False, "parallel", 3, "~")),
         ("nice", ("bound", True, "parallel", 64, "~")),
     ],
 )

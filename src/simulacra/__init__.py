@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from simulacra.tasks.complete import complete
     from simulacra.tasks.directions import direction
     from simulacra.tasks.interpolate import interpolate
+    from simulacra.tasks.invert import invert
     from simulacra.tasks.onnx import export_onnx
     from simulacra.tasks.probe import probe
     from simulacra.tasks.reconstruct import reconstruct
@@ -64,7 +65,7 @@ __all__ = [
     "Judge", "Latent", "Likelihood", "MissingCapability", "Model", "Options", "Player", "Quantised",
     "Run", "Sampling", "Stage", "Stepwise", "Swept", "Takes", "Terms", "Training", "UsageError",
     "bound_terms", "build", "check_model", "codebook_terms", "compare", "complete", "direction",
-    "encode", "export_onnx", "find", "fit", "from_pretrained", "from_zoo", "interpolate",
+    "encode", "export_onnx", "find", "fit", "from_pretrained", "from_zoo", "interpolate", "invert",
     "judge_model", "likelihood", "list_models", "load_data", "probe", "push_to_hub", "reconstruct",
     "sample", "styles", "write_report",
 ]  # fmt: skip
@@ -102,6 +103,7 @@ _PLACES = {
     "tasks.complete": ("complete",),
     "tasks.directions": ("direction",),
     "tasks.interpolate": ("interpolate",),
+    "tasks.invert": ("invert",),
     "tasks.onnx": ("export_onnx",),
     "tasks.probe": ("probe",),
     "tasks.reconstruct": ("reconstruct",),

@@ -32,6 +32,7 @@ from simulacra.cli.evaluate import evaluate
 from simulacra.cli.export import export
 from simulacra.cli.field import field
 from simulacra.cli.interpolate import interpolate
+from simulacra.cli.invert import invert
 from simulacra.cli.map import map_
 from simulacra.cli.models import models
 from simulacra.cli.outliers import outliers
@@ -76,7 +77,8 @@ COMMANDS = {
     command.__name__.rstrip("_"): command
     for command in (
         models, data, train, watch, resume, again, compare, evaluate, sample, complete, reconstruct,
-        interpolate, map_, encode, probe, classify, surprise, outliers, field, runs, export, push,
+        invert, interpolate, map_, encode, probe, classify, surprise, outliers, field, runs, export,
+        push,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")
@@ -121,6 +123,7 @@ _SMALLER = {
     "sample": "a smaller -n",
     "complete": "a smaller -n, --times or --candidates",
     "reconstruct": "fewer files at a time, or a smaller -n",
+    "invert": "fewer files at a time, or a smaller -n",
     "interpolate": "a smaller -n, or fewer --frames",
     "map": "a smaller -n, or fewer --frames",
     "encode": "fewer files at a time",

@@ -82,7 +82,13 @@ def draw_codes(
         joined = (drawing.below if line else drawing.beside)(*parts)
         write_bytes(target, files.png(joined))
     terminal.note(f"{target}: {' | '.join(words)}")
-    if view.share:
+    if view.share and codes is None:
+        terminal.note(
+            f"codes have {view.centre.numel()} values: across and up go the two directions that "
+            f"change what is generated most, which make {view.share[0]:.0%} and "
+            f"{view.share[1]:.0%} of all change; the rest is that of one code, which --seed chooses"
+        )
+    elif view.share:
         terminal.note(
             f"codes have {view.centre.numel()} values, and are seen along their first two "
             f"principal components, which hold {view.share[0]:.0%} and {view.share[1]:.0%} of "

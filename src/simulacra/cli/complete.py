@@ -51,7 +51,7 @@ def complete(
 
     Of autoregressive models each hidden value then knows only what comes before it, and of
     --candidates those are chosen that lead to what comes after. Of flows and of a vae a chain of
-    draws ends near the conditional.
+    draws ends near the conditional. Of a gan a code is sought that fits what is seen.
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.

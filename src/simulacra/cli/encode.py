@@ -16,6 +16,7 @@ from simulacra.cli.flags import (
     results_folder,
 )
 from simulacra.cli.inputs import opened
+from simulacra.cli.output import write_arrays
 from simulacra.ground.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,18 +35,20 @@ def encode(
     device: Device = "auto",
     code: Code = None,
 ) -> None:
-    """Write the codes of observations as an .npz file, for other programs.
+    """Write the codes of observations, or a gan's features, as an .npz file, for other programs.
 
     Without DATA, those of the run's own data: arrays train, validation and test, whose rows are in
     the order of the data, and train_labels, validation_labels and test_labels where there are any,
     -1 for one that is not told. With it, arrays codes and names. Of a vae a code is the mean of
-    what q(z|x) draws; of a model that takes labels, that of an observation under its own.
+    what q(z|x) draws; of a model that takes labels, that of an observation under its own. A gan has
+    no encoder: of it they are features, what its discriminator sees in its last layer but one,
+    which tell observations apart and which nothing decodes. Codes of it are sought by invert.
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
         sources: Data sets, of which the test split is encoded, folders, or files of pictures or raw
             values, read in the run's form; the run's own data by default.
-        out: The .npz file; RUN/codes.npz by default.
+        out: The .npz file; RUN/codes.npz by default, of a gan RUN/features.npz.
         data_dir: Folder that holds the files of named sets, if it moved.
         device: Where it is computed.
         code: file.py:Class of a model of your own.
@@ -53,21 +56,32 @@ def encode(
     import numpy as np
 
     from simulacra.data.catalogue import NAMES
-    from simulacra.tasks.codes import encodes
+    from simulacra.tasks.codes import encoder_of, has_features
 
     place = check_device(device)
     found = opened(run)
-    target = file_target(out or results_folder(found) / "codes.npz", "--out", ".npz")
     model = found.model(code=code).to(place)
-    encodes(model)
+    encoder_of(model)
+    game = has_features(model)
+    called = "codes" if game is None else "features"
+    target = file_target(out or results_folder(found) / f"{called}.npz", "--out", ".npz")
     named = found.record["data"]["options"]["source"] in NAMES
     data = found.dataset(str(data_dir) if data_dir and (named or not sources) else None)
-    arrays = _of_sources(model, data, sources, data_dir) if sources else _of_splits(model, data)
+    arrays = (
+        _of_sources(model, data, sources, data_dir, called) if sources else _of_splits(model, data)
+    )
     # words as such: `numpy.load` refuses objects
     arrays["run"] = np.array(found.folder.name)
-    _write(target, arrays)
+    if game is not None:
+        arrays["what"] = np.array(f"features of the {game.opponent}: nothing decodes them")
+    write_arrays(target, arrays)
     shown = ", ".join(f"{key} {value.shape}" for key, value in arrays.items() if value.ndim)
     terminal.note(f"{target}: {shown}")
+    if game is not None:
+        terminal.note(
+            f"these are features of the {game.opponent}, and no codes that the generator decodes: "
+            "invert seeks such"
+        )
 
 
 def _of_splits(model: Model, data: Dataset) -> dict[str, NDArray[Any]]:
@@ -87,14 +101,14 @@ def _of_splits(model: Model, data: Dataset) -> dict[str, NDArray[Any]]:
 
 
 def _of_sources(
-    model: Model, data: Dataset, sources: tuple[str, ...], data_dir: Path | None
+    model: Model, data: Dataset, sources: tuple[str, ...], data_dir: Path | None, called: str
 ) -> dict[str, NDArray[Any]]:
     import numpy as np
 
     from simulacra.data.foreign.anything import read_anything
-    from simulacra.tasks.codes import encode_split
+    from simulacra.tasks.codes import encode_split, has_features
 
-    if model.context != "none":
+    if model.context != "none" and has_features(model) is None:
         raise UsageError(
             f"this {type(model).__name__} is told a {model.context} with each observation, which "
             "other data do not have: leave DATA out, for its own"
@@ -107,19 +121,7 @@ def _of_sources(
         codes.append(encode_split(model, foreign.observations).numpy())
         alone = len(sources) == 1 or foreign.names == [source]
         names += foreign.names if alone else [f"{source} [{name}]" for name in foreign.names]
-    return {"codes": np.concatenate(codes), "names": np.array(names)}
-
-
-def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    import io
-
-    import numpy as np
-
-    from simulacra.ground.storage import write_bytes
-
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_bytes(path, buffer.getvalue())
+    return {called: np.concatenate(codes), "names": np.array(names)}
 
 
 def probe(
@@ -132,6 +134,8 @@ def probe(
     json: Json = False,
 ) -> None:
     """Say what a linear classifier finds in codes, beside principal components and raw values.
+
+    Of a gan, in the features of its discriminator: those of its last layer but one.
 
     Multinomial logistic regression on standardised features learns the classes of 5000 training
     observations at most, its regularisation chosen on a fifth of them; told is the share of

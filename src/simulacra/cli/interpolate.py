@@ -50,7 +50,8 @@ def interpolate(
 
     The codes of both ends are joined by an arc whose length goes over from one to the other, as
     codes of many values all lie far from the middle; with --linear, by a straight way. Of a model
-    that takes labels, a way has one label from end to end, that of A or --label.
+    that takes labels, a way has one label from end to end, that of A or --label. A gan has no
+    encoder: the codes of A and B are sought as by invert, and a way's ends are near to them.
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
@@ -70,7 +71,7 @@ def interpolate(
         code: file.py:Class of a model of your own.
     """
     from simulacra.models.model import Encoding
-    from simulacra.tasks.interpolate import encoder
+    from simulacra.tasks.interpolate import ends_in_codes
     from simulacra.tasks.interpolate import interpolate as ways
     from simulacra.tasks.sample import example_context
 
@@ -86,11 +87,12 @@ def interpolate(
     target = ways_target(found.spec, out, results_folder(found) / "interpolation.png")
     model = found.model(code=code).to(place)
     if ends:
-        encoder(model)
+        ends_in_codes(model)
     data = found.dataset(str(data_dir) if data_dir else None)
-    if isinstance(model, Encoding):
+    if ends or isinstance(model, Encoding):
         x, other, context, between = _pairs(model, data, ends, label, number)
         drawn = ways(model, ends=(x, other), steps=frames, path=path, context=context, seed=seed)
+        between += "" if isinstance(model, Encoding) else ", as near as codes were found to them"
     else:
         told = example_context(model, data, number)
         if label is not None:

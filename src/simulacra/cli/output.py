@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,4 +179,17 @@ def _write_array(path: Path, values: NDArray[Any]) -> None:
 
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Arrays by name, for other programs, as .npz."""
+    import io
+
+    import numpy as np
+
+    from simulacra.ground.storage import write_bytes
+
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
     write_bytes(path, buffer.getvalue())

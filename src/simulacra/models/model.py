@@ -369,7 +369,7 @@ class Completion(Model):
 
     Example:
         >>> import simulacra as sim
-        >>> [name for name in ("gmm", "gan") if issubclass(sim.find(name), sim.Completion)]
+        >>> [name for name in ("gmm", "vqvae") if issubclass(sim.find(name), sim.Completion)]
         ['gmm']
     """
 

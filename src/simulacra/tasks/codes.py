@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +13,10 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.at_once import rows_at_once
+from simulacra.models.game import Game
 from simulacra.models.model import Encoding, Latent, Model
 from simulacra.models.modes import evaluating, scoring
+from simulacra.tasks.changing import changing
 from simulacra.tasks.sample import device_of, frequent_context
 
 _AT_ONCE = 256
@@ -28,10 +31,12 @@ _MOST = 10_000
 def encode(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
     """Codes of observations, without noise: of a variational model the posterior's mean.
 
-    However many there are, no more are encoded at once than memory is meant for.
+    Of a game, which has no encoder, they are the features of its opponent: what tells observations
+    apart, and nothing that decodes to them. However many there are, no more are encoded at once
+    than memory is meant for.
 
     Args:
-        model: One that encodes; in eval mode meanwhile.
+        model: One that encodes, or a game; in eval mode meanwhile.
         x: Observations `(N, *event_shape)`, at least one.
         context: One row for each.
 
@@ -39,7 +44,7 @@ def encode(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
         `(N, …)` on the CPU.
 
     Raises:
-        MissingCapability: If the model does not encode.
+        MissingCapability: If the model does neither.
         UsageError: If there is no observation, or they are not of the form of the data.
 
     Example:
@@ -59,19 +64,19 @@ def encode_split(model: Model, split: Observations, most: int | None = None) -> 
     """Codes of a split in its order, however it is stored; see `encode`.
 
     Args:
-        model: One that encodes.
+        model: See `encode`.
         split: With the context that the model takes, if any.
         most: So many, the first of a fixed random order, if there are more.
 
     Returns:
         `(N, …)` on the CPU.
     """
-    encoding, device = encodes(model), device_of(model)
+    encode, device = encoder_of(model), device_of(model)
 
     def codes(rows: Tensor) -> Tensor:
         x, context = split.batch(rows)
         told = None if model.context == "none" or context is None else context.to(device)
-        return encoding.encode(x.to(device), told).cpu()
+        return encode(x.to(device), told).cpu()
 
     rows = looked_at(split, most)
     with evaluating(model):
@@ -97,6 +102,24 @@ def encodes(model: Model) -> Encoding:
     raise MissingCapability(f"{type(model).__name__} does not encode observations: use vae or nice")
 
 
+def has_features(model: Model) -> Game | None:
+    """The model, if it does not encode, but has an opponent whose features tell observations apart.
+
+    Whoever sees them is told no context, and nothing decodes them.
+    """
+    return model if isinstance(model, Game) and not isinstance(model, Encoding) else None
+
+
+def encoder_of(model: Model) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """What maps observations and their context to codes, or of a game to features.
+
+    Raises:
+        MissingCapability: If the model has neither.
+    """
+    game = has_features(model)
+    return encodes(model).encode if game is None else lambda x, _: game.features(x)
+
+
 @dataclass(frozen=True, eq=False)
 class View:
     """The plane, or line, among codes that is looked at: two of their directions, or all there are.
@@ -104,8 +127,8 @@ class View:
     Args:
         centre: `(units,)` float64.
         axes: Of length 1, `(1 or 2, units)` float64.
-        share: Of the variance of the validation codes that lies along each axis; nothing where
-            the axes are the units themselves.
+        share: Of the variance of the validation codes that lies along each axis, or of what changes
+            by it; nothing where the axes are the units themselves.
         ends: What a grid goes from and to along each axis, `(1 or 2, S)` float64: equal shares of
             the prior, or of the validation codes, lie between its steps.
         by: What these are quantiles of, in words.
@@ -155,10 +178,12 @@ class View:
 def view_of(model: Model, data: Dataset, codes: Tensor | None, side: int, *, seed: int = 0) -> View:
     """How a model's codes are looked at: those of one or two units as they are, others in a plane.
 
-    Of more units it is the plane of the first two principal components of the validation codes.
+    Of more units it is the plane of the first two principal components of the validation codes; of
+    a game, which does not encode, a plane through a code of the prior, along the two directions
+    that change what is generated the most.
 
     Args:
-        model: One that encodes, or has a prior of at most two units.
+        model: One that encodes, a game, or one that has a prior of at most two units.
         data: That it learned from.
         codes: Of validation observations `(N, …)`; nothing of a model that does not encode.
         side: Steps of a grid along each axis.
@@ -177,6 +202,8 @@ def view_of(model: Model, data: Dataset, codes: Tensor | None, side: int, *, see
         raise MissingCapability(f"{type(model).__name__} has no codes to map: use vae, gan or nice")
     flat, example = known.flatten(1).double().cpu(), known[0].cpu()
     units = flat.shape[1]
+    if units > 2 and codes is None and isinstance(model, Game):
+        return _plane_of(model, data, side, seed)
     if units > 2 and codes is None:
         raise MissingCapability(
             f"{type(model).__name__} does not encode, and its codes of {units} values have no "
@@ -199,6 +226,20 @@ def view_of(model: Model, data: Dataset, codes: Tensor | None, side: int, *, see
     share = tuple(float(part) for part in found.explained_variance_ratio_)
     ends = ((flat - centre) @ axes.T).quantile(shares, 0).T
     return View(centre, axes, share, ends, "the validation codes", example)
+
+
+def _plane_of(model: Game, data: Dataset, side: int, seed: int) -> View:
+    """Through a code of the prior, so that all of the plane is as far out as codes are."""
+    drawn = _drawn(model, data, _MOST, seed)
+    flat = drawn.flatten(1).double()
+    directions, shares = changing(model, _told(model, data, 1, seed), seed=seed)
+    axes = directions[:2]
+    along = flat @ axes.T
+    steps = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    # without what it has along the axes, from which the grid goes
+    centre = flat[0] - along[0] @ axes
+    two = tuple(shares[:2].tolist())
+    return View(centre, axes, two, along.quantile(steps, 0).T, "the prior", drawn[0])
 
 
 def _told(model: Model, data: Dataset, n: int, seed: int) -> Tensor | None:

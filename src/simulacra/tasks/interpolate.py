@@ -10,8 +10,10 @@ from torch import Tensor
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.at_once import rows_at_once
+from simulacra.models.game import Game
 from simulacra.models.model import Decoding, Encoding, Latent, Model
 from simulacra.models.modes import evaluating
+from simulacra.tasks.invert import invert
 from simulacra.tasks.sample import device_of
 
 _DECODE = 1
@@ -74,7 +76,8 @@ def interpolate(
         rows: Ways; needed where their ends are drawn from the prior.
         steps: Frames on each.
         ends: Observations `(N, *event_shape)` that ways begin at, and as many that they lead to:
-            their codes are the ends, of a model that encodes. Without, codes of the prior are.
+            their codes are the ends, of a model that encodes; of a game, those that `invert` finds.
+            Without, codes of the prior are.
         path: Between codes: along an arc, or straight; see `between`.
         context: One row for each way, of both of its ends.
         seed: The same seed gives the same frames.
@@ -118,12 +121,25 @@ def _ends(
             raise MissingCapability(f"{name} has no latent space to walk in: use vae, gan or nice")
         with seeded(seed):
             return model.prior(rows, context), model.prior(rows, context)
-    encoding = encoder(model)
+    ends_in_codes(model)
     if len(ends[0]) != rows or len(ends[1]) != rows:
         raise UsageError(f"{rows} ways need as many ends, got {len(ends[0])} and {len(ends[1])}")
     device = device_of(model)
-    start, end = (encoding.encode(each.to(device), context) for each in ends)
+    if not isinstance(model, Encoding):
+        start, end = (invert(model, each, context, seed=seed).codes.to(device) for each in ends)
+        return start, end
+    start, end = (model.encode(each.to(device), context) for each in ends)
     return start, end
+
+
+def ends_in_codes(model: Model) -> None:
+    """Check that observations have codes in it that can be decoded, or that can be sought.
+
+    Raises:
+        MissingCapability: If they have none.
+    """
+    if not isinstance(model, Game):
+        encoder(model)
 
 
 def encoder(model: Model) -> Encoding:

@@ -17,7 +17,7 @@ from simulacra.data.labels import joint_classes
 from simulacra.data.splits import permutation
 from simulacra.ground.errors import DataError, MissingCapability
 from simulacra.models.model import Model
-from simulacra.tasks.codes import encode_split, encodes
+from simulacra.tasks.codes import encode_split, encoder_of, has_features
 
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Of regularisation, the inverse: what scikit-learn calls C."""
@@ -58,15 +58,16 @@ def probe(model: Model, data: Dataset) -> list[Probed]:
     has chosen nothing but the model's best step; the test split is not looked at.
 
     Args:
-        model: One that encodes and is told no context, which might name the class.
+        model: One that encodes and is told no context, which might name the class; or a game, whose
+            opponent's features are looked at, which no context goes into.
         data: With labels; that the model learned from.
 
     Returns:
-        The codes; as many principal components of the raw values; the raw values; and the most
-        frequent class.
+        The codes, or the features; as many principal components of the raw values; the raw values;
+        and the most frequent class.
 
     Raises:
-        MissingCapability: If the model does not encode, or is told a context.
+        MissingCapability: If the model has no codes or features, or its codes are told a context.
         DataError: If there are not two classes with labels in both splits.
 
     Example:
@@ -76,8 +77,9 @@ def probe(model: Model, data: Dataset) -> list[Probed]:
         >>> [each.name for each in sim.probe(model, data)]
         ['codes', 'principal components', 'raw values', 'most frequent class']
     """
-    encodes(model)
-    if model.context != "none":
+    encoder_of(model)
+    game = has_features(model)
+    if game is None and model.context != "none":
         raise MissingCapability(
             f"this {type(model).__name__} is told a {model.context}, and its codes need not say "
             "what it was told: train one without --set context"
@@ -96,7 +98,8 @@ def probe(model: Model, data: Dataset) -> list[Probed]:
     )
     if not (np.isfinite(codes).all() and np.isfinite(codes_known).all()):
         raise DataError("some codes are not finite: nothing can be learned from them")
-    add("codes", codes.shape[1], Linear.fit(codes, y).classes(codes_known) == true)
+    name = "codes" if game is None else f"features of the {game.opponent}"
+    add(name, codes.shape[1], Linear.fit(codes, y).classes(codes_known) == true)
     raw, raw_known = values_of(train, data), values_of(known, data)
     from sklearn.decomposition import PCA
 

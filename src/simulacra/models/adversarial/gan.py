@@ -12,6 +12,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.adversarial.augment import ENOUGH, augmented
 from simulacra.models.adversarial.base import Adversarial, still
+from simulacra.models.adversarial.completion import InversionCompletion
 from simulacra.models.adversarial.networks import (
     TAKES,
     NetworkKind,
@@ -34,7 +35,7 @@ from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
 
 
-class GAN(Adversarial):
+class GAN(InversionCompletion, Adversarial):
     """A generator that learns to fool a discriminator, which learns to tell; no likelihood.
 
     Three choices make a game of this family: what the players minimise (`objective`), what keeps
