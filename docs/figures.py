@@ -23,10 +23,16 @@ from torch import Tensor
 from torch.distributions import Normal
 
 import simulacra as sim
-from simulacra.data.dataset import Observations
-from simulacra.drawing import files, grids
+from simulacra.data.dataset import Dataset, Observations
+from simulacra.drawing import files, grids, style
 from simulacra.models import registry
 from simulacra.models.adversarial.gan import GAN
+from simulacra.models.adversarial.objectives import ObjectiveName, objective_of
+from simulacra.models.adversarial.regularisers import (
+    RegulariserName,
+    gradient_penalty,
+    squared_slope,
+)
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.models.flow.base import Flow
 from simulacra.models.flow.halves import HalvesCoupling
@@ -54,12 +60,15 @@ def panels(count: int, width: float = 2.6) -> tuple[Figure, list[Axes]]:
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
-def write(figure: Figure, name: str) -> None:
-    """The figure as a small PNG file."""
+def write(figure: Figure, name: str, colours: int | None = None) -> None:
+    """The figure as a small PNG file, of so many colours: many slanted lines have too many."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     # without the transparency that matplotlib writes, which nothing here uses
-    Image.open(buffer).convert("RGB").save(HERE / f"{name}.png", optimize=True)
+    image = Image.open(buffer).convert("RGB")
+    if colours is not None:
+        image = image.quantize(colours, dither=Image.Dither.NONE)
+    image.save(HERE / f"{name}.png", optimize=True)
 
 
 @torch.no_grad()
@@ -256,7 +265,9 @@ def gan() -> None:
     """One value, two humps: densities of real and generated, and the discriminator, by steps."""
     torch.manual_seed(0)
     x = torch.cat([torch.randn(3000, 1) * 0.5 - 2, torch.randn(3000, 1) * 0.8 + 1.5])
-    model = GAN(sim.DataSpec((1,), None), latent=4, hidden=(64, 64), dropout=0.0)
+    players = {"latent": 4, "hidden": (64, 64), "dropout": 0.0, "rates": (1.0, 1.0)}
+    model = sim.build("gan", sim.DataSpec((1,), None), players)
+    assert isinstance(model, GAN)
     split = Observations(x)
     options = sim.Options(batch=256, lr=5e-4, betas=(0.5, 0.999), schedule="constant", clip=0.0)
     training = sim.Training(model, split, split, options)
@@ -270,7 +281,7 @@ def gan() -> None:
         with torch.no_grad():
             drawn = model.sample(6000)[:, 0]
             line = torch.linspace(-6, 6, 200)[:, None]
-            judged = model._judge((line - model.shift) / model.scale, None).sigmoid()
+            judged = model.scores(line).sigmoid()
         bins = torch.linspace(-6, 6, 61).tolist()
         axis.hist(x[:, 0].numpy(), bins, density=True, color="#c8cdd3", label="real")
         axis.hist(drawn.numpy(), bins, density=True, histtype="step", color=RED, label="generated")
@@ -283,6 +294,182 @@ def gan() -> None:
         axis, step = next(wanted)
     axes[0].legend(fontsize=8, frameon=False)
     write(figure, "gan-game")
+
+
+def played(name: str, data: Dataset, steps: str, **keywords: object) -> GAN:
+    """A game that learnt pictures."""
+    torch.manual_seed(0)
+    model = sim.fit(sim.build(name, data.spec, keywords), data, steps).eval()
+    assert isinstance(model, GAN)
+    return model
+
+
+def dcgan() -> None:
+    """Arithmetic of codes: steps from one to another, and along light ones less dark ones."""
+    data = sim.load_data("digits")
+    model = played("dcgan", data, "1000steps")
+    torch.manual_seed(1)
+    codes = model.prior(4000)
+    with torch.no_grad():
+        ink = data.spec.to_float(model.decode(codes)).flatten(1).mean(1)
+    light, dark = (codes[ink.argsort(descending=first)[:400]].mean(0) for first in (True, False))
+    begin, end = codes[:5, None], codes[5:10, None]
+    turn = torch.linspace(0, torch.pi / 2, 8)[:, None]
+    # on the arc between them, where codes have the usual length
+    arc = turn.cos() * begin + turn.sin() * end
+    moved = begin + torch.linspace(-2, 2, 8)[:, None] * (light - dark)
+    with torch.no_grad():
+        drawn = data.spec.to_float(model.decode(torch.cat([arc, moved], 1).flatten(0, 1)))
+    rows = drawn.unflatten(0, (5, 16))
+    between = torch.full_like(rows[:, :1], style.GAP / 255)
+    rows = torch.cat([rows[:, :8], between, rows[:, 8:]], 1)
+    picture = grids.grid(rows.flatten(0, 1), columns=17, scale=4, gap=2)
+    files.save(picture, HERE / "dcgan-codes.png")
+
+
+def pull(name: ObjectiveName, scores: Tensor) -> Tensor:
+    """What a generated observation gains by a higher score, `(N,)`."""
+    scores = scores.detach().requires_grad_()
+    loss = len(scores) * objective_of(name).generator(scores, scores)
+    (slope,) = torch.autograd.grad(loss, scores)
+    return -slope
+
+
+def lsgan() -> None:
+    """How much each objective pulls by the score, and where that leads."""
+    told: dict[ObjectiveName, str] = {
+        "minimax": "#9aa3ad", "non-saturating": BLUE, "hinge": GREEN, "least-squares": RED,
+    }  # fmt: skip
+    figure, axes = panels(4, 2.6)
+    line = torch.linspace(-4, 4, 200)
+    for name, colour in told.items():
+        axes[0].plot(line, pull(name, line), color=colour, label=name)
+    axes[0].axhline(0, color="black", linewidth=0.6)
+    axes[0].set(ylim=(-3, 5.2), xlabel="score", title="pull of the generator")
+    axes[0].legend(fontsize=8, frameon=False)
+    del told["hinge"]
+    for axis, (name, colour) in zip(axes[1:], told.items(), strict=True):
+        at = [torch.linspace(-4, 4, 13)]
+        while len(at) <= 100:
+            at.append(at[-1] + 0.05 * pull(name, at[-1]))
+        axis.plot(torch.linspace(0, 5, 101), torch.stack(at), color=colour, linewidth=1)
+        axis.axhline(objective_of(name).undecided or 0.0, color="black", linewidth=0.6)
+        axis.set(ylim=(-4.5, 7), xlabel="time", ylabel="score", title=name)
+    write(figure, "lsgan-pull", colours=64)
+
+
+def wgan_gp() -> None:
+    """Data and samples that do not meet: what a discriminator and a critic say between them."""
+    figure, axes = panels(2, 3.4)
+    line = torch.linspace(-4, 4, 200)[:, None].requires_grad_()
+    for axis, name in zip(axes, ("gan", "wgan-gp"), strict=True):
+        torch.manual_seed(0)
+        real, fake = 0.3 * torch.randn(256, 1) + 2, 0.3 * torch.randn(256, 1) - 2
+        keywords = {"hidden": (64, 64), "dropout": 0.0}
+        model = sim.build(name, sim.DataSpec((1,), None), keywords)
+        assert isinstance(model, GAN)
+        opponent, held = model.player(model.opponent), model.estimates_distance
+
+        def score(y: Tensor, opponent: torch.nn.Module = opponent) -> Tensor:
+            said: Tensor = opponent(y, None)
+            return said
+
+        optimiser = torch.optim.Adam(opponent.parameters(), 2e-3, (0.0, 0.9))
+        for _ in range(1000):
+            loss = objective_of(model.objective).opponent(score(real), score(fake))
+            if held:
+                loss = loss + 10 * gradient_penalty(score, real, fake)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        said = score(line) if held else score(line).sigmoid()
+        (slope,) = torch.autograd.grad(said.sum(), line)
+        for points, colour in ((real, "#9aa3ad"), (fake, RED)):
+            axis.hist(points[:, 0], 20, density=True, color=colour, alpha=0.5)
+        at = line[:, 0].detach()
+        axis.plot(at, said.detach() - said.detach().mean() * held, color=BLUE)
+        axis.plot(at, slope[:, 0], color=GREEN)
+        axis.set_ylim(-3, 3)
+        title = "D(x) of gan, and its slope"
+        if held:
+            found = float((score(real).mean() - score(fake).mean()).detach())
+            true = float((real.sort(0).values - fake.sort(0).values).abs().mean())
+            title = f"critic, and its slope: says {found:.2f}, true {true:.2f}"
+        axis.set_title(title, fontsize=10)
+    write(figure, "wgan-gp-critic")
+
+
+def sngan() -> None:
+    """Singular values of a discriminator's layers; and digits without classes, and with them."""
+    data = sim.load_data("digits")
+    figure, axes = panels(2, 3.0)
+    told: tuple[tuple[RegulariserName, str, str], ...] = (
+        ("none", "as it is", "#9aa3ad"), ("spectral", "divided", RED),
+    )  # fmt: skip
+    for regulariser, label, colour in told:
+        model = played("sngan", data, "300steps", network="mlp", regulariser=regulariser)
+        body = model.player("discriminator").body
+        layers = [layer for layer in body.modules() if isinstance(layer, torch.nn.Linear)]
+        for place, (axis, layer) in enumerate(zip(axes, layers, strict=True), start=1):
+            values = torch.linalg.svdvals(layer.weight.detach())
+            axis.plot(range(1, len(values) + 1), values, color=colour, label=label)
+            axis.set(title=f"layer {place}", xlabel="singular value, largest first")
+    for axis in axes:
+        axis.axhline(1, color="black", linewidth=0.6, linestyle=":")
+        axis.set_ylim(bottom=0)
+        axis.legend(frameon=False)
+    write(figure, "sngan-spectrum")
+    plain, by_class = (
+        played("sngan", data, "1000steps", context=context) for context in ("none", "label")
+    )
+    torch.manual_seed(1)
+    codes, classes = plain.prior(3).repeat_interleave(10, 0), torch.arange(10).repeat(3)
+    with torch.no_grad():
+        shown = torch.cat([plain.decode(plain.prior(30)), by_class.decode(codes, classes)])
+    picture = grids.grid(data.spec.to_float(shown), columns=10, scale=4, gap=2)
+    files.save(picture, HERE / "sngan-classes.png")
+
+
+def r3gan() -> None:
+    """Two numbers, by steps: the one value that a generator makes, and its opponent's slope."""
+    rate, weight = 0.1, 0.2
+    games: tuple[tuple[ObjectiveName, str, str], ...] = (
+        ("minimax", "none", "minimax"),
+        ("wasserstein", "gradient-penalty", "wasserstein,\ngradient penalty"),
+        ("relativistic", "none", "relativistic"),
+        ("relativistic", "r1-r2", "relativistic,\nR1 + R2"),
+    )
+    figure, axes = panels(4, 2.4)
+    real = torch.zeros(1, 1)
+    for axis, (objective, regulariser, title) in zip(axes, games, strict=True):
+        torch.manual_seed(0)
+        game = objective_of(objective)
+        value, slope = (torch.full((1, 1), 1.0, requires_grad=True) for _ in range(2))
+
+        def score(y: Tensor, slope: Tensor = slope) -> Tensor:
+            return (slope * y).sum(1)
+
+        path = []
+        for _ in range(400):
+            path.append((value.item(), slope.item()))
+            loss = game.opponent(score(real), score(value.detach()))
+            if regulariser == "gradient-penalty":
+                loss = loss + weight * gradient_penalty(score, real, value.detach())
+            if regulariser == "r1-r2":
+                slopes = squared_slope(score, real) + squared_slope(score, value)
+                loss = loss + weight * slopes.mean() / 2
+            (up,) = torch.autograd.grad(loss, slope)
+            slope.data -= rate * up
+            (along,) = torch.autograd.grad(game.generator(score(real), score(value)), value)
+            value.data -= rate * along
+        axis.plot(*zip(*path, strict=True), color=BLUE, linewidth=1)
+        axis.plot(*path[0], "o", color=RED)
+        axis.plot(0, 0, "+", color="black")
+        axis.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal")
+        axis.set_xlabel("generated value (data: 0)", fontsize=9)
+        axis.set_title(title, fontsize=10)
+    axes[0].set_ylabel("slope of the opponent", fontsize=9)
+    write(figure, "r3gan-paths", colours=64)
 
 
 def nice() -> None:
@@ -573,7 +760,8 @@ FIGURES: dict[str, Callable[[], None]] = {
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
     "beta-vae": beta_vae, "infovae": infovae, "pca": pca, "pixelvae": pixelvae, "m2": m2,
-    "vqvae": vqvae, "hvae": hvae,
+    "vqvae": vqvae, "hvae": hvae, "dcgan": dcgan, "lsgan": lsgan, "wgan-gp": wgan_gp,
+    "sngan": sngan, "r3gan": r3gan,
 }  # fmt: skip
 
 

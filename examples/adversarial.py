@@ -1,4 +1,4 @@
-"""Adversarial: a generator learns to fool a discriminator, told which digit to draw (gan).
+"""Adversarial: a generator learns to fool an opponent, told which digit to draw (gan, r3gan …).
 
 python examples/adversarial.py --budget 60s --out adversarial.png
 """
@@ -12,6 +12,7 @@ from simulacra.drawing import files, grids
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="60s", help="90s, 2000steps, 10epochs or 2Mobs")
+parser.add_argument("--model", default="gan", help="or dcgan, lsgan, wgan-gp, sngan, r3gan")
 parser.add_argument("--out", default="adversarial.png", help="the picture to write")
 arguments = parser.parse_args()
 
@@ -20,18 +21,18 @@ arguments = parser.parse_args()
 data = sim.load_data("digits")
 
 # %% Model
-# G maps a random code and a label to a digit; D says how likely a digit is real. With
-# context="label" both players are told the label. There is no p(x) here: `sim.likelihood` refuses,
-# and the samples are all there is to judge.
+# G maps a random code and a label to a digit; its opponent scores how real a digit is. With
+# context="label" both players are told the label: without, a code stands for whichever digit it
+# happens to become. There is no p(x) here: `sim.likelihood` refuses, and the samples are all there
+# is to judge.
 torch.manual_seed(0)
-model = sim.build("gan", data.spec, {"latent": 32, "context": "label"})
+model = sim.build(arguments.model, data.spec, {"context": "label"})
 
 # %% Train
-# Two players move in turn, each on its own batch: D minimises −log D(x) − log(1 − D(G(z))), G
-# minimises −log D(G(z)). Less momentum, no decay of the learning rate and no clipping keep the
-# players together. Nothing validates, so the last average of the weights is kept.
-options = sim.Options(lr=5e-4, betas=(0.5, 0.999), schedule="constant", clip=0.0)
-model = sim.fit(model, data, arguments.budget, options)
+# Two players move in turn, each on its own batch; of gan D minimises −log D(x) − log(1 − D(G(z))),
+# and G −log D(G(z)). The options that suit a model, its `preset`, keep the players together: less
+# momentum, no decay of the learning rate and no clipping.
+model = sim.fit(model, data, arguments.budget)
 
 # %% Look
 # One column for each label. The rows below the line of real digits share their code, so that a row

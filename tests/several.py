@@ -29,6 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4, "tolerance": 0.0},
     "pixelcnn": {"channels": 4, "layers": 1, "dropout": 0.2, "context": "label"},
     "gan": {"latent": 2, "hidden": (16,)},
+    "r3gan": {"latent": 2, "channels": 4},
     "nice": {"hidden": (16,)},
     "sampled-autoencoder": {"components": 4},
     "clipped-wgan": {},

@@ -238,7 +238,8 @@ def test_values_of_other_types_are_refused(own: str, key: str, values: list[Any]
 def test_a_refusal_says_what_was_expected(own: str) -> None:
     assert refusal("vae", {"latent": "64.5"}) == "vae's latent is of type int, got '64.5'"
     assert refusal("gan", {"objective": "fun"}) == (
-        "gan's objective is one of non-saturating, minimax, got 'fun'"
+        "gan's objective is one of minimax, non-saturating, least-squares, wasserstein, hinge, "
+        "relativistic, got 'fun'"
     )
     assert refusal("vae", {"hidden": "a"}) == (
         "vae's hidden is whole numbers with commas, as 512,256, or none, got 'a'"

@@ -161,6 +161,7 @@ class ClippedWGAN(Adversarial):
         self.turns = ("critic",) * critic_steps + ("generator",)
         super().__init__(spec, latent, "none")
         self.critic_steps, self.bound = critic_steps, bound
+        self.told = ContextEmbedding("none", spec)
         self.generator = nn.Sequential(nn.Linear(latent, 16), nn.Tanh(), nn.Linear(16, spec.dims))
         # a constant would cancel in the difference that the critic learns from
         self.critic = nn.Sequential(
@@ -168,12 +169,12 @@ class ClippedWGAN(Adversarial):
         )
 
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
-        self.told["generator"](context, z)
+        self.told(context, z)
         raw: Tensor = self.generator(z)
         return raw if self.spec.levels is None else raw.tanh()
 
     def scores(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        self.told["critic"](context, self.shift)
+        self.told(context, self.shift)
         return self.critic(self.scaled(x)).squeeze(1)
 
     def features(self, x: Tensor) -> Tensor:

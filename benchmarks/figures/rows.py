@@ -236,6 +236,7 @@ _OF_GAMES = (
         *_rows("olivetti-faces", "5m", ("sngan",), short="faces", settings=("augment=never",)),
     )),
     Group("Spoken digits, μ-law", _rows("fsdd", "5m", ("sngan",))),
+    Group("Stacked MNIST, 1,000 modes", _rows("stacked-mnist", "15m", ("sngan", "r3gan"))),
 )  # fmt: skip
 
 

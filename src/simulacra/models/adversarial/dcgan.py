@@ -14,8 +14,9 @@ class DCGAN(GAN):
 
     Paper: A. Radford, L. Metz, S. Chintala, "Unsupervised Representation Learning with Deep
         Convolutional Generative Adversarial Networks", 2015, arXiv 1511.06434, section 3.
-    Departs from the paper: as many halvings as the data have room for, of any side; fewer channels;
-        sounds by halvings of four at once, as WaveGAN (arXiv 1802.04208), of kernels of 8.
+    Departs from the paper: as many halvings as the data have room for, of any side; fewer channels,
+        kernels of 4×4 and initial weights as torch has them; sounds by halvings of four at once, as
+        WaveGAN (arXiv 1802.04208), of kernels of 8.
 
     Args:
         spec: Pictures or sounds of ordered levels.

@@ -44,11 +44,11 @@ class GAN(InversionCompletion, Adversarial):
 
     Paper: I. Goodfellow et al., "Generative Adversarial Nets", 2014, arXiv 1406.2661,
         equation 1 and algorithm 1 with k = 1.
-    Departs from the paper: leaky ReLU and dropout in the discriminator instead of maxout; levels
-        and generated values are shown with noise of one level's width, or the discriminator would
-        tell them apart by that alone, and generated ones end in tanh; a context, when given,
-        is told to the generator beside its code (arXiv 1411.1784) and to the discriminator by
-        projection (arXiv 1802.05637).
+    Departs from the paper: leaky ReLU in the discriminator instead of maxout, and Adam; levels and
+        generated values are shown with noise of one level's width, or the discriminator would tell
+        them apart by that alone, and generated ones end in tanh; a context, when given, is told to
+        the generator beside its code (arXiv 1411.1784) and to the discriminator by projection
+        (arXiv 1802.05637).
 
     Args:
         spec: Ordered levels, or continuous vectors.
