@@ -194,9 +194,7 @@ def test_what_is_undecided_is_white() -> None:
 
 def test_an_arrow_goes_where_a_sample_is_pushed() -> None:
     def ink(push: list[float]) -> np.ndarray[Any, Any]:
-        image = plane_of(
-            torch.zeros(5, 5), playing=torch.zeros(1, 2), pushes=torch.tensor([push])
-        )
+        image = plane_of(torch.zeros(5, 5), playing=torch.zeros(1, 2), pushes=torch.tensor([push]))
         at = [(0.5 + 0.05 * i, 0.5 + 0.05 * j) for i, j in ((1, 0), (-1, 0), (0, 1), (0, -1))]
         return np.array([pixel.sum() < 600 for pixel in colours(image, at)])
 

@@ -13,7 +13,7 @@ from simulacra.models.game import Game
 from simulacra.models.model import Completion
 
 _MISFIT = 0.2
-"""Of what a generator makes of data, about what it lacks: on digits after 60 s 0.19."""
+"""Of what a generator lacks of data, about: a fifth of half the range of levels."""
 
 
 class InversionCompletion(Game, Completion):
