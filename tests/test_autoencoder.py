@@ -16,13 +16,13 @@ from simulacra.data.catalogue import load as load_data
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.judging.features.random_convolutions import RandomConvolutions
 from simulacra.models import registry, saved
 from simulacra.models.latent import pca, random_features
 from simulacra.models.latent.pca import PCA
 from simulacra.models.latent.random_features import RandomFeatures
 from simulacra.models.model import Latent, Likelihood, Sampling
 from simulacra.models.swept import Swept
+from simulacra.nn.random_convolutions import RandomConvolutions
 from simulacra.training.fit import fit
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options

@@ -60,7 +60,8 @@ def test_runs_are_listed_with_their_figures_the_newest_first(ok, made, monkeypat
                 "test": None, "folder": "runs/old"}  # fmt: skip
     assert {key: about[key] for key in expected} == expected
     # a model without a likelihood has nothing to show
-    assert found["new"]["validation"] is None
+    # of a game, the distance of its samples
+    assert found["new"]["validation"]["unit"] == "loss"
     monkeypatch.setenv("COLUMNS", "140")
     out, err = ok("runs")
     assert err == ""

@@ -99,7 +99,9 @@ def test_players_and_a_quick_pace_are_told_in_their_units(trained) -> None:
     _, (_, *lines, _) = trained("gan", steps=60, seconds=0.25)
     (line,) = lines
     assert re.search(
-        r"  40/60 steps  discriminator \S+, generator \S+  4 steps/s  10 s  5 s left$", line
+        r"  40/60 steps  discriminator \S+, generator \S+  validation \S+  real +\d+%, "
+        r"fake +\d+%, diversity \S+  4 steps/s  10 s  5 s left$",
+        line,
     )
 
 

@@ -31,7 +31,8 @@ def test_turns_of_one_player_keep_a_loss_each(digits: Dataset) -> None:
     losses = [record.losses[f"critic {number}/loss"] for number in range(1, 6)]
     assert len(set(losses)) == 5
     assert "generator/loss" in record.losses
-    assert len(record.losses) == 11 + 2
+    # the loss and the gradient's norm of each turn, a distance of each of the critic's, two rates
+    assert len(record.losses) == 2 * 6 + 5 + 2
     assert record.losses["critic/lr"] == 2 * record.losses["generator/lr"]
 
 

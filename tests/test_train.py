@@ -107,12 +107,13 @@ def test_training_lowers_the_validation_loss(name: str, digits: Dataset) -> None
     made = training(name, digits, steps=80, every=20, lr=5e-3, ema=0.9)
     first = made.learner.validate(1000)
     last = [record.validation for record in made if record.validated][-1]
+    assert first is not None
+    assert last is not None
     if name == "gan":
-        assert first is None
-        assert last is None
+        # a game swings: what counts is its best step
+        assert made.progress.best is not None
+        assert made.progress.best < first
     else:
-        assert first is not None
-        assert last is not None
         # a mixture starts from k-means, near its end
         assert last < first - (0.01 if name == "sweeps" else 1)
 

@@ -34,7 +34,7 @@ def test_every_model_says_what_its_best_step_is_chosen_by(digits: Dataset) -> No
         list(made)
         best[name] = made.progress.best
         assert made.in_nats(0) == (name == "warm-vae")
-    assert best.pop("clipped-wgan") is None
+    # a game has its distance
     assert all(value is not None and value > 0 for value in best.values())
 
 

@@ -160,7 +160,7 @@ class ClippedWGAN(Adversarial):
     ) -> None:
         self.turns = ("critic",) * critic_steps + ("generator",)
         super().__init__(spec, latent, "none")
-        self.critic_steps, self.bound = critic_steps, bound
+        self.latent, self.critic_steps, self.bound = latent, critic_steps, bound
         self.told = ContextEmbedding("none", spec)
         self.generator = nn.Sequential(nn.Linear(latent, 16), nn.Tanh(), nn.Linear(16, spec.dims))
         # a constant would cancel in the difference that the critic learns from
@@ -170,15 +170,18 @@ class ClippedWGAN(Adversarial):
 
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
         self.told(context, z)
-        raw: Tensor = self.generator(z)
+        raw: Tensor = self.generator(z).view(-1, *self.spec.event_shape)
         return raw if self.spec.levels is None else raw.tanh()
+
+    def _judge(self, y: Tensor) -> Tensor:
+        return self.critic(y.flatten(1))
 
     def scores(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         self.told(context, self.shift)
-        return self.critic(self.scaled(x)).squeeze(1)
+        return self._judge(self.scaled(x)).squeeze(1)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.critic[:-1](self.scaled(x))
+        return self.critic[:-1](self.scaled(x).flatten(1))
 
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "critic"
@@ -188,10 +191,10 @@ class ClippedWGAN(Adversarial):
             with torch.no_grad():
                 fake = self._generate(z, context)
             noise = torch.rand(x.shape, dtype=z.dtype, device=x.device)
-            distance = self.critic(self.scaled(x, noise)).mean() - self.critic(fake).mean()
+            distance = self._judge(self.scaled(x, noise)).mean() - self._judge(fake).mean()
             return {"loss": -distance, "distance": distance.detach()}
         with still(self.critic):
-            return {"loss": -self.critic(self._generate(z, context)).mean()}
+            return {"loss": -self._judge(self._generate(z, context)).mean()}
 
     def moved(self, turn: str, sums: Mapping[str, Tensor]) -> None:
         """The critic's weights are clipped after each of its moves."""

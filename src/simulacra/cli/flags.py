@@ -107,6 +107,9 @@ Set = Annotated[
     list[str],
     Parameter(name="--set", metavar="KEY=VALUE", show_default=False),
 ]
+StopOn = Annotated[
+    list[str], Parameter(name="--stop-on", metavar="NAME", show_default=False, negative=())
+]
 Json = Annotated[bool, Parameter(help="Print JSON instead of a table.", show_default=False)]
 Label = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]

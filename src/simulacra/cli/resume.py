@@ -8,8 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from simulacra.cli.compare import alone, go_on_comparing
-from simulacra.cli.flags import COMPARISON, Code, Json, open_run, run_folder
-from simulacra.cli.train import go_on
+from simulacra.cli.flags import COMPARISON, Code, Json, StopOn, open_run, run_folder
+from simulacra.cli.train import go_on, leave_if_ended
 from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.models import registry
 from simulacra.training.options import Budget
@@ -26,6 +26,7 @@ def resume(
     data_dir: Path | None = None,
     code: Code = None,
     tensorboard: bool = False,
+    stop_on: StopOn = [],  # noqa: B006 (read only)
     retry: bool = False,
     json: Json = False,
 ) -> None:
@@ -40,13 +41,17 @@ def resume(
         data_dir: Folder that holds the data's files, if it moved.
         code: file.py:Class of a model of your own.
         tensorboard: Write files for TensorBoard too, into RUN/tensorboard.
+        stop_on: End when a game is diagnosed so: strong, collapse, oscillation or divergence;
+            repeat it for more. Without, what the run was told before holds.
         retry: Try again the models of a comparison that failed.
         json: Print JSON, of a comparison.
     """
     folder = run_folder(run)
     longer, rates = None if budget is None else _longer(budget), _rates(lr)
-    if (folder / COMPARISON).is_file() and (longer or rates):
-        raise UsageError(f"{folder} is a comparison: --budget and --lr are for a single run")
+    if (folder / COMPARISON).is_file() and (longer or rates or stop_on):
+        raise UsageError(
+            f"{folder} is a comparison: --budget, --lr and --stop-on are for a single run"
+        )
     if (folder / COMPARISON).is_file():
         from simulacra.comparing.asked import recorded
         from simulacra.data.catalogue import load
@@ -71,7 +76,11 @@ def resume(
     opened = open_run(run)
     registry.allowed_name(opened.record["model"], code)
     found = opened.dataset(str(data_dir) if data_dir else None)
-    go_on(opened, found, code=code, tensorboard=tensorboard, longer=longer, rates=rates)
+    outcome = go_on(
+        opened, found, code=code, tensorboard=tensorboard, longer=longer, rates=rates,
+        stop_on=stop_on,
+    )  # fmt: skip
+    leave_if_ended(outcome)
 
 
 def _longer(text: str) -> Budget:

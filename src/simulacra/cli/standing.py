@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from simulacra.training.diagnosis import Diagnosis
     from simulacra.training.loop import Training
     from simulacra.training.plan import Plan
     from simulacra.training.progress import Record
@@ -75,6 +76,28 @@ def parts_of(training: Training, record: Record) -> str:
     return ", ".join(f"{name} {value:#7.4g}" for name, value in parts.items())
 
 
+def balance_of(training: Training) -> str:
+    """What was last seen of a game: `real 62 %, fake 58 %, diversity 0.83`; empty of others."""
+    seen, told = training.learner.seen_of_game, []
+    if "real" in seen:
+        told = [f"{name} {seen[name]:4.0%}" for name in ("real", "fake")]
+    if "diversity" in seen:
+        told.append(f"diversity {seen['diversity']:.2f}")
+    return ", ".join(told)
+
+
+def sentence(found: Diagnosis, keywords: Mapping[str, object]) -> str:
+    """A diagnosis with what may help.
+
+    Args:
+        found: The diagnosis.
+        keywords: Of the model.
+    """
+    from simulacra.training.diagnosis import advice
+
+    return f"{found}. Try {advice(found.name, keywords)}"
+
+
 class Columns:
     """Cells below one another: a column is as wide as its widest cell so far."""
 
@@ -112,6 +135,7 @@ def line_cells(
         losses_of(record, " nats" if parts else ""),
         parts,
         validation,
+        balance_of(training),
         quick,
         f"{record.seconds:.0f} s",
         "" if left is None else f"{span(left)} left",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,18 +20,20 @@ from simulacra.cli.flags import (
     Length,
     Out,
     Set,
+    StopOn,
     TrainingFlags,
     given,
     load,
     new_folder,
     open_run,
 )
-from simulacra.cli.standing import counted
-from simulacra.cli.stopping import stopping
+from simulacra.cli.standing import counted, sentence
+from simulacra.cli.stopping import Stop, stopping
 from simulacra.cli.training_display import TrainingDisplay
 from simulacra.ground import processes
 from simulacra.models import registry
 from simulacra.models.keywords import parse_assignments
+from simulacra.training.diagnosis import check_names
 from simulacra.training.options import Budget, Options
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def train(
     set_: Set = [],  # noqa: B006 (read only)
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
     tensorboard: bool = False,
+    stop_on: StopOn = [],  # noqa: B006 (read only)
     flags: DataFlags = DataFlags(),
     training: TrainingFlags = TrainingFlags(),
 ) -> None:
@@ -68,6 +71,8 @@ def train(
         from_: A run of the same model, whose weights it begins with; its keywords are the usual
             ones then.
         tensorboard: Write files for TensorBoard too, into RUN/tensorboard.
+        stop_on: End when a game is diagnosed so: strong, collapse, oscillation or divergence;
+            repeat it for more. The run is kept as it is.
         flags: How the data are read.
         training: How to train.
     """
@@ -75,6 +80,7 @@ def train(
     from simulacra.training.engine import device_of, make_fabric, together
 
     keywords, length = parse_assignments(set_), Budget.parse(budget)
+    check_names(stop_on)
     found_model = registry.find(model)
     found = load(source, flags)
     chosen = Options(**{**registry.preset(model), **given(training)})
@@ -102,7 +108,14 @@ def train(
         budget=length,
         start=start,
     )
-    go_on(run, found, code=registry.own_code(model, keywords), tensorboard=tensorboard)
+    code = registry.own_code(model, keywords)
+    leave_if_ended(go_on(run, found, code=code, tensorboard=tensorboard, stop_on=stop_on))
+
+
+def leave_if_ended(outcome: Outcome) -> None:
+    """End the program as a stop does, where a diagnosis ended the training."""
+    if outcome.stopped_on:
+        Stop().leave()
 
 
 def go_on(
@@ -113,7 +126,8 @@ def go_on(
     tensorboard: bool,
     longer: Budget | None = None,
     rates: Mapping[str | None, float] = MappingProxyType({}),
-) -> None:
+    stop_on: Sequence[str] = (),
+) -> Outcome:
     """Train a run to its end, or until it is asked to stop, with its live line.
 
     Args:
@@ -123,6 +137,7 @@ def go_on(
         tensorboard: Whether to write files for TensorBoard too.
         longer: How much longer than planned.
         rates: Learning rates of players from here on.
+        stop_on: Diagnoses on which it ends.
     """
     from simulacra.report.cells import amount
 
@@ -149,6 +164,7 @@ def go_on(
                 tensorboard=tensorboard,
                 longer=longer,
                 rates=rates,
+                stop_on=stop_on,
             )
         kind = display.kind[name]
         if not outcome.finished:
@@ -171,11 +187,17 @@ def go_on(
     if outcome.best is not None:
         best = display.in_words(outcome.best, in_nats=outcome.in_nats)
         terminal.note(f"best validation: {best}")
+    for each in outcome.diagnoses:
+        terminal.note(f"diagnosed: {sentence(each, run.record['keywords'])}")
+    if outcome.stopped_on:
+        longer_by = f"simulacra resume {folder}{own} --budget +10m"
+        terminal.note(f"ended by --stop-on {outcome.stopped_on}; all the same longer: {longer_by}")
     if processes.first():
         model = run.model(code=code)
         told_of_codes(model, found)
         nexts = (f"simulacra {command} {folder}{own}" for command in what_next(model))
         terminal.note(f"next: {', '.join(nexts)}")
+    return outcome
 
 
 def what_next(model: Model) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from simulacra.cli.standing import (
     Columns,
+    balance_of,
     counted,
     line_cells,
     losses_of,
@@ -19,6 +20,7 @@ from simulacra.cli.standing import (
     parts_of,
     plan_of,
     seconds_left,
+    sentence,
     span,
     steps_of,
 )
@@ -142,6 +144,8 @@ class TrainingDisplay:
         if record.validation is not None:
             self.validation[model] = record.validation
         self._tell_error(model, record)
+        for found in record.diagnoses:
+            note(f"{model}: {sentence(found, training.model.keywords)}")
         validation = self._validation(model, record)
         if not self.shown:
             self._log(model, record, validation)
@@ -151,6 +155,8 @@ class TrainingDisplay:
         if len(training.stages) > 1:
             state = f"{training.stages[record.stage].name}  {state}"
         state += f"  {validation or losses_of(record)}"
+        if seen := balance_of(training):
+            state += f"  {seen}"
         if errors.width >= _WIDE and (parts := parts_of(training, record)):
             state += f"  {parts}"
         if record.skipped:

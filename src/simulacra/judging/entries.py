@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from simulacra.judging.results import Entry
 from simulacra.models.description import Description
 from simulacra.models.model import Latent, Likelihood, Model, capabilities
 from simulacra.models.swept import Swept
+from simulacra.runs.metrics import BALANCE
+from simulacra.training.diagnosis import advice
 from simulacra.training.progress import INVERTS_WITHIN, Outcome
 
 
@@ -83,6 +86,11 @@ def learning_curves(
             for name, values in metrics.items()
             if name not in known and name.endswith("loss")
         },
+        balance={
+            name: tuple(v if v is not None and math.isfinite(v) else None for v in values)
+            for name, values in metrics.items()
+            if name.startswith(BALANCE) or name.endswith("/gradient")
+        },
     )
 
 
@@ -102,6 +110,19 @@ def wrong_inverse(outcome: Outcome | None) -> list[str]:
         f"held-out observations came back from their codes off by {error:.2g}, where at most "
         f"{INVERTS_WITHIN:g} is rounding: neither its codes nor its samples are what its "
         "likelihood says"
+    ]
+
+
+def diagnosed(outcome: Outcome | None, model: Model) -> list[str]:
+    """A warning for each thing that was wrong with a game, with what may help.
+
+    Args:
+        outcome: How its training ended, if that is known.
+        model: That was trained.
+    """
+    return [
+        f"{each}. Try {advice(each.name, model.keywords)}"
+        for each in (outcome.diagnoses if outcome else ())
     ]
 
 

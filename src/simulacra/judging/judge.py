@@ -27,6 +27,7 @@ from simulacra.judging.drawn import draw, drawn_classes
 from simulacra.judging.entries import (
     can,
     described,
+    diagnosed,
     is_swept,
     learning_curves,
     skipped_steps,
@@ -222,7 +223,13 @@ class Judge:
             observations=None if outcome is None else outcome.observations,
             converged=outcome is not None and outcome.converged,
             curves=learning_curves(metrics or {}, model, self.data),
-            warnings=(*skipped_steps(outcome), *wrong_inverse(outcome), *scoring.warnings),
+            warnings=(
+                *skipped_steps(outcome),
+                *wrong_inverse(outcome),
+                *diagnosed(outcome, model),
+                *scoring.warnings,
+            ),
+            diagnoses=() if outcome is None else outcome.diagnoses,
             cost=costs,
             nature=found,
             capabilities=can(model, found),

@@ -25,6 +25,7 @@ from simulacra.judging.figures.records import (
     SampleFigures,
     ViewSummary,
 )
+from simulacra.training.diagnosis import Diagnosis
 
 FORMAT = 1
 """Of `results.json`, and of what is kept of a judgement in a run folder."""
@@ -49,6 +50,7 @@ class Entry:
         steps: Of its training, each a `step_name`.
         observations: Training observations seen, one that came again counted again.
         converged: Whether its training ended because it would have learnt nothing more.
+        diagnoses: What was wrong with it, of a game.
         failed: Why it has no figures.
         failed_after: Seconds after which it failed.
         left_out: Why it cannot take such data.
@@ -78,6 +80,7 @@ class Entry:
     observations: int | None = None
     converged: bool = False
     curves: Curves = field(default_factory=Curves)
+    diagnoses: tuple[Diagnosis, ...] = ()
     warnings: tuple[str, ...] = ()
     likelihood: LikelihoodFigures | None = None
     likelihood_given_label: LikelihoodFigures | None = None

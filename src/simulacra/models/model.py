@@ -174,6 +174,8 @@ class Model(nn.Module, ABC):
     def validation_loss(self, x: Tensor, context: Tensor | None = None) -> Tensor | None:
         """What the best step is chosen by, `(N,)`; without, the last one is taken.
 
+        Of a `Game` without it is that of the smallest distance, see `training.balance`.
+
         Never a figure that the judge uses of samples: who is chosen by that has seen it.
 
         Args:

@@ -19,6 +19,7 @@ from simulacra.judging.figures.measures import ARROWS
 from simulacra.judging.figures.records import Unit
 from simulacra.judging.results import Entry, Results
 from simulacra.report import sections, warned
+from simulacra.report.balance import balance_charts
 from simulacra.report.cells import Rows, in_line
 from simulacra.report.ranking import (
     WORDS,
@@ -90,6 +91,7 @@ def render(results: Results, pictures: Mapping[str, bytes]) -> str:
         described=[m for m in models if m.class_name or m.summary or m.departs],
         pictures={name: _inline_png(name, data) for name, data in pictures.items()},
         validation=_validation(models, unit),
+        balances=[each for i, m in enumerate(models) for each in _balance(m, f"b{i}")],
         games=[game for i, m in enumerate(models) for game in _game(m, f"g{i}-")],
         words=WORDS.get(unit),
         # grids of pixels; all else is drawn
@@ -176,6 +178,21 @@ def _game(model: Entry, prefix: str) -> list[dict[str, Any]]:
     svg = curves(series, x="step", y="loss", x_label=x_label, size=(4.4, 2.7))
     label = f"Losses of {listed(list(losses))} of {model.model} while training"
     return [{"model": model.model, "svg": _inline_svg(svg, prefix, label)}]
+
+
+def _balance(model: Entry, prefix: str) -> list[dict[str, Any]]:
+    """The balance of a game, a picture for each thing that was watched."""
+    charts = [
+        {
+            "title": chart.title,
+            "sentence": chart.sentence,
+            "svg": _inline_svg(
+                chart.svg, f"{prefix}-{i}-", f"{chart.title}, of {model.model} while training"
+            ),
+        }
+        for i, chart in enumerate(balance_charts(model))
+    ]
+    return [{"model": model.model, "charts": charts}] if charts else []
 
 
 def _measured(values: Sequence[float | None] | None) -> list[float]:

@@ -41,6 +41,8 @@ def again(run: Run, folder: Path) -> Run:
         raise UsageError(f"{folder} exists already: choose another --out")
     made = {"plan": None, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     record = run.record | made | {"versions": versions()}
+    # where it ended is an event, which is followed whatever was seen before somebody asked for it
+    record.pop("stop_on", None)
     if processes.first():
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from simulacra.drawing.observations import look
 from simulacra.ground.errors import UsageError
 from simulacra.ground.storage import write_bytes
 from simulacra.models.model import Sampling
-from simulacra.runs.metrics import METRICS, Metrics
+from simulacra.runs.metrics import BALANCE, METRICS, Metrics
 from simulacra.tasks.sample import draw
 from simulacra.training.loop import Training
 from simulacra.training.progress import Record
@@ -74,6 +74,7 @@ class Journal:
             scalars = {
                 **record.losses, "lr": record.lr, "validation": record.validation,
                 "inverse_error": record.inverse_error,
+                **{f"{BALANCE}{name}": value for name, value in record.balance.items()},
             }  # fmt: skip
             for name, value in scalars.items():
                 if value is not None:

@@ -12,6 +12,8 @@ from simulacra.ground.storage import write_bytes
 from simulacra.training.progress import Record
 
 METRICS = "metrics.csv"
+BALANCE = "balance/"
+"""In front of the columns of what a look at a game sees; see `Balance.measure`."""
 
 
 class Metrics:
@@ -74,9 +76,10 @@ class Metrics:
             told = ["step", *self.staged, "epoch", "seconds", "lr"]
             self.header = [*told, *means, "validation", "skipped"]
             self._writer(self.file).writeheader()
-        error = {} if record.inverse_error is None else {"inverse_error": record.inverse_error}
-        if more := [name for name in (*means, *error) if name not in self.header]:
-            # another stage has other losses, and what is not invertible no such error
+        looked = {} if record.inverse_error is None else {"inverse_error": record.inverse_error}
+        looked |= {f"{BALANCE}{name}": value for name, value in record.balance.items()}
+        if more := [name for name in (*means, *looked) if name not in self.header]:
+            # another stage has other losses, and what a look sees is not there at first
             self._widen(more)
         row = {
             "stage": record.stage,
@@ -87,7 +90,7 @@ class Metrics:
             "lr": f"{record.lr:.6g}",
             "validation": "" if record.validation is None else record.validation,
             "skipped": record.skipped,
-            **error,
+            **looked,
         }
         self._writer(self.file).writerow(row)
         self.file.flush()

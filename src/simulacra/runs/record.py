@@ -16,6 +16,7 @@ from simulacra.ground.errors import CheckpointError, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.ground.storage import read_json
 from simulacra.ground.threads import usual
+from simulacra.training.diagnosis import check_names
 from simulacra.training.options import Budget, Options
 from simulacra.training.plan import Event, Plan
 
@@ -26,8 +27,10 @@ _PARTS = (
     "threads", "versions",
     # of a run that began with another's weights, and of one that was changed as it went
     "start", "events",
+    # of one that is to end when something is diagnosed
+    "stop_on",
 )  # fmt: skip
-SETTLED = ("plan", "options", "events")
+SETTLED = ("plan", "options", "events", "stop_on")
 """Parts that a training changes as it goes."""
 
 
@@ -92,6 +95,7 @@ def read_record(path: Path) -> dict[str, Any]:
         threads = record.get("threads", 1)
         if type(threads) is not int or threads < 1:
             raise ValueError(f"threads are a whole number from 1 on, got {threads!r}")
+        check_names(record.get("stop_on", []))
         for event in record.get("events", []):
             Event.from_json(event)
         for part, kind in (("model", str), ("keywords", dict), ("data", dict)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from simulacra.runs.checkpoints import checkpoints, newest_sound, write_checkpoi
 from simulacra.runs.events import EventLog
 from simulacra.runs.record import RECORD, budget_of, said_of
 from simulacra.training.changes import make_longer, set_rate
+from simulacra.training.diagnosis import check_names
 from simulacra.training.events import Events
 from simulacra.training.loop import Training
 from simulacra.training.options import Budget
@@ -85,6 +86,23 @@ class RecordedTraining:
         training.meet_events()
         self.outcome = Outcome.of(training.progress, training.plan)
         return broken
+
+    def stop_on(self, names: Sequence[str]) -> None:
+        """Let the training end on diagnoses: on those named, or those that its run was told before.
+
+        Raises:
+            UsageError: If nobody diagnoses that, or the model is no game.
+        """
+        check_names(names)
+        if names and self.training.course is None:
+            raise UsageError(
+                f"--stop-on is for games of two players; {self.record['model']} is none"
+            )
+        if names and list(names) != self.record.get("stop_on"):
+            self.record["stop_on"] = list(names)
+            if processes.first():
+                write_json(self.folder / RECORD, self.record)
+        self.training.stop_on = self.record.get("stop_on", [])
 
     def change(self, longer: Budget | None, rates: Mapping[str | None, float]) -> None:
         """Change the training before it goes on, in all processes alike.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +293,7 @@ class Run:
         tensorboard: bool = False,
         longer: Budget | None = None,
         rates: Mapping[str | None, float] = {},
+        stop_on: Sequence[str] = (),
     ) -> Outcome:
         """Train to the end of the plan, from the newest sound checkpoint if there is one.
 
@@ -309,11 +310,14 @@ class Run:
             tensorboard: Whether to write files for TensorBoard too.
             longer: How much longer than planned to train, of a run that may have ended.
             rates: Learning rates from here on: of a player, or of everyone.
+            stop_on: Names of diagnoses (see `training.diagnosis`) on which a game ends, from here
+                on; those that it was told before, unless any are named.
 
         Raises:
             DataError: If the data are not those of the run.
             CheckpointError: If another process is training it, or no checkpoint is sound.
-            UsageError: If the training cannot be longer, or has no such player.
+            UsageError: If the training cannot be longer, or has no such player, or nobody diagnoses
+                what it is to end on.
             DivergedError: See `Training`.
             ResourceError: If another process of the training was lost.
         """
@@ -340,6 +344,7 @@ class Run:
             )  # fmt: skip
             book = RecordedTraining(self.folder, self.record, training)
             broken = book.go_to_newest()
+            book.stop_on(stop_on)
             book.change(longer, rates)
             on_start(training, [*notes, *(f"{line}; the one before it is used" for line in broken)])
             journal = (

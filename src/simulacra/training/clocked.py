@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -47,6 +48,8 @@ class Clocked(ABC):
         self.clock, self._mark, self._going = clock, clock(), False
         self.events = Events()
         self._decisions: Decisions | None = None
+        self.stop_on: Collection[str] = ()
+        """Names of diagnoses that the training ends on; see `diagnosis`."""
 
     @property
     @abstractmethod
@@ -111,6 +114,27 @@ class Clocked(ABC):
             elif event.player is not None:
                 self.progress.rates[event.player] = event.lr
 
+    def end_on(self, found: Sequence[str]) -> None:
+        """End the training here if something was diagnosed that it is to end on.
+
+        Args:
+            found: Names of what was.
+        """
+        progress, plan = self.progress, self.plan
+        why = [name for name in found if name in self.stop_on]
+        if not why or progress.step >= plan.steps:
+            return
+        progress.stopped_on = why[0]
+        step = progress.step
+        if plan.seconds is None:
+            ended = replace(plan, steps=step)
+        else:
+            ended = plan.again(step, plan.origin, 1.0, step, plan.validate_every)
+        event = Event(progress.tick, plan=ended)
+        # it is there where the training is done again
+        if event not in self.events:
+            self.happens(event)
+
     @property
     def decisions(self) -> Decisions:
         """What the clock decides in this stage and process."""
@@ -154,7 +178,7 @@ class Clocked(ABC):
 
         def look(few: int) -> int:
             self.learner.validate(few)
-            return self.validation.looked_at(few)
+            return few if self.learner.balance else self.validation.looked_at(few)
 
         # the first process alone has looked at few; of many each looks at its share
         a_look = seconds_a_look(look, seconds, self.clock, self.of_first) / self.fabric.world_size
@@ -165,7 +189,7 @@ class Clocked(ABC):
         invert = seconds_to_invert(self.learner.inverse_error, seconds, self.clock, self.of_first)
         self.spend("validating")
         plan = Plan.timed(
-            seconds, a_look, settle, self.validation.count, invert=invert, spent=spent,
+            seconds, a_look, settle, self.learner.validates_on, invert=invert, spent=spent,
             start=start, begun=begun,
         )  # fmt: skip
         return self.of_first(plan)

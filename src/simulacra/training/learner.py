@@ -16,11 +16,13 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import detached_copy
 from simulacra.models.at_once import rows_at_once
+from simulacra.models.game import Game
 from simulacra.models.model import Invertible, Model
 from simulacra.models.modes import evaluating, scoring
 from simulacra.models.stages import Stage
 from simulacra.models.swept import Swept
 from simulacra.training.average import Average
+from simulacra.training.balance import DISTANCE, SAMPLES, Balance
 from simulacra.training.batches import Batches
 from simulacra.training.engine import follow_first, sum_over_processes
 from simulacra.training.options import Options
@@ -60,6 +62,11 @@ class Learner:
         self.stage: Stage = model.stages[number]
         self.converged, self.steps = False, 0
         self._few: int | None = None
+        self.balance = (
+            Balance(model, batches, validation, options.seed) if isinstance(model, Game) else None
+        )
+        self.seen_of_game: dict[str, float] = {}
+        """What the last validation saw; see `Balance.measure`. Nothing of what is no game."""
         self.average: Average | None = None
         self.players: Players | None = None
         if fabric.world_size > 1:
@@ -171,6 +178,9 @@ class Learner:
     def validate(self, limit: int) -> float | None:
         """Mean of what the best step is chosen by, of the model that is kept.
 
+        Of a game, which is looked at from both sides meanwhile, it is the Fréchet distance of
+        samples (see `Balance`), unless the model has a loss for it.
+
         Args:
             limit: Observations to look at, at most.
         """
@@ -189,7 +199,19 @@ class Learner:
             values = values.cpu().double()
             sums += torch.tensor([float(values.sum()), len(values)], dtype=torch.float64)
         total, count = sum_over_processes(self.fabric, sums).tolist()
-        return total / count if count else None
+        value = total / count if count else None
+        if self.balance is None or not isinstance(model, Game):
+            return value
+        found = self.balance.measure(model, limit)
+        # another processor may round otherwise
+        found = found if self.fabric.world_size == 1 else self.fabric.broadcast(found)
+        self.seen_of_game = found
+        return found[DISTANCE] if value is None else value
+
+    @property
+    def validates_on(self) -> int:
+        """How many observations, or samples, a validation looks at, at most."""
+        return max(self.validation.count, SAMPLES if self.balance else 0)
 
     @torch.no_grad()
     def inverse_error(self, limit: int) -> float | None:

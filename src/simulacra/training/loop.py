@@ -28,12 +28,15 @@ from simulacra.ground.errors import DivergedError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.storage import detached_copy
 from simulacra.ground.threads import using, usual
+from simulacra.models.game import Game
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import evaluating
 from simulacra.models.stages import Player, Stage
 from simulacra.training import units
 from simulacra.training.batches import Batches
 from simulacra.training.clocked import Clocked
+from simulacra.training.course import Course
+from simulacra.training.diagnosis import Diagnosis
 from simulacra.training.engine import (
     check_shared,
     follow_first,
@@ -132,6 +135,14 @@ class Training(Clocked):
     def stage(self) -> Stage:
         """The stage that it is in."""
         return self.stages[self.progress.stage]
+
+    @property
+    def course(self) -> Course | None:
+        """How a game went so far; nothing of what is none."""
+        model = self.model
+        if not isinstance(model, Game) or self.stage.by_sweeps:
+            return None
+        return Course(self.progress.course, model.opponent, critic=model.estimates_distance)
 
     @property
     def in_last_stage(self) -> bool:
@@ -251,6 +262,7 @@ class Training(Clocked):
 
     def _advance(self) -> Record:
         progress = self.progress
+        progress.stopped_on = ""
         self.note_beginning()
         lr, rates = self._usual_rate(), {name: self.rate(name) for name in self.stage.players}
         losses = self._step()
@@ -264,6 +276,8 @@ class Training(Clocked):
         progress.observations = (progress.observations or 0) + seen
         if losses:
             progress.streak = 0
+            if self.course is not None:
+                self.course.moved(losses)
         else:
             progress.skipped += 1
             progress.streak += 1
@@ -279,11 +293,12 @@ class Training(Clocked):
             # a finite loss can still have moved the weights out of the numbers
             self._roll_back()
             progress, validated, last = self.progress, False, False
-        value, error = self._look() if validated else (None, None)
+        value, error, told = self._look() if validated else (None, None, ())
+        balance = dict(self.learner.seen_of_game) if validated else {}
         done = progress.epochs + (progress.step - self.plan.start) / self.learner.steps_per_epoch
         record = Record(
             progress.step, done, progress.seconds, lr, losses, value, validated, progress.skipped,
-            progress.stage, error,
+            progress.stage, error, balance, told,
         )  # fmt: skip
         if last and not self.in_last_stage:
             progress.epochs = done
@@ -295,10 +310,11 @@ class Training(Clocked):
             self._good = self.state_dict()
         return record
 
-    def _look(self) -> tuple[float | None, float | None]:
-        """Validate the model that is kept: its loss, and its inverse error."""
+    def _look(self) -> tuple[float | None, float | None, tuple[Diagnosis, ...]]:
+        """Validate the model that is kept: its loss, its inverse error, and what is to be told."""
         progress, plan = self.progress, self.plan
         self.settle()
+        self.learner.seen_of_game = {}
         value = self.learner.validate(plan.validate_on) if plan.validate_on else None
         error = self.learner.inverse_error(plan.invert_on)
         best = value is not None and progress.improves(value)
@@ -314,7 +330,12 @@ class Training(Clocked):
         waited = plan.waited_in_vain(progress.step, progress.best_step, self.stage.patience)
         if self.in_last_stage and waited:
             progress.converged = True
-        return value, error
+        if self.course is None:
+            return value, error, ()
+        place, seen = plan.place(progress.step), self.learner.seen_of_game
+        told = self.course.looked(progress.step, place, seen)
+        self.end_on([each.name for each in told])
+        return value, error, tuple(told)
 
     def _step(self) -> dict[str, float]:
         """One cycle of turns, or one sweep; its scalars, or nothing if it was skipped."""

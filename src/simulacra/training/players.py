@@ -74,8 +74,9 @@ class Players:
             place: How far the stage is, from 0 to 1.
 
         Returns:
-            Each turn's scalars, `loss` or `turn/loss`; nothing if one was not finite: the player
-            whose turn it was, and those after it, then stay where they are.
+            Each turn's scalars, `loss` or `turn/loss`, in a game with the norm of its `gradient`;
+            nothing if one was not finite: the player whose turn it was, and those after it, then
+            stay where they are.
         """
         losses: dict[str, float] = {}
         several = len(self.stage.turns) > 1 or len(self.model.stages) > 1
@@ -120,8 +121,12 @@ class Players:
             # losses are sums over an observation's values, and so are their gradients
             max_norm=self.options.clip * self.model.spec.dims or math.inf,
         )  # fmt: skip
-        if norm is not None and not math.isfinite(float(norm)):
-            return totals | {"gradient norm": float(norm)}
+        if norm is not None:
+            if not math.isfinite(float(norm)):
+                return totals | {"gradient norm": float(norm)}
+            if len(self.stage.players) > 1:
+                # who overpowers the other shows in what is left to learn
+                totals["gradient"] = float(norm)
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from simulacra.training.diagnosis import Diagnosis
 from simulacra.training.plan import Plan
 
 INVERTS_WITHIN = 1e-3
@@ -24,12 +26,14 @@ class Record:
         losses: Each turn's scalars, `loss` or `turn/loss`; empty for a skipped step.
         validation: Mean of the model's `validation_loss`, where it has one, on steps that validate:
             of a model with a likelihood, nats per observation as the model sees it (see
-            `DataSpec.columns`).
+            `DataSpec.columns`). Of a game without, the Fréchet distance of `Balance`.
         validated: Whether this step ended with a validation, hence is worth a checkpoint.
         skipped: Steps skipped so far for non-finite numbers.
         stage: Which stage it was in, from 0.
         inverse_error: Of an invertible model, on steps that validate: the largest of its
             `inverse_error` over a few validation observations, infinite if one is no number.
+        balance: Of a game, on steps that validate: see `Balance.measure`.
+        diagnoses: Of a game, what is to be told now: what began, or became clearly worse.
     """
 
     step: int
@@ -42,6 +46,8 @@ class Record:
     skipped: int
     stage: int = 0
     inverse_error: float | None = None
+    balance: Mapping[str, float] = field(default_factory=dict)
+    diagnoses: tuple[Diagnosis, ...] = ()
 
 
 @dataclass
@@ -74,6 +80,9 @@ class Progress:
     looked_at: int = 0
     # of the model that is kept: at its best step
     inverse_error: float | None = None
+    # of a game: see `Course`
+    course: dict[str, Any] = field(default_factory=dict)
+    stopped_on: str = ""
 
     def spend(self, kind: str, seconds: float) -> None:
         """Count seconds that went into something."""
@@ -134,6 +143,8 @@ class Outcome:
             `checkpoints`, `pictures`, `other`; nothing of trainings from before that was kept.
         threads: Of the processor, that worked at its end.
         inverse_error: Of an invertible model, at its best step; see `Record`.
+        diagnoses: Of a game: all that was diagnosed, in the order in which it began.
+        stopped_on: Name of the diagnosis that ended it; empty if none did.
     """
 
     finished: bool
@@ -148,6 +159,8 @@ class Outcome:
     spent: Mapping[str, float] = field(default_factory=dict)
     threads: int | None = None
     inverse_error: float | None = None
+    diagnoses: tuple[Diagnosis, ...] = ()
+    stopped_on: str = ""
 
     @classmethod
     def of(cls, progress: Progress, plan: Plan) -> Outcome:
@@ -157,4 +170,6 @@ class Outcome:
             progress.step, progress.seconds, progress.skipped, progress.best, progress.peak_bytes,
             progress.in_nats, progress.observations, progress.converged, dict(progress.spent),
             progress.threads, progress.inverse_error,
+            tuple(Diagnosis(**each) for each in progress.course.get("diagnoses", ())),
+            progress.stopped_on,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.model import Encoding
 from simulacra.nn.context import ContextKind
+from simulacra.nn.levels import seen, seen_shape
 from simulacra.nn.precision import moments
 
 
@@ -108,28 +109,6 @@ class Classifier(Encoding):
     def _seen(self, x: Tensor) -> Tensor:
         values = seen(self.spec, x)
         return values.flatten(0, 1)[:, None] if self.spec.labels_channels else values
-
-
-def seen(spec: DataSpec, x: Tensor) -> Tensor:
-    """Observations as a network sees them, `(N, *seen_shape)` float32.
-
-    As people do, `spec.to_float`; but vectors as they are held, for in the units of their columns
-    float32 may lose them.
-    """
-    values = x.float() if spec.levels is None else spec.to_float(x)
-    return values.reshape(len(x), *seen_shape(spec))
-
-
-def seen_shape(spec: DataSpec) -> tuple[int, ...]:
-    """Shape of an observation as a network sees it: channels, and sides if it has places."""
-    if spec.is_image:
-        return (3, *spec.event_shape[1:]) if spec.palette is not None else spec.event_shape
-    return (1, *spec.event_shape) if is_sound(spec) else (spec.dims,)
-
-
-def is_sound(spec: DataSpec) -> bool:
-    """Whether neighbouring values follow one another in time."""
-    return len(spec.event_shape) == 1 and (spec.rate is not None or spec.coding == "mu-law")
 
 
 def _perceptron(inputs: int, width: int) -> nn.Sequential:

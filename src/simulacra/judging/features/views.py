@@ -22,15 +22,16 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
-from simulacra.judging.features.classifier import Classifier, is_sound, seen, seen_shape
+from simulacra.judging.features.classifier import Classifier
 from simulacra.judging.features.inception import Inception
 from simulacra.judging.features.pinned_classifier import RECIPE, pinned_classifier
-from simulacra.judging.features.random_convolutions import RandomConvolutions
 from simulacra.judging.figures.intervals import share
 from simulacra.judging.figures.records import ViewSummary
 from simulacra.models.at_once import rows_at_once
 from simulacra.models.modes import scoring
+from simulacra.nn.levels import is_sound, seen, seen_shape
 from simulacra.nn.precision import moments
+from simulacra.nn.random_convolutions import RandomConvolutions
 from simulacra.tasks.sample import device_of
 
 WIDEST = 64

@@ -29,6 +29,7 @@ from torch import Tensor
 from simulacra.ground.errors import UsageError
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.neighbours import distances, neighbour_figures, neighbour_values
+from simulacra.nn.frechet import eigen, frechet, gaussian
 
 FEWEST = 20
 """Rows below which nothing is measured."""
@@ -67,7 +68,7 @@ def frechet_distance(real: Tensor, samples: Tensor) -> float:
     roots of symmetric eigendecompositions: real and finite for singular covariances too.
     """
     x, y = _checked(real, samples)
-    return _frechet(*_moments(x), *_moments(y))
+    return frechet(*gaussian(x), *gaussian(y))
 
 
 def kernel_distance(real: Tensor, samples: Tensor) -> float:
@@ -178,38 +179,20 @@ class _Variance:
         return value - max(low, 0.0), value + high
 
 
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    centred = x - x.mean(0)
-    return x.mean(0), centred.T @ centred / (len(x) - 1)
-
-
-def _eigen(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(covariance)
-    return values.clamp(min=0), vectors  # rounding makes small ones negative
-
-
-def _frechet(mean: Tensor, covariance: Tensor, mean_: Tensor, covariance_: Tensor) -> float:
-    values, vectors = _eigen(covariance)
-    values_, vectors_ = _eigen(covariance_)
-    product = values.sqrt()[:, None] * (vectors.T @ vectors_) * values_.sqrt()
-    traces = covariance.trace() + covariance_.trace() - 2 * torch.linalg.svdvals(product).sum()
-    return max(float((mean - mean_).square().sum() + traces), 0.0)
-
-
 def _transport(covariance: Tensor, covariance_: Tensor) -> Tensor:
     """The symmetric T with T Σ T = Σ' on the range of Σ: the Fréchet distance's derivative."""
-    values, vectors = _eigen(covariance)
+    values, vectors = eigen(covariance)
     roots = values.sqrt()
     large = roots > 1e-6 * roots.max()
     root = (vectors * roots) @ vectors.T
     inverse = (vectors * torch.where(large, 1 / roots, 0.0)) @ vectors.T
-    values, vectors = _eigen(root @ covariance_ @ root)
+    values, vectors = eigen(root @ covariance_ @ root)
     return inverse @ (vectors * values.sqrt()) @ vectors.T @ inverse
 
 
 def _frechet_figure(x: Tensor, y: Tensor) -> Figure:
-    n, (mean, cov), (mean_, cov_) = len(x), _moments(x), _moments(y)
-    value = _frechet(mean, cov, mean_, cov_)
+    n, (mean, cov), (mean_, cov_) = len(x), gaussian(x), gaussian(y)
+    value = frechet(mean, cov, mean_, cov_)
     x, y, shift = x - mean, y - mean_, mean - mean_
     influence = 2 * x @ shift + (x * (x - x @ _transport(cov, cov_))).sum(1)
     influence_ = -2 * y @ shift + (y * (y - y @ _transport(cov_, cov))).sum(1)
@@ -217,7 +200,7 @@ def _frechet_figure(x: Tensor, y: Tensor) -> Figure:
 
     # near equal moments the distance is |Δμ|² + Σ_ab ΔΣ_ab² / 2 (λ_a + λ_b), in the axes of the
     # mean covariance: a squared length between means of (x, xxᵀ), with its inner product
-    lengths, axes = _eigen((cov + cov_) / 2)
+    lengths, axes = eigen((cov + cov_) / 2)
     sums = lengths[:, None] + lengths
     weights = torch.where(sums > max(1e-12 * float(lengths.max()), 1e-300), 0.5 / sums, 0.0)
     x, y, cov, cov_ = x @ axes, y @ axes, axes.T @ cov @ axes, axes.T @ cov_ @ axes

@@ -377,9 +377,14 @@ _Column = tuple[float | None, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """How a training went: columns of `metrics.csv`, the validation in the report's unit."""
+    """How a training went: columns of `metrics.csv`, the validation in the report's unit.
+
+    Args:
+        balance: Of a game: norms of gradients, and what looks saw, by the names of the columns.
+    """
 
     seconds: _Column = ()
     steps: _Column = ()
     validation: _Column = ()
     losses: dict[str, _Column] = field(default_factory=dict)
+    balance: dict[str, _Column] = field(default_factory=dict)
