@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from dataclasses import replace
 from typing import Any
 
@@ -283,6 +284,12 @@ def test_the_players_that_move_are_shown_beside_the_model_that_is_kept() -> None
     assert moment.x is not None
     assert moment.game is not None
     assert moment.x.mean() < 10 < moment.game.x.mean()
+
+
+def test_the_example_of_a_training_of_ones_own_runs() -> None:
+    found = doctest.DocTestFinder(recurse=False).find(Watching, "Watching")
+    (run,) = (doctest.DocTestRunner().run(each) for each in found)
+    assert run.failed == 0 < run.attempted
 
 
 def test_a_ring_becomes_a_small_moving_picture(ok: Any) -> None:

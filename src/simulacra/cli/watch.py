@@ -57,10 +57,12 @@ def watch(
     """Train a model and show how it learns, as an animation or a strip of pictures.
 
     On numbers in one or two columns a frame shows the density, where the model has one, samples and
-    data; of more columns the first two principal components. On pictures and sounds it shows
-    samples, always from the same seed, or what comes back of a model that does not sample.
+    data; of a generator with an opponent, how that scores each place and where it so pushes
+    samples. Of more columns it shows the first two principal components. On pictures and sounds it
+    shows samples, always from the same seed, or what comes back of a model that does not sample.
 
-    Above stand step, seconds and the validation loss. Frames follow one another geometrically, for
+    Above stand step, seconds and the validation loss; of a game how well its opponent tells, and of
+    toys with modes how many are covered. Frames follow one another geometrically, for
     a training does as much in its first hundredth as in the rest.
 
     Drawing is not counted as training. Nothing else is kept: the same training into a run folder
