@@ -30,6 +30,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "nightly: once more what another case shows already; tried with --every alone"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("every"):
+        late = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=late)
+        items[:] = [item for item in items if item not in set(late)]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def looked_through() -> None:
     """What is imported by now is not looked through again before every training."""
@@ -56,6 +69,16 @@ def unsynced() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kept_floors() -> Iterator[None]:
+    """What real data get of the judge is measured once for all tests of the same data."""
+    import floors
+
+    with pytest.MonkeyPatch.context() as patch:
+        floors.keep(patch)
+        yield
+
+
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory) -> Kept:
     """What takes long to make and many tests read: `kept.run("gmm", "digits", ...)` for one."""
@@ -73,6 +96,26 @@ def distributions_still_checked():
     still = Distribution._validate_args
     Distribution.set_default_validate_args(True)
     assert still, "distributions no longer check their arguments after this test"
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Trainings draw no pictures of samples: for files of which no test looks at them."""
+    from commands import undrawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        undrawn(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def short_chains() -> Iterator[None]:
+    """Chains that complete make few moves: for files where no test looks at how near they come."""
+    import chains
+
+    with pytest.MonkeyPatch.context() as patch:
+        chains.shorten(patch)
+        yield
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ _SERVER.set_forkserver_preload(
         "lean", "lightning_fabric", "simulacra.cli.app", "simulacra.runs.run",
         "simulacra.models.adversarial.gan", "simulacra.models.autoregressive.pixelcnn",
         "simulacra.models.flow.nice", "simulacra.models.latent.vae", "simulacra.models.mixture.gmm",
+        # digits are read by it
+        "sklearn.datasets",
     ]
 )  # fmt: skip
 

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+import chains
 from simulacra.models.autoregressive.laws import (
     is_causal,
     is_close_in_bfloat16,
@@ -13,6 +16,8 @@ from simulacra.models.autoregressive.laws import (
     samples_incrementally,
 )
 from simulacra.models.flow.laws import inverts
+from simulacra.models.latent.completion import CodeCompletion
+from simulacra.models.lawbook import probability
 from simulacra.models.lawbook.behaviour import (
     comes_back,
     completes,
@@ -36,12 +41,24 @@ from simulacra.models.lawbook.trials import (
     states,
     trial,
 )
+from simulacra.models.model import Model
 
 __all__ = [
     "comes_back", "completes", "completes_by_its_conditional", "contexts", "draws_what_data_are",
     "encodes_without_noise", "inverts", "is_causal", "is_close_in_bfloat16",
-    "keeps_contexts_apart", "keeps_its_keywords", "moves_one_player", "observations",
-    "one_context", "predicts_in_turn", "randomise", "resamples_towards_its_conditional",
-    "samples_as_it_says", "samples_incrementally", "scores_alone", "states", "sums_to_one",
-    "trial",
+    "keeps_contexts_apart", "keeps_its_keywords", "make_quick", "moves_one_player",
+    "observations", "one_context", "predicts_in_turn", "randomise",
+    "resamples_towards_its_conditional", "samples_as_it_says", "samples_incrementally",
+    "scores_alone", "states", "sums_to_one", "trial",
 ]  # fmt: skip
+
+
+def make_quick(patch: pytest.MonkeyPatch, kind: type[Model] = CodeCompletion) -> None:
+    """Let laws count fewer draws of levels, and chains that complete be short.
+
+    Args:
+        patch: Undoes it.
+        kind: Of the model that completes.
+    """
+    patch.setattr(probability, "_DRAWS", 20_000)
+    chains.shorten(patch, kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import simulacra
@@ -58,19 +59,23 @@ FILES = {
     for path in sorted(ROOT.rglob("*.py"))
     if path.parent != ROOT
 }
-ARROWS = {
-    name: {
-        other.removeprefix("simulacra.")
-        for other in imports_of(source)
-        if other.removeprefix("simulacra.") in FILES and other != f"simulacra.{name}"
+
+
+@cache
+def arrows() -> dict[str, set[str]]:
+    """File → the files that it imports."""
+    return {
+        name: {
+            other.removeprefix("simulacra.")
+            for other in imports_of(source)
+            if other.removeprefix("simulacra.") in FILES and other != f"simulacra.{name}"
+        }
+        for name, source in FILES.items()
     }
-    for name, source in FILES.items()
-}
-"""File → the files that it imports."""
 
 
 def arrows_between_rooms() -> set[tuple[str, str]]:
-    pairs = {(a.partition(".")[0], b.partition(".")[0]) for a, bs in ARROWS.items() for b in bs}
+    pairs = {(a.partition(".")[0], b.partition(".")[0]) for a, bs in arrows().items() for b in bs}
     return {(a, b) for a, b in pairs if a != b}
 
 

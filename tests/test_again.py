@@ -19,6 +19,8 @@ from simulacra.runs.run import Run
 from simulacra.training.options import Budget, Options
 from simulacra.training.progress import Record
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:

@@ -130,8 +130,14 @@ def test_few_digits_come_back_exactly(levels: int) -> None:
     assert exact > 0.97
 
 
-@pytest.mark.parametrize("encoder", ["conv", "resnet", "rnn"])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("encoder", "seed"),
+    [
+        pytest.param(encoder, seed, marks=[pytest.mark.nightly] * (seed != number))
+        for number, encoder in enumerate(("conv", "resnet", "rnn"))
+        for seed in range(3)
+    ],
+)
 def test_every_network_tells_digits_apart(encoder: str, seed: int) -> None:
     """One that is dead where it begins comes to their mean, and stays there."""
     x = load_data("digits").train.x[:16].long()

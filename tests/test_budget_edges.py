@@ -31,7 +31,7 @@ from simulacra.training.options import Budget, Options
 from simulacra.training.pace import Pace
 from simulacra.training.plan import Event, Plan
 from simulacra.training.progress import Progress, Record
-from test_budget_seconds import StandIn, timed
+from test_budget_seconds import StandIn, let_one_work, timed
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,11 @@ def broken_at(made: Training, clock: StandIn, *seconds: float) -> list[float]:
 
 
 @pytest.mark.parametrize("second", [70.0, 99.7])
-def test_a_rollback_takes_no_time_back(second: float, digits: Dataset) -> None:
+def test_a_rollback_takes_no_time_back(
+    second: float, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither the schedule's nor that of dear validations."""
+    let_one_work(monkeypatch)
     clock = StandIn(lambda *_: 0.4, 2e-3)
     made = timed(clock, digits, 100.0)
     made.decisions.said = made.decisions.most = None

@@ -23,6 +23,8 @@ from simulacra.training.loop import Training
 from simulacra.training.options import Budget, Options
 from simulacra.training.plan import Event
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:

@@ -24,6 +24,8 @@ from simulacra.cli.training_display import TrainingDisplay
 from simulacra.data.catalogue import load
 from simulacra.drawing import charts, files, grids, style
 
+pytestmark = pytest.mark.usefixtures("short_chains")
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = BRIEF["pixelcnn"][2:]
 COMMANDS = (

@@ -183,20 +183,3 @@ def test_a_probe_is_told_beside_plainer_features(ok, places):
     told = json.loads(ok("probe", places["vae"], "--json")[0])
     assert told[2]["accuracy"] > 0.9
     assert told[0]["observations"] == 180
-
-
-# ---- encoders for other programs ----------------------------------------------------------------
-
-
-def test_an_exported_encoder_gives_the_same_codes(ok, places):
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is an extra")
-    pytest.importorskip("onnxscript", reason="onnxscript is an extra")
-    for name in ("vae", "moons"):
-        _, err = ok("export", places[name], "--part", "encoder", "-o", f"{name}.onnx")
-        assert err.endswith("to codes z\n")
-        run = Run.open(places[name])
-        x = run.dataset(None).validation.batch(torch.arange(5))[0]
-        [z] = runtime.InferenceSession(f"{name}.onnx").run(None, {"x": x.float().numpy()})
-        with torch.no_grad():
-            expected = run.model().eval().encode(x).numpy()
-        np.testing.assert_allclose(z, expected, atol=1e-4)

@@ -25,6 +25,8 @@ from simulacra.judging.figures.measures import MEASURES
 from simulacra.judging.figures.sample_judge import MOST
 from simulacra.models.mixture.gmm import GMM
 
+pytestmark = pytest.mark.usefixtures("short_chains")
+
 FIDELITY = {"frechet", "kernel", "precision", "recall", "density", "coverage"}
 NOVELTY = {"c_t", "membership", "authentic", "nearer", "suspects"}
 
@@ -52,7 +54,7 @@ def digits_as_files(folder: Path, split: str, rows: torch.Tensor) -> None:
 @pytest.fixture(autouse=True)
 def blank_diagrams(monkeypatch):
     """Those of reports are looked at in the tests of reports."""
-    blank(monkeypatch, "png")
+    blank(monkeypatch)
 
 
 @pytest.fixture(scope="module")

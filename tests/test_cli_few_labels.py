@@ -10,7 +10,10 @@ from PIL import Image
 
 from commands import blank, run_main, train
 from simulacra.data.catalogue import load
+from simulacra.judging.features import pinned_classifier
 from simulacra.runs.run import Run
+
+pytestmark = pytest.mark.usefixtures("short_chains")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,8 @@ def test_files_are_classified_by_its_own_classifier(run, tmp_path, capsys):
 
 def test_the_report_has_both_classifiers(run, capsys, monkeypatch):
     blank(monkeypatch)
+    # of how well the judge's own one knows the few labels nothing is said here
+    monkeypatch.setattr(pinned_classifier, "_FEWEST_STEPS", 10)
     assert run_main("evaluate", run, "--draws", 1, "--test-limit", 20, "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)["models"]
     assert found["classifier"]["observations"] == found["own_classifier"]["observations"] == 20

@@ -16,6 +16,8 @@ from simulacra.data.catalogue import load
 from simulacra.models.flow.nice import NICE
 from simulacra.runs.run import Run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 BRIEF_NICE = ["--budget", "2steps", "--set", "hidden=4"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from commands import run_main, undrawn
+from commands import blank, run_main, undrawn
 from simulacra.cli.compare import usual
 from simulacra.comparing.asked import recorded
 from simulacra.comparing.compare import compare
@@ -31,6 +32,8 @@ from simulacra.runs.run import Run
 from simulacra.training.options import Budget
 from simulacra.training.progress import Record
 
+pytestmark = pytest.mark.usefixtures("short_chains")
+
 KEYWORDS: dict[str, dict[str, Any]] = {
     "gmm": {"components": 4},
     "vae": {"latent": 2, "hidden": (16,)},
@@ -39,6 +42,14 @@ KEYWORDS: dict[str, dict[str, Any]] = {
     "nice": {"hidden": (16,)},
 }
 OPTIONS = {"batch": 32, "device": "cpu"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def blank_diagrams() -> Iterator[None]:
+    """Those of reports are looked at in the tests of reports."""
+    with pytest.MonkeyPatch.context() as patch:
+        blank(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

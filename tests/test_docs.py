@@ -33,6 +33,8 @@ from simulacra.models.laws import check_model
 from simulacra.models.model import Model, Sampling
 from simulacra.runs import zoo
 
+pytestmark = pytest.mark.usefixtures("short_chains")
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -243,7 +245,7 @@ def ends_well(words: list[str]) -> None:
         told += ["--set", "channels=8" if words[0] == "train" else "pixelcnn.channels=8"]
     with pytest.MonkeyPatch.context() as patch:
         undrawn(patch)
-        blank(patch, "png")
+        blank(patch)
         assert run_main(*told) == 0, words
 
 
@@ -266,7 +268,7 @@ def test_programs_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     code = code.replace('"pixelcnn", data.spec)', '"pixelcnn", data.spec, {"channels": 8})')
     known: dict[str, Any] = {}
     with seeded(0), monkeypatch.context() as patch:
-        blank(patch, "png")
+        blank(patch)
         exec(code, known)
     assert isinstance(known["model"], Model)
     assert "score" not in known or math.isfinite(known["score"].nats)

@@ -54,7 +54,9 @@ def distance(drawn: Tensor, x: Tensor, p: Tensor) -> float:
     return float((counts / len(drawn) - p).abs().sum() / 2)
 
 
-@pytest.mark.parametrize("row", [5, 40, 70])
+@pytest.mark.parametrize(
+    "row", [5, *(pytest.param(row, marks=pytest.mark.nightly) for row in (40, 70))]
+)
 def test_draws_follow_the_flows_own_conditional(row: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # of few values a chain is short; what it goes to is seen of a longer one
     monkeypatch.setattr(completion, "_PER_ROOT", 24)

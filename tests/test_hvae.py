@@ -165,7 +165,7 @@ def deaf(model: HVAE, level: int) -> HVAE:
 
 @pytest.fixture(scope="module")
 def dead() -> tuple[HVAE, Dataset]:
-    x = Observations(pictures(40))
+    x = Observations(pictures(24))
     return deaf(built(levels=3), 2), Dataset("squares", PICTURES, x, x, x)
 
 

@@ -23,6 +23,8 @@ from simulacra.runs import zoo
 from simulacra.runs.run import Run
 from simulacra.training.options import Budget, Options
 
+pytestmark = pytest.mark.usefixtures("short_chains")
+
 SMALL = {"draws": 1, "limit": 40, "most": 40}
 
 

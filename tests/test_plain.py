@@ -103,7 +103,7 @@ def speak(encoding: str, *commands: list[str]) -> None:
     sys.stdout = io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding, "strict")
     sys.stderr = io.TextIOWrapper(os.fdopen(os.dup(2), "wb"), encoding, "backslashreplace")
     with pytest.MonkeyPatch.context() as patch:
-        blank(patch, "png")
+        blank(patch)
         codes = [run_main(*command) for command in commands]
     print(codes)
     sys.stdout.flush()

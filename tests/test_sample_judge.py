@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import floors
 from simulacra.data.augment import augmented
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
@@ -70,6 +71,20 @@ def test_real_data_are_near_the_floor_and_independent_pixels_far_above(judge):
     assert abs(value(real, "c_t")) < 3
     assert value(independent, "c_t") > 3
     assert real.whole["sharpness"].low < 1 < real.whole["sharpness"].high
+
+
+def test_what_real_data_get_is_kept_for_the_same_data_and_views_alone(judge, digits):
+    """It is measured once for all tests: see `floors.py`."""
+    again = SampleJudge(digits, [Random(digits)])
+    assert again.references is judge.references
+    assert floors.measure(again) == judge.references
+    fewer = replace(digits, train=digits.train.take(torch.arange(1000)))
+    others = [
+        SampleJudge(digits, [Random(digits, 9)]), SampleJudge(digits, [Brightness(digits)]),
+        SampleJudge(fewer, [Random(digits)]), SampleJudge(digits, [Random(digits)], seed=1),
+    ]  # fmt: skip
+    asked = {floors.asked_of(each) for each in (judge, *others)}
+    assert len(asked) == 5
 
 
 def test_independent_values_keep_their_places(judge, digits):

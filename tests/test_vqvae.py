@@ -15,6 +15,7 @@ from simulacra.cli import train as command
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.randomness import seeded
+from simulacra.judging.features import pinned_classifier
 from simulacra.judging.figures.codebook import mostly_dead
 from simulacra.judging.results import Entry, Results
 from simulacra.models import registry
@@ -273,9 +274,11 @@ def test_a_dead_codebook_is_named(digits: Dataset, capsys: pytest.CaptureFixture
     assert not mostly_dead(replace(found, places=100), model.keywords)
 
 
-def test_judge_tables_and_page_tell_it(digits: Dataset) -> None:
+def test_judge_tables_and_page_tell_it(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     from simulacra.report.page import render
 
+    # of what samples look like to it nothing is said here
+    monkeypatch.setattr(pinned_classifier, "_FEWEST_STEPS", 10)
     judge = sim.Judge(digits, limit=30)
     models = {
         "alive": trial(VQVAE, digits.spec, TINY),

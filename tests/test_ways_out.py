@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import simulacra as sim
+from kept import Kept
 from simulacra.cli.app import main
 from simulacra.ground.errors import CheckpointError, MissingCapability, ResourceError, UsageError
 from simulacra.runs.run import Run
@@ -228,6 +229,22 @@ def test_a_coupling_flow_gives_the_same_without_torch(tmp_path: Path) -> None:
     sim.export_onnx(flow, tmp_path / "f.onnx")
     z = flow.prior(7)
     torch.testing.assert_close(run_onnx(tmp_path / "f.onnx", "z", z), flow.decode(z))
+
+
+@need("onnxscript")
+@pytest.mark.parametrize("data", ["digits", "moons"])
+def test_an_exported_encoder_gives_the_same_codes(
+    data: str, ok: Callable[..., tuple[str, str]], kept: Kept
+) -> None:
+    small = ["--budget", "2steps", "--set", "hidden=4", "--set", "latent=2"]
+    run = Run.open(kept.run("vae", data, *small))
+    _, err = ok("export", run.folder, "--part", "encoder", "-o", "encoder.onnx")
+    assert err.endswith("to codes z\n")
+    x = run.dataset(None).validation.batch(torch.arange(5))[0]
+    z = run_onnx(Path("encoder.onnx"), "x", x.float())
+    with torch.no_grad():
+        expected = run.model().eval().encode(x)  # type: ignore[operator]
+    torch.testing.assert_close(z, expected, rtol=0, atol=1e-4)
 
 
 @need("onnxscript")

@@ -18,6 +18,8 @@ from simulacra.runs import zoo
 from simulacra.runs.run import Run
 from simulacra.training.options import Budget, Options
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def digits():

@@ -18,6 +18,9 @@ from simulacra.models.lawbook.trials import (
 )
 from simulacra.models.model import Completion, Likelihood, Model, Sampling
 
+_DRAWS = 100_000
+"""Samples that are counted; of completions half as many."""
+
 
 @torch.no_grad()
 def sums_to_one(model: Likelihood) -> None:
@@ -53,7 +56,7 @@ def samples_as_it_says(model: Likelihood, p: Tensor | None = None) -> None:
     x = states(model)
     p = model.log_likelihood(x, one_context(model, len(x))).double().exp() if p is None else p
     with seeded(7):
-        drawn = model.sample(100_000, one_context(model, 100_000))
+        drawn = model.sample(_DRAWS, one_context(model, _DRAWS))
     agree(model, drawn, p, "samples disagree with the likelihood")
 
 
@@ -80,7 +83,7 @@ def completes_by_its_conditional(model: Completion) -> None:
     given = x[len(x) // 3]
     matches = (x == given)[:, observed].all(1)
     p = model.log_likelihood(x, one_context(model, len(x))).double().exp() * matches
-    n = 50_000
+    n = _DRAWS // 2
     with seeded(8):
         drawn = model.complete(given.expand(n, *given.shape), observed, one_context(model, n))
     hold(bool((drawn == given)[:, observed].all()), "an observed value changed")
