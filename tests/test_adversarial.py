@@ -16,6 +16,7 @@ from simulacra.ground.spec import DataSpec
 from simulacra.models import registry
 from simulacra.models.adversarial.augment import _covered, _lit, _moved, augmented
 from simulacra.models.adversarial.gan import GAN
+from simulacra.models.adversarial.networks import chosen
 from simulacra.models.adversarial.objectives import OBJECTIVES, objective_of, told_rightly
 from simulacra.models.adversarial.players import Opponent
 from simulacra.models.adversarial.regularisers import gradient_penalty, squared_slope
@@ -134,7 +135,7 @@ def test_a_games_penalty_is_of_its_own_scores(regulariser: str, factor: int) -> 
 
 
 def test_spectral_weights_have_a_largest_singular_value_of_one() -> None:
-    made = game("sngan", DataSpec((1, 12, 12), 4)).train()
+    made = game("sngan", DataSpec((1, 12, 12), 4), network="convolutional").train()
     x = torch.randint(4, (8, 1, 12, 12))
     for _ in range(40):
         made.loss(x, turn="discriminator")
@@ -216,6 +217,17 @@ def test_a_class_is_told_by_projection() -> None:
 def test_wrong_keywords_are_refused(keywords: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError, match=why):
         game("gan", **keywords)
+
+
+@pytest.mark.parametrize(("shape", "levels", "kind"), [
+    ((3,), None, "mlp"), ((1, 8, 8), 4, "mlp"), ((1, 15, 40), 4, "mlp"),
+    ((3, 16, 16), 4, "convolutional"), ((100,), 4, "convolutional"),
+])  # fmt: skip
+def test_the_players_that_suit_the_data(
+    shape: tuple[int, ...], levels: int | None, kind: str
+) -> None:
+    assert chosen("auto", DataSpec(shape, levels)) == kind
+    assert chosen("residual", DataSpec(shape, levels)) == "residual"
 
 
 def test_what_convolutions_are_not_for() -> None:

@@ -55,7 +55,7 @@ class GAN(InversionCompletion, Adversarial):
         latent: Size of a code; by default 32, and of vectors twice as many as they have values, if
             that is less.
         network: What the players are: `mlp`, `convolutional` or `residual`; `auto` is mlp for
-            vectors, and convolutional for pictures and sounds.
+            vectors and pictures of a side below 16, and convolutional for others and sounds.
         hidden: Widths of an MLP generator's hidden layers, which its opponent has in reverse; by
             default 256 and 512, and of vectors three of 128.
         channels: Of a convolutional or residual player at half the resolution of the data; twice as

@@ -15,16 +15,16 @@ class LSGAN(GAN):
 
     Paper: X. Mao et al., "Least Squares Generative Adversarial Networks", 2016, arXiv 1611.04076,
         equation 9.
-    Departs from the paper: the players of DCGAN on pictures and sounds, of any side, and of MLPs on
-        vectors.
+    Departs from the paper: the players of DCGAN on pictures and sounds, of any side, and MLPs on vectors
+        and small pictures.
 
     Args:
         spec: Ordered levels, or continuous vectors.
     """
 
-    preset = {"lr": 2e-3, "betas": (0.5, 0.999), "schedule": "constant", "clip": 0.0}
+    preset = {"lr": 2e-3, "betas": (0.0, 0.99), "schedule": "constant", "clip": 0.0}
     small: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"latent": 2, "channels": 4, "hidden": (8,)},
+        {"latent": 2, "channels": 4, "hidden": (8,), "network": "convolutional"},
         {"latent": 2, "channels": 4, "hidden": (8,), "context": "label"},
     )
 

@@ -26,6 +26,10 @@ NetworkKind = Literal["auto", "mlp", "convolutional", "residual"]
 TAKES = Takes(unordered=False, vectors=False)
 """What convolutions are for."""
 
+LARGE = 16
+"""Side of a picture from which on convolutions are better: with fewer halvings an opponent is nearly
+linear, sees no more than means, and a generator told the class draws the mean of each."""
+
 SLOPE = 0.2
 """Of the leaky ReLUs of opponents, and of residual players."""
 
@@ -40,7 +44,8 @@ def chosen(kind: NetworkKind, spec: DataSpec) -> NetworkKind:
         raise UsageError(f"network is one of {', '.join(get_args(NetworkKind))}; got {kind!r}")
     if kind != "auto":
         return kind
-    return "mlp" if spec.levels is None else "convolutional"
+    small = spec.levels is None or (spec.is_image and min(spec.event_shape[1:]) < LARGE)
+    return "mlp" if small else "convolutional"
 
 
 def generator_body(

@@ -20,7 +20,7 @@ class R3GAN(GAN):
     Paper: Y. Huang, A. Gokaslan, V. Kuleshov, J. Tompkin, "The GAN is dead; long live the GAN! A
         Modern Baseline GAN", 2024, arXiv 2501.05441, equations 2 to 4.
     Departs from the paper: its loss alone, with the players of DCGAN on pictures and sounds, of
-        any side, and of MLPs on vectors; a penalty of one weight throughout, of a quarter of each
+        any side, and MLPs on others; a penalty of one weight throughout, of a quarter of each
         batch.
 
     Args:

@@ -19,7 +19,7 @@ class SNGAN(GAN):
         "cGANs with Projection Discriminator", 2018, arXiv 1802.05637.
     Departs from the paper: the last layer is not normalised, so that the bound of the slope is
         learned, as data whose modes are narrow need; the players of DCGAN on pictures and sounds,
-        of any side, and of MLPs on vectors; `network=residual` has its residual blocks, with leaky
+        of any side, and MLPs on others; `network=residual` has its residual blocks, with leaky
         ReLUs; a generator is told the class beside its code, and not by normalisations of each.
 
     Args:
@@ -28,7 +28,7 @@ class SNGAN(GAN):
 
     preset = {"lr": 4e-3, "betas": (0.0, 0.9), "schedule": "constant", "clip": 0.0}
     small: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"latent": 2, "channels": 4, "hidden": (8,)},
+        {"latent": 2, "channels": 4, "hidden": (8,), "network": "convolutional"},
         {"latent": 2, "channels": 4, "hidden": (8,), "context": "label", "network": "residual"},
     )
 

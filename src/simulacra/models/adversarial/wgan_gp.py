@@ -21,7 +21,7 @@ class WGANGP(GAN):
         equation 3 and algorithm 1.
     Departs from the paper: three turns of the critic for each of the generator, not five; the
         penalty of a quarter of each batch; the players of DCGAN on pictures and sounds, of any
-        side, and of MLPs on vectors.
+        side, and MLPs on vectors and small pictures.
 
     Args:
         spec: Ordered levels, or continuous vectors.
