@@ -15,8 +15,8 @@ class LSGAN(GAN):
 
     Paper: X. Mao et al., "Least Squares Generative Adversarial Networks", 2016, arXiv 1611.04076,
         equation 9.
-    Departs from the paper: the players of DCGAN on pictures and sounds, of any side, and MLPs on vectors
-        and small pictures.
+    Departs from the paper: the players of DCGAN on pictures and sounds, of any side, and MLPs on
+        vectors and small pictures.
 
     Args:
         spec: Ordered levels, or continuous vectors.
