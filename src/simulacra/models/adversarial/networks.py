@@ -27,8 +27,8 @@ TAKES = Takes(unordered=False, vectors=False)
 """What convolutions are for."""
 
 LARGE = 16
-"""Side of a picture from which on convolutions are better: with fewer halvings an opponent is
-nearly linear, sees no more than means, and a generator told the class draws the mean of each."""
+"""Side of a picture from which on convolutions are better: on digits of 8×8 their opponent stays at
+chance all along, and a generator that is told the class draws nearly one picture of each."""
 
 SLOPE = 0.2
 """Of the leaky ReLUs of opponents, and of residual players."""
