@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import describe
+from benchmarks.machine import describe, processor
 from benchmarks.table import table
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
@@ -67,6 +67,7 @@ def measure(name: str, toy: str, seed: int, budget: str) -> dict[str, Any]:
     found = covered(draw(model, SAMPLES, told, seed=(seed,)).x, modes)
     return {
         "model": name, "toy": toy, "seed": seed, "budget": budget, "steps": steps,
+        "torch": torch.__version__, "cpu": processor(),
         "modes": found.modes, "covered": found.covered, "good": round(found.good, 4),
     }  # fmt: skip
 

@@ -385,9 +385,9 @@ def test_optimisers_get_the_options_and_the_halved_rate(digits: Dataset) -> None
                     schedule="constant")  # fmt: skip
     made.progress.lr_scale = 0.5
     next(iter(made))
-    for optimizer in made.learner.players.optimizers.values():
+    for name, optimizer in made.learner.players.optimizers.items():
         (group,) = optimizer.param_groups
-        assert group["lr"] == pytest.approx(0.005)
+        assert group["lr"] == pytest.approx(0.005 * made.model.players[name].lr)
         assert tuple(group["betas"]) == (0.3, 0.8)
         assert group["weight_decay"] == 0.125
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from simulacra.ground.randomness import seeded
-from simulacra.models.adversarial.inversion import unit_of
 from simulacra.models.game import Game
+from simulacra.models.inversion import unit_of
 from simulacra.models.modes import evaluating, scoring
 
 _CODES = 32
@@ -45,7 +45,7 @@ def changing(model: Game, context: Tensor | None = None, *, seed: int = 0) -> tu
             there, back = (
                 model.generate((flat + step * unit).view_as(z), told) for step in (_STEP, -_STEP)
             )
-            slopes.append(((there - back) / (2 * _STEP) / unit_of(model)).flatten().double().cpu())
+            slopes.append(((there - back) / (2 * _STEP) / unit_of(model)).flatten().cpu().double())
     all_slopes = torch.stack(slopes)
     values, vectors = torch.linalg.eigh(all_slopes @ all_slopes.T)
     axes, values = vectors.T.flip(0), values.flip(0).clamp_min(0)

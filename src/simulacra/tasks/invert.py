@@ -11,11 +11,12 @@ from torch import Tensor
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import keys_of, seeded
-from simulacra.models.adversarial.inversion import RESTARTS, STEPS, chosen, nearing, unit_of
 from simulacra.models.at_once import rows_at_once
 from simulacra.models.game import Game
+from simulacra.models.inversion import RESTARTS, STEPS, chosen, nearing, unit_of
 from simulacra.models.model import Encoding, Model
 from simulacra.models.modes import evaluating, scoring
+from simulacra.nn.precision import double
 from simulacra.tasks.codes import looked_at
 from simulacra.tasks.sample import device_of
 
@@ -97,6 +98,10 @@ def invert(model: Model, x: Tensor, context: Tensor | None = None, *, seed: int 
     if not len(x):
         raise UsageError("invert needs at least one observation")
     model.spec.check(x)
+    if not bool(x.isfinite().all()):
+        raise UsageError("invert needs observations of finite numbers, and some are not")
+    if context is not None and len(context) != len(x):
+        raise UsageError(f"invert needs a context for each of {len(x)} rows, got {len(context)}")
     device = device_of(model)
     keys = keys_of(x.cpu(), seed).tolist()
 
@@ -129,6 +134,8 @@ def invert(model: Model, x: Tensor, context: Tensor | None = None, *, seed: int 
 
 
 _FEW = 3
+_VALUES = 1 << 24
+"""Of training observations at once, of eight bytes each."""
 
 
 def distance(model: Game, a: Tensor, b: Tensor) -> Tensor:
@@ -141,7 +148,7 @@ def distance(model: Game, a: Tensor, b: Tensor) -> Tensor:
     """
     unit = 1.0 if model.spec.levels is not None else unit_of(model)
     unit = unit.to(a.device) if isinstance(unit, Tensor) else unit
-    gap = (a.double() - b.double()) / unit
+    gap = (double(a) - double(b)) / (double(unit) if isinstance(unit, Tensor) else unit)
     return gap.flatten(-len(model.spec.event_shape)).square().mean(-1).sqrt()
 
 
@@ -161,7 +168,7 @@ def nearest(model: Game, x: Tensor, data: Dataset) -> tuple[Tensor, int]:
     rows = looked_at(data.train, _MOST)
     own = (x.double() / unit).flatten(1)
     best = torch.full((len(x),), torch.inf, dtype=torch.float64)
-    for lot in rows.split(_COMPARED):
+    for lot in rows.split(max(1, min(_COMPARED, _VALUES // model.spec.dims))):
         other = (data.train.batch(lot)[0].double() / unit).flatten(1)
         # products would leave something of what is nothing
         apart = torch.cdist(own, other, compute_mode="donot_use_mm_for_euclid_dist")

@@ -20,6 +20,7 @@ def augmented(y: Tensor) -> Tensor:
 
     Paper: S. Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", 2020,
         arXiv 2006.10738, policy colour + translation + cutout with its ranges.
+    Departs from the paper: what comes in from outside is dark, and not grey.
 
     Args:
         y: `(N, C, H, W)` in [−1, 1].
@@ -48,7 +49,7 @@ def _lit(y: Tensor) -> Tensor:
 def _moved(y: Tensor) -> Tensor:
     """By up to an eighth of each side; what comes in from outside is the darkest there is."""
     height, width = y.shape[2:]
-    down, right = round(height / 8), round(width / 8)
+    down, right = int(height / 8 + 0.5), int(width / 8 + 0.5)
     rows = _places(y, height, down)
     columns = _places(y, width, right)
     wide = pad(y + 1, (right, right, down, down))
@@ -72,7 +73,11 @@ def _covered(y: Tensor) -> Tensor:
         # its middle is anywhere, so that at the edges less of it is seen
         begin = torch.randint(0, side + 1 - wide % 2, (len(y), 1), device=y.device) - wide // 2
         at = torch.arange(side, device=y.device)
+        if side == 1:
+            # all of an axis of one would be covered
+            continue
         here = ((begin <= at) & (at < begin + wide)).unsqueeze(1).unsqueeze(5 - axis)
         keep = here if keep is None else keep & here
-    assert keep is not None
+    if keep is None:
+        return y
     return y * (~keep).to(y.dtype)

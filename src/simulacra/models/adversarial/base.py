@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from simulacra.ground.spec import DataSpec
 from simulacra.models.game import Game
@@ -73,12 +74,19 @@ class Adversarial(Standardised, Game):
 
 @contextmanager
 def still(player: nn.Module) -> Iterator[None]:
-    """Keep a player's parameters out of the graph while another one moves."""
+    """Keep a player's parameters out of the graph while another moves, and its statistics."""
     moving = [p for p in player.parameters() if p.requires_grad]
+    norms = [part for part in player.modules() if isinstance(part, _NormBase)]
+    momenta = [part.momentum for part in norms]
     for parameter in moving:
         parameter.requires_grad_(False)
+    for part in norms:
+        # its statistics are those of its own turns
+        part.momentum = 0.0
     try:
         yield
     finally:
         for parameter in moving:
             parameter.requires_grad_(True)
+        for part, momentum in zip(norms, momenta, strict=True):
+            part.momentum = momentum

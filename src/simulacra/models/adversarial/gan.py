@@ -149,9 +149,11 @@ class GAN(InversionCompletion, Adversarial):
         self.moves, self.rates = tuple(moves), None if rates is None else tuple(rates)
         self._game = objective_of(objective)
         self.undecided = self._game.undecided
-        self.estimates_distance = self._game.estimates_distance
+        # of a critic whose slope is held at 1 alone
+        held = regulariser == "gradient-penalty" and penalty != 0
+        self.estimates_distance = self._game.estimates_distance and held
         self._weight = usual_penalty(regulariser, spec) if penalty is None else penalty
-        if self._weight:
+        if regulariser in PENALTIES:
             self.not_compiled = "for its penalty needs second derivatives"
         self.turns = (self.opponent,) * moves[0] + ("generator",) * moves[1]
         usual = _MLP_RATES if kind == "mlp" else (1.0, 1.0)

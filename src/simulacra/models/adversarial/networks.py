@@ -211,12 +211,15 @@ class _Generator(nn.Module):
         blocks: list[nn.Module] = []
         if residual:
             for outputs, wide in zip([*after[1:], after[-1]], after, strict=True):
-                blocks.append(_Doubling(sizes, wide, outputs, normalised=normalised))
+                several = math.prod(sizes.sides[len(after) - len(blocks)]) > 1
+                norms = normalised and several
+                blocks.append(_Doubling(sizes, wide, outputs, normalised=norms))
             norm = sizes.normalisation(after[-1]) if normalised else nn.Identity()
             last = sizes.convolution(after[-1], sizes.colours, 3)
             self.last: nn.Module = nn.Sequential(norm, _activation(normalised), last)
         else:
-            if normalised:
+            if normalised and math.prod(sizes.sides[-1]) > 1:
+                # a batch of one has no statistics of one value
                 self.begin = sizes.normalisation(after[0])
             for outputs, wide in zip(after[1:], after, strict=False):
                 layers = [sizes.doubling(wide, outputs, bias=not normalised)]

@@ -9,6 +9,7 @@ from simulacra.models.game import Game
 from simulacra.models.lawbook.law import Law, hold
 from simulacra.models.lawbook.trials import contexts, observations
 from simulacra.nn.levels import to_levels
+from simulacra.nn.precision import double
 
 
 def plays(model: Game) -> None:
@@ -25,7 +26,7 @@ def plays(model: Game) -> None:
     with torch.no_grad():
         same = torch.equal(to_levels(y, model.spec.levels), model.decode(z, told))
     hold(same, "what is decoded is not what was generated, rounded down")
-    (slope,) = torch.autograd.grad(y.double().square().sum(), z)
+    (slope,) = torch.autograd.grad(double(y).square().sum(), z)
     hold(bool((slope != 0).any(1).all()), "no gradient reaches a code")
     with torch.no_grad():
         scores, features = model.scores(x, told), model.features(x)

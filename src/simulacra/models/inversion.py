@@ -34,6 +34,7 @@ def nearing(
     *,
     observed: Tensor | None = None,
     misfit: float,
+    randomised: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Codes on their way to observations, and what they are taken to cost, step after step.
 
@@ -57,6 +58,9 @@ def nearing(
         context: One row for each observation.
         observed: Booleans `(N, *event_shape)`: the values that count, all without.
         misfit: The deviation s.
+        randomised: Whether what is wanted has noise of that deviation, and a code is pulled to its
+            own start and not to 0: of a linear generator its end is then a draw from p(z | x), and
+            says nothing of what it costs (J. Bardsley et al. 2014, "Randomize-Then-Optimize").
 
     Yields:
         Codes of the form of `starts`, and the cost of each, `(N, restarts)`; first those of the
@@ -68,6 +72,9 @@ def nearing(
     counted = None if observed is None else observed.repeat_interleave(restarts, 0)
     told = None if context is None else context.repeat_interleave(restarts, 0)
     z = starts.flatten(0, 1).detach().clone()
+    centre = z.clone() if randomised else torch.zeros_like(z)
+    if randomised:
+        wanted = wanted + misfit * unit * torch.randn_like(wanted)
     mean, square = torch.zeros_like(z), torch.zeros_like(z)
     slow, slower = _MEMORY
     for step in range(STEPS + 1):
@@ -75,7 +82,8 @@ def nearing(
             at = z.clone().requires_grad_()
             gap = (model.generate(at, told) - wanted) / unit
             gap = gap if counted is None else torch.where(counted, gap, 0.0)
-            costs = (gap**2).flatten(1).sum(1) / (2 * misfit**2) + (at**2).flatten(1).sum(1) / 2
+            apart = ((at - centre) ** 2).flatten(1).sum(1)
+            costs = (gap**2).flatten(1).sum(1) / (2 * misfit**2) + apart / 2
             (slope,) = torch.autograd.grad(costs.sum(), at)
         yield z.unflatten(0, starts.shape[:2]), costs.detach().view(-1, restarts)
         mean = slow * mean + (1 - slow) * slope
