@@ -112,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--out", type=Path, default=DOCS, help="folder of modes.json")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / "modes.json"
     rows = json.loads(path.read_text("utf-8"))["rows"] if path.is_file() else []
     kept = {(row["model"], row["toy"], row["budget"], row["seed"]): row for row in rows}
