@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
+from simulacra.models import inversion
 from simulacra.models.adversarial import completion as of_games
-from simulacra.models.adversarial import inversion
 from simulacra.models.flow import completion as of_values
 from simulacra.models.latent import completion as of_codes
 from simulacra.models.latent.completion import CodeCompletion
