@@ -63,7 +63,8 @@ def test_operations_of_linear_layers_by_hand(digits):
     assert found.flops_per_sample == generator
     # the discriminator judges real and generated ones, the generator moves by its judgement
     assert found.flops_per_observation == 2 * (generator + discriminator) + discriminator
-    first, judged = (2 * part[0].weight.numel() for part in (gan.generator, gan.discriminator))
+    layers = gan.generator.body[0][0], gan.discriminator.body[1]
+    first, judged = (2 * layer.weight.numel() for layer in layers)
     # backwards: of both judgements all but their inputs' gradients, then, with the discriminator
     # held still, of one judgement those alone, and of the generator all but its code's
     turns = (generator + 6 * discriminator - 2 * judged, 3 * generator + 2 * discriminator - first)

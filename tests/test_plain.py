@@ -44,7 +44,7 @@ def test_every_character_of_ours_has_a_plain_form() -> None:
     assert {"±", "≤", "→", "…", "×"} <= ours
     without = {c for c in ours if "\\" in plain(c, "ascii")}
     # of formulas in explanations of code, and bars of terminals
-    assert without <= set("∂∃∘∝∪⊙⌈⌉")
+    assert without <= set("∂∃∇∘∝∪⊙⌈⌉γ")
 
 
 @pytest.mark.parametrize(

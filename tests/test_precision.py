@@ -44,8 +44,9 @@ def precision(model, data, asked="auto"):
 def test_auto_takes_bfloat16_where_it_is_made_for(digits, units):
     assert precision(build("gated-pixelcnn", digits, **TINY), digits) == "bf16"
     assert precision(build("vae", digits, hidden=(8,)), digits) == "bf16"
-    # no likelihood that could agree, or no gradients
-    assert precision(build("gan", digits), digits) == "32"
+    # its scores agree
+    assert precision(build("gan", digits), digits) == "bf16"
+    # no gradients
     gmm = build("gmm", digits, components=2)
     gmm.prepare(digits.train.batch(torch.arange(64))[0])
     assert precision(gmm, digits) == "32"

@@ -204,7 +204,7 @@ def test_a_discriminator_gives_the_same_without_torch(tmp_path: Path) -> None:
     sim.export_onnx(gan, tmp_path / "d.onnx", "discriminator")
     x = gan.sample(7)
     found = run_onnx(tmp_path / "d.onnx", "x", x.float())
-    torch.testing.assert_close(found, gan.discriminate(x).detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, gan.scores(x).detach(), rtol=0, atol=1e-5)
     assert found.std() > 1e-4
 
 

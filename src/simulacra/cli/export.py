@@ -22,7 +22,7 @@ def export(
 
     A decoder's input is z, codes (n, latent) that are drawn from the prior, its output x,
     observations; where decoding is random, the expected levels. An encoder's input is x, float
-    levels, its output z; of a vae the mean code. A GAN's discriminator gives a logit for x.
+    levels, its output z; of a vae the mean code. A GAN's discriminator gives x a score.
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
@@ -39,6 +39,6 @@ def export(
     told = {
         "decoder": f"from codes z (n, latent) to {x}",
         "encoder": f"from {x} to codes z",
-        "discriminator": f"from {x} to a logit of being real (n)",
+        "discriminator": f"from {x} to scores, the higher the more real (n)",
     }
     terminal.note(f"{target}: {told[part]}")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.storage import write_bytes
+from simulacra.models.game import Game
 from simulacra.models.model import Latent, Model
 from simulacra.tasks.codes import encodes
 from simulacra.tasks.expected import draws_alone, mean_of, random_decoder
@@ -29,7 +30,8 @@ def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
     A decoder's input is `z` `(n, latent)`, its output `x` `(n, *event_shape)`; where decoding is
     random, that is the expected level. An encoder's input is `x`, float levels (or numbers of
     vectors) `(n, *event_shape)`, its output `z`, what `encode` gives: of a variational model the
-    posterior's mean. A discriminator's input is `x` too, its output `logit` `(n,)`.
+    posterior's mean. A discriminator's input is `x` too, its output `score` `(n,)`: of
+    a GAN of 2014 the logit of D.
 
     Args:
         model: In eval mode.
@@ -56,10 +58,9 @@ def export_onnx(model: Model, path: Path | str, part: Part = "decoder") -> None:
     if model.context != "none":
         raise MissingCapability(f"{type(model).__name__} takes context, which is not exported")
     if part == "discriminator":
-        judge = getattr(model, "discriminate", None)
-        if judge is None:
+        if not isinstance(model, Game):
             raise MissingCapability(f"{type(model).__name__} has no discriminator")
-        _write(model, judge, path, "x", "logit", torch.zeros(2, *model.spec.event_shape))
+        _write(model, model.scores, path, "x", "score", torch.zeros(2, *model.spec.event_shape))
         return
     if part == "encoder":
         encoder = _encoder(model)
