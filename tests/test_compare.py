@@ -140,8 +140,8 @@ def test_the_page_and_the_file_hold_the_same_figures(compared: tuple[Path, Any])
         assert str(row["model"]) in page
     pictures = {name: page.count(f">{name}<") for name in KEYWORDS}
     assert all(pictures.values()), pictures
-    # real, five samples, four completions, three interpolations, rates, and suspects of each
-    assert page.count("data:image/png") == 1 + 5 + 4 + 3 + 1 + 5
+    # real, five samples, five completions, three interpolations, rates, and suspects of each
+    assert page.count("data:image/png") == 1 + 5 + 5 + 3 + 1 + 5
 
 
 def test_the_test_split_is_looked_at_by_the_judge_alone(

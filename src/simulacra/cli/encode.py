@@ -40,9 +40,10 @@ def encode(
     Without DATA, those of the run's own data: arrays train, validation and test, whose rows are in
     the order of the data, and train_labels, validation_labels and test_labels where there are any,
     -1 for one that is not told. With it, arrays codes and names. Of a vae a code is the mean of
-    what q(z|x) draws; of a model that takes labels, that of an observation under its own. A gan has
-    no encoder: of it they are features, what its discriminator sees in its last layer but one,
-    which tell observations apart and which nothing decodes. Codes of it are sought by invert.
+    what q(z|x) draws; of a model that takes labels, that of an observation under its own.
+
+    A gan has no encoder: of it they are features, what its discriminator sees in its last layer but
+    one, which tell observations apart and which nothing decodes. Its codes are sought by invert.
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.

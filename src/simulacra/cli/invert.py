@@ -51,6 +51,7 @@ def invert(
 
     Eight codes of the prior are improved by 100 gradients each for every observation, and the best
     is kept. Drawn are the real ones, what was found, and the difference, where mid-grey is none.
+
     Printed is the residual, the root of the mean square over values: of levels in levels, and in dB
     below their range; of vectors in standard deviations of the data. Beside it stand the distance
     of the nearest training observation, and that of samples of the model.

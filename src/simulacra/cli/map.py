@@ -58,9 +58,10 @@ def map_(
     Of a run that has codes: what decodes all over the prior's quantiles, and beside it the codes of
     validation observations by class. Codes of more than two values are seen along their first two
     principal components; those of a gan along the two directions that change what it generates the
-    most, the rest as in one code of the prior, which --seed chooses. Of a run on one or two columns
-    also the density, the true one where it is known, and samples; of a flow on two, the densities
-    between its maps.
+    most, the rest as in one code of the prior, which --seed chooses.
+
+    Of a run on one or two columns also the density, the true one where it is known, and samples; of
+    a flow on two, the densities between its maps.
 
     With --traverse, one validation observation as each value of its code is moved from -3 to 3, the
     rows that move it most first, and a table of what else that changes. With --spread, what codes a
