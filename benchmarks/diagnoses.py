@@ -5,7 +5,7 @@ twenty times as fast, a generator that moves ten times for each of the opponent'
 momentum at a high rate, a rate that nothing can learn at. What each was diagnosed as is told as it
 is, also where a training that was to be well fell ill, or the other way round.
 
-Thresholds were set on the rows `set` (digits, seeds 0 to 4) and are shown on the rows `shown`, of
+Thresholds may be set on the rows `set` (digits, seeds 0 to 4) and are shown on the rows `shown`, of
 other data and seeds. Each training is a row of a JSON file, which is written when it is done: begun
 again, this goes on where it was. The looks of each are kept, so that `--told` judges all of them
 anew by the thresholds as they are, without training.
@@ -74,7 +74,7 @@ class Case:
 
 
 def cases(steps: int) -> Iterator[Case]:
-    """All trainings, those that thresholds are set on first.
+    """All trainings, those that thresholds may be set on first.
 
     Args:
         steps: Of each.

@@ -3,8 +3,8 @@
 What validations saw (see `Balance`), and what the steps between them did, is a list of looks. What
 is told follows from that list alone: a training that goes on, or is done again, is told the same.
 
-The thresholds were set on trainings of the digits with seeds 0 to 4; docs/adversarial.md shows how
-often they are right on other data and seeds.
+The thresholds were thought out, and two rules changed after early trainings; docs/adversarial.md
+shows how often they are right.
 """
 
 from __future__ import annotations

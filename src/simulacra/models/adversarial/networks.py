@@ -142,19 +142,19 @@ class _Sizes:
         """Channels and sides where it is smallest."""
         return (self.channels[-1], *self.sides[-1])
 
-    def convolution(self, inputs: int, outputs: int, size: int, **options: Any) -> nn.Module:  # noqa: ANN401
+    def convolution(self, inputs: int, outputs: int, size: int, **options: Any) -> nn.Module:  # noqa: ANN401 (any options)
         """A convolution that keeps the size."""
         kind = nn.Conv2d if self.picture else nn.Conv1d
         return kind(inputs, outputs, size, padding=size // 2, **options)
 
-    def halving(self, inputs: int, outputs: int, **options: Any) -> nn.Module:  # noqa: ANN401
+    def halving(self, inputs: int, outputs: int, **options: Any) -> nn.Module:  # noqa: ANN401 (any options)
         """A convolution to the next smaller size, of what is a multiple of it."""
         if self.picture:
             return nn.Conv2d(inputs, outputs, 4, 2, 1, **options)
         # by four as WaveGAN, arXiv 1802.04208; its kernels of 25 take more than twice as long
         return nn.Conv1d(inputs, outputs, 8, 4, 2, **options)
 
-    def doubling(self, inputs: int, outputs: int, **options: Any) -> nn.Module:  # noqa: ANN401
+    def doubling(self, inputs: int, outputs: int, **options: Any) -> nn.Module:  # noqa: ANN401 (any options)
         """A transposed convolution to the next larger size."""
         if self.picture:
             return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, **options)
