@@ -339,3 +339,24 @@ def test_levels_and_what_is_generated_are_shown_alike(monkeypatch: pytest.Monkey
             assert 0.99 < float(side.max()) < 1
             assert float(side.mean()) == pytest.approx(0.5, abs=0.02)
     assert not torch.equal(*shown)
+
+
+def test_an_opponents_statistics_are_of_its_own_turns() -> None:
+    made = game("dcgan", DataSpec((1, 16, 16), 4), augment="never").train()
+    norms = [p for p in made.player("discriminator").modules() if isinstance(p, nn.BatchNorm2d)]
+    assert norms
+    x = torch.randint(4, (8, 1, 16, 16))
+    before = [norm.running_mean.clone() for norm in norms]  # type: ignore[union-attr]
+    made.loss(x, turn="generator")
+    for norm, mean in zip(norms, before, strict=True):
+        assert norm.momentum == 0.1
+        torch.testing.assert_close(norm.running_mean, mean, rtol=0, atol=0)
+    made.loss(x, turn="discriminator")
+    assert all((norm.running_mean != mean).any() for norm, mean in zip(norms, before, strict=True))
+
+
+@pytest.mark.parametrize("regulariser", ["none", "spectral", "r1", "r1-r2"])
+def test_a_critic_without_a_bound_estimates_no_distance(regulariser: str) -> None:
+    made = game("wgan-gp", regulariser=regulariser)
+    assert not made.estimates_distance
+    assert "distance" not in made.loss(torch.randint(4, (6, 1, 6, 6)), turn="critic")
