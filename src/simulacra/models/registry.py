@@ -41,6 +41,7 @@ MODELS = {
     "made": "simulacra.models.autoregressive.made:MADE",
     "pixel-rnn": "simulacra.models.autoregressive.pixel_rnn:PixelRNN",
     "pixel-transformer": "simulacra.models.autoregressive.pixel_transformer:PixelTransformer",
+    "wavenet": "simulacra.models.autoregressive.wavenet:WaveNet",
     "gan": "simulacra.models.adversarial.gan:GAN",
     "dcgan": "simulacra.models.adversarial.dcgan:DCGAN",
     "lsgan": "simulacra.models.adversarial.lsgan:LSGAN",
