@@ -23,11 +23,10 @@ from torch import Tensor
 from benchmarks.bench import threads, to_stderr
 from benchmarks.machine import describe
 from benchmarks.measure import exponent, measure, ratio
-from benchmarks.work import pictures
+from benchmarks.work import form, pictures
 from simulacra.ground.randomness import seeded
-from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive
-from simulacra.models.registry import build
+from simulacra.models.registry import build, find
 from simulacra.training.compiling import compiled as compiled_form
 
 LIMITED: dict[str, dict[str, Any]] = {
@@ -37,7 +36,7 @@ LIMITED: dict[str, dict[str, Any]] = {
 """Networks whose sampling is held to a limit, at several batches."""
 FAMILY = (
     "pixelcnn", "row-lstm", "diagonal-bilstm", "pixelcnnpp", "made", "pixel-rnn",
-    "pixel-transformer",
+    "pixel-transformer", "wavenet",
 )  # fmt: skip
 """Models with their usual keywords, at the largest batch."""
 BATCHES = (64, 16, 1)
@@ -49,9 +48,9 @@ VALUES = 8
 
 
 def made(side: int, model: str, seed: int = 0, **keywords: Any) -> Autoregressive:  # noqa: ANN401
-    """A model for black and white pictures."""
+    """A model for black and white pictures, or for sounds of two levels and as many samples."""
     with seeded(seed):
-        found = build(model, DataSpec((1, side, side), 2), keywords)
+        found = build(model, form(find(model), side, levels=2), keywords)
     assert isinstance(found, Autoregressive)
     return found.eval()
 

@@ -1,4 +1,4 @@
-"""The work that is measured: a model, a batch of pictures, and what is done with them."""
+"""The work that is measured: a model, a batch of observations, and what is done with them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,22 @@ PREPARED_FROM = 512
 Job = Callable[[], object]
 
 
+def form(kind: type[Model], side: int, levels: int = LEVELS) -> DataSpec:
+    """Grey pictures of a side, or for a model that takes none a sound of as many samples."""
+    levels = min(levels, kind.takes.most_levels or levels)
+    grey = DataSpec((1, side, side), levels=levels, classes=CLASSES)
+    if kind.takes.includes(grey):
+        return grey
+    return DataSpec((side**2,), levels=levels, classes=CLASSES, coding="mu-law", rate=8000)
+
+
+def size(spec: DataSpec) -> str:
+    """How large an observation is, in words."""
+    if spec.is_image:
+        return "×".join(map(str, spec.event_shape[1:]))
+    return f"{spec.dims} samples"
+
+
 def pictures(spec: DataSpec, n: int, seed: int) -> Tensor:
     """Random levels `(n, *event_shape)`: what a picture shows changes no count of operations."""
     with seeded(seed):
@@ -33,7 +49,7 @@ def pictures(spec: DataSpec, n: int, seed: int) -> Tensor:
 
 def told(model: Model, n: int) -> Tensor | None:
     """Labels of so many observations, for a model that learns from these alone."""
-    if model.context != "label":
+    if model.context != "label" and model.classes_in_batch is None:
         return None
     device = next(model.parameters()).device
     return model.spec.labels(torch.arange(n, device=device) % model.spec.classes)
@@ -109,25 +125,24 @@ def loop(model: Model, x: Tensor, options: Options) -> Job:
 
 
 class Work:
-    """A model with its usual keywords, a batch of grey pictures, and the jobs to be measured.
+    """A model with its usual keywords, a batch of observations, and the jobs to be measured.
 
     Args:
         name: In the registry.
-        side: Height and width of the pictures.
+        side: Height and width of pictures; see `form`.
         batch: Observations in a batch.
         device: Where.
-        seed: Of weights and pictures.
+        seed: Of weights and observations.
 
     Raises:
-        UsageError: If the model does not take such pictures.
+        UsageError: If the model does not take these either.
     """
 
     def __init__(
         self, name: str, side: int, batch: int, device: torch.device, seed: int = 0
     ) -> None:
         self.name, self.seed, self.device = name, seed, device
-        levels = min(LEVELS, find(name).takes.most_levels or LEVELS)
-        spec = DataSpec((1, side, side), levels=levels, classes=CLASSES)
+        spec = form(find(name), side)
         self.x = pictures(spec, batch, seed).to(device)
         self.model = self._model(spec)
 

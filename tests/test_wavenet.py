@@ -72,11 +72,22 @@ def test_silence_at_the_end_is_computed_once_and_counted_as_often_as_it_is_there
 
 
 @torch.no_grad()
-def test_one_sound_that_goes_on_keeps_those_beside_it_whole() -> None:
-    """A batch is cut where all of its sounds have ended."""
-    model, x = _built(60, 4, 2), _sounds(3, 60, silent_from=5)
-    x[1, 50] = 0
-    assert torch.allclose(model.log_likelihood(x), _plain(model, x), atol=1e-10)
+def test_sounds_that_end_together_are_scored_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each gets its own figure, told its own context, whatever the order; none there may be too."""
+    monkeypatch.setattr(module, "TOGETHER", 2)
+    spec = sim.DataSpec((60,), levels=8, coding="mu-law", rate=8000, classes=5)
+    with seeded(0):
+        model = WaveNet(spec, channels=4, skip=6, layers=4, cycle=2, context="label")
+        randomise(model)
+    model.double()
+    x, told = _sounds(5, 60, silent_from=5), torch.arange(5)
+    x[1, 50], x[3, 30] = 0, 0
+    expected = model.conditionals(x, told).log_prob(x).sum(1)
+    seen = _watched(model)
+    assert torch.allclose(model.log_likelihood(x, told), expected, atol=1e-10)
+    # silent again one sample after the last one that is not
+    assert seen == [13, 39, 59]
+    assert model.log_likelihood(x[:0], told[:0]).shape == (0,)
 
 
 def test_long_windows_are_scored_and_learned_from_piece_by_piece(

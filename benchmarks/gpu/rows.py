@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmarks import work
 from benchmarks.figures.rows import BEST
-from benchmarks.gpu import games
+from benchmarks.gpu import games, voices
 from benchmarks.gpu.board import Figure, Job, Place, Section
 from benchmarks.gpu.learning import PRECISIONS, learnt
 from benchmarks.measure import measure, ratio
@@ -43,8 +43,8 @@ from simulacra.training.options import Budget, Options
 
 ROUNDS = 5
 """Readings of each time, fewer where time is short."""
-TINY, TINIER = (DataSpec((1, 6, 6), levels, classes=work.CLASSES) for levels in (4, 2))
-"""Pictures on which it is seen that a model works."""
+TINY = 6
+"""Side of pictures on which it is seen that a model works."""
 TRAINED: dict[str, dict[str, Any]] = {
     "pixelcnnpp": {}, "mfa": {"components": 30}, "vae": {}, "hvae": {}, "pixelvae": {},
 }  # fmt: skip
@@ -68,9 +68,9 @@ BATCHES = (16, 64, 256)
 def works(name: str, precision: Any, place: Place) -> Iterator[Figure]:  # noqa: ANN401 (a literal)
     """Train three steps, then sample, score and complete where the model can."""
     with seeded(0):
-        spec = _tiny(find(name))
+        spec = work.form(find(name), TINY, levels=4)
         model = build(name, spec, find(name).small[0])
-        x = torch.randint(spec.levels or 4, (64, *TINY.event_shape))
+        x = torch.randint(spec.levels or 4, (64, *spec.event_shape))
     options = Options(
         **{**preset(name), "batch": 16, "device": place.device.type, "precision": precision}
     )
@@ -92,24 +92,19 @@ def works(name: str, precision: Any, place: Place) -> Iterator[Figure]:  # noqa:
                 raise ArithmeticError("a likelihood is not finite")
             done.append("scores")
         if isinstance(model, Completion):
-            observed = torch.zeros(TINY.event_shape, dtype=torch.bool, device=place.device)
-            observed[:, :3] = True
+            observed = torch.zeros(spec.event_shape, dtype=torch.bool, device=place.device)
+            observed.view(-1)[: spec.dims // 2] = True
             completed = model.complete(x, observed, told)
             _check(completed, spec)
-            if not torch.equal(completed[:, :, :3], x[:, :, :3]):
+            if not torch.equal(completed[:, observed], x[:, observed]):
                 raise ArithmeticError("a completion changed what it was given")
             done.append("completes")
     yield Figure(f"{name}, {PRECISIONS[precision]}", f"ok: {', '.join(done)}")
 
 
-def _tiny(kind: type[Model]) -> DataSpec:
-    """The tiny pictures that a model takes: of four levels, or of two."""
-    return next(spec for spec in (TINY, TINIER) if kind.takes.includes(spec))
-
-
 def _check(x: Tensor, spec: DataSpec) -> None:
     spec.check(x)
-    if x.shape != (4, *TINY.event_shape):
+    if x.shape != (4, *spec.event_shape):
         raise ArithmeticError(f"4 samples have shape {tuple(x.shape)}")
 
 
@@ -131,7 +126,7 @@ def loop(name: str, place: Place) -> Iterator[Figure]:
         "loop": work.loop(looped.model, looped.x, options),
     }
     read = measure(tasks, ROUNDS, clock=place.clock, until=place.until)
-    of = f"{name}, {side}×{side}, batch {batch}"
+    of = f"{name}, {work.size(alone.model.spec)}, batch {batch}"
     yield Figure(of, ratio(read["loop"], read["step"]), "× the plain step")
     yield Figure(f"{of}: plain step", 1000 * statistics.median(read["step"]), "ms")
 
@@ -157,14 +152,12 @@ def sampler(name: str, batch: int, place: Place) -> Iterator[Figure]:
     """Drawing a batch against one parallel pass over as many pictures."""
     side = _side(place)
     with seeded(0):
-        model = (
-            build(name, DataSpec((1, side, side), 2, classes=work.CLASSES)).to(place.device).eval()
-        )
+        model = build(name, work.form(find(name), side, levels=2)).to(place.device).eval()
     x = work.pictures(model.spec, batch, 0).to(place.device)
     assert isinstance(model, Sampling)
     tasks = {"forward": _forward(model, x), "sample": work.sample(model, batch)}
     read = measure(tasks, ROUNDS, clock=place.clock, until=place.until)
-    of = f"{name}, {side}×{side}, batch {batch}"
+    of = f"{name}, {work.size(model.spec)}, batch {batch}"
     yield Figure(of, ratio(read["sample"], read["forward"]), "forward passes")
     yield Figure(f"{of}: speed", batch / statistics.median(read["sample"]), "samples/s")
 
@@ -262,7 +255,7 @@ def _stepped() -> list[str]:
 
 
 def _steps(kind: type[Model]) -> bool:
-    return bool(kind(_tiny(kind), **kind.small[0]).stages[0].turns)
+    return bool(kind(work.form(kind, TINY, levels=4), **kind.small[0]).stages[0].turns)
 
 
 def _sampling() -> list[str]:
@@ -321,6 +314,7 @@ SECTIONS = (
     Section(
         "A game on CIFAR-10", 0.06, lambda: [Job("a game", partial(games.pictures, "cifar10"))]
     ),
+    Section("Voices", 0.06, lambda: [Job("voices", voices.spoken)]),
     Section(
         "A flow on larger pictures",
         1.0,

@@ -21,6 +21,8 @@ from simulacra.nn.levels import as_input
 
 SEGMENT = 8192
 """Samples of a window that gradients are had of at once, and that are scored at once."""
+TOGETHER = 16
+"""Sounds that are scored at once, those that end in much silence together."""
 
 
 class GatedLayer(nn.Module):
@@ -213,20 +215,29 @@ class WaveNet(Autoregressive):
         """Exact log p(x) in nats, `(N,)`, in bounded memory; `draws` and `seed` change nothing."""
         self.spec.check(x)
         told = self.context_features(context, self.start.new_empty(len(x), 1))
-        length, times = x.shape[1], self._told_apart(x)
+        times = self._told_apart(x)
+        order = times.argsort()
+        lots = order.split(TOGETHER)
+        found = [self._scored(x[rows], told[rows], int(times[rows[-1]])) for rows in lots]
+        return torch.cat(found)[order.argsort()] if found else told.new_zeros(0)
+
+    def _scored(self, x: Tensor, told: Tensor, times: int) -> Tensor:
+        """Log p(x) of sounds whose predictions and samples are all the same after some times."""
         before, tails, found = self._before(x[:, :times]), self.tails(len(x)), []
         for some, inputs in zip(x.T[:times].split(SEGMENT), before.split(SEGMENT), strict=True):
             found.append(self.last(self._raw(inputs, tails, told)).log_prob(some))
         each = torch.cat(found)
-        return each.sum(0) + (length - times) * each[-1]
+        return each.sum(0) + (x.shape[1] - times) * each[-1]
 
-    def _told_apart(self, x: Tensor) -> int:
-        """Times after which all predictions and samples are the same as at the last of them."""
-        if torch.compiler.is_compiling() or x.shape[1] < 2:
-            return x.shape[1]
-        changes = (x[:, 1:] != x[:, :-1]).any(0).nonzero()
-        last = int(changes[-1]) + 1 if len(changes) else 0
-        return min(x.shape[1], last + self.reach + 1)
+    def _told_apart(self, x: Tensor) -> Tensor:
+        """Times after which predictions and samples are those of the last of them, `(N,)`."""
+        n, length = x.shape
+        # of a step that is compiled all shapes are the same
+        if torch.compiler.is_compiling() or length < 2:
+            return torch.full((n,), length)
+        places = torch.arange(1, length, device=x.device)
+        last = torch.where(x[:, 1:] != x[:, :-1], places, 0).amax(1)
+        return (last + self.reach + 1).clamp_max(length).cpu()
 
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
