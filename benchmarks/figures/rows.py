@@ -239,6 +239,18 @@ _OF_GAMES = (
     Group("Stacked MNIST, 1,000 modes", _rows("stacked-mnist", "15m", ("sngan", "r3gan"))),
 )  # fmt: skip
 
+_OF_SOUNDS = ("wavenet",)
+"""Models that take no pictures."""
+_SPOKEN = ("--labels", "{digit}_{speaker}_*")
+"""Labels of two parts, so that a digit is said in a voice."""
+_SPOKEN_GROUPS = (
+    Group("Spoken digits, windows of a second, μ-law", (
+        *_rows("fsdd", "5m", ("wavenet",), (0, 1, 2), settings=("context=label",), options=_SPOKEN),
+        *_rows("fsdd", "5m", ("wavenet",)),
+        *_rows("fsdd", "1h", ("wavenet",), settings=("context=label",), options=_SPOKEN),
+    )),
+)  # fmt: skip
+
 
 def groups_of(family: str) -> tuple[Group, ...]:
     """The tables of a family: its own, or one of all its models on the digits."""
@@ -250,8 +262,11 @@ def groups_of(family: str) -> tuple[Group, ...]:
         return _OF_LATENT
     if family == "adversarial":
         return _OF_GAMES
-    names = tuple(name for name in MODELS if describe(name).family == family)
-    return (Group("Digits, 17 levels, one minute", _rows("digits", "60s", names)),)
+    names = tuple(
+        name for name in MODELS if describe(name).family == family and name not in _OF_SOUNDS
+    )
+    digits = Group("Digits, 17 levels, one minute", _rows("digits", "60s", names))
+    return (digits, *_SPOKEN_GROUPS) if family == "autoregressive" else (digits,)
 
 
 def rows_of(family: str) -> list[Row]:

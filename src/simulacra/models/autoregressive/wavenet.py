@@ -217,7 +217,7 @@ class WaveNet(Autoregressive):
         told = self.context_features(context, self.start.new_empty(len(x), 1))
         times = self._told_apart(x)
         order = times.argsort()
-        lots = order.split(TOGETHER)
+        lots = order.split(TOGETHER) if len(x) else ()
         found = [self._scored(x[rows], told[rows], int(times[rows[-1]])) for rows in lots]
         return torch.cat(found)[order.argsort()] if found else told.new_zeros(0)
 
