@@ -33,7 +33,9 @@ from simulacra.models.adversarial.regularisers import (
     gradient_penalty,
     squared_slope,
 )
+from simulacra.models.autoregressive.base import level_logits
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
+from simulacra.models.autoregressive.wavenet import WaveNet
 from simulacra.models.flow.base import Flow
 from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
@@ -755,13 +757,53 @@ def vqvae() -> None:
     files.save(picture, HERE / "vqvae-digits.png")
 
 
+@torch.no_grad()
+def wavenet() -> None:
+    """From which samples the last one is predicted, and through which features of each layer."""
+    length, layers = 22, 4
+    spec = sim.DataSpec((length,), levels=16, coding="mu-law", rate=8000)
+    torch.manual_seed(0)
+    model = WaveNet(spec, channels=8, layers=layers, cycle=layers).double()
+    x = torch.randint(16, (1, length))
+    changed = x.repeat(length, 1)
+    changed[torch.arange(length), torch.arange(length)] = (x[0] + 1) % 16
+    before, after = (
+        level_logits(model.conditionals(each), each, 16)[:, -1] for each in (x, changed)
+    )
+    seen = (before != after).any(1)
+    figure = Figure((7.2, 2.6), layout="constrained")
+    axis = figure.subplots()
+    # features of time t were made of the sample before it
+    lit = {length - 1}
+    for depth in range(layers, 0, -1):
+        back = model.stack[depth - 1].dilation
+        for t in sorted(lit):
+            for place in (t, t - back):
+                axis.plot([t, place], [depth + 1, depth], color=BLUE, linewidth=1.2, zorder=1)
+        lit = {place for t in lit for place in (t, t - back)}
+    for t in lit:
+        axis.plot([t, t - 1], [1, 0], color=BLUE, linewidth=1.2, zorder=1)
+    if {t - 1 for t in lit} != set(seen.nonzero()[:, 0].tolist()):
+        raise RuntimeError("the lines end elsewhere than the samples that are seen: one is wrong")
+    for depth in range(layers + 2):
+        axis.scatter(range(length), [depth] * length, s=24, color="#d5d9de", zorder=2)
+    axis.scatter(seen.nonzero()[:, 0], [0] * int(seen.sum()), s=30, color=BLUE, zorder=3)
+    axis.scatter([length - 1], [layers + 1], s=46, color=RED, zorder=3)
+    names = ["samples", "input", *(f"dilation {layer.dilation}" for layer in model.stack)]
+    axis.set_yticks(range(layers + 2), names, fontsize=9)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    write(figure, "wavenet-reach")
+
+
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "mfa": mfa, "bernoulli-mixture": bernoulli_mixture, "kde": kde, "vae": vae,
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
     "beta-vae": beta_vae, "infovae": infovae, "pca": pca, "pixelvae": pixelvae, "m2": m2,
     "vqvae": vqvae, "hvae": hvae, "dcgan": dcgan, "lsgan": lsgan, "wgan-gp": wgan_gp,
-    "sngan": sngan, "r3gan": r3gan,
+    "sngan": sngan, "r3gan": r3gan, "wavenet": wavenet,
 }  # fmt: skip
 
 

@@ -138,7 +138,8 @@ def test_the_discriminator_is_paid_for_telling_real_from_generated() -> None:
     bins = (real.view(x.shape) + 1) * 4
     assert torch.equal(bins.floor().long(), x)
     assert bool((bins != bins.floor()).any())
-    assert float(fake.abs().max()) <= 1
+    # generated values too, which lie in [−1, 1], have the noise of half a level
+    assert float(fake.abs().max()) <= 1 + 1 / 8
 
 
 @pytest.mark.parametrize(

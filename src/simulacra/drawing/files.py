@@ -26,7 +26,7 @@ def png(picture: Image.Image | Figure) -> bytes:
     return buffer.getvalue()
 
 
-def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
+def save(picture: Image.Image | Figure, path: str | os.PathLike[str]) -> None:
     """A PNG file that is there as a whole or not at all: whoever reads `path` sees no half of it.
 
     Raises:
@@ -35,7 +35,7 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_bytes(png(image))
+        temporary.write_bytes(png(picture))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -103,7 +103,8 @@ class WaveNet(Autoregressive):
     """
 
     takes = Takes(pictures=False, vectors=False)
-    preset = {"batch": 4, "lr": 2e-3}
+    # a second of sound has as many values as ten digits; more steps are worth more than larger ones
+    preset = {"batch": 1, "lr": 2e-3}
     small = (
         {"channels": 6, "skip": 8, "layers": 4, "cycle": 2},
         {"channels": 4, "skip": 4, "layers": 2, "cycle": 2, "context": "label"},
@@ -120,8 +121,8 @@ class WaveNet(Autoregressive):
         *,
         channels: int = 32,
         skip: int = 64,
-        layers: int = 20,
-        cycle: int = 10,
+        layers: int = 16,
+        cycle: int = 8,
         output: OutputKind = "categorical",
         context: ContextKind = "none",
     ) -> None:
