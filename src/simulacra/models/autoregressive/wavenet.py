@@ -104,7 +104,7 @@ class WaveNet(Autoregressive):
 
     takes = Takes(pictures=False, vectors=False)
     # a second of sound has as many values as ten digits; more steps are worth more than larger ones
-    preset = {"batch": 1, "lr": 2e-3}
+    preset = {"batch": 1, "lr": 4e-3}
     small = (
         {"channels": 6, "skip": 8, "layers": 4, "cycle": 2},
         {"channels": 4, "skip": 4, "layers": 2, "cycle": 2, "context": "label"},
