@@ -113,6 +113,25 @@ def test_scattered_pixels_are_half_and_belong_to_their_seed(size: int) -> None:
     assert size == 2 or not torch.equal(observed, mask(shape, "random", seed=5))
 
 
+@pytest.mark.parametrize("share", ["0.9", "0.29", "0.5", "0.01"])
+def test_a_share_of_the_pixels_is_scattered(share: str) -> None:
+    hidden = ~mask((3, 10, 10), f"random:{share}", seed=4)
+    assert torch.equal(hidden[0], hidden[1])
+    assert int(hidden[0].sum()) == round(100 * float(share))
+    # what half of them hides, more of them hide too
+    half = ~mask((3, 10, 10), "random", seed=4)
+    assert torch.equal(half & hidden, hidden if float(share) < 0.5 else half)
+
+
+@pytest.mark.parametrize("hide", ["random:0", "random:1", "random:x", "random:", "top:0.5",
+                                  "random:nan", "random:-0.1"])  # fmt: skip
+def test_shares_that_are_none_are_refused(hide: str) -> None:
+    with pytest.raises(UsageError, match=f"random:SHARE .* between 0 and 1, got '{hide}'"):
+        mask((1, 4, 4), hide)
+    with pytest.raises(UsageError, match=r"random:0\.05 hides none of 16 places"):
+        mask((1, 4, 4), "random:0.05")
+
+
 @pytest.mark.parametrize(
     ("hide", "seen"), [("left", "xx..."), ("right", "..xxx"), ("centre", ".xxx.")]
 )
@@ -123,14 +142,14 @@ def test_masks_of_sounds(hide: Hidden, seen: str) -> None:
 
 
 def test_other_masks_are_refused() -> None:
-    with pytest.raises(UsageError, match="bottom, top, left, right, centre, random, got 'middle'"):
-        mask((1, 4, 4), "middle")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="bottom, top, left, right, centre, random, or random"):
+        mask((1, 4, 4), "middle")
     for hide in get_args(Hidden):
         with pytest.raises(UsageError, match="only pictures"):
             mask((4, 4), hide)
     for hide in ("bottom", "top"):
         with pytest.raises(UsageError, match=f"a sound has no {hide}: --hide left, right"):
-            mask((16,), hide)  # type: ignore[arg-type]
+            mask((16,), hide)
 
 
 # ---- completing ---------------------------------------------------------------------------------

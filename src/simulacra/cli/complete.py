@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -30,7 +30,7 @@ def complete(
     run: Path,
     /,
     *,
-    hide: Literal["bottom", "top", "left", "right", "centre", "random"] | None = None,
+    hide: str | None = None,
     mask: Path | None = None,
     image: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     label: Label = None,
@@ -55,8 +55,9 @@ def complete(
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
-        hide: The part to hide and draw; the bottom of a picture, the right of a sound by default.
-            random scatters half of the pixels.
+        hide: The part to hide and draw: bottom, top, left, right, centre or random; the bottom of
+            a picture, the right of a sound by default. random scatters half of the pixels, and
+            random:0.9 nine tenths of them.
         mask: A file that says what to hide, instead: a picture of the data's size, white where it
             is hidden and black where not; or an .npy of booleans, true where it is hidden.
         image: Your own pictures to complete, or .npy files of raw values, instead of validation
@@ -93,7 +94,8 @@ def complete(
             "in Python, simulacra.tasks.complete.complete(model, x, observed) has them"
         )
     hidden = hide or ("bottom" if spec.rate is None else "right")
-    named = hidden if mask is None else "mask"
+    # some systems take no colon into a name
+    named = hidden.replace(":", "-") if mask is None else "mask"
     target = file_target(out or results_folder(found) / f"completions-{named}.png", "--out")
     model = found.model(code=code).to(place)
     observed = part(spec.event_shape, hidden, seed=seed) if mask is None else read_mask(mask, spec)

@@ -24,6 +24,7 @@ from simulacra.cli.flags import (
 )
 from simulacra.cli.inputs import opened, read_label, read_vectors
 from simulacra.cli.output import write_samples
+from simulacra.cli.starts import note_start, read_start
 from simulacra.ground.errors import MissingCapability, UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def sample(
     temperature: float = 1.0,
     top_k: Whole | None = None,
     top_p: float = 1.0,
+    start: str | None = None,
     watch: Path | None = None,
     seed: Whole = 0,
     out: Out = None,
@@ -64,6 +66,10 @@ def sample(
         top_k: Draw each value from its so many likeliest levels only, of autoregressive models.
         top_p: Draw each value from its likeliest levels that together have this probability only
             (nucleus sampling), of autoregressive models; 1 leaves all levels.
+        start: What each begins with, of autoregressive models. random:K draws the first K pixels
+            at random, or samples of a sound. FILE is a sound to be continued, or a picture: its
+            rows are the first ones, and what is transparent is drawn; or an .npy of levels, −1
+            where they are to be drawn. FILE:K begins with the first K of it alone.
         watch: A GIF file that shows the first 16 pictures as they grow, of autoregressive models.
         seed: The same seed gives the same samples on the same kind of device.
         out: The PNG file; RUN/samples-SEED.png by default. The others go beside it.
@@ -90,13 +96,17 @@ def sample(
     if not isinstance(model, Stepwise):
         _refuse_steps(model, narrowing, watch)
     samples_with(model, narrowing)
-    growing = None if watch is None else Growing(model)
     asked = None if label is None else read_label(label, model, class_names_of(found.record))
     number, told = _context(model, number, asked, context)
+    begun = None if start is None else read_start(start, model, found, number, seed)
+    growing = None if watch is None else Growing(model, begun and begun[1])
     target = file_target(out or results_folder(found) / f"samples-{seed}.png", "--out")
     film = None if watch is None else file_target(watch, "--watch", ".gif")
     on_step = growing.add if growing else lambda _: None
-    x = draw(model.to(place), number, told, narrowing=narrowing, seed=(seed,), on_step=on_step).x
+    x = draw(
+        model.to(place), number, told, narrowing=narrowing, start=begun, seed=(seed,),
+        on_step=on_step,
+    ).x  # fmt: skip
     in_turn = model.context == "label" and label is None and model.spec.classes <= _MOST_COLUMNS
     columns = model.spec.classes if in_turn else None
     written = write_samples(found.spec, target, x, columns)
@@ -110,6 +120,8 @@ def sample(
         shown = len(growing.frames[0])
         first = f"the first {shown}" if number > shown else f"{number}"
         terminal.note(f"{film}: {first} as they grow, {len(growing.frames)} frames")
+    if begun is not None and start is not None:
+        note_start(start, model, begun[1])
     if _narrows(narrowing, model):
         terminal.note(
             "these are not drawn from the model itself: the figures of evaluate are those of "

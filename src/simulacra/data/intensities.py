@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import DataError
+from simulacra.ground.spec import DataSpec
 
 
-def recoloured(x: NDArray[Any], data: Dataset, place: str) -> NDArray[Any]:
+class Described(Protocol):
+    """What is known of data without having them: a `Dataset` is, and what a run notes of one."""
+
+    @property
+    def name(self) -> str:
+        """What they are called."""
+
+    @property
+    def spec(self) -> DataSpec:
+        """Their form."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Keywords that load them."""
+
+
+def recoloured(x: NDArray[Any], data: Described, place: str) -> NDArray[Any]:
     """Pictures `(N, C, H, W)` with as many channels as the data, if nothing is lost by it.
 
     Raises:
@@ -36,7 +53,7 @@ def recoloured(x: NDArray[Any], data: Dataset, place: str) -> NDArray[Any]:
     return x[:, :1]
 
 
-def levels_of(x: NDArray[np.uint8], data: Dataset, place: str) -> tuple[Tensor, list[str]]:
+def levels_of(x: NDArray[np.uint8], data: Described, place: str) -> tuple[Tensor, list[str]]:
     """Intensities of 8 bits as levels, by the rules of `foreign.read_samples`.
 
     Args:
@@ -58,7 +75,7 @@ def levels_of(x: NDArray[np.uint8], data: Dataset, place: str) -> tuple[Tensor, 
 
 
 def _table_of(
-    x: NDArray[np.uint8], data: Dataset, place: str
+    x: NDArray[np.uint8], data: Described, place: str
 ) -> tuple[NDArray[np.int64], list[str]]:
     """The level of each of the 256 intensities."""
     levels = data.spec.levels or 0

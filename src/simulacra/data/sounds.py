@@ -29,7 +29,7 @@ from simulacra.data.windows import mu_law, windows
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.spec import DataSpec
 
-__all__ = ["Recordings", "cut", "load_sounds", "read_recordings"]
+__all__ = ["Recordings", "cut", "load_sounds", "read_recordings", "resampled"]
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def read_recordings(path: Path, form: Form) -> Recordings:
             if rate is None:
                 rate = its_rate
             if form.rate is not None:
-                sound = _resampled(sound, its_rate, form.rate)
+                sound = resampled(sound, its_rate, form.rate)
             elif its_rate != rate:
                 raise DataError(
                     f"sounds in {place} differ in rate, {shown(next(iter(kept)))} has {rate} "
@@ -210,8 +210,8 @@ def _why(fault: BaseException, path: Path) -> str:
     return shown(" ".join(told.replace(str(path), "…").split())) or type(fault).__name__
 
 
-def _resampled(sound: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.floating]:
-    """The sound at another rate, by a polyphase filter."""
+def resampled(sound: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.floating]:
+    """The sound `(T,)` at another rate, by a polyphase filter."""
     if rate == wanted:
         return sound
     from scipy.signal import resample_poly

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from typing import Literal, get_args
 
@@ -21,13 +22,15 @@ from simulacra.tasks.sample import device_of
 Hidden = Literal["bottom", "top", "left", "right", "centre", "random"]
 
 
-def mask(event_shape: tuple[int, ...], hide: Hidden, *, seed: int = 0) -> Tensor:
+def mask(event_shape: tuple[int, ...], hide: str, *, seed: int = 0) -> Tensor:
     """Which values of a picture or sound are observed when a part of it is hidden.
 
     Args:
         event_shape: `(C, H, W)`; or `(T,)`, which has no top or bottom.
-        hide: The hidden half; or the hidden middle (half of each side); or `random` for half of
-            the pixels, all colours of each, scattered.
+        hide: One of `Hidden`: the hidden half; or the hidden middle (half of each side); or
+            `random` for half of the pixels, all colours of each, scattered. `random:0.9` scatters
+            that share of them, rounded down; of the same seed a larger share hides what a smaller
+            one does, and more.
         seed: Of what is scattered.
 
     Returns:
@@ -36,32 +39,54 @@ def mask(event_shape: tuple[int, ...], hide: Hidden, *, seed: int = 0) -> Tensor
     Raises:
         UsageError: If there is no such part.
     """
-    if hide not in get_args(Hidden):
-        raise UsageError(f"hide is one of {', '.join(get_args(Hidden))}, got {hide!r}")
-    if len(event_shape) == 1 and hide in ("bottom", "top"):
-        raise UsageError(f"a sound has no {hide}: --hide left, right, centre or random")
+    part, share = _part(hide)
+    if len(event_shape) == 1 and part in ("bottom", "top"):
+        raise UsageError(f"a sound has no {part}: --hide left, right, centre or random")
     if len(event_shape) not in (1, 3):
         raise UsageError(
-            f"only pictures (C, H, W) and sounds (T,) have a {hide}, got {event_shape}"
+            f"only pictures (C, H, W) and sounds (T,) have a {part}, got {event_shape}"
         )
     # a sound is a picture of one row, all of which is hidden or none
     *above, width = event_shape
     height = above[1] if above else 1
     observed = torch.ones(height, width, dtype=torch.bool)
     rows, columns = slice(None), slice(None)
-    if hide == "random":
+    if part == "random":
+        # what a float makes of 0.29 · 100 is below 29
+        many = math.floor(share * height * width + 1e-9)
+        if not many:
+            raise UsageError(f"{hide} hides none of {height * width} places: --hide a larger share")
         with seeded(seed):
-            observed.view(-1)[torch.randperm(height * width)[: height * width // 2]] = False
+            observed.view(-1)[torch.randperm(height * width)[:many]] = False
         return observed.expand(event_shape) if above else observed[0]
-    if hide == "centre":
+    if part == "centre":
         rows = slice(height // 4, height - height // 4)
         columns = slice(width // 4, width - width // 4)
-    elif hide in ("bottom", "top"):
-        rows = slice(height // 2, None) if hide == "bottom" else slice(0, height // 2)
+    elif part in ("bottom", "top"):
+        rows = slice(height // 2, None) if part == "bottom" else slice(0, height // 2)
     else:
-        columns = slice(width // 2, None) if hide == "right" else slice(0, width // 2)
+        columns = slice(width // 2, None) if part == "right" else slice(0, width // 2)
     observed[rows, columns] = False
     return observed.expand(event_shape) if above else observed[0]
+
+
+def _part(hide: str) -> tuple[str, float]:
+    """The part that is hidden, and of what is scattered the share.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    part, colon, number = hide.partition(":")
+    try:
+        share = float(number) if colon else 0.5
+    except ValueError:
+        share = math.nan
+    if part not in get_args(Hidden) or (colon and part != "random") or not 0 < share < 1:
+        raise UsageError(
+            f"hide is one of {', '.join(get_args(Hidden))}, or random:SHARE with a share between "
+            f"0 and 1, got {hide!r}"
+        )
+    return part, share
 
 
 def complete(

@@ -24,12 +24,13 @@ class Growing:
 
     Args:
         model: That draws them one value after another.
+        observed: What is given from the start, booleans `(C, H, W)`.
 
     Raises:
         MissingCapability: If it draws otherwise, or no pictures.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, observed: Tensor | None = None) -> None:
         if not isinstance(model, Autoregressive):
             raise MissingCapability(
                 f"{type(model).__name__} does not draw one value after another, as --watch needs: "
@@ -44,12 +45,18 @@ class Growing:
         self.spec, self.positions = spec, iter(model.order.tolist())
         self.kept = {round((i + 1) * spec.dims / FRAMES) for i in range(FRAMES)} - {0}
         self.drawn = torch.zeros(spec.dims, dtype=torch.bool)
+        if observed is not None:
+            self.drawn |= observed.flatten()
         self.frames: list[Tensor] = []
         """Floats in [0, 1], `(n, 3, H, W)` each."""
 
     def add(self, x: Tensor) -> None:
         """Take in a step: all pictures, `(N, C, H, W)` levels, with one more value drawn."""
-        self.drawn[next(self.positions)] = True
+        position = next(self.positions)
+        if self.drawn[position]:
+            # it was given, and shown with the first that is drawn
+            return
+        self.drawn[position] = True
         if int(self.drawn.sum()) in self.kept:
             # a pixel is there when all its colours are
             there = self.drawn.view(self.spec.event_shape).all(0)

@@ -18,6 +18,7 @@ from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Latent, Model, Sampling, Stepwise
 from simulacra.models.modes import evaluating
 from simulacra.nn.distributions import Narrowing
+from simulacra.tasks.start import Start, checked
 
 USUAL = 64
 """Samples to draw."""
@@ -56,6 +57,7 @@ def sample(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float = 1.0,
+    start: Start | None = None,
     seed: int = 0,
 ) -> Samples:
     """Samples of a model, as `simulacra sample` draws them.
@@ -72,6 +74,7 @@ def sample(
         top_k: Draw each value from its so many likeliest levels only, of autoregressive models.
         top_p: Draw each value from its likeliest levels that together have this probability only,
             of autoregressive models.
+        start: Levels that samples of autoregressive models begin from, and where: see `Start`.
         seed: The same seed gives the same samples on the same kind of device.
 
     Returns:
@@ -91,7 +94,8 @@ def sample(
         (torch.Size([5, 1, 8, 8]), [0, 1, 2, 3, 4])
     """
     number, told = asked_context(model, n, label=label, context=context)
-    return draw(model, number, told, narrowing=Narrowing(temperature, top_k, top_p), seed=(seed,))
+    narrowing = Narrowing(temperature, top_k, top_p)
+    return draw(model, number, told, narrowing=narrowing, start=start, seed=(seed,))
 
 
 def draw(
@@ -100,6 +104,7 @@ def draw(
     context: Tensor | None = None,
     *,
     narrowing: Narrowing | None = None,
+    start: Start | None = None,
     seed: tuple[int, ...] = (0,),
     at_once: int | None = None,
     on_step: Callable[[Tensor], None] = lambda _: None,
@@ -115,6 +120,7 @@ def draw(
         n: How many, at least 1.
         context: One row for each, on any device.
         narrowing: Of the distribution of each value, or of the codes: see `sample`.
+        start: What they begin from: see `sample`.
         seed: One or more integers that together are the seed: see `seeded`.
         at_once: Draw so many together at most; by default all are drawn together. Of several lots
             each has a seed of its own, `(*seed, number)`, and so has each where this is given.
@@ -130,6 +136,7 @@ def draw(
         raise UsageError(f"n is at least 1, got {n}")
     if context is not None and len(context) != n:
         raise UsageError(f"{n} samples need as many rows of context, got {len(context)}")
+    begun = None if start is None else checked(model, start, n)
     device = device_of(model)
     drawn = []
     # values drawn one after another are small products, which two threads do no sooner than one
@@ -144,7 +151,8 @@ def draw(
                     x = _whole(sampling, len(rows), told, narrowing)
                 else:
                     # one way for all, so that nothing but the numbers drawn decides what is drawn
-                    for x in _steps(sampling, len(rows), told, narrowing):
+                    own = begun and (begun[0][rows].to(device), begun[1].to(device))
+                    for x in _steps(sampling, len(rows), told, narrowing, own):
                         if not number:
                             on_step(x)
             drawn.append(x.cpu())
@@ -207,10 +215,16 @@ def _whole(model: Sampling, n: int, context: Tensor | None, narrowing: Narrowing
 
 
 def _steps(
-    model: Stepwise, n: int, context: Tensor | None, narrowing: Narrowing
+    model: Stepwise,
+    n: int,
+    context: Tensor | None,
+    narrowing: Narrowing,
+    start: Start | None = None,
 ) -> Iterator[Tensor]:
     if isinstance(model, Autoregressive):
-        return model.sample_steps(n, context, **vars(narrowing))
+        if start is None:
+            return model.sample_steps(n, context, **vars(narrowing))
+        return model.sample_steps(n, context, **vars(narrowing), given=start[0], observed=start[1])
     if narrowing.temperature != 1:
         # of codes: how it goes on from them is its own
         return iter([_whole(model, n, context, narrowing)])

@@ -16,7 +16,7 @@ from simulacra.data.form import Colour
 from simulacra.data.formats.images import FAULTS, SUFFIXES, read_picture
 from simulacra.data.formats.listing import shown
 from simulacra.data.formats.npy import read_npy
-from simulacra.data.intensities import levels_of
+from simulacra.data.intensities import Described, levels_of
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.spec import DataSpec
 
@@ -83,25 +83,41 @@ def _form(spec: DataSpec) -> str:
 
 def _image(path: Path, data: Dataset) -> Tensor:
     """The observation of an image file, `(1, C, H, W)`."""
+    found = levels_of_image(path, data, data.options.get("side"))
+    (tall, wide), (height, width) = found.shape[2:], data.spec.event_shape[1:]
+    if (tall, wide) != (height, width):
+        raise DataError(
+            f"{shown(str(path))} is {wide}×{tall}, and {data.name} holds images of "
+            f"{width}×{height}: resize it, or train on images read with --side"
+        )
+    return found
+
+
+def levels_of_image(path: Path, data: Described, side: int | None = None) -> Tensor:
+    """An image file in the colours and levels of the data, of whatever size it is.
+
+    Args:
+        path: The file.
+        data: That the model learned from.
+        side: See `read_picture`.
+
+    Returns:
+        `(1, C, h, w)` int64.
+
+    Raises:
+        DataError: If it cannot be read, or its colours do not fit.
+    """
     name, spec = shown(str(path)), data.spec
-    channels, height, width = spec.event_shape
-    colour: Colour = "grey" if channels == 1 else "rgb"
+    colour: Colour = "grey" if spec.event_shape[0] == 1 else "rgb"
     if spec.palette is not None:
         colour = "palette"
     try:
         with warnings.catch_warnings():
             # Pillow warns of much that is odd in a file; what matters it raises
             warnings.simplefilter("ignore")
-            picture = read_picture(path, side=data.options.get("side"), colour=colour)
+            picture = read_picture(path, side=side, colour=colour)
     except FAULTS as fault:
-        why = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-        raise DataError(f"{name} cannot be read as an image: {shown(why)}") from fault
-    tall, wide = picture.pixels.shape[:2]
-    if (tall, wide) != (height, width):
-        raise DataError(
-            f"{name} is {wide}×{tall}, and {data.name} holds images of {width}×{height}: resize "
-            "it, or train on images read with --side"
-        )
+        raise DataError(f"{name} cannot be read as an image: {_why(fault)}") from fault
     if spec.palette is not None and picture.palette is not None:
         own = np.frombuffer(picture.palette, np.uint8).reshape(256, 3)[: len(spec.palette)]
         if (own == np.array(spec.palette)).all() and int(picture.pixels.max()) < len(own):
@@ -110,3 +126,8 @@ def _image(path: Path, data: Dataset) -> Tensor:
     plain = picture.plain()
     channels_first = plain[None, None] if plain.ndim == 2 else plain.transpose(2, 0, 1)[None]
     return levels_of(channels_first, data, name)[0]
+
+
+def _why(fault: BaseException) -> str:
+    told = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
+    return shown(told)

@@ -139,6 +139,21 @@ def read_picture(path: Path, *, side: int | None = None, colour: Colour | None =
             raise _bomb(path) from fault
 
 
+def read_opacity(path: Path) -> NDArray[np.bool_]:
+    """Where an image, upright as `read_picture` has it, is more opaque than transparent, `(H, W)`.
+
+    Raises:
+        DataError: See `read_picture`; the others that it raises, too.
+    """
+    from PIL import ImageOps
+
+    with open_regular(path) as stream, _opened(stream, path) as opened, _room(opened.size, path):
+        image = ImageOps.exif_transpose(opened)
+        if not image.has_transparency_data:
+            return np.ones(image.size[::-1], dtype=bool)
+        return np.array(image.convert("RGBA").getchannel("A")) > 127
+
+
 def _opened(stream: BinaryIO, path: Path) -> Image:
     """The image, of which the header alone is read so far."""
     from PIL import Image, UnidentifiedImageError
