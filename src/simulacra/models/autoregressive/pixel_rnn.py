@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical
+from torch.distributions import Distribution
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.autoregressive.outputs import Output, OutputKind, takes_output
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
-from simulacra.nn.levels import as_input, categorical
+from simulacra.nn.levels import as_input
 
 
 class PixelRNN(Autoregressive):
@@ -39,6 +40,8 @@ class PixelRNN(Autoregressive):
         hidden: Width of each layer's state.
         layers: Number of recurrent layers; each also sees the input, and the output sees each.
         dropout: Probability of dropping a feature on its way up from a layer, not in time.
+        output: What is said of a value: categorical, a probability of each level; gaussian, one
+            number that is regressed; or logistics, a mixture of ten.
         context: What the model is told beside the values: none, label or vector.
     """
 
@@ -48,6 +51,7 @@ class PixelRNN(Autoregressive):
         {"hidden": 8},
         {"hidden": 6, "layers": 3, "context": "label"},
         {"cell": "gru", "hidden": 6, "layers": 1, "context": "vector"},
+        {"hidden": 6, "layers": 1, "output": "gaussian"},
     )
 
     def __init__(
@@ -58,6 +62,7 @@ class PixelRNN(Autoregressive):
         hidden: int = 128,
         layers: int = 2,
         dropout: float = 0.0,
+        output: OutputKind = "categorical",
         context: ContextKind = "none",
     ) -> None:
         if cell not in ("lstm", "gru"):
@@ -67,6 +72,7 @@ class PixelRNN(Autoregressive):
                 "hidden and layers are positive, dropout in [0, 1); got "
                 f"hidden={hidden}, layers={layers}, dropout={dropout}"
             )
+        takes_output(self.takes, output).check(spec, f"PixelRNN with output={output}")
         super().__init__(spec)
         self.cell: Literal["lstm", "gru"] = cell
         self.hidden, self.layers, self.dropout, self.context = hidden, layers, dropout, context
@@ -79,9 +85,15 @@ class PixelRNN(Autoregressive):
             kind(told if i == 0 else told + hidden, hidden) for i in range(layers)
         )
         self.drop = nn.Dropout(dropout)
-        self.logits = nn.Linear(layers * hidden, self._levels)
+        self.last, self.output = Output(output, self._levels), output
+        self.logits = nn.Linear(layers * hidden, self.last.numbers)
         for layer in self.recurrent:
             self._remember(layer)
+
+    @classmethod
+    def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
+        """Densities over levels need their order."""
+        return takes_output(cls.takes, keywords.get("output", "categorical"))
 
     @torch.no_grad()
     def _remember(self, layer: nn.Module) -> None:
@@ -101,7 +113,7 @@ class PixelRNN(Autoregressive):
         features = as_input(x.reshape(-1, 1), self.spec, self.logits.weight.dtype)
         return features.view(*x.shape, self.start.shape[0])
 
-    def conditionals(self, x: Tensor, context: Tensor | None = None) -> Categorical:
+    def conditionals(self, x: Tensor, context: Tensor | None = None) -> Distribution:
         """p(x_i | x_<i, context), all at once; batch `(N, *event_shape)`."""
         n, order = x.shape[0], self.order.to(x.device)
         # time comes first, as torch's recurrent layers like it
@@ -114,16 +126,17 @@ class PixelRNN(Autoregressive):
             _lay_together(layer)
             below = [self.drop(states[-1])] if states else []
             states.append(layer(torch.cat([inputs, *below], -1))[0])
-        logits = self.logits(self.drop(torch.cat(states, -1)))
-        logits = logits[order.argsort()].transpose(0, 1)
-        return categorical(logits.unflatten(1, self.spec.event_shape))
+        numbers = self.logits(self.drop(torch.cat(states, -1)))
+        numbers = numbers[order.argsort()].transpose(0, 1)
+        found: Distribution = self.last(numbers.unflatten(1, self.spec.event_shape))
+        return found
 
     @torch.no_grad()
     def in_turn(self, canvas: Tensor, context: Tensor | None = None) -> Iterator[Tensor]:
         """The predictions by one step of every layer a value; see `Autoregressive.in_turn`."""
         n, flat = canvas.shape[0], canvas.view(canvas.shape[0], self.spec.dims)
         told = self.context_features(context, self.start.new_empty(n))
-        levels = torch.arange(self.logits.out_features, device=canvas.device)
+        levels = torch.arange(self._levels, device=canvas.device)
         table = self._values(levels)
         value = table.shape[1]
         # the value before, and every layer's state, side by side
@@ -141,7 +154,7 @@ class PixelRNN(Autoregressive):
             for always, inputs, weight, advance in stack:
                 torch.addmm(always, inputs, weight, out=gates)
                 advance()
-            yield torch.addmm(self.logits.bias, states, to_logits)
+            yield self.last.logits(torch.addmm(self.logits.bias, states, to_logits))
             seen[:, :value] = table[flat[:, position]]
 
     def _step_matrices(self, i: int, told: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical
+from torch.distributions import Distribution
 from torch.nn.functional import relu
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.autoregressive.outputs import Output, OutputKind, takes_output
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, MapContextKind
-from simulacra.nn.levels import as_input, categorical, input_channels
+from simulacra.nn.levels import as_input, input_channels
 from simulacra.nn.masked_convolution import (
     MaskedConv2d,
     MaskedConvStream,
@@ -61,7 +63,7 @@ class PixelCNN(Autoregressive):
         2016, arXiv 1601.06759, section 3.5 and table 1.
     Departs from the paper: a context, when given, adds a bias to every block, as in the
         conditional PixelCNN of arXiv 1606.05328; levels enter scaled to [−1, 1], unordered
-        ones one-hot; dropout, where it is asked for.
+        ones one-hot; dropout, and a density in place of categories, where they are asked for.
 
     Args:
         spec: Pictures of integer levels.
@@ -70,6 +72,8 @@ class PixelCNN(Autoregressive):
         kernel_size: k of the blocks' masked k×k convolution (mask B).
         first_kernel_size: k of the first convolution (mask A), at least 3.
         dropout: Probability of dropping a feature inside each block.
+        output: What is said of a value: categorical, a probability of each level; gaussian, one
+            number that is regressed; or logistics, a mixture of ten.
         context: What the model is told beside the picture: none, label or vector, or a map, which
             tells something else at each pixel.
     """
@@ -82,6 +86,7 @@ class PixelCNN(Autoregressive):
         {"channels": 4, "layers": 1, "context": "label"},
         {"channels": 4, "layers": 1, "context": "vector"},
         {"channels": 4, "layers": 1, "context": "map"},
+        {"channels": 4, "layers": 1, "output": "logistics"},
     )
 
     def __init__(
@@ -93,6 +98,7 @@ class PixelCNN(Autoregressive):
         kernel_size: int = 3,
         first_kernel_size: int = 7,
         dropout: float = 0.0,
+        output: OutputKind = "categorical",
         context: MapContextKind = "none",
     ) -> None:
         if channels < 1 or layers < 0 or not 0 <= dropout < 1:
@@ -104,6 +110,7 @@ class PixelCNN(Autoregressive):
             raise UsageError(
                 f"first_kernel_size is at least 3, to see other pixels, got {first_kernel_size}"
             )
+        takes_output(self.takes, output).check(spec, f"PixelCNN with output={output}")
         super().__init__(spec)
         self.channels, self.layers, self.dropout = channels, layers, dropout
         self.kernel_size, self.first_kernel_size = kernel_size, first_kernel_size
@@ -118,12 +125,18 @@ class PixelCNN(Autoregressive):
         )
         pixelwise = partial(MaskedConv2d, kernel_size=1, mask="B", colours=self.colours)
         self.hidden = pixelwise(wide, wide)
-        self.logits = pixelwise(wide, self.colours * self._levels)
+        self.last, self.output = Output(output, self._levels), output
+        self.logits = pixelwise(wide, self.colours * self.last.numbers)
         self.context_features = ContextEmbedding(context, spec, channels)
         self.biases = nn.ModuleList(
             nn.Linear(self.context_features.width, wide, bias=False)
             for _ in range(layers + 1 if self.context_features.width else 0)
         )
+
+    @classmethod
+    def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
+        """Densities over levels need their order."""
+        return takes_output(cls.takes, keywords.get("output", "categorical"))
 
     def _network(self, x: Tensor, biases: list[Tensor], apply: Apply) -> Tensor:
         """The network, written once: `apply` runs a layer in its parallel or its cached form."""
@@ -139,14 +152,15 @@ class PixelCNN(Autoregressive):
             return [nothing] * (self.layers + 1)
         return [linear(features) for linear in self.biases]
 
-    def conditionals(self, x: Tensor, context: Tensor | None = None) -> Categorical:
+    def conditionals(self, x: Tensor, context: Tensor | None = None) -> Distribution:
         """p(x_i | x_<i, context), all at once; batch `(N, C, H, W)`."""
         inputs = as_input(x, self.spec, self.first.weight.dtype)
         features = self.context_features(context, inputs)
         features = features if features.ndim == 4 else features[:, :, None, None]
         biases = [bias.movedim(-1, 1) for bias in self._biases(features.movedim(1, -1))]
-        logits = self._network(inputs, biases, lambda layer, h: layer(h))
-        return categorical(logits.unflatten(1, (self.colours, -1)).movedim(2, -1))
+        numbers = self._network(inputs, biases, lambda layer, h: layer(h))
+        found: Distribution = self.last(numbers.unflatten(1, (self.colours, -1)).movedim(2, -1))
+        return found
 
     def blind_spot(self) -> Tensor:
         """Earlier pixels that no path reaches: to the upper right, and beyond the layers' reach.
@@ -195,6 +209,6 @@ class PixelCNN(Autoregressive):
                         return stream.read(pixel, colour)
 
                     # the first layer reads what was drawn, so nothing is handed to it
-                    yield self._network(canvas, biases[c], apply)
+                    yield self.last.logits(self._network(canvas, biases[c], apply))
                     channel = canvas[:, c : c + 1, i, j]
                     streams[self.first].write(as_input(channel, self.spec, dtype), j, c)
