@@ -67,7 +67,6 @@ print(f"{score.marginal.nats / score.marginal.nats_per_unit:.2f} bits for each s
 
 # %% Look
 # Each vowel low and high, said by the data and by the model.
-names = [f"{vowel}, {pitch}" for vowel in FORMANTS for pitch in PITCHES]
 rows = [int((data.spec.joint(data.test.context) == label).nonzero()[0]) for label in range(6)]
 real = data.spec.to_float(data.test.x[torch.tensor(rows)])
 with torch.no_grad():
@@ -75,4 +74,4 @@ with torch.no_grad():
 both = torch.stack([real, drawn], 1).flatten(0, 1)
 files.save(charts.waves(both, RATE, columns=2), arguments.out)
 Path(arguments.out).with_suffix(".wav").write_bytes(wav(drawn, RATE))
-print(f"rows: {'; '.join(names)}; left the data's, right the model's: {arguments.out}")
+print(f"rows: {'; '.join(data.class_names)}; left the data's, right the model's: {arguments.out}")
