@@ -72,8 +72,8 @@ class PixelRNN(Autoregressive):
                 "hidden and layers are positive, dropout in [0, 1); got "
                 f"hidden={hidden}, layers={layers}, dropout={dropout}"
             )
-        takes_output(self.takes, output).check(spec, f"PixelRNN with output={output}")
         super().__init__(spec)
+        takes_output(self.takes, output).check(spec, f"PixelRNN with output={output}")
         self.cell: Literal["lstm", "gru"] = cell
         self.hidden, self.layers, self.dropout, self.context = hidden, layers, dropout, context
         self.context_features = ContextEmbedding(context, spec, hidden)

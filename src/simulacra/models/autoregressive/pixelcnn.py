@@ -110,8 +110,8 @@ class PixelCNN(Autoregressive):
             raise UsageError(
                 f"first_kernel_size is at least 3, to see other pixels, got {first_kernel_size}"
             )
-        takes_output(self.takes, output).check(spec, f"PixelCNN with output={output}")
         super().__init__(spec)
+        takes_output(self.takes, output).check(spec, f"PixelCNN with output={output}")
         self.channels, self.layers, self.dropout = channels, layers, dropout
         self.kernel_size, self.first_kernel_size = kernel_size, first_kernel_size
         self.context = context

@@ -131,8 +131,8 @@ class WaveNet(Autoregressive):
                 "channels, skip, layers and cycle are positive, and cycle is at most 16; got "
                 f"channels={channels}, skip={skip}, layers={layers}, cycle={cycle}"
             )
-        takes_output(self.takes, output).check(spec, f"WaveNet with output={output}")
         super().__init__(spec)
+        takes_output(self.takes, output).check(spec, f"WaveNet with output={output}")
         self.channels, self.skip, self.cycle, self.context = channels, skip, cycle, context
         self.context_features = ContextEmbedding(context, spec, channels)
         value = 1 if spec.ordered else self._levels
