@@ -112,6 +112,16 @@ def test_long_windows_are_scored_and_learned_from_piece_by_piece(
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("layers", "cycle"), [(4, 4), (6, 3)])
+def test_rings_go_round_many_times(layers: int, cycle: int) -> None:
+    """Predictions in turn are the parallel ones, far beyond the reach."""
+    model, x = _built(80, layers, cycle), _sounds(3, 80)
+    expected = level_logits(model.conditionals(x), x, 8).softmax(-1)
+    for t, logits in enumerate(model.in_turn(x)):
+        assert torch.allclose(logits.softmax(-1), expected[:, t], atol=1e-12)
+
+
+@torch.no_grad()
 def test_a_sampler_keeps_what_will_be_seen_again_and_nothing_else() -> None:
     """As many features as all dilations together, however long it has gone on."""
     model = _built(100, 6, 3)
