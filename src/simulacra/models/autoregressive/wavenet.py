@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,6 @@ from simulacra.models.autoregressive.outputs import Output, OutputKind, takes_ou
 from simulacra.models.autoregressive.wavenet_buffers import Buffers
 from simulacra.models.takes import Takes
 from simulacra.nn.context import ContextEmbedding, ContextKind
-from simulacra.nn.levels import as_input
 
 SEGMENT = 8192
 """Samples of a window that gradients are had of at once, and that are scored at once."""
@@ -87,8 +87,9 @@ class WaveNet(Autoregressive):
         N. Kalchbrenner, A. Senior, K. Kavukcuoglu, "WaveNet: A Generative Model for Raw Audio",
         2016, arXiv 1609.03499; its sampler after "Fast Wavenet Generation Algorithm", 2016,
         arXiv 1611.09482.
-    Departs from the paper: levels enter scaled to [−1, 1] and not one-hot, unless they have no
-        order; of long windows a random segment of 8,192 samples is learned from at each step.
+    Departs from the paper: features of neighbouring levels begin alike; they enter the layers
+        without a convolution before; of long windows a random segment of 8,192 samples is learned
+        from at each step.
 
     Args:
         spec: Sounds, or other sequences of integer levels.
@@ -135,10 +136,11 @@ class WaveNet(Autoregressive):
         takes_output(self.takes, output).check(spec, f"WaveNet with output={output}")
         self.channels, self.skip, self.cycle, self.context = channels, skip, cycle, context
         self.context_features = ContextEmbedding(context, spec, channels)
-        value = 1 if spec.ordered else self._levels
-        # what comes in before the first sample
-        self.start = nn.Parameter(torch.zeros(value))
-        self.first = nn.Linear(value, channels)
+        # features of each level, and of what comes in before the first sample
+        self.first = nn.Embedding(self._levels, channels)
+        self.start = nn.Parameter(torch.zeros(channels))
+        if spec.ordered:
+            self._begin_smooth()
         told = self.context_features.width
         # registered under a name of their own: `layers` is the keyword
         self.gated = nn.ModuleList(
@@ -158,6 +160,13 @@ class WaveNet(Autoregressive):
         """Densities over levels need their order."""
         return takes_output(cls.takes, keywords.get("output", "categorical"))
 
+    @torch.no_grad()
+    def _begin_smooth(self) -> None:
+        """Let neighbouring levels begin alike: as waves of random lengths over all levels."""
+        place = torch.linspace(-1, 1, self._levels)[:, None]
+        phase = 2 * math.pi * torch.rand(self.channels)
+        self.first.weight.copy_(0.6 * (9 * place * torch.randn(self.channels) + phase).cos())
+
     @property
     def stack(self) -> list[GatedLayer]:
         """The layers, in order."""
@@ -169,11 +178,6 @@ class WaveNet(Autoregressive):
         """How many samples before it a sample is predicted from."""
         return 1 + sum(layer.dilation for layer in self.stack)
 
-    def values(self, x: Tensor) -> Tensor:
-        """Levels `(…)` as the network's input `(…, features)`."""
-        features = as_input(x.reshape(-1, 1), self.spec, self.first.weight.dtype)
-        return features.view(*x.shape, self.start.shape[0])
-
     def head(self, skips: Tensor) -> Tensor:
         """Numbers of the output, of what all layers added up, `(…, skip)`."""
         numbers: Tensor = self.numbers(F.relu(self.hidden(F.relu(skips + self.skip_bias))))
@@ -183,15 +187,15 @@ class WaveNet(Autoregressive):
         """What every layer sees before the first sample."""
         return [self.start.new_zeros(layer.dilation, n, self.channels) for layer in self.stack]
 
-    def _raw(self, inputs: Tensor, tails: list[Tensor], told: Tensor) -> Tensor:
-        """Numbers of the output at some times, of the values that come just before them.
+    def _raw(self, h: Tensor, tails: list[Tensor], told: Tensor) -> Tensor:
+        """Numbers of the output at some times, from features of what comes just before them.
 
         Args:
-            inputs: `(T, N, features)`.
+            h: `(T, N, channels)`; see `_before`.
             tails: Of every layer; those of the next times take their place.
             told: `(N, told)`.
         """
-        h, gated = self.first(inputs), []
+        gated = []
         for i, layer in enumerate(self.stack):
             h, z, tails[i] = layer(h, tails[i], told)
             gated.append(z)
@@ -200,9 +204,8 @@ class WaveNet(Autoregressive):
         return self.head(F.linear(torch.cat(gated, -1), weights))
 
     def _before(self, x: Tensor) -> Tensor:
-        """The value that comes before each sample, `(T, N, features)`."""
-        values = self.values(x.T[:-1])
-        return torch.cat([self.start.expand(1, len(x), -1), values])
+        """Features of the value that comes before each sample, `(T, N, channels)`."""
+        return torch.cat([self.start.expand(1, len(x), -1), self.first(x.T[:-1].long())])
 
     def conditionals(self, x: Tensor, context: Tensor | None = None) -> Distribution:
         """p(x_t | x_<t, context), all at once; batch `(N, T)`."""
@@ -272,10 +275,8 @@ class WaveNet(Autoregressive):
         """The predictions, each feature computed once; see `Autoregressive.in_turn`."""
         n, length = canvas.shape
         told = self.context_features(context, self.start.new_empty(n, 1))
-        buffers = Buffers(self.stack, self.first, told)
-        levels = torch.arange(self._levels, device=canvas.device)
-        table = self.first(self.values(levels))
-        h = self.first(self.start).expand(n, -1)
+        buffers = Buffers(self.stack, told)
+        h = self.start.expand(n, -1)
         for t in range(length):
             yield self.last.logits(self.head(buffers.step(h)))
-            h = table[canvas[:, t]]
+            h = self.first.weight[canvas[:, t]]

@@ -33,12 +33,11 @@ class Buffers:
 
     Args:
         layers: Of the model.
-        first: What makes the features of a value.
         told: Features of the context, `(n, told)`.
     """
 
-    def __init__(self, layers: Sequence[GatedLayer], first: nn.Linear, told: Tensor) -> None:
-        n, channels = len(told), first.out_features
+    def __init__(self, layers: Sequence[GatedLayer], told: Tensor) -> None:
+        n, channels = len(told), layers[0].now.in_features
         device = told.device
         self.now = [layer.now.weight.T.contiguous() for layer in layers]
         self.residual = [
