@@ -14,6 +14,7 @@ from simulacra.data.catalogue import load
 from simulacra.drawing import style
 from simulacra.judging.figures.likelihood import likelihood
 from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.nn import masked_convolution
 from simulacra.runs.run import Run
 
 TINY = BRIEF["pixelcnn"][2:]
@@ -477,3 +478,39 @@ def test_a_false_declaration_ends_with_exit_code_1(cli, places):
     assert "1 of 10 earlier pixels influence pixel (2, 2); 9 (90.0 %) do not" in said(out)
     assert "blind spot that it does not declare: pixel (2, 2) never sees (0, 0)" in err
     assert "and 6 more" in err
+
+
+FIVE = ["--masks", "--colours", "3", "--set", "first_kernel_size=5", "--set", "kernel_size=5"]
+
+
+def test_masks_are_said_and_drawn(ok):
+    out, err = ok("field", "pixelcnn", *FIVE, "--set", "channels=4", "--set", "layers=1")
+    assert out.splitlines() == [
+        "pixelcnn, mask A, 5×5: of its own pixel R sees none, G sees R, B sees R G",
+        "pixelcnn, mask B, 5×5: of its own pixel R sees R, G sees R G, B sees R G B",
+    ]
+    assert err.startswith("masks-pixelcnn.png: seen in blue, not seen in grey")
+    with Image.open("masks-pixelcnn.png") as image:
+        assert image.format == "PNG"
+
+
+def test_masks_of_a_model_that_convolves_along_the_row(ok):
+    out, _ = ok("field", "gated-pixelcnn", "--masks", "--set", "channels=2", "--set", "layers=2",
+                "--out", "new/gated.png")  # fmt: skip
+    assert "mask A, 1×7: a pixel does not see itself" in out
+    assert "mask B, 1×3: a pixel sees itself" in out
+    assert Path("new/gated.png").is_file()
+
+
+def test_a_mask_that_leaks_is_drawn_and_ends_with_exit_code_1(cli, monkeypatch):
+    """Mask A that shows its own colour, as B does: the fault that courses begin with."""
+    true = masked_convolution.seen_colours
+    monkeypatch.setattr(
+        masked_convolution, "seen_colours",
+        lambda outputs, inputs, colours, _, gates=1: true(outputs, inputs, colours, "B", gates),
+    )  # fmt: skip
+    code, out, err = cli("field", "pixelcnn", *FIVE, "--set", "channels=4", "--set", "layers=1")
+    assert code == 1
+    assert "mask A, 5×5: of its own pixel R sees R, G sees R G, B sees R G B" in out
+    assert "error: pixelcnn leaks: mask A shows what comes later" in err
+    assert "seen too early in red" in err

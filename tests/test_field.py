@@ -12,6 +12,7 @@ from simulacra.models import registry
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.tasks.field import field, measured
+from simulacra.tasks.masks import masks
 
 GREY = DataSpec((1, 7, 7), 3, classes=2, context_width=2)
 RGB = DataSpec((3, 4, 3), 3)
@@ -261,3 +262,48 @@ def test_what_leaks_is_red(place):
     assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "seen too early"
     # what is predicted is to be seen all the same
     assert bool(drawn[1, 1].any()) == (place == (1, 1)) == bool(figure.axes[0].patches)
+
+
+# ---- masks --------------------------------------------------------------------------------------
+
+
+def test_masks_are_those_of_the_paper():
+    """Of 5×5: two rows above whole, two pixels to the left, and of the pixel itself by colours."""
+    found = masks(small(RGB, first_kernel_size=5, kernel_size=5))
+    assert [mask.kind for mask in found] == ["A", "B"]
+    for mask in found:
+        assert torch.equal(mask.seen, mask.right.float())
+        assert rows(mask.seen[2, 0], DataSpec((1, 5, 5), 2)) == [
+            "xxxxx", "xxxxx", "xxx..", ".....", "....."
+        ]  # fmt: skip
+        assert not mask.leaks.any()
+    a, b = (mask.seen[..., 2, 2].tolist() for mask in found)
+    assert a == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]
+    assert b == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+
+
+def test_a_fault_in_a_mask_is_seen_where_it_is():
+    model = small(RGB, first_kernel_size=5)
+    # features 4 … 7 of 12 are those of green: half of them see green, and none the far corner
+    model.first.mask[4:6, 1, 2, 2] = True
+    model.first.mask[4:8, 0, 0, 4] = False
+    (mask, _) = masks(model)
+    assert mask.seen[1, 1, 2, 2] == 0.5
+    assert mask.leaks.nonzero().tolist() == [[1, 1, 2, 2]]
+    lost = mask.right & (mask.seen < 1)
+    assert lost.nonzero().tolist() == [[1, 0, 0, 4]]
+
+
+def test_pictures_of_masks_are_drawn_from_what_they_are_told():
+    mask = masks(small(RGB))[0]
+    figure = maps.masks([("one", mask.seen, torch.zeros_like(mask.leaks))], "RGB")
+    leaks = torch.zeros_like(mask.leaks)
+    leaks[1, 1, 1, 1] = True
+    other = maps.masks([("one", mask.seen, leaks)], "RGB")
+    assert len(figure.subfigs[0].axes) == 9
+    words = [[text.get_text() for text in each.legends[0].get_texts()] for each in (figure, other)]
+    assert words == [["seen", "not seen"], ["seen", "not seen", "seen too early"]]
+    shown = [each.subfigs[0].axes[4].images[0].get_array() for each in (figure, other)]
+    assert not (shown[0] == shown[1]).all()
+    labels = [axes.get_ylabel() for axes in figure.subfigs[0].axes]
+    assert labels == ["for R", "", "", "for G", "", "", "for B", "", ""]

@@ -38,6 +38,7 @@ def field(
     colours: Whole | None = None,
     set_: Set = [],  # noqa: B006 (read only)
     at: str | None = None,
+    masks: bool = False,
     out: Out = None,
     code: Code = None,
 ) -> None:
@@ -55,7 +56,9 @@ def field(
         colours: Colours of a pixel, of a model by name: 1 by default, or 3.
         set_: A keyword of a model by name; repeat it for more.
         at: The pixel that is predicted, as ROW,COLUMN from 0; the middle by default.
-        out: The PNG file; RUN/field.png or field-MODEL.png by default.
+        masks: Draw the masks of its convolutions instead, as they are: those of the widest with
+            mask A and of the widest with mask B, by colours.
+        out: The PNG file; RUN/field.png or field-MODEL.png by default, or masks for field.
         code: file.py:Class of a model of your own, for its runs.
     """
     from simulacra.drawing import files, maps
@@ -64,13 +67,16 @@ def field(
 
     check_positive(side=side, colours=colours)
     place = None if at is None else _place(at)
+    if masks and at is not None:
+        raise UsageError("--at is a pixel of the field, and --masks draws the masks: pass one")
+    kind = "masks" if masks else "field"
     if model in registry.MODELS or ":" in model:
         if code is not None:
             raise UsageError(f"--code is the class of a run, and {model} names one already")
         registry.find(model)
         # a class of one's own by its own name, whatever its file is called
         name = model.rpartition(":")[2]
-        target = file_target(out or Path(f"field-{name}.png"), "--out")
+        target = file_target(out or Path(f"{kind}-{name}.png"), "--out")
         built = _random(model, side or 15, colours or 1, set_)
     else:
         run = _run(model)
@@ -80,8 +86,11 @@ def field(
                 "has its own"
             )
         name = run.folder.resolve().name
-        target = file_target(out or results_folder(run) / "field.png", "--out")
+        target = file_target(out or results_folder(run) / f"{kind}.png", "--out")
         built = run.model(code=code)
+    if masks:
+        _draw_masks(built, name, target)
+        return
     found = field_of(built, place)
     row, column = found.at
     _, height, width = built.spec.event_shape
@@ -93,6 +102,44 @@ def field(
     terminal.note(f"{target}: influence in blue, none in orange, later pixels in grey{red}")
     if fault := _fault(found, built):
         raise SimulacraError(f"{name} {fault}")
+
+
+def _draw_masks(model: Model, name: str, target: Path) -> None:
+    """Draw the masks of a model, and say what a pixel sees of itself.
+
+    Raises:
+        SimulacraError: If something is seen too early.
+    """
+    from simulacra.drawing import files, maps
+    from simulacra.ground.storage import write_bytes
+    from simulacra.tasks.masks import masks as masks_of
+
+    found = masks_of(model)
+    count = found[0].seen.shape[0]
+    names = ("R", "G", "B") if count == 3 else tuple(map(str, range(1, count + 1)))
+    panels = []
+    for mask in found:
+        side = mask.seen.shape[-1]
+        own = mask.seen[..., side // 2, side // 2] > 0
+        # a convolution along the row has no rows above
+        tall = side if bool(mask.seen[..., : side // 2, :].any()) else 1
+        title = f"{name}, mask {mask.kind}, {tall}×{side}"
+        panels.append((title, mask.seen, mask.leaks))
+        if count > 1:
+            told = [
+                f"{names[i]} sees {' '.join(names[j] for j in range(count) if own[i, j]) or 'none'}"
+                for i in range(count)
+            ]
+            said = f"of its own pixel {', '.join(told)}"
+        else:
+            said = f"a pixel {'sees' if bool(own.any()) else 'does not see'} itself"
+        terminal.print_line(f"{title}: {said}")
+    write_bytes(target, files.png(maps.masks(panels, names)))
+    wrong = [mask.kind for mask in found if bool(mask.leaks.any())]
+    red = ", seen too early in red" if wrong else ""
+    terminal.note(f"{target}: seen in blue, not seen in grey, the pixel with a dot{red}")
+    if wrong:
+        raise SimulacraError(f"{name} leaks: mask {' and '.join(wrong)} shows what comes later")
 
 
 _LEVELS = 4

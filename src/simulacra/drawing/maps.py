@@ -161,6 +161,55 @@ def field(
     return figure
 
 
+def masks(panels: Sequence[tuple[str, Tensor, Tensor]], names: Sequence[str]) -> Figure:
+    """Masks of convolutions: for each colour that is predicted, what it sees of each colour.
+
+    Args:
+        panels: Of each mask a line above it; which part of the weights is let through, `(C, C, k,
+            k)` by predicted and by seen colour; and which places are seen too early, alike.
+        names: Of the C colours.
+    """
+    from matplotlib.colors import to_rgb
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    colours = len(names)
+    inch = max(1.1 if colours > 1 else 2.2, 0.2 * max(seen.shape[-1] for _, seen, _ in panels))
+    figure = Figure(
+        (len(panels) * (colours * inch + 0.7), colours * inch + 1.0), layout="constrained"
+    )
+    parts = figure.subfigures(1, len(panels), squeeze=False, wspace=0.04)[0]
+    for part, (title, seen, leaks) in zip(parts, panels, strict=True):
+        part.suptitle(title, fontsize=10.5, color=INK)
+        side = seen.shape[-1]
+        full, none = (torch.tensor(to_rgb(colour)) for colour in (PALETTE[0], LATER))
+        drawn = none + (full - none) * seen[..., None]
+        drawn[leaks] = torch.tensor(to_rgb(LEAK))
+        for i, row in enumerate(part.subplots(colours, colours, squeeze=False)):
+            for j, axes in enumerate(row):
+                axes.imshow(drawn[i, j].clamp(0, 1).numpy(), interpolation="nearest")
+                axes.set_xticks([c - 0.5 for c in range(side + 1)], [])
+                axes.set_yticks([c - 0.5 for c in range(side + 1)], [])
+                axes.tick_params(length=0)
+                axes.spines[:].set_visible(False)
+                axes.grid(color="white", linewidth=1.2)
+                own = seen[i, j, side // 2, side // 2] > 0
+                axes.plot(side // 2, side // 2, "o", markersize=4, color="white" if own else INK)
+                if i == 0 and colours > 1:
+                    axes.set_title(f"of {names[j]}", fontsize=9, color=INK, pad=3)
+                if j == 0 and colours > 1:
+                    axes.set_ylabel(f"for {names[i]}", fontsize=9, color=INK)
+    words = {"seen": PALETTE[0], "not seen": LATER}
+    if any(bool(leaks.any()) for _, _, leaks in panels):
+        words["seen too early"] = LEAK
+    figure.legend(
+        handles=[Patch(facecolor=colour, label=word) for word, colour in words.items()],
+        loc="outside lower left", ncols=len(words), frameon=False, fontsize=8.5, labelcolor=INK,
+        handlelength=1.0, handleheight=1.0, columnspacing=1.2,
+    )  # fmt: skip
+    return figure
+
+
 _SPAN = 1e-6
 """The faintest influence that has a colour of its own, as a part of the strongest."""
 
