@@ -122,8 +122,11 @@ def short_chains() -> Iterator[None]:
 def cli(capsys, tmp_path, monkeypatch) -> Callable[..., tuple[int, str, str]]:
     """Run a command in an empty folder: its exit code, standard output and standard error."""
     from commands import run_main
+    from simulacra.cli import waiting
 
     monkeypatch.chdir(tmp_path)
+    # on a slow machine no line tells that something lasts
+    monkeypatch.setattr(waiting, "EVERY", 1e6)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capsys.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,12 +23,13 @@ def training(
     steps: int | None = None,
     *,
     keywords: dict[str, Any] | None = None,
+    clock: Callable[[], float] | None = None,
     **options: Any,
 ) -> Training:
     with seeded(0):
         model = registry.build(toys.place(name), data.spec, keywords)
     chosen = Options(**{"batch": 16, "device": "cpu", "warmup": 0, "precision": "32"} | options)
-    made = Training(model, data.train, data.validation, chosen)
+    made = Training(model, data.train, data.validation, chosen, clock=clock)
     if steps is not None:
         made.set_plan(Budget(steps, "steps"))
     return made
