@@ -212,6 +212,7 @@ def print_results(results: Results) -> None:
         detail_figures,
         sample_figures,
     )
+    from simulacra.report.sound_tables import predictor_line
     from simulacra.report.tables import table
     from simulacra.report.verdict import verdict
 
@@ -219,6 +220,8 @@ def print_results(results: Results) -> None:
         print_figures(table(results))
         if fewer := ranking.observed(results):
             print_line(f"Likelihood on {fewer} test observations")
+        if simple := predictor_line(results):
+            print_line(simple)
         print_line("")
     if samples := sample_figures(results):
         seen, real = results.views[0], results.references.real

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,18 +117,23 @@ def cut(
     train, validation, test = (
         windows_of(splits["train"]), windows_of(splits["validation"]), windows_of(splits["test"])
     )  # fmt: skip
+    spec = DataSpec(
+        (window,), levels, coding="mu-law", rate=recordings.rate, **form_of(names, name)
+    )
     return Dataset(
         name=name,
-        spec=DataSpec(
-            (window,), levels, coding="mu-law", rate=recordings.rate, **form_of(names, name)
-        ),
+        spec=spec,
         train=train,
         validation=validation,
         test=test,
         split_seed=splits["split_seed"],
         **names_of(names),
         description=description,
-        notes=(*recordings.notes, *_padding(train, validation, test)),
+        notes=(
+            *recordings.notes,
+            *_padding(train, validation, test),
+            *_silence(recordings.levels, spec),
+        ),
     )
 
 
@@ -141,6 +146,32 @@ def _padding(*splits: Observations) -> Iterator[str]:
     )
     if valid < total:
         yield f"{1 - valid / total:.1%} of the samples are silence that fills up last windows"
+
+
+_FRAME, _QUIET = 0.02, 0.01
+"""Seconds of a frame, and the share of full scale that no sample of a silent one goes beyond."""
+
+
+def _silence(sounds: Sequence[NDArray[np.integer]], spec: DataSpec) -> Iterator[str]:
+    """How much of the recordings themselves is silence, which costs few bits and so lowers all."""
+    assert spec.levels is not None
+    assert spec.rate is not None
+    amplitudes = spec.to_float(torch.arange(spec.levels)).abs().numpy()
+    # of few levels the one in the middle stands for more than a hundredth
+    loud = amplitudes > max(_QUIET, float(amplitudes[spec.levels // 2]))
+    frame = max(1, round(_FRAME * spec.rate))
+    total, silent = 0, 0
+    for sound in sounds:
+        starts = np.arange(0, len(sound), frame)
+        heard = np.logical_or.reduceat(loud[sound], starts)
+        silent += int(np.diff(starts, append=len(sound))[~heard].sum())
+        total += len(sound)
+    if silent >= 0.001 * total:
+        yield (
+            f"{silent / total:.1%} of the valid samples are silence (frames of "
+            f"{1000 * _FRAME:g} ms within {_QUIET:.0%} of full scale), which lowers bits "
+            "per valid sample"
+        )
 
 
 def read_recordings(path: Path, form: Form) -> Recordings:

@@ -40,6 +40,7 @@ from simulacra.judging.figures.nature import nature
 from simulacra.judging.figures.paired import paired
 from simulacra.judging.figures.records import Nature, References, SampleFigures
 from simulacra.judging.figures.sample_judge import FEWEST, MOST, SampleJudge, fair_count
+from simulacra.judging.figures.simple_sounds import PredictorFigures, simple_predictors
 from simulacra.judging.judgement import KEPT, Judged, Judgement, fingerprint_of, keep, kept
 from simulacra.judging.results import Entry, Results
 from simulacra.judging.scoring import Scoring, score_codebook, score_model
@@ -132,6 +133,16 @@ class Judge:
             if found:
                 return classification(torch.cat(found), classes[told])
         return None
+
+    @cached_property
+    @settled()
+    def predictors(self) -> tuple[PredictorFigures, ...]:
+        """Simple predictors of sounds; nothing of what are none."""
+        spec = self.data.spec
+        if spec.rate is None or spec.levels is None:
+            return ()
+        self.told("simple predictors")
+        return simple_predictors(self.data)
 
     def run(
         self, run: Run, outcome: Outcome | None = None, *, code: str | None = None
@@ -301,6 +312,7 @@ class Judge:
             views=tuple(view.summary() for view in self.views),
             references=References() if against is None else against.references,
             doubts=() if against is None else tuple(against.doubts),
+            predictors=self.predictors if any(e.entry.likelihoods for e in judged) else (),
             baseline_classifier=None if self.baseline is None else self.baseline.figures(),
             pairs=tuple(paired(s, t).of(a, b) for (a, s), (b, t) in combinations(scored, 2)),
         )

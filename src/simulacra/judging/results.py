@@ -25,6 +25,7 @@ from simulacra.judging.figures.records import (
     SampleFigures,
     ViewSummary,
 )
+from simulacra.judging.figures.simple_sounds import PredictorFigures
 from simulacra.training.diagnosis import Diagnosis
 
 FORMAT = 1
@@ -178,6 +179,7 @@ class Results:
         views: What samples were seen by, first what the main table stands on.
         doubts: What makes figures of such data hard to trust.
         baseline_classifier: A discriminative classifier of the labels.
+        predictors: Simple ones of the same sounds, where a model has a likelihood of them.
         stopped: Whether a comparison was stopped before its end.
     """
 
@@ -193,6 +195,7 @@ class Results:
     doubts: tuple[str, ...] = ()
     baseline_classifier: ClassifierFigures | None = None
     pairs: tuple[PairFigures, ...] = ()
+    predictors: tuple[PredictorFigures, ...] = ()
     models: tuple[Entry, ...] = ()
     stopped: bool = False
 

@@ -16,6 +16,7 @@ from simulacra.report.code_tables import code_table, coded, level_table, unit_ta
 from simulacra.report.codebook_tables import codebook_table, with_codebooks
 from simulacra.report.copying import copies, further
 from simulacra.report.ranking import bound, foreign, judged, ranked, unit_of
+from simulacra.report.sound_tables import CAPTION, not_better, predictor_note, predictor_table
 from simulacra.report.text import listed
 
 
@@ -230,11 +231,14 @@ def _likelihood(results: Results) -> Section:
     if classes:
         note = "The same figure over the observations of one class at a time."
         shown.append(Table(classes, "Each class by itself", note, folded=len(classes) > _MANY))
+    if simple := predictor_table(results):
+        shown.insert(1, Table(simple, CAPTION, predictor_note(results), words=("by",)))
     remarks = [
         Remark("ignores its context: shuffled ones serve it as well.", m.model, loud=True)
         for m in judged(results)
         if any(f.ignores_context for f in m.likelihoods)
     ]
+    remarks += [Remark(text, name, loud) for name, text, loud in not_better(results)]
     return Section(
         "likelihood",
         "Likelihood in detail",
