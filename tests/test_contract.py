@@ -69,7 +69,8 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     # learns by sweeps alone
     "turns": {"kde": {}, "pca": {}},
     "learning": {"kde": {}},
-    "context refused": {"kde": {}, "pca": {}},
+    # nor has a context alone, for it is told identities
+    "context refused": {"kde": {}, "pca": {}, "triplet": {}},
     # the best step is chosen by the likelihood, which other laws hold, or by nothing
     "validation": {
         name: {}

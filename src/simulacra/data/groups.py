@@ -7,14 +7,33 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from simulacra.data.dataset import Observations
 from simulacra.data.formats.listing import counted, shown
+from simulacra.data.labels import joint_classes
 from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
 
 
 def numbered(words: Sequence[str]) -> Tensor:
     """The group of each observation, `(N,)` int64, in the order of their names."""
     numbers = {name: number for number, name in enumerate(sorted(set(words)))}
     return torch.tensor([numbers[word] for word in words], dtype=torch.long)
+
+
+def identities(observations: Observations, spec: DataSpec) -> Tensor | None:
+    """Of whom each observation is, `(N,)` int64: what one learns by who learns to tell them apart.
+
+    Its joint class, −1 where it is not told; of data without labels its group, numbered from 0
+    within this split. `None` of data with neither.
+
+    Args:
+        observations: Of any split.
+        spec: Of the data.
+    """
+    classes = joint_classes(observations, spec)
+    if classes is not None or observations.groups is None:
+        return classes
+    return observations.groups.unique(return_inverse=True)[1]
 
 
 def same_as(labels: Tensor | None, groups: Tensor | None) -> int | None:

@@ -52,7 +52,10 @@ class Model(nn.Module, ABC):
     """See `Stage`: players of whose weights the average is kept; all, unless it says otherwise."""
 
     classes_in_batch: tuple[int, int] | None = None
-    """(P, K): a batch is K observations of each of P classes, and `loss` is told these."""
+    """(P, K): a batch is K observations of each of P classes, and `loss` is told these.
+
+    Of data without labels their groups.
+    """
 
     told_in_batch: float | None = None
     """Part of a batch whose labels are told whole, at least, where some are and some are not."""
@@ -144,7 +147,8 @@ class Model(nn.Module, ABC):
             x: A few thousand training observations `(N, *event_shape)`.
             context: Their context.
 
-        One that also names an argument `count` is told how many training observations there are.
+        One that also names an argument `count` is told how many training observations there are,
+        and one that names `classes` how many classes its batches are made of.
         """
 
     @abstractmethod

@@ -33,6 +33,7 @@ MODELS = {
     "autoencoder": "simulacra.models.latent.autoencoder:Autoencoder",
     "sparse-autoencoder": "simulacra.models.latent.sparse_autoencoder:SparseAutoencoder",
     "pca": "simulacra.models.latent.pca:PCA",
+    "triplet": "simulacra.models.embedding.triplet:Triplet",
     "pixelcnn": "simulacra.models.autoregressive.pixelcnn:PixelCNN",
     "gated-pixelcnn": "simulacra.models.autoregressive.gated_pixelcnn:GatedPixelCNN",
     "row-lstm": "simulacra.models.autoregressive.row_lstm:RowLSTM",

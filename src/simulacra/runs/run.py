@@ -109,7 +109,8 @@ class Run:
             source, keywords = start.model(code=model), usual | keywords
         built = registry.build(model, data.spec, keywords, copies=TRAINED)
         registry.check_own(model, built.keywords)
-        check_learnable(built, data.train, options)
+        for split in (data.train, data.validation):
+            check_learnable(built, split, options)
         check_room(built, data.train, options)
         begun: tuple[Model, dict[str, Any]] | None = None
         if start is not None and source is not None:

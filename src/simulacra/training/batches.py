@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Observations
+from simulacra.data.groups import identities
 from simulacra.data.labels import joint_classes
 from simulacra.ground import processes
 from simulacra.ground.errors import UsageError
@@ -33,8 +34,7 @@ class ByClass:
     """Batches of so many observations of so many classes.
 
     Args:
-        labels: Of all observations, `(N,)`; of those that are untold, −1. Of labels of several
-            parts, the classes that `DataSpec.joint` makes of them.
+        labels: Of all observations, `(N,)`; of those that are untold, −1. See `identities`.
         classes: In a batch, or all that have two observations where these are fewer.
         each: Observations of each; of a class that has fewer, some come again.
 
@@ -45,14 +45,16 @@ class ByClass:
     def __init__(self, labels: Tensor | None, classes: int, each: int) -> None:
         if labels is None or labels.is_floating_point() or labels.ndim != 1:
             raise UsageError(
-                "this model learns from batches of classes: it needs data with a label each"
+                "this model learns from batches of classes: give --labels, or --groups of which "
+                "each is somebody"
             )
         members = [(labels == label).nonzero()[:, 0] for label in labels.unique() if label >= 0]
         self.members = [rows for rows in members if len(rows) > 1]
         if len(self.members) < 2:
             raise UsageError(
-                "this model learns from batches of classes: it needs two classes of two "
-                f"observations at least, got {len(self.members)}"
+                "this model learns from batches of classes: it needs two classes, or groups, of "
+                f"two observations at least in each split that is learnt or validated on, got "
+                f"{len(self.members)}"
             )
         self.classes, self.each = min(classes, len(self.members)), each
         self.size = self.classes * each
@@ -94,11 +96,11 @@ def check_learnable(model: Model, observations: Observations, options: Options) 
     """Refuse a training that cannot begin, before anything is made for it.
 
     Raises:
-        UsageError: If the model learns from batches of classes and the data have none, or the
-            processes cannot share its batches out.
+        UsageError: If the model learns from batches of classes and the data have neither labels
+            nor groups, or the processes cannot share its batches out.
     """
     if model.classes_in_batch is not None:
-        ByClass(joint_classes(observations, model.spec), *model.classes_in_batch)
+        ByClass(identities(observations, model.spec), *model.classes_in_batch)
     if not all(stage.by_sweeps for stage in model.stages):
         check_shared(options, processes.count())
 
@@ -123,10 +125,13 @@ class Batches:
         self.observations, self.size = observations, min(options.batch, len(observations))
         self.seed, self.told = options.seed, model.context != "none"
         self.classes: ByClass | None = None
+        self.kinds = 0
+        """Classes of a model that learns from batches of them: each is numbered below this."""
         if model.classes_in_batch is not None:
-            classes = joint_classes(observations, model.spec)
+            classes = identities(observations, model.spec)
             self.classes = ByClass(classes, *model.classes_in_batch)
             self.size = self.classes.size
+            self.kinds = 0 if classes is None else int(classes.max()) + 1
             # who learns from classes is told them, though it may take no context
             if model.context == "none":
                 self.observations, self.told = replace(observations, context=classes), True

@@ -113,7 +113,8 @@ class Training(Clocked):
             few = torch.randperm(len(train))[: self._prepared_from]
             if not prepared:
                 prepare: Callable[..., None] = model.prepare
-                told = {"count": len(train)} if "count" in _arguments(prepare) else {}
+                known = {"count": len(train), "classes": self.batches.kinds}
+                told = {name: known[name] for name in known if name in _arguments(prepare)}
                 prepare(*self.batches.rows(few), **told)
             if model.not_compiled:
                 options = replace(options, compile=False)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from simulacra.data.dataset import Dataset, Observations
-from simulacra.data.labels import joint_classes
+from simulacra.data.groups import identities
 from simulacra.ground.randomness import seeded
 from simulacra.ground.threads import settled
 from simulacra.judging.figures.records import Costs
@@ -142,7 +142,7 @@ def _learnt_with(model: Model, data: Dataset, n: int) -> tuple[Tensor, Tensor | 
     """As `rows_for`, of training data, with the classes of a model that learns from these."""
     x, context = rows_for(model, data.train, n)
     if model.classes_in_batch is not None and model.context == "none":
-        classes = joint_classes(data.train, data.spec)
+        classes = identities(data.train, data.spec)
         context = None if classes is None else classes[torch.arange(n) % len(classes)].to(x.device)
     return x, context
 
