@@ -215,6 +215,11 @@ def print_results(results: Results) -> None:
     from simulacra.report.sound_tables import predictor_line
     from simulacra.report.tables import table
     from simulacra.report.verdict import verdict
+    from simulacra.report.verification_tables import (
+        not_verified,
+        verification_said,
+        verification_table,
+    )
 
     if not ranking.foreign(results):
         print_figures(table(results))
@@ -253,10 +258,15 @@ def print_results(results: Results) -> None:
         print_line("What codebooks cost: rate + distortion, which is no likelihood")
         _print_right(codebooks)
         print_line("")
+    if verified := verification_table(results):
+        print_line(f"Verification: {verification_said(results)}")
+        _print_right(verified)
+        print_line("")
     print_line(verdict(results))
     for doubt in results.doubts:
         note(doubt)
-    for name, warning in [*warned.of_models(results), *warned.of_samples(results)]:
+    warnings = [*warned.of_models(results), *warned.of_samples(results), *not_verified(results)]
+    for name, warning in warnings:
         note(f"{name}: {warning}" if name else warning)
 
 

@@ -24,6 +24,7 @@ def curves(
     x_label: str | None = None,
     y_label: str | None = None,
     size: tuple[float, float] = (7.2, 3.6),
+    whole: bool = False,
 ) -> bytes:
     """An SVG of several curves on one pair of axes, each named at its end.
 
@@ -37,6 +38,7 @@ def curves(
         x_label: Words under the axis, with the unit; the column's name if not given.
         y_label: Words above the vertical axis, likewise.
         size: Width and height in inches.
+        whole: Show all of a curve's opening, whatever it flattens.
 
     Raises:
         UsageError: If columns differ in length or nothing finite is left to draw.
@@ -69,7 +71,7 @@ def curves(
         axes.spines["bottom"].set_color(QUIET)
         axes.grid(axis="y", color=RULE, linewidth=0.8)
         axes.tick_params(colors=QUIET, labelsize=9, length=0, pad=5)
-        low, high, cut = _limits(points)
+        low, high, cut = _limits(points, whole=whole)
         words = (y_label or y) + ("   (steep beginnings are cut off)" if cut else "")
         axes.set_title(words, loc="left", color=QUIET, fontsize=9.5, pad=12, parse_math=False)
         axes.set_xlabel(x_label or x, color=QUIET, fontsize=9.5, labelpad=6, parse_math=False)
@@ -149,14 +151,16 @@ def _points(
     return [(float(a), float(b) if math.isfinite(b) else math.nan) for a, b in pairs]
 
 
-def _limits(points: Mapping[str, Sequence[tuple[float, float]]]) -> tuple[float, float, bool]:
+def _limits(
+    points: Mapping[str, Sequence[tuple[float, float]]], *, whole: bool = False
+) -> tuple[float, float, bool]:
     """Lowest and highest value to show, and whether the beginnings of curves are cut off."""
     finite = [[v for _, v in pairs if math.isfinite(v)] for pairs in points.values()]
     every = [v for values in finite for v in values]
     later = [v for values in finite for v in values[len(values) // 4 :]]
     low, high = min(every), max(every)
     # Cut only where it pays: where the beginnings would take more than half of the height.
-    cut = high - low > 2 * (max(later) - min(later)) > 0
+    cut = not whole and high - low > 2 * (max(later) - min(later)) > 0
     if cut:
         low, high = min(later), max(later)
     margin = 0.06 * (high - low) or max(abs(high), 1.0) * 0.05

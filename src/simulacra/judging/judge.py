@@ -41,12 +41,13 @@ from simulacra.judging.figures.paired import paired
 from simulacra.judging.figures.records import Nature, References, SampleFigures
 from simulacra.judging.figures.sample_judge import FEWEST, MOST, SampleJudge, fair_count
 from simulacra.judging.figures.simple_sounds import PredictorFigures, simple_predictors
+from simulacra.judging.figures.verification import verification
 from simulacra.judging.judgement import KEPT, Judged, Judgement, fingerprint_of, keep, kept
 from simulacra.judging.results import Entry, Results
 from simulacra.judging.scoring import Scoring, score_codebook, score_model
 from simulacra.models import registry
 from simulacra.models.description import describe_class
-from simulacra.models.model import Likelihood, Model, Sampling
+from simulacra.models.model import Encoding, Likelihood, Model, Sampling
 from simulacra.models.quantised import Quantised
 from simulacra.runs import zoo
 from simulacra.runs.run import Outcome, Run
@@ -215,6 +216,8 @@ class Judge:
         elif isinstance(model, Quantised):
             self.told(f"{name}: codebook")
             scoring = score_codebook(model, self.data, self.limit)
+        if isinstance(model, Encoding):
+            scoring.found["verification"] = verification(model, self.data)
         figures: SampleFigures | None = None
         if isinstance(model, Sampling):
             # of a test split of one group there are no halves, which the judge then says

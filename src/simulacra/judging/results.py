@@ -25,6 +25,7 @@ from simulacra.judging.figures.records import (
     SampleFigures,
     ViewSummary,
 )
+from simulacra.judging.figures.roc import VerificationFigures
 from simulacra.judging.figures.simple_sounds import PredictorFigures
 from simulacra.training.diagnosis import Diagnosis
 
@@ -62,6 +63,7 @@ class Entry:
         kl: KL(p ‖ q) in nats, where the true density is known.
         codes: What codes cost, of a bound over them.
         codebook: What codes of a codebook cost, and how much of it is used.
+        verification: Whether codes say which observations are of one identity.
     """
 
     model: str
@@ -90,6 +92,7 @@ class Entry:
     kl: Figure | None = None
     codes: CodeFigures | None = None
     codebook: CodebookFigures | None = None
+    verification: VerificationFigures | None = None
     samples: SampleFigures | None = None
     cost: Costs = field(default_factory=Costs)
     nature: Nature | None = None

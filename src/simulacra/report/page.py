@@ -41,6 +41,7 @@ from simulacra.report.sections import Section
 from simulacra.report.tables import table
 from simulacra.report.text import listed
 from simulacra.report.verdict import verdict
+from simulacra.report.verification_tables import curves_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -91,6 +92,7 @@ def render(results: Results, pictures: Mapping[str, bytes]) -> str:
         described=[m for m in models if m.class_name or m.summary or m.departs],
         pictures={name: _inline_png(name, data) for name, data in pictures.items()},
         validation=_validation(models, unit),
+        charts=_charts(results),
         balances=[each for i, m in enumerate(models) for each in _balance(m, f"b{i}")],
         games=[game for i, m in enumerate(models) for game in _game(m, f"g{i}-")],
         words=WORDS.get(unit),
@@ -157,11 +159,32 @@ def _validation(models: Sequence[Entry], unit: Unit) -> Markup | None:
     if not series:
         return None
     what = WORDS.get(unit, "log-likelihood in nats")
-    labels = {"x_label": "training, seconds", "y_label": f"validation, {what}"}
-    svg = curves(series, x="seconds", y="validation", size=(7.8, 3.9), **labels)
+    svg = curves(
+        series, x="seconds", y="validation", x_label="training, seconds",
+        y_label=f"validation, {what}", size=(7.8, 3.9),
+    )  # fmt: skip
     last = [f"{name} {_measured(c['validation'])[-1]:.3f}" for name, c in series.items()]
     label = f"Validation, {what}, against training seconds. Last values: {', '.join(last)}"
     return _inline_svg(svg, "v-", label)
+
+
+def _charts(results: Results) -> dict[str, Markup]:
+    """By the section that it stands in, a chart of all models together."""
+    found = curves_of(results)
+    if not found:
+        return {}
+    series = {
+        name: dict(zip(("false", "true"), zip(*each.curve, strict=True), strict=True))
+        for name, each in found.items()
+    }
+    what = "share of pairs of {} that are taken for one"
+    svg = curves(
+        series, x="false", y="true", x_label=what.format("two"), y_label=what.format("one"),
+        size=(7.8, 3.9), whole=True,
+    )  # fmt: skip
+    areas = ", ".join(f"{name} {each.area.value:.3f}" for name, each in found.items())
+    label = f"Receiver operating characteristic. Areas: {areas}"
+    return {"verification": _inline_svg(svg, "r-", label)}
 
 
 def _game(model: Entry, prefix: str) -> list[dict[str, Any]]:

@@ -18,6 +18,11 @@ from simulacra.report.copying import copies, further
 from simulacra.report.ranking import bound, foreign, judged, ranked, unit_of
 from simulacra.report.sound_tables import CAPTION, not_better, predictor_note, predictor_table
 from simulacra.report.text import listed
+from simulacra.report.verification_tables import (
+    not_verified,
+    verification_said,
+    verification_table,
+)
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,10 @@ def sample_sections(results: Results) -> list[Section]:
 
 
 def detail_sections(results: Results) -> list[Section]:
-    """Likelihood, codes, pairs and labels; some may be empty."""
+    """Likelihood, codes, whom they tell apart, pairs and labels; some may be empty."""
     return [
-        _likelihood(results), _codes(results), _codebooks(results), _pairs(results),
-        _labels(results),
+        _likelihood(results), _codes(results), _codebooks(results), _verification(results),
+        _pairs(results), _labels(results),
     ]  # fmt: skip
 
 
@@ -288,6 +293,18 @@ def _codebooks(results: Results) -> Section:
         "to the observation. The perplexity says how many entries, used alike, would tell as much.",
         [Table(rows)] if rows else [],
         [Remark(f"{said}.", name, loud=True) for name, said in found if said],
+    )
+
+
+def _verification(results: Results) -> Section:
+    rows = verification_table(results)
+    asks = "Do distances between codes say which observations are of one and the same?"
+    return Section(
+        "verification",
+        "Verification",
+        f"{asks} {verification_said(results)}".rstrip(),
+        [Table(rows)] if rows else [],
+        [Remark(f"{said}.", name, loud=True) for name, said in not_verified(results)],
     )
 
 

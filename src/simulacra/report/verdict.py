@@ -26,6 +26,7 @@ from simulacra.report.ranking import (
 )
 from simulacra.report.tables import distances, figure_of, first_view
 from simulacra.report.text import listed, number
+from simulacra.report.verification_tables import verification_line
 
 _Ranked = Sequence[tuple[Entry, LikelihoodFigures]]
 
@@ -59,6 +60,7 @@ def verdict(results: Results) -> str:
     if idle:
         says.append(f"No better than knowing nothing ({ignorant:.3f} {unit}): {listed(idle)}.")
     says += [*_truth(results, order), *_without(results, judged)]
+    says += [said for said in [verification_line(results)] if said]
     says += [*(_no_better(results, judged) if order else _samples(results, judged))]
     says += _copies(results, judged)
     out = [f"{m.model} ({m.left_out})" for m in models if m.left_out]
@@ -142,6 +144,8 @@ def _without(results: Results, judged: Sequence[Entry]) -> list[str]:
     other = [m for m in without if not m.likelihood_given_label]
     silent = [m.model for m in other if m.capabilities and "samples" not in m.capabilities]
     none = [m.model for m in other if m.model not in silent]
+    verified = {m.model for m in other if m.verification and m.verification.codes}
+    silent = [name for name in silent if name not in verified]
     says = []
     if given:
         says.append(f"Only given the {told(results)}, which is another question: {listed(given)}.")

@@ -83,7 +83,7 @@ class Embedding(Encoding, Standardised):
 
 
 def moved(x: Tensor) -> Tensor:
-    """Pictures moved by up to a sixteenth of each side; what comes in from outside is the edge.
+    """Pictures moved by up to an eighth of each side; what comes in from outside is the edge.
 
     Of few people a network would else learn where in the picture their features are.
 
@@ -98,7 +98,7 @@ def moved(x: Tensor) -> Tensor:
 
 def _places(x: Tensor, side: int) -> Tensor:
     """Which rows, or columns, of each picture are shown, `(N, side)`."""
-    most = side // 16
+    most = side // 8
     by = torch.randint(-most, most + 1, (len(x), 1), device=x.device)
     return (by + torch.arange(side, device=x.device)).clamp(0, side - 1)
 

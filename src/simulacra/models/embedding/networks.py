@@ -45,21 +45,15 @@ class _Convolutions(nn.Module):
         inputs = input_channels(spec) if self.picture else 1
         width, layers = channels, list[nn.Module]()
         while not layers or max(sides) > least:
-            layers += self._layer(inputs, width)
+            layers += [
+                nn.Conv2d(inputs, width, 3, 2, 1) if self.picture
+                else nn.Conv1d(inputs, width, 9, 4, 4),
+                nn.ReLU(),
+            ]  # fmt: skip
             inputs, width = width, min(2 * width, _WIDER * channels)
             sides = tuple(math.ceil(side / by) for side in sides)
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(inputs * math.prod(sides), outputs)
-
-    def _layer(self, inputs: int, outputs: int) -> list[nn.Module]:
-        # the normalisation has a bias of its own
-        if self.picture:
-            return [
-                nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
-            ]  # fmt: skip
-        return [
-            nn.Conv1d(inputs, outputs, 9, 4, 4, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(),
-        ]  # fmt: skip
 
     def forward(self, inputs: Tensor) -> Tensor:
         features = self.body(inputs if self.picture else inputs[:, None])
