@@ -7,8 +7,10 @@ from typing import get_args
 import pytest
 import torch
 
-from simulacra.ground.errors import UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
+from simulacra.ground.spec import DataSpec
 from simulacra.models.autoregressive.outputs import Output, OutputKind, takes_output
+from simulacra.models.registry import find
 from simulacra.models.takes import Takes
 
 KINDS = get_args(OutputKind)
@@ -74,3 +76,23 @@ def test_what_has_no_order_is_predicted_by_categories_alone() -> None:
     assert not takes_output(Takes(), "logistics").unordered
     with pytest.raises(UsageError, match="gaussian or logistics, got 'mse'"):
         Output("mse", 4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["pixel-rnn", "pixelcnn"])
+def test_networks_of_pictures_say_what_they_are_asked_to(name: str) -> None:
+    """Categories have the weights that they always had; a palette is refused to the others."""
+    spec = DataSpec((3, 4, 4), 256)
+    kind, few = find(name), {key: find(name).small[0][key] for key in ("hidden", "channels")
+                             if key in find(name).small[0]}  # fmt: skip
+    models = {output: kind(spec, **few, output=output) for output in KINDS}
+    sizes = {output: model.logits.weight.shape[0] for output, model in models.items()}
+    colours = 3 if name == "pixelcnn" else 1
+    assert sizes == {"categorical": 256 * colours, "gaussian": colours, "logistics": 30 * colours}
+    assert not [key for key in models["categorical"].state_dict() if key.startswith("last")]
+    assert "last.log_spread" in models["gaussian"].state_dict()
+    assert models["gaussian"].keywords["output"] == "gaussian"
+    palette = DataSpec((1, 4, 4), 2, False, "palette", ((0, 0, 0), (9, 9, 9)))
+    kind(palette, **few)
+    for output in ("gaussian", "logistics"):
+        with pytest.raises(MissingCapability, match=f"output={output} needs .*ordered levels"):
+            kind(palette, **few, output=output)

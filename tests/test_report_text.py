@@ -109,6 +109,16 @@ def test_the_first_view_in_short():
     assert texts(short.sample_figures, five()) == []
 
 
+def test_the_colour_of_samples_in_short_where_there_is_any():
+    results = full()
+    results["models"][1]["samples"]["whole"]["saturation"] = fig(0.414)
+    results["references"]["real"]["whole"]["saturation"] = fig(1.02)
+    rows = {row["model"]: row for row in texts(short.sample_figures, results)}
+    assert rows["vae"]["saturation → 1"] == "0.414"
+    assert rows["real (floor)"]["saturation → 1"] == "1.02"
+    assert rows["gan"]["saturation → 1"] == "–"
+
+
 def test_overfitting_and_labels_in_short():
     results = full()
     results["references"]["real"]["whole"]["class_accuracy"] = share(0.994)

@@ -24,7 +24,8 @@ from simulacra.report.sample_tables import INDEPENDENT, REAL, class_called, titl
 from simulacra.report.tables import figure_of, first_view
 
 _SHOWN = ("frechet", "precision", "recall", "coverage", "c_t")
-_MODES = ("modes", "good")
+_WHOLE = ("saturation", "modes", "good")
+"""Figures that need no view: colours, where pictures have any, and modes, where they are known."""
 
 
 def sample_figures(results: Results) -> Rows:
@@ -37,7 +38,7 @@ def sample_figures(results: Results) -> Rows:
     rows: Rows = [
         {"model": words(name)}
         | {titled(key): _short(key, figure_of(each, view, key)) for key in _SHOWN}
-        | {titled(key): _short(key, figure_of(each, None, key)) for key in _MODES}
+        | {titled(key): _short(key, figure_of(each, None, key)) for key in _WHOLE}
         for name, each in found
     ]
     # only where the data have any
