@@ -17,7 +17,7 @@ from simulacra.models.autoregressive.laws import (
 )
 from simulacra.models.flow.laws import inverts
 from simulacra.models.latent.completion import CodeCompletion
-from simulacra.models.lawbook import probability
+from simulacra.models.lawbook import bounds, probability
 from simulacra.models.lawbook.behaviour import (
     comes_back,
     completes,
@@ -54,11 +54,13 @@ __all__ = [
 
 
 def make_quick(patch: pytest.MonkeyPatch, kind: type[Model] = CodeCompletion) -> None:
-    """Let laws count fewer draws of levels, and chains that complete be short.
+    """Let laws count fewer draws of levels and of bounds, and chains that complete be short.
 
     Args:
         patch: Undoes it.
         kind: Of the model that completes.
     """
     patch.setattr(probability, "_DRAWS", 20_000)
+    for book in (probability, bounds):
+        patch.setattr(book, "_SEEDS", 25)
     chains.shorten(patch, kind)

@@ -21,6 +21,9 @@ from simulacra.models.model import Completion, Likelihood, Model, Sampling
 _DRAWS = 100_000
 """Samples that are counted; of completions half as many."""
 
+_SEEDS = 64
+"""Of a bound, which is random: so many that their mean is known."""
+
 
 @torch.no_grad()
 def sums_to_one(model: Likelihood) -> None:
@@ -35,9 +38,9 @@ def sums_to_one(model: Likelihood) -> None:
         model.to(own)
         return
     totals = torch.stack(
-        [model.log_likelihood(x, told, seed=seed).double().exp().sum() for seed in range(64)]
+        [model.log_likelihood(x, told, seed=seed).double().exp().sum() for seed in range(_SEEDS)]
     )
-    error = 4 * float(totals.std()) / 8
+    error = 4 * float(totals.std()) / _SEEDS**0.5
     mean = float(totals.mean())
     hold(mean <= 1 + error + 1e-9, f"sums to {mean:.4f} ± {error:.4f}")
     hold(mean > 0.01, "a bound this loose says nothing")
