@@ -110,7 +110,11 @@ def test_a_process_that_fails_says_why(
 # ---- the work ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODELS)
+# those of which each family has one are what is measured unless told
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.nightly] * (name not in USUAL)) for name in MODELS],
+)
 def test_every_model_of_the_registry_can_be_measured(name: str) -> None:
     found = work.Work(name, 4, 3, CPU)
     kind = type(found.model)

@@ -142,7 +142,14 @@ def flat(value: Any) -> Any:
     return [flat(part) for part in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize("name", TINY)
+ONCE_MORE = ("vae", "gan", "nice")
+"""What these have, others have too: turns and an average, stages and codes, noise in each step."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.nightly] * (name in ONCE_MORE)) for name in TINY],
+)
 def test_a_stopped_run_goes_on_bit_for_bit(
     name: str,
     digits: Dataset,
