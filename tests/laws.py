@@ -17,7 +17,7 @@ from simulacra.models.autoregressive.laws import (
 )
 from simulacra.models.flow.laws import inverts
 from simulacra.models.latent.completion import CodeCompletion
-from simulacra.models.lawbook import bounds, probability
+from simulacra.models.lawbook import bounds, densities, probability
 from simulacra.models.lawbook.behaviour import (
     comes_back,
     completes,
@@ -63,4 +63,5 @@ def make_quick(patch: pytest.MonkeyPatch, kind: type[Model] = CodeCompletion) ->
     patch.setattr(probability, "_DRAWS", 20_000)
     for book in (probability, bounds):
         patch.setattr(book, "_SEEDS", 25)
+    patch.setattr(densities, "_GRIDS", 6)
     chains.shorten(patch, kind)

@@ -19,6 +19,9 @@ from simulacra.models.model import Likelihood, Sampling
 _REACH = 12
 """Of t in x = sinh t, which is fine where data are and goes to 81,000 standard deviations."""
 
+_GRIDS = 16
+"""Of a bound, each of other noise."""
+
 _ROUNDS, _BOXES = 12, 256
 """How often boxes are halved where a density is not smooth, and how many at once, at most."""
 
@@ -41,8 +44,8 @@ def integrates_to_one(model: Likelihood) -> None:
     # a grid for each seed, so that the error tells what noise and grid leave open together
     step = 1 / 8
     totals = []
-    for seed in range(16):
-        t = (torch.arange(-8 / step, 8 / step, dtype=torch.float64) + seed / 16) * step
+    for seed in range(_GRIDS):
+        t = (torch.arange(-8 / step, 8 / step, dtype=torch.float64) + seed / _GRIDS) * step
         points = torch.cartesian_prod(*[t] * model.spec.dims).view(-1, model.spec.dims)
         totals.append(_spread(_density(model, seed))(points).sum() * step**model.spec.dims)
     mean, error = float(torch.stack(totals).mean()), float(torch.stack(totals).std())
