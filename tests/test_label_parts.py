@@ -243,6 +243,21 @@ def test_a_judge_copes_with_labels_of_which_most_are_not_told(monkeypatch):
     assert figures.refused is None
     # samples are drawn for whole labels, all of them
     assert figures.whole["class_accuracy"].count == figures.count
+    # and each of them is counted in each part, wherever it was wrong
+    assert {name: each.count for name, each in figures.by_part.items()} == {
+        "digit": figures.count, "speaker": figures.count
+    }  # fmt: skip
+    assert figures.count == judge.samples.count
+    # the classifier was not trained on real data that are asked about in the same way
+    real, chance = judge.samples.references.real, judge.samples.references.chance
+    classes = spec.labels(spec.joint(data.train.context))
+    classes = classes[(classes >= 0).all(1)]
+    for part, (name, _) in enumerate(spec.parts):
+        assert real.by_part[name].value > 0.9
+        commonest = float(classes[:, part].bincount().max()) / len(classes)
+        assert chance.by_part[name].value == pytest.approx(commonest)
+    # a model that knows nothing draws no better than chance
+    assert figures.by_part["digit"].low < chance.by_part["digit"].value
 
 
 # ---- reading -------------------------------------------------------------------------------------

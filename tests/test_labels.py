@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -18,11 +18,13 @@ from simulacra.ground.spec import DataSpec
 from simulacra.judging.figures.intervals import share
 from simulacra.judging.figures.labels import (
     BINS,
+    accuracies_by_chance,
     class_accuracy,
     class_distance,
     class_shares,
     classification,
     generative_classifier,
+    part_accuracies,
 )
 from simulacra.models import registry
 from simulacra.tasks.bayes import log_posterior
@@ -57,6 +59,29 @@ def test_every_share_lies_within_its_interval():
 
 
 # ---- samples as a classifier takes them -----------------------------------------------------
+
+
+def test_each_part_is_counted_by_itself():
+    spec = DataSpec((1, 2, 2), 4, classes=6, parts=(("digit", 3), ("speaker", 2)))
+    asked = spec.joint(torch.tensor([[0, 0], [1, 1], [2, 0], [2, 1]]))
+    taken = spec.joint(torch.tensor([[0, 1], [1, 1], [2, 1], [0, 1]]))
+    found = part_accuracies(sure_of(taken, 6), asked, spec)
+    assert {name: each.value for name, each in found.items()} == {"digit": 0.75, "speaker": 0.5}
+    assert found["digit"].low < 0.75 < found["digit"].high
+    assert class_accuracy(sure_of(taken, 6), asked).value == 0.25
+    # one that the classifier takes for nothing is wrong in every part, and is counted
+    broken = sure_of(taken, 6)
+    broken[1] = math.nan
+    found = part_accuracies(broken, asked, spec)
+    assert {name: each.value for name, each in found.items()} == {"digit": 0.5, "speaker": 0.25}
+    assert part_accuracies(sure_of(taken, 6), asked, replace(spec, parts=())) == {}
+
+
+def test_chance_is_always_the_commonest():
+    spec = DataSpec((1, 2, 2), 4, classes=6, parts=(("digit", 3), ("speaker", 2)))
+    classes = spec.joint(torch.tensor([[0, 0], [0, 1], [1, 0], [0, 0], [2, 1]]))
+    assert accuracies_by_chance(classes, spec) == (0.4, {"digit": 0.6, "speaker": 0.6})
+    assert accuracies_by_chance(classes, replace(spec, parts=())) == (0.4, {})
 
 
 def test_class_accuracy_counts_what_was_asked_for():

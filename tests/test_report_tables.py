@@ -44,6 +44,45 @@ def headings(page):
     return re.findall(r"<h2[^>]*>([^<]*)</h2>", page)
 
 
+def told_parts(results):
+    """The first model was asked for a digit and a speaker, as real data are."""
+    first, real = results["models"][0], results["references"]["real"]
+    for samples, digit, speaker in ((first["samples"], 0.42, 0.8), (real, 0.98, 1.0)):
+        samples["by_part"] = {"digit": fig(digit), "speaker": fig(speaker)}
+    results["references"]["chance"] = {
+        "count": 0, "whole": {"class_accuracy": fig(1 / 60)},
+        "by_part": {"digit": fig(0.1), "speaker": fig(1 / 6)},
+    }  # fmt: skip
+    return results
+
+
+def test_what_was_asked_for_is_counted_part_by_part_beside_chance():
+    results = told_parts(full())
+    name = results["models"][0]["model"]
+    rows = by_model(texts(sample_tables.label_table, results))
+    assert rows["chance"] == {
+        "model": "chance", "class accuracy → real": "1.7 %", "digit accuracy → real": "10.0 %",
+        "speaker accuracy → real": "16.7 %", "class distance ↓": "–",
+    }  # fmt: skip
+    assert rows[name]["digit accuracy → real"] == "42.0 %"
+    assert rows["real (floor)"]["speaker accuracy → real"] == "100.0 %"
+    told = by_model(texts(short.detail_figures, results))
+    assert list(told)[-1] == "chance"
+    assert [told[each]["digit accuracy"] for each in ("real (floor)", name, "chance")] == [
+        "98.0 %", "42.0 %", "10.0 %"
+    ]  # fmt: skip
+    page = render(quick(results), {})
+    assert "“chance” is the commonest class" in words(page)
+    assert "All samples that were drawn are counted." in page
+    assert typed(results).to_json()["references"]["chance"]["by_part"]["digit"]["value"] == 0.1
+    # of models that are asked for nothing, nothing comes by chance
+    for m in results["models"]:
+        if m.get("samples"):
+            m["samples"]["whole"].pop("class_accuracy", None)
+            m["samples"].pop("by_part", None)
+    assert "chance" not in by_model(texts(sample_tables.label_table, results))
+
+
 def test_samples_stand_between_floor_and_ceiling():
     rows = texts(sample_tables.fidelity_table, full(), "features")
     names = [row["model"] for row in rows]

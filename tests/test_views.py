@@ -222,7 +222,7 @@ def test_sounds(monkeypatch, labelled):
     spec = DataSpec((900,), 256, coding="mu-law", classes=2 * labelled, rate=900)
     data = of(spec, x, labels if labelled else None)
     features, pixels = views(data, 100)
-    assert features.extractor == ("classifier-64" if labelled else "random-convolutions-64")
+    assert features.extractor == ("bands-classifier-64" if labelled else "random-convolutions-64")
     assert pixels.extractor == "pca"
     seen = features.features(x)
     inside = torch.stack([seen[labels == y].std(0).norm() for y in (0, 1)]).max()

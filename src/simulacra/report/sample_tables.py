@@ -24,7 +24,9 @@ from simulacra.report.ranking import judged
 from simulacra.report.tables import distances, figure_of
 
 REAL, INDEPENDENT = "real (floor)", "independent (ceiling)"
-"""The rows that are no model: other real observations, and values drawn each by itself."""
+CHANCE = "chance"
+"""The rows that are no model: other real observations, values drawn each by itself, and samples of
+the commonest class whatever was asked."""
 LIKE_REAL = "like real data"
 BY_CHANCE = "may be chance"
 
@@ -70,8 +72,48 @@ def equal_table(results: Results) -> Rows:
 
 
 def label_table(results: Results) -> Rows:
-    """Samples as the classifier takes them."""
-    return without_empty(_table(results, None, ["class_accuracy", "class_distance"]))
+    """Samples as the classifier takes them: for what was asked, whole and in each part."""
+    known: list[tuple[str, SampleFigures | None]] = list(_of_models(results))
+    if not known:
+        return []
+    references = results.references
+    known = [(REAL, references.real), *known, (INDEPENDENT, references.independent)]
+    known.append((CHANCE, references.chance))
+    named = [(name, each) for name, each in known if each is not None]
+    columns = {
+        titled("class_accuracy"): [each.figure(None, "class_accuracy") for _, each in named],
+        **{accuracy_of(part): [each.by_part.get(part) for _, each in named]
+           for part in parts_of(results)},
+    }  # fmt: skip
+    # of many combinations chance is less than a hundredth or two
+    least = 1 if len(columns) > 1 else 0
+    whole = {
+        heading: interval_column(own, percent=True, least=least) for heading, own in columns.items()
+    }
+    distances = interval_column([each.figure(None, "class_distance") for _, each in named])
+    whole[titled("class_distance")] = distances
+    rows: Rows = [
+        {"model": Cell(name, reference=name in (REAL, INDEPENDENT, CHANCE))}
+        | {heading: column[at] for heading, column in whole.items()}
+        for at, (name, _) in enumerate(named)
+    ]
+    models = rows[1 if references.real else 0 :][: len(_of_models(results))]
+    if all(row[titled("class_accuracy")].empty for row in models):
+        # nothing was asked for, so nothing comes by chance
+        rows = [row for row in rows if row["model"].head != CHANCE]
+    if all(cell.empty for row in rows for cell in list(row.values())[1:]):
+        return []
+    return without_empty(rows)
+
+
+def parts_of(results: Results) -> list[str]:
+    """The parts of a label that samples were asked for in, in their order."""
+    return list(dict.fromkeys(part for _, each in _of_models(results) for part in each.by_part))
+
+
+def accuracy_of(part: str) -> str:
+    """The heading of the share of samples that are right in a part."""
+    return f"{part} accuracy {ARROWS[MEASURES['class_accuracy'].better]}"
 
 
 def class_table(results: Results) -> Rows:

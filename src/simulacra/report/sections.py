@@ -16,6 +16,7 @@ from simulacra.report.code_tables import code_table, coded, level_table, unit_ta
 from simulacra.report.codebook_tables import codebook_table, with_codebooks
 from simulacra.report.copying import copies, further
 from simulacra.report.ranking import bound, foreign, judged, ranked, unit_of
+from simulacra.report.sample_tables import CHANCE
 from simulacra.report.sound_tables import CAPTION, not_better, predictor_note, predictor_table
 from simulacra.report.text import listed
 from simulacra.report.verification_tables import (
@@ -344,6 +345,10 @@ def _labels(results: Results) -> Section:
         note = (
             f"The classifier finds the class of {100 * sure[0]:.1f} % of validation observations."
         )
+        if samples and any(row["model"].head == CHANCE for row in samples):
+            note += " “chance” is the commonest class of the training data, whatever was asked for."
+        if not foreign(results):
+            note += " All samples that were drawn are counted."
     shown = [Table(samples, "Samples, as the classifier takes them", note)] if samples else []
     if found := sample_tables.found_table(results):
         note = "A share is divided by that of the class among the labels of the training data."

@@ -6,6 +6,7 @@ import math
 
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.measures import MEASURES
+from simulacra.judging.figures.records import SampleFigures
 from simulacra.judging.results import Results
 from simulacra.report.cells import (
     NOTHING,
@@ -20,7 +21,14 @@ from simulacra.report.cells import (
 from simulacra.report.code_tables import code_table
 from simulacra.report.codebook_tables import codebook_table
 from simulacra.report.ranking import judged, told, unit_of
-from simulacra.report.sample_tables import INDEPENDENT, REAL, class_called, titled
+from simulacra.report.sample_tables import (
+    CHANCE,
+    INDEPENDENT,
+    REAL,
+    class_called,
+    parts_of,
+    titled,
+)
 from simulacra.report.tables import figure_of, first_view
 
 _SHOWN = ("frechet", "precision", "recall", "coverage", "c_t")
@@ -63,19 +71,33 @@ def detail_figures(results: Results) -> Rows:
             "class accuracy": _short(
                 "class_accuracy", figure_of(m.samples, None, "class_accuracy")
             ),
+            **{
+                f"{part} accuracy": _short("class_accuracy", _in_part(m.samples, part))
+                for part in parts_of(results)
+            },
             "Bayes accuracy": _short("accuracy", m.classifier.accuracy if m.classifier else None),
             "own accuracy": _short(
                 "accuracy", m.own_classifier.accuracy if m.own_classifier else None
             ),
             f"{kind} shuffled": loss.but(loud="ignores it" if ignored else ""),
         })  # fmt: skip
-    real = results.references.real
     if rows and any(row["class accuracy"] != NOTHING for row in rows):
-        floor = dict.fromkeys(rows[0], NOTHING) | {"model": words(REAL)}
-        floor["class accuracy"] = _short("class_accuracy", figure_of(real, None, "class_accuracy"))
-        rows.insert(0, floor)
+        real, chance = results.references.real, results.references.chance
+        for at, name, each in ((0, REAL, real), (len(rows) + 1, CHANCE, chance)):
+            own = dict.fromkeys(rows[0], NOTHING) | {"model": words(name)}
+            own["class accuracy"] = _short(
+                "class_accuracy", figure_of(each, None, "class_accuracy")
+            )
+            for part in parts_of(results):
+                own[f"{part} accuracy"] = _short("class_accuracy", _in_part(each, part))
+            if each is not None:
+                rows.insert(at, own)
     rows = without_empty(rows)
     return rows if rows and len(rows[0]) > 1 else []
+
+
+def _in_part(samples: SampleFigures | None, part: str) -> Figure | None:
+    return None if samples is None else samples.by_part.get(part)
 
 
 def class_lines(results: Results) -> list[str]:

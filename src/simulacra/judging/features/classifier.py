@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
+from simulacra.judging.features.bands import Bands
 from simulacra.models.model import Encoding
 from simulacra.nn.context import ContextKind
-from simulacra.nn.levels import seen, seen_shape
+from simulacra.nn.levels import is_sound, seen, seen_shape
 from simulacra.nn.precision import moments
 
 
@@ -26,8 +27,9 @@ class Classifier(Encoding):
     one network of grey pictures sees one channel after another, and tells its label from it alone.
 
     It sees what people see, `seen`, standardised by training moments: those of each
-    channel, or of each value of a vector. A first convolution brings a picture to at most 16 × 16
-    places and a sound to at most 256, two more to a quarter of that a side (a sound: a sixteenth).
+    channel, or of each value of a vector. A sound is seen as a picture, as people hear it: the
+    powers of its bands over time, see `Bands`, each band with moments of its own. A first
+    convolution brings a picture to at most 16 × 16 places, two more to a quarter of that a side.
 
     Args:
         spec: Of labelled data.
@@ -46,13 +48,18 @@ class Classifier(Encoding):
         if spec.classes < 2:
             raise UsageError(f"a classifier needs at least 2 classes, got {spec.classes}")
         channels, *sides = seen_shape(spec)
+        self.bands = Bands(sides[0], spec.rate) if is_sound(spec) else None
+        if self.bands is not None:
+            sides = [self.bands.count, self.bands.frames]
         outputs = sum(self._sizes)
         if spec.labels_channels:
             channels, outputs = 1, self._sizes[0]
+        # of one channel all places are observations, and so are the times of one band
+        moments_of = (channels, sides[0], 1) if self.bands else (channels, *[1] * len(sides))
         self.shift: Tensor
         self.scale: Tensor
-        self.register_buffer("shift", torch.zeros(channels, *[1] * len(sides)))
-        self.register_buffer("scale", torch.ones(channels, *[1] * len(sides)))
+        self.register_buffer("shift", torch.zeros(moments_of))
+        self.register_buffer("scale", torch.ones(moments_of))
         self.body = _convolutions(channels, sides, width) if sides else _perceptron(channels, width)
         # as light as it is, it brings the probabilities nearer to how often they are right
         self.head = nn.Sequential(nn.Dropout(0.25), nn.Linear(width, outputs))
@@ -65,10 +72,12 @@ class Classifier(Encoding):
     @torch.no_grad()
     def prepare(self, x: Tensor, context: Tensor | None = None) -> None:
         """Take the moments of the training data."""
-        seen = self._seen(x)
-        # of one channel all places are observations
-        rows = seen.movedim(1, -1).flatten(0, -2) if seen.dim() > 2 else seen
-        shift, scale = moments(rows)
+        seen = torch.cat([self._seen(some) for some in x.split(_ROWS)])
+        if self.bands is not None:
+            seen = seen[:, 0].movedim(1, -1)
+        elif seen.dim() > 2:
+            seen = seen.movedim(1, -1)
+        shift, scale = moments(seen.flatten(0, -2))
         self.shift.copy_(shift.reshape(self.shift.shape))
         self.scale.copy_(scale.reshape(self.scale.shape))
 
@@ -108,7 +117,13 @@ class Classifier(Encoding):
 
     def _seen(self, x: Tensor) -> Tensor:
         values = seen(self.spec, x)
+        if self.bands is not None:
+            return self.bands(values[:, 0])[:, None]
         return values.flatten(0, 1)[:, None] if self.spec.labels_channels else values
+
+
+_ROWS = 256
+"""Observations whose moments are taken at once: of the frames of many sounds there are too many."""
 
 
 def _perceptron(inputs: int, width: int) -> nn.Sequential:

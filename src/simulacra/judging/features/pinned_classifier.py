@@ -47,6 +47,7 @@ def pinned_classifier(data: Dataset, folder: Path | None) -> Classifier:
     with seeded(0):
         model = Classifier(data.spec)
     recipe = f"{RECIPE}, by parts" if data.spec.parts else RECIPE
+    recipe += ", of bands" * (model.bands is not None)
     key = _fingerprint(train, f"{recipe} {steps} {_OPTIONS} {data.spec}")
     place = None if folder is None else folder / "extractor" / key[:16]
     if place is not None and _restored(model, place, key):

@@ -221,7 +221,8 @@ def views(
         network = Inception.read(inception)
         first = fitted("features", "inception-pool3", network, network.width)
     elif classifier is not None:
-        first = fitted("features", "classifier-64", classifier)
+        name = "classifier-64" if classifier.bands is None else "bands-classifier-64"
+        first = fitted("features", name, classifier)
     elif places:
         channels, *sides = seen_shape(spec)
         first = fitted(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.intervals import share
 from simulacra.judging.figures.records import Bin, ClassifierFigures
@@ -38,6 +39,38 @@ def class_accuracy(log_probabilities: Tensor, asked: Tensor) -> Figure:
     """
     taken = _taken(_normalised(log_probabilities, asked))
     return share(int((taken == asked.cpu()).sum()) / len(taken), len(taken))
+
+
+def part_accuracies(log_probabilities: Tensor, asked: Tensor, spec: DataSpec) -> dict[str, Figure]:
+    """Share of conditional samples that a classifier takes for what was asked, in each part.
+
+    A sample of the right digit by the wrong speaker is right in one part and wrong in the other.
+
+    Args:
+        log_probabilities: Of the combinations, `(N, classes)`; a row that is not finite is wrong.
+        asked: The combinations, `(N,)`.
+        spec: Of the data; without parts there is nothing to tell.
+
+    Returns:
+        The share of each part by its name, with Wilson's interval (1927).
+    """
+    if not spec.parts:
+        return {}
+    taken = spec.labels(_taken(_normalised(log_probabilities, asked)))
+    right = (taken == spec.labels(asked.cpu())).double().mean(0).tolist()
+    return {name: share(own, len(taken)) for (name, _), own in zip(spec.parts, right, strict=True)}
+
+
+def accuracies_by_chance(classes: Tensor, spec: DataSpec) -> tuple[float, dict[str, float]]:
+    """What samples get that are all of the commonest class, whatever is asked: in whole, by part.
+
+    Args:
+        classes: Of the training observations, `(N,)`, all told.
+        spec: Of the data.
+    """
+    parts = spec.labels(classes).T if spec.parts else ()
+    commonest = [float(part.bincount().max()) / len(classes) for part in (classes, *parts)]
+    return commonest[0], dict(zip([name for name, _ in spec.parts], commonest[1:], strict=True))
 
 
 def classes_taken(log_probabilities: Tensor) -> Tensor:

@@ -225,6 +225,8 @@ class SampleFigures:
         refused: Why there are no figures, in words.
         views: By the name of a view, each figure by its key in `measures.MEASURES`.
         whole: Figures for which no view is needed.
+        by_part: Share of samples taken for what was asked, in each part of a label that has
+            several, by its name.
         class_shares: How often the classifier takes samples for each class.
         classes: How many it finds among them, and which come too seldom or too often.
         real_classes: The same of as many held-out observations, as far as there are so many.
@@ -235,6 +237,7 @@ class SampleFigures:
     refused: str | None = None
     views: dict[str, dict[str, Figure]] = field(default_factory=dict)
     whole: dict[str, Figure] = field(default_factory=dict)
+    by_part: dict[str, Figure] = field(default_factory=dict)
     class_shares: tuple[float, ...] | None = None
     classes: ClassFigures | None = None
     real_classes: ClassFigures | None = None
@@ -247,10 +250,17 @@ class SampleFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class References:
-    """What samples are read between: `real` data, the floor, and `independent` values."""
+    """What samples are read between: `real` data, the floor, and `independent` values.
+
+    Args:
+        real: Other real observations, judged as samples.
+        independent: Values each drawn by itself.
+        chance: What samples of the commonest class alone get, whatever class was asked for.
+    """
 
     real: SampleFigures | None = None
     independent: SampleFigures | None = None
+    chance: SampleFigures | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,13 @@ from simulacra.judging.figures.counted_classes import CountedClasses
 from simulacra.judging.figures.fidelity import fidelity
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.intervals import share
-from simulacra.judging.figures.labels import class_accuracy, class_distance, classes_taken
+from simulacra.judging.figures.labels import (
+    accuracies_by_chance,
+    class_accuracy,
+    class_distance,
+    classes_taken,
+    part_accuracies,
+)
 from simulacra.judging.figures.membership import membership
 from simulacra.judging.figures.novelty import Suspect, duplicates, novelty, suspicious
 from simulacra.judging.figures.records import References, SampleFigures
@@ -163,6 +169,19 @@ class SampleJudge:
         return References(
             real=self.judge(self.real, labels, self.classes.real),
             independent=self.judge(self.independent()),
+            chance=self._chance(),
+        )
+
+    def _chance(self) -> SampleFigures | None:
+        """What always the commonest class gets, where a classifier tells classes apart."""
+        classes = joint_classes(self.data.train, self.data.spec)
+        if classes is None or self._log_probabilities(self.reference[:1]) is None:
+            return None
+        whole, parts = accuracies_by_chance(classes[classes >= 0], self.data.spec)
+        return SampleFigures(
+            count=0,
+            whole={"class_accuracy": Figure(whole, len(classes))},
+            by_part={name: Figure(each, len(classes)) for name, each in parts.items()},
         )
 
     @cached_property
@@ -243,9 +262,12 @@ class SampleJudge:
         whole["leaked"] = leaked["duplicates"]
         whole |= appearance(self.data.spec, self.reference, x, seed=self.seed)
         whole |= self._modes(x)
-        found = self._log_probabilities(x)
+        found, by_part = self._log_probabilities(x), dict[str, Figure]()
         if found is not None:
-            whole |= self._labelled(found, labels)
+            whole["class_distance"] = class_distance(found, self._real, seed=self.seed)
+        if found is not None and labels is not None and bool((told := labels >= 0).any()):
+            whole["class_accuracy"] = class_accuracy(found[told], labels[told])
+            by_part = part_accuracies(found[told], labels[told], self.data.spec)
         if found is not None and taken is None:
             taken = classes_taken(found)
         warnings = without_ratio(self.data.spec, self.reference)
@@ -262,6 +284,7 @@ class SampleJudge:
             count=len(x),
             views=views,
             whole=whole,
+            by_part=by_part,
             **({} if taken is None else self.classes.figures(taken)),
             warnings=tuple(warnings),
         )
@@ -289,14 +312,12 @@ class SampleJudge:
         found = covered(x, modes)
         return {"modes": Figure(found.covered, len(x)), "good": share(found.good, len(x))}
 
-    def _labelled(self, found: Tensor, labels: Tensor | None) -> dict[str, Figure]:
-        """What the classifier says of samples, from its log-probabilities."""
+    @cached_property
+    def _real(self) -> Tensor:
+        """What the classifier says of the reference, where it says anything of samples."""
         real = self._log_probabilities(self.reference)
-        assert real is not None  # for it has said something of samples
-        figures = {"class_distance": class_distance(found, real, seed=self.seed)}
-        if labels is not None and bool((told := labels >= 0).any()):
-            figures["class_accuracy"] = class_accuracy(found[told], labels[told])
-        return figures
+        assert real is not None
+        return real
 
     def suspicious(self, x: Tensor, most: int = 12) -> tuple[list[Suspect], Tensor, Tensor]:
         """Samples that look most like copies, and what they look like copies of.
