@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from torch.distributions import Normal
 import simulacra as sim
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.drawing import files, grids, style
+from simulacra.judging.figures.roc import Pairs
 from simulacra.models import registry
 from simulacra.models.adversarial.gan import GAN
 from simulacra.models.adversarial.objectives import ObjectiveName, objective_of
@@ -797,13 +799,56 @@ def wavenet() -> None:
     write(figure, "wavenet-reach")
 
 
+def by_person(data: Dataset) -> Dataset:
+    """Faces whose people are groups: 28 to learn from, 4 to validate on, 8 that nobody has seen."""
+    parts = [data.train, data.validation, data.test]
+    x, people = torch.cat([p.x[:] for p in parts]), torch.cat([p.context for p in parts])
+
+    def of(first: int, last: int) -> Observations:
+        rows = ((people >= first) & (people < last)).nonzero()[:, 0]
+        return Observations(x[rows], groups=people[rows])
+
+    return replace(
+        data, spec=replace(data.spec, classes=0), class_names=(), train=of(0, 28),
+        validation=of(28, 32), test=of(32, 40),
+    )  # fmt: skip
+
+
+def triplet() -> None:
+    """Distances between faces of unseen people, of pixels and of codes, and both curves."""
+    data = by_person(sim.load_data("olivetti-faces", side=32))
+    torch.manual_seed(0)
+    model = sim.fit(sim.build("triplet", data.spec), data, "400steps")
+    who = data.test.groups
+    assert who is not None
+    ways = {
+        "pixels": data.spec.to_float(data.test.x[:]).flatten(1),
+        "codes": sim.encode(model, data.test.x[:].long()),
+    }
+    figure, (*left, right) = panels(3)
+    for axis, colour, (name, codes) in zip(left, (BLUE, RED), ways.items(), strict=True):
+        pairs = Pairs.of(codes, who)
+        for kind, label, shade in ((pairs.same, "one", colour), (~pairs.same, "two", "#9aa3ad")):
+            gaps = pairs.gaps[kind].numpy()
+            axis.hist(gaps, 30, density=True, alpha=0.7, color=shade, label=f"pairs of {label}")
+        axis.set_title(f"distances of {name}", fontsize=10)
+        axis.set_yticks([])
+        axis.legend(frameon=False, fontsize=8)
+        rates = pairs.rates()
+        right.plot(rates.false, rates.true, color=colour, label=f"{name}: {rates.area:.3f}")
+    right.set_title("ROC, and the area below", fontsize=10)
+    right.set(xlabel="pairs of two taken for one", ylabel="pairs of one taken for one")
+    right.legend(frameon=False, fontsize=8, loc="lower right")
+    write(figure, "triplet-distances", 64)
+
+
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "mfa": mfa, "bernoulli-mixture": bernoulli_mixture, "kde": kde, "vae": vae,
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
     "beta-vae": beta_vae, "infovae": infovae, "pca": pca, "pixelvae": pixelvae, "m2": m2,
     "vqvae": vqvae, "hvae": hvae, "dcgan": dcgan, "lsgan": lsgan, "wgan-gp": wgan_gp,
-    "sngan": sngan, "r3gan": r3gan, "wavenet": wavenet,
+    "sngan": sngan, "r3gan": r3gan, "wavenet": wavenet, "triplet": triplet,
 }  # fmt: skip
 
 

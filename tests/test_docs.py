@@ -121,7 +121,7 @@ def test_the_capabilities_are_those_of_the_classes() -> None:
     has = {row[0].split("`")[1]: dict(zip(words, row[1:], strict=True)) for row in rows}
     games = {name for name in has if description.describe(name).family == "adversarial"}
     assert "gan" in games
-    without = {*games, "autoencoder", "sparse-autoencoder", "pca", "vqvae"}
+    without = {*games, "autoencoder", "sparse-autoencoder", "pca", "vqvae", "triplet"}
     assert {name for name in has if has[name]["likelihood"] == "–"} == without
     assert has["gmm"]["by sweeps"] == has["nice"]["completes"] == "yes"
     assert has["vae"]["completes"] == "yes"

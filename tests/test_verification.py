@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import toys
+from commands import run_main
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.judging.figures import verification as verifying
-from simulacra.judging.figures.roc import Pairs
+from simulacra.judging.figures.figure import Figure
+from simulacra.judging.figures.roc import Pairs, VerificationFigures
 from simulacra.judging.figures.verification import chosen, verification
-from simulacra.judging.results import Entry
+from simulacra.judging.results import Entry, Results
 from simulacra.models import registry
 from simulacra.models.model import Encoding, Model
+from simulacra.report.page import render
+from simulacra.report.verdict import verdict
+from simulacra.report.verification_tables import verification_said, verification_table
 
 
 def by_hand(codes: Tensor, who: list[int], times: list[int]) -> tuple[float, float, float]:
@@ -189,6 +197,83 @@ def test_what_cannot_be_verified_is_said() -> None:
     assert few is not None
     assert few.codes is not None
     assert few.codes.area.low is None
+
+
+# ---- told ----------------------------------------------------------------------------------------
+
+
+def test_a_report_tells_it() -> None:
+    data = people()
+    found = verification(Plain(data.spec), data)
+    assert found is not None
+    sure = replace(found, beyond=Figure(0.1, 9, 0.05, 0.2))
+    found = replace(found, beyond=Figure(0.1, 9, -0.05, 0.2))
+    said = "all test observations are of one of them"
+    results = Results(
+        models=(
+            Entry(model="plain", class_name="Plain", capabilities=("encodes",), verification=found),
+            Entry(model="sure", class_name="Plain", capabilities=("encodes",), verification=sure),
+            Entry(
+                model="lone",
+                class_name="Plain",
+                verification=VerificationFigures(identities=1, reason=said),
+            ),
+            Entry(model="other", class_name="Plain"),
+        )
+    )
+    rows = verification_table(results)
+    names = ["plain", "sure", "the values themselves", "3 principal components"]
+    assert [row["model"].head for row in rows] == names
+    assert [row["model"].reference for row in rows] == [False, False, True, True]
+    assert found.codes is not None
+    assert rows[0]["ROC area ↑"].head == f"{found.codes.area.value:.3f}"
+    assert rows[0]["accuracy ↑"].head.endswith(" %")
+    assert rows[2]["more than values"].empty
+    says = verification_said(results)
+    assert "48 test observations of 8 groups, none of which was in the training split" in says
+    assert "120 pairs of one group and 1,008 of two" in says
+    assert "a threshold chosen on 4 validation groups" in says
+    page = render(results, {})
+    assert "Verification</h2>" in page
+    assert "Receiver operating characteristic. Areas: plain 0." in page
+    assert "cannot be verified by groups: all test observations are of one of them" in page
+    assert "Not told apart" in (words := verdict(results))
+    assert ": sure." in words
+    assert "not judged here" not in words
+    assert verification_table(Results(models=(Entry(model="other"),))) == []
+
+
+def test_the_command_line_tells_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chance = np.random.default_rng(0)
+    for person in range(24):
+        face = chance.integers(0, 256, (4, 4))
+        (tmp_path / "faces" / f"p{person}").mkdir(parents=True)
+        for number in range(4):
+            seen = (face + chance.integers(-20, 21, (4, 4))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(seen).save(tmp_path / "faces" / f"p{person}" / f"{number}.png")
+    assert (
+        run_main("train", "triplet", "faces", "--groups", "{person}/*", "--budget", "3steps",
+                 "--set", "identities=3", "--set", "each=3", "--set", "channels=2", "-o", "run",
+                 "--device", "cpu") == 0
+    )  # fmt: skip
+    assert run_main("evaluate", "run") == 0
+    shown = capsys.readouterr().out
+    assert "Verification: 20 test observations of 5 groups, none of which" in shown
+    assert "ROC area" in shown
+    assert "Verification</h2>" in (tmp_path / "run" / "report.html").read_text("utf-8")
+    capsys.readouterr()
+    assert run_main("train", "triplet", "faces", "--groups", "{person}/*", "--budget", "3steps",
+                    "--labels", "{label}/*", "-o", "other") == 2  # fmt: skip
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, path in enumerate(sorted((tmp_path / "faces").rglob("*.png"))):
+        path.rename(flat / f"{number}.png")
+    assert run_main("train", "triplet", "flat", "--budget", "3steps", "-o", "third") == 2
+    assert "give --labels, or --groups" in capsys.readouterr().err
+    assert not (tmp_path / "third").exists()
 
 
 def test_who_learns_from_classes_is_held_against_these(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,8 @@ def figures_of(results: Results) -> dict[str, Any]:
             "rate": codes.rate.nats, "distortion": codes.distortion.nats,
             "used": codes.used, "entries": codes.entries,
         }  # fmt: skip
+    if entry.verification is not None and entry.verification.codes is not None:
+        found["verification"] = _rounded(entry.verification.codes.area)
     if entry.kl is not None:
         found["gap"] = {**asdict(entry.kl), "exact": score is not None and score.exact}
     if view is not None and samples is not None and "frechet" in samples.views.get(view.name, {}):

@@ -84,8 +84,10 @@ def _told(group: Group, rows: Mapping[str, Found]) -> list[str]:
 def _table(group: Group, rows: Mapping[str, Found]) -> str:
     measured = [rows[row.name]["figures"] for row in group.rows if _measured(row, rows)]
     coded = any("codebook" in figures for figures in measured)
+    verified = any("verification" in figures for figures in measured)
     head = ["model", "budget", "seed", "likelihood", *["KL to the truth, nats"] * group.gap,
-            *["rate + distortion, nats", "entries used"] * coded, "Fréchet", "of real data",
+            *["rate + distortion, nats", "entries used"] * coded, *["ROC area"] * verified,
+            "Fréchet", "of real data",
             "steps", "seconds", "parameters", "measured"]  # fmt: skip
     lines = []
     for row in group.rows:
@@ -97,7 +99,8 @@ def _table(group: Group, rows: Mapping[str, Found]) -> str:
         frechet, seconds = figures.get("frechet"), figures["seconds"]
         lines.append([
             *line, _score(figures.get("score")), *[_gap(figures.get("gap"))] * group.gap,
-            *_codebook(figures.get("codebook")) * coded, _interval(frechet),
+            *_codebook(figures.get("codebook")) * coded,
+            *[_interval(figures.get("verification"))] * verified, _interval(frechet),
             _interval(frechet and frechet["real"]),
             f"{figures['steps']:,}", NONE if seconds is None else f"{seconds:.0f}",
             f"{figures['parameters']:,}", _when(found),

@@ -14,6 +14,7 @@ FAMILIES = {
     "adversarial": "Games",
     "mixture": "Mixtures",
     "autoregressive": "Autoregressive models",
+    "embedding": "Embeddings",
 }
 """By the names of their folders, in the order of the page."""
 BEST = "glow"
