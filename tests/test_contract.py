@@ -32,7 +32,7 @@ from simulacra.models.flow.completion import DensityCompletion
 from simulacra.models.latent.completion import CodeCompletion
 from simulacra.models.latent.pca import PCA
 from simulacra.models.lawbook.probability import half
-from simulacra.models.lawbook.trials import FORMS, players_of, trial
+from simulacra.models.lawbook.trials import FORMS, learnt_with, players_of, trial
 from simulacra.models.laws import Case, cases, laws_of
 from simulacra.models.mixture.kde import KDE
 from simulacra.models.model import Likelihood, Model, Sampling
@@ -271,7 +271,7 @@ def test_a_compiled_step_is_the_plain_one(
         traced = compiled(type(model).loss, backend=backend)
         # of MADE so many steps that every mask comes
         for seed in range(6 if name == "made" else 1):
-            x, told = laws.observations(model, 4, seed), laws.contexts(model, 4)
+            x, told = laws.observations(model, 4, seed), learnt_with(model, 4)
             found, before = [], detached_copy(model.state_dict())
             for loss in (type(model).loss, traced):
                 # a spectral norm goes on from where it is
@@ -297,7 +297,7 @@ def test_a_training_in_low_precision_stays_finite(
     for number, form in cases if request.config.getoption("--every") else [cases[lot % len(cases)]]:
         with seeded(0):
             model = kind(FORMS[form], **kind.small[number])
-        x, told = laws.observations(model, 16), laws.contexts(model, 16)
+        x, told = laws.observations(model, 16), learnt_with(model, 16)
         split = Observations(x.to(torch.uint8) if model.spec.levels else x, told)
         options = Options(precision="bf16", device="cpu", batch=8, warmup=0)
         training = Training(model, split, split, options)
