@@ -75,3 +75,33 @@ def test_what_is_held_out_of_few_drawings_is_none_of_them(tmp_path: Path) -> Non
     assert all(len(each) > 100 and not known & each for each in others)
     shown = data.spec.to_float(data.train.batch(torch.arange(9))[0])
     assert torch.equal((shown * 255).round().to(torch.uint8), drawings(600, 0)[:9])
+
+
+def test_rows_that_are_there_are_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    row = {"bits": 90.0, "error": 2.0, "dims": 144, "levels": 8, "scored": 5}
+    row |= {key: [0.5, 0.4, 0.6] for key in ("samples", "continued", "likeliest")}
+
+    def trained(name: str, way: str, *_: object) -> None:
+        asked.append(f"{name}/{way}")
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(colours, "trained", trained)
+    monkeypatch.setattr(colours, "figures", lambda *_: (row, torch.rand(6, 8, 3, SIDE, SIDE)))
+    told = ["--count", "100", "--out", str(tmp_path)]
+    with pytest.raises(KeyboardInterrupt):
+        colours.main(told)
+    assert colours.main(told) == 0
+    assert asked == [
+        "pixelcnn/gaussian", "pixelcnn/categorical", "pixelcnn/palette", "pixelcnn/palette",
+        *(f"pixel-rnn/{way}" for way in colours.WAYS),
+    ]  # fmt: skip
+    out = capsys.readouterr().out
+    assert out.count("| 90 ± 2 |") == 6
+    assert "bits a picture compare" in out
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "colours-drawings-pixel-rnn.png", "colours-drawings-pixelcnn.png", "drawings-120s-0.json",
+    ]  # fmt: skip
