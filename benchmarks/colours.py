@@ -53,6 +53,7 @@ _FOUND = 64
 """Colours that k-means finds where pictures have no palette."""
 _DRAWN = 64
 """Samples that colours are measured of."""
+_NEAR = 16
 _BEGUN = 4
 """First rows that continuations begin with: a share of all, 1 in so many."""
 
@@ -148,22 +149,36 @@ def figures(model: Autoregressive, data: Dataset, most: int) -> tuple[dict[str, 
     return found, torch.stack([*shown, given])
 
 
-def markdown(rows: dict[str, Any], told_of: str) -> str:
+def known(pictures: Tensor, palette: Tensor) -> float:
+    """The share of pixels that have a colour of the palette, within 16 of 255 in each of R, G, B.
+
+    Args:
+        pictures: `(N, 3, H, W)`, 0 … 255.
+        palette: `(colours, 3)`.
+    """
+    pixels = pictures.movedim(1, -1).reshape(-1, 1, 3)
+    far = (pixels - palette).abs().amax(-1).amin(1)
+    return float((far <= _NEAR).double().mean())
+
+
+def markdown(kept: dict[str, Any], palette: Tensor, told_of: str) -> str:
     """A row for each network and way."""
     lines = []
-    for key, row in rows.items():
+    for key, row in kept["rows"].items():
         name, way = key.split("/")
+        samples, _, likeliest = torch.tensor(kept["pictures"][name][way])[1:4]
         rgb = way != "palette"
         bits = f"{row['bits']:,.0f} ± {row['error']:.0f}"
         each = f"{row['bits'] / row['dims']:.3f} bits a {'value' if rgb else 'pixel'}"
         of = "RGB" if rgb else f"{row['levels']} colours"
         lines.append([
             f"`{name}`", WAYS[way], of, bits, each,
-            *(f"{row[k][0]:.2f}" for k in ("samples", "continued", "likeliest")),
+            *(f"{row[k][0]:.2f}" for k in ("samples", "likeliest")),
+            *(f"{known(each, palette):.0%}" for each in (samples, likeliest)),
         ])  # fmt: skip
     head = (
-        "network", "a pixel is", "likelihood of", "bits a picture", "or", "colour of samples",
-        "of continuations", "of the likeliest",
+        "network", "a pixel is", "likelihood of", "bits a picture", "or", "saturation of samples",
+        "of the likeliest", "samples' pixels of a known colour", "the likeliest's",
     )  # fmt: skip
     return f"{table(head, lines)}\n\n{told_of}"
 
@@ -223,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
         files.save(picture, folder / f"colours-{given.data}-{name}.png")
     machine = describe(torch.device("cpu"), 1, given.seed)
     print(markdown(
-        kept["rows"],
+        kept, torch.tensor(both.palette.spec.palette),
         f"{both.rgb.name}, {len(both.rgb.train):,} training pictures of {both.rgb.spec.event_shape}"
         f"; {given.seconds:g} s of one thread each, seed {given.seed}, {machine['cpu']}, torch "
         f"{machine['torch']}. "
