@@ -97,10 +97,16 @@ else:
 
 
 def load(source: str, flags: Any) -> Dataset:  # noqa: ANN401 (a class made above)
-    """The data of a name or path, read as the flags say."""
+    """The data of a name or path, read as the flags say; told codes of a run, if they name one."""
     from simulacra.data.catalogue import load
 
-    return load(source, **given(flags))
+    asked = given(flags)
+    context = asked.get("context")
+    if context is None or context.is_file() or context.suffix.lower() in (".npy", ".npz"):
+        return load(source, **asked)
+    encoder = open_run(context)
+    del asked["context"]
+    return encoder.tell(load(source, **asked))
 
 
 Set = Annotated[

@@ -55,6 +55,7 @@ def resume(
     if (folder / COMPARISON).is_file():
         from simulacra.comparing.asked import recorded
         from simulacra.data.catalogue import load
+        from simulacra.runs.encoder import encoder_of
 
         alone()
         asked = recorded(folder)
@@ -69,6 +70,8 @@ def resume(
         except (UsageError, TypeError) as error:
             # they were loaded once, when the comparison began
             raise CheckpointError(f"{folder / COMPARISON}: its data are none: {error}") from error
+        if (encoder := encoder_of(folder)) is not None:
+            found = encoder.tell(found)
         go_on_comparing(found, folder, **asked, json=json, retry=retry)
         return
     if retry:

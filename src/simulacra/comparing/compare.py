@@ -30,6 +30,7 @@ from simulacra.models import registry
 from simulacra.models.description import describe_class
 from simulacra.models.sizes import TRAINED
 from simulacra.report.folder import write_report
+from simulacra.runs.encoder import ENCODER, encoder_of
 from simulacra.runs.record import RECORD as RUN
 from simulacra.runs.run import Run
 from simulacra.training.engine import device_of
@@ -137,6 +138,8 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder, "compared") as unlocked:
         ask(folder, asked)
+        if data.encoder is not None and encoder_of(folder) is None:
+            data.encoder.save(folder / ENCODER)
         if unlocked:
             noted(unlocked)
         if retry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simulacra.data.augment import Augmented
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.formats.npy import NpzFile, read_npy, some
 from simulacra.data.labels import LABEL, Names, together
@@ -154,7 +155,7 @@ def with_contexts(dataset: Dataset, path: Path) -> Dataset:
         DataError: If there is no such file, or its vectors do not fit the observations.
     """
     if path.suffix.lower() not in (".npy", ".npz"):
-        raise UsageError(f"context is an .npy or .npz file, got {path.name!r}")
+        raise UsageError(f"context is an .npy or .npz file, or a run, got {path.name!r}")
     if not path.exists():
         raise DataError(f"{path} does not exist: name the file of the context vectors")
     given, told = ({"": read_npy(path)}, "") if path.suffix.lower() == ".npy" else _vectors(path)
@@ -167,23 +168,39 @@ def with_contexts(dataset: Dataset, path: Path) -> Dataset:
     widths = {values.shape[1] for values in given.values()}
     if len(widths) > 1:
         raise DataError(f"{path} has context vectors of several widths, {sorted(widths)}")
-    rows = _rows(dataset, given, path)
-    notes = [f"context vectors from {path.name}{told}"]
+    rows = {name: continuous(each, path) for name, each in _rows(dataset, given, path).items()}
+    return with_vectors(dataset, rows, f"context vectors from {path.name}{told}")
+
+
+def with_vectors(dataset: Dataset, rows: Mapping[str, Tensor], note: str) -> Dataset:
+    """The data set with vectors of context in place of its labels.
+
+    Args:
+        dataset: Any.
+        rows: Of each split, floats `(N, D)` row for row.
+        note: Where they come from.
+    """
+
+    def told(split: Observations, vectors: Tensor) -> Observations:
+        if isinstance(split, Augmented) and split.base is not None:
+            # of a picture as it was before it is changed
+            return replace(split, context=vectors, base=told(split.base, vectors))
+        return replace(split, context=vectors)
+
+    splits = {name: told(split, rows[name]) for name, split in dataset.splits.items()}
+    notes = [note]
     if dataset.spec.classes:
         notes.append("labels were replaced by context vectors")
-
-    def told_of(name: str, split: Observations) -> Observations:
-        return replace(split, context=continuous(rows[name], path))
-
+    width = rows["train"].shape[1]
     return replace(
         dataset,
-        spec=replace(dataset.spec, classes=0, parts=(), context_width=widths.pop()),
+        spec=replace(dataset.spec, classes=0, parts=(), context_width=width),
         class_names=(),
         part_names={},
         notes=(*dataset.notes, *notes),
-        train=told_of("train", dataset.train),
-        validation=told_of("validation", dataset.validation),
-        test=told_of("test", dataset.test),
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
     )
 
 

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -134,6 +135,27 @@ class DynamicallyBinarised(Observations):
         return Observations(torch.cat(bits), self.context, self.lengths, self.groups)
 
 
+class ContextEncoder(Protocol):
+    """What made the context vectors of data: a trained model, of which data know no more."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of all that its vectors follow from, beside the observations."""
+
+    @property
+    def origin(self) -> str:
+        """The run that it is from, in words."""
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """The vectors `(N, D)` of observations in the encoder's own form."""
+
+    def read(self, path: Path) -> Tensor:
+        """The vectors `(N, D)` of the observations in a file."""
+
+    def save(self, folder: Path) -> None:
+        """Write it into a new folder."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Observations of one form in three splits, and where they come from.
@@ -153,6 +175,7 @@ class Dataset:
         options: Keywords that make `catalogue.load` load the same again; plain JSON values.
         density: What the observations were drawn from, if that is known.
         columns: Names of a table's columns, in the order of a vector; nothing without a header.
+        encoder: What made the context vectors, if a trained model did.
 
     Example:
         >>> import simulacra as sim
@@ -177,6 +200,20 @@ class Dataset:
     options: dict[str, Any] = field(default_factory=dict)
     density: Distribution | None = None
     columns: tuple[str, ...] = ()
+    encoder: ContextEncoder | None = None
+
+    @classmethod
+    def of_form(cls, name: str, spec: DataSpec, options: dict[str, Any]) -> Dataset:
+        """The form of data without any observation: how files are to be read.
+
+        Args:
+            name: Of the data.
+            spec: Of an observation.
+            options: Those that the data were read with.
+        """
+        dtype = torch.float32 if spec.levels is None else smallest_dtype(spec.levels)
+        none = Observations(torch.empty(0, *spec.event_shape, dtype=dtype))
+        return cls(name, spec, none, none, none, options=dict(options))
 
     @property
     def splits(self) -> dict[str, Observations]:
@@ -199,7 +236,8 @@ class Dataset:
 
         Names, notes and paths are left out, and so is the seed of dynamic noise, which belongs
         to a run: the same data from another place keep their fingerprint. Groups are left out
-        too: they follow from the same files, and no model sees them.
+        too: they follow from the same files, and no model sees them. Vectors of an encoder are
+        told by its hash, for their last digits may be another machine's.
 
         Rows in a file are read for it once: what else it depends on is the key that it is noted
         under beside them.
@@ -218,9 +256,12 @@ class Dataset:
         defaults = {each.name: each.default for each in fields(DataSpec)}
         form = {k: v for k, v in self.spec.to_json().items() if v != defaults[k]}
         digest = hashlib.sha256(json.dumps(form, sort_keys=True).encode())
+        if self.encoder is not None:
+            digest.update(f"encoder {self.encoder.hash}".encode())
         for name, split in self.splits.items():
             digest.update(f"{name} {split.kind}".encode())
-            parts = (split.x, split.context, split.lengths)
+            told = split.context if self.encoder is None else None
+            parts = (split.x, told, split.lengths)
             # a part that splits gained later leaves the fingerprints of data without it alone
             for tensor in parts if split.lengths is not None else parts[:2]:
                 if tensor is None:

@@ -11,6 +11,7 @@ import torch
 from simulacra.ground import processes
 from simulacra.ground.errors import ResourceError, UsageError
 from simulacra.ground.storage import read_folder, write_json
+from simulacra.runs.encoder import ENCODER
 from simulacra.runs.events import EVENTS
 from simulacra.runs.record import RECORD, budget_of, versions
 from simulacra.runs.run import Run
@@ -48,8 +49,9 @@ def again(run: Run, folder: Path) -> Run:
             folder.mkdir(parents=True, exist_ok=True)
             if logged:
                 shutil.copyfile(run.folder / EVENTS, folder / EVENTS)
-            if "start" in record:
-                shutil.copytree(run.folder / START, folder / START)
+            for kept in (START, ENCODER):
+                if (run.folder / kept).is_dir():
+                    shutil.copytree(run.folder / kept, folder / kept)
         except OSError as error:
             raise ResourceError(f"cannot write {folder}: {error.strerror}") from error
         write_json(folder / RECORD, record)

@@ -46,6 +46,8 @@ def new_record(
         options: How it trains.
         budget: How long.
     """
+    told = data.encoder
+    by = {} if told is None else {"encoder": {"run": told.origin, "hash": told.hash}}
     return {
         "format": FORMAT,
         "model": model,
@@ -58,6 +60,8 @@ def new_record(
             "splits": data.counts,
             # so that a class can be asked for by its name without the data
             "classes": {part: list(names) for part, names in data.names_by_part.items()},
+            # of data that were told codes of a trained model, which is kept with the run
+            **by,
         },
         "options": asdict(options),
         "budget": str(budget),
@@ -106,6 +110,10 @@ def read_record(path: Path) -> dict[str, Any]:
         for name in ("fingerprint", "name"):
             if not isinstance(record["data"][name], str):
                 raise TypeError(f"data has no {name}")
+        encoder = record["data"].get("encoder", {"run": "", "hash": ""})
+        for name in ("run", "hash"):
+            if not isinstance(encoder[name], str):
+                raise TypeError(f"encoder has no {name}")
         for names in class_names_of(record).values():
             if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
                 raise TypeError("the names of classes are lists of words")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from simulacra.models.model import Model
 from simulacra.models.sizes import TRAINED
 from simulacra.runs.alone import alone, check_free
 from simulacra.runs.checkpoints import best_sound, checkpoints, newest_sound
+from simulacra.runs.encoder import ENCODER, Encoder, encoder_of
 from simulacra.runs.journal import Journal, check_tensorboard
 from simulacra.runs.metrics import METRICS, read_metrics
 from simulacra.runs.record import (
@@ -169,6 +172,9 @@ class Run:
                 if begun:
                     # a record without them would begin with new ones
                     saved.save(begun[0], folder / START, model)
+                if data.encoder is not None:
+                    # so that its vectors are known wherever the run goes
+                    data.encoder.save(folder / ENCODER)
                 write_json(folder / RECORD, record)
         return run
 
@@ -222,8 +228,60 @@ class Run:
         except (UsageError, TypeError) as error:
             # it was loaded once, when the run was made
             raise CheckpointError(f"{self.folder / RECORD}: its data are none: {error}") from error
+        data = data if self.encoder is None else self.encoder.tell(data)
         self._check(data)
         return data
+
+    @cached_property
+    def encoder(self) -> Encoder | None:
+        """The model whose codes its own is told, if its data were told by one: see `tell`.
+
+        Raises:
+            CheckpointError: If it is not there any more, or another one.
+        """
+        said = self.record["data"].get("encoder")
+        found = None if said is None else encoder_of(self.folder)
+        if said is not None and (found is None or found.hash != said["hash"]):
+            what = "is lost" if found is None else "is another one than its record says"
+            raise CheckpointError(f"the encoder of {self.folder} {what}: train again")
+        return found
+
+    @property
+    def form(self) -> Dataset:
+        """The form of its data, without any observation: how files are read for its model."""
+        data = self.record["data"]
+        form = Dataset.of_form(data["name"], self.spec, data["options"])
+        return replace(form, encoder=self.encoder)
+
+    def tell(self, data: Dataset) -> Dataset:
+        """Data with the codes of this run's model as context vectors, in place of labels.
+
+        A run on such data keeps a copy of the model, and needs this run no more. The vectors are
+        the codes less their mean, divided by one spread for all numbers: see `Encoder`.
+
+        Args:
+            data: Read in any form; the same source is read once more as this run's own was.
+
+        Raises:
+            MissingCapability: If the model does not encode, or takes context itself.
+            DataError: If the data cannot be read as this run's own.
+            UsageError: If they have context vectors already, or the model is a user's own.
+
+        Example:
+            >>> import simulacra as sim, tempfile
+            >>> from pathlib import Path
+            >>> data = sim.load_data("digits")
+            >>> with tempfile.TemporaryDirectory() as place:
+            ...     run = sim.Run.create(
+            ...         Path(place) / "codes", model="pca", keywords={"components": 3}, data=data,
+            ...         options=sim.Options(device="cpu"), budget=sim.Budget(1, "steps"),
+            ...     )
+            ...     outcome = run.train(data)
+            ...     told = run.tell(data)
+            >>> told.spec.context_width, told.encoder.vectors(data.test.x[:2]).shape
+            (3, torch.Size([2, 3]))
+        """
+        return Encoder(self.model(), dict(self.record), str(self.folder)).tell(data)
 
     def _check(self, data: Dataset) -> None:
         """Refuse data that are not those of the run."""

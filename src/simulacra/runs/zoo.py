@@ -8,6 +8,7 @@ from pathlib import Path
 from simulacra.ground.errors import CheckpointError, UsageError, nearest
 from simulacra.ground.storage import read_folder, write_folder, write_json
 from simulacra.models.model import Model
+from simulacra.runs.encoder import ENCODER
 from simulacra.runs.events import EVENTS
 from simulacra.runs.record import RECORD
 from simulacra.runs.run import Run
@@ -90,6 +91,8 @@ def add(run: Run, name: str, place: Path = PLACE) -> Path:
     # where the files lay on the machine that trained is no one else's business
     options = {key: value for key, value in data["options"].items() if key != "data_dir"}
     write_json(target / RECORD, {**run.record, "data": {**data, "options": options}})
+    if run.encoder is not None:
+        run.encoder.save(target / ENCODER)
     if (run.folder / EVENTS).is_file():
         # by which it can be done again
         shutil.copyfile(run.folder / EVENTS, target / EVENTS)
