@@ -141,7 +141,8 @@ def observations(
     Args:
         model: That they are for.
         data: That it learned from.
-        files: Images, or .npy files of raw values; none for validation observations.
+        files: Images, or .npy files of raw values; none for validation observations. The vectors of
+            a model that takes some are those of the data's encoder.
         label: That of all, as for `read_label`; that of the data otherwise.
         number: How many at most.
 
@@ -159,10 +160,11 @@ def observations(
 
     name, classes = type(model).__name__, model.spec.classes
     told = None if label is None else read_label(label, model, data.names_by_part)
-    if files and model.context == "vector":
+    if files and model.context == "vector" and data.encoder is None:
         raise UsageError(
             f"this {name} needs a context vector for each observation, which a file does not "
-            "have: leave the files out, for validation ones"
+            "have: leave the files out, for validation ones; or train one with --context RUN, "
+            "whose codes are the vectors, and it keeps what encodes"
         )
     if files and model.context == "label" and label is None:
         raise UsageError(
@@ -177,6 +179,8 @@ def observations(
             for row in range(len(rows))
         ]
         x, context = torch.cat(parts)[:number], None
+        if model.context == "vector" and data.encoder is not None:
+            context = torch.cat([data.encoder.read(path) for path in files])[:number]
     else:
         rows = len(data.validation)
         if number is not None and number > rows:
@@ -187,6 +191,45 @@ def observations(
     if told is not None:
         context = told.expand(len(x), *told.shape)
     return x, None if model.context == "none" else context, names[: len(x)]
+
+
+def one_observation(
+    model: Model, data: Dataset, text: str, label: str | None
+) -> tuple[Tensor, Tensor | None, str]:
+    """The observation of a file, or at a place of the validation split.
+
+    Args:
+        model: That it is for.
+        data: That it learned from.
+        text: The file, or the number of the validation observation.
+        label: As for `observations`.
+
+    Returns:
+        `(1, *event_shape)`, its context if the model takes any, and a name.
+
+    Raises:
+        DataError: If a file holds several; see `observations` too.
+        UsageError: If there is no such validation observation; see `observations` too.
+    """
+    import torch
+
+    if not is_number(text):
+        x, context, (name, *_) = observations(model, data, [Path(text)], label, None)
+        if len(x) > 1:
+            raise DataError(f"{text} holds {len(x)} observations, expected one")
+        return x, context, name
+    row, rows = int(text), len(data.validation)
+    if row >= rows:
+        raise UsageError(f"validation observations go from 0 to {rows - 1}, got {row}")
+    x, context = data.validation.batch(torch.tensor([row]))
+    if label is not None:
+        context = read_label(label, model, data.names_by_part)[None]
+    return x, None if model.context == "none" else context, f"validation {row}"
+
+
+def is_number(text: str) -> bool:
+    """Whether a word that may be a file is the number of a validation observation."""
+    return re.fullmatch(r"[0-9]{1,18}", text) is not None
 
 
 def read_mask(path: Path, spec: DataSpec) -> Tensor:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from simulacra.ground.spec import DataSpec
 
 
-def write_samples(spec: DataSpec, target: Path, x: Tensor, columns: int | None) -> str:
+def write_samples(
+    spec: DataSpec, target: Path, x: Tensor, columns: int | None, shown: Tensor | None = None
+) -> str:
     """Samples as .npy and, where they can be shown, as PNG; sounds as WAV too.
 
     Args:
@@ -23,6 +25,7 @@ def write_samples(spec: DataSpec, target: Path, x: Tensor, columns: int | None) 
         target: The PNG file; the others lie beside it.
         x: Levels or floats on the CPU, `(N, *event_shape)`.
         columns: Of the picture; chosen by the number of samples otherwise.
+        shown: What is to be seen and heard, where that is not the samples alone.
 
     Returns:
         What was written, in words.
@@ -33,15 +36,16 @@ def write_samples(spec: DataSpec, target: Path, x: Tensor, columns: int | None) 
     raw = target.with_suffix(".npy")
     _write_values(spec, raw, x)
     told = f"{raw}: {len(x)} sample{'' if len(x) == 1 else 's'}"
+    seen = x if shown is None else shown
     if spec.is_image:
-        write_bytes(target, look(spec, x, columns=columns))
+        write_bytes(target, look(spec, seen, columns=columns))
     elif spec.rate is not None:
-        shown = spec.to_float(x[:MOST_SOUNDS])
-        write_sounds(target, shown, spec.rate, columns)
-        some = "" if len(shown) == len(x) else f", the first {len(shown)} drawn and to be heard"
+        first = spec.to_float(seen[:MOST_SOUNDS])
+        write_sounds(target, first, spec.rate, columns)
+        some = "" if len(first) == len(seen) else f", the first {len(first)} drawn and to be heard"
         return f"{target}, {target.with_suffix('.wav')} and {told}{some}"
     elif spec.levels is None and spec.dims <= 2:
-        write_bytes(target, look(spec, x))
+        write_bytes(target, look(spec, seen))
     else:
         return told
     return f"{target} and {told}"

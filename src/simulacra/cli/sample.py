@@ -22,7 +22,7 @@ from simulacra.cli.flags import (
     results_folder,
     whole,
 )
-from simulacra.cli.inputs import opened, read_label, read_vectors
+from simulacra.cli.inputs import is_number, one_observation, opened, read_label, read_vectors
 from simulacra.cli.output import write_samples
 from simulacra.cli.starts import note_start, read_start
 from simulacra.ground.errors import MissingCapability, UsageError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from simulacra.models.model import Model
     from simulacra.nn.distributions import Narrowing
+    from simulacra.runs.run import Run
 
 
 def sample(
@@ -41,6 +42,7 @@ def sample(
     number: Annotated[int | None, Parameter(name=["--number", "-n"], converter=whole)] = None,
     label: Label = None,
     context: Path | None = None,
+    like: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     temperature: float = 1.0,
     top_k: Whole | None = None,
     top_p: float = 1.0,
@@ -55,12 +57,14 @@ def sample(
 
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
-        number: How many; 64 by default, or as many as there are context vectors. Large ones are
-            drawn some at a time, so that memory holds them.
+        number: How many; 64 by default, or as many as there are context vectors; with --like 8 of
+            each. Large ones are drawn some at a time, so that memory holds them.
         label: The class to draw of a model trained with --set context=label, by its name or number;
             of labels of several parts some of them, as in digit=7,speaker=theo. All by default.
         context: A .npy or .npz file of vectors (N, D), for a model trained with --set
             context=vector: row i is for sample i.
+        like: Files to draw others like, or numbers of validation observations, for a model trained
+            with --context RUN: what encodes is kept by the run. In the picture each comes first.
         temperature: Below 1 for likelier samples: it divides the logits of an autoregressive model,
             and multiplies the codes that a latent one decodes; 1 samples the model.
         top_k: Draw each value from its so many likeliest levels only, of autoregressive models.
@@ -76,6 +80,8 @@ def sample(
         device: Where it is computed.
         code: file.py:Class of a model of your own.
     """
+    import torch
+
     from simulacra.models.model import Sampling, Stepwise
     from simulacra.nn.distributions import Narrowing
     from simulacra.runs.record import class_names_of
@@ -97,7 +103,13 @@ def sample(
         _refuse_steps(model, narrowing, watch)
     samples_with(model, narrowing)
     asked = None if label is None else read_label(label, model, class_names_of(found.record))
-    number, told = _context(model, number, asked, context)
+    if like and context is not None:
+        raise UsageError("--like and --context both say what to draw: give one of them")
+    alike = _like(found, model, like, number) if like else None
+    if alike is None:
+        number, told = _context(model, number, asked, context)
+    else:
+        number, told = len(alike[1]), alike[1]
     begun = None if start is None else read_start(start, model, found, number, seed)
     growing = None if watch is None else Growing(model, begun and begun[1])
     target = file_target(out or results_folder(found) / f"samples-{seed}.png", "--out")
@@ -109,9 +121,17 @@ def sample(
     ).x  # fmt: skip
     in_turn = model.context == "label" and label is None and model.spec.classes <= _MOST_COLUMNS
     columns = model.spec.classes if in_turn else None
-    written = write_samples(found.spec, target, x, columns)
-    drawn_in_columns = in_turn and (model.spec.is_image or model.spec.rate is not None)
-    terminal.note(f"{written}, a column for each class" if drawn_in_columns else written)
+    seen = None
+    if alike is not None:
+        given = alike[0][:, None].to(x.dtype)
+        rows = torch.cat([given, x.unflatten(0, (len(given), -1))], 1)
+        fits = len(given) > 1 or rows.shape[1] <= _MOST_COLUMNS
+        seen, columns = rows.flatten(0, 1), rows.shape[1] if fits else None
+    written = write_samples(found.spec, target, x, columns, seen)
+    if model.spec.is_image or model.spec.rate is not None:
+        written += ", a column for each class" if in_turn else ""
+        written += "" if alike is None else ", after what they are to be like"
+    terminal.note(written)
     if film is not None and growing is not None:
         from simulacra.drawing import animation
         from simulacra.ground.storage import write_bytes
@@ -158,6 +178,31 @@ def _refuse_steps(model: Model, narrowing: Narrowing, watch: Path | None) -> Non
         )
 
 
+_LIKE = 8
+"""Samples like each of what is given."""
+
+
+def _like(run: Run, model: Model, like: list[str], number: int | None) -> tuple[Tensor, Tensor]:
+    """Observations that samples are to be like, and the vector of each sample.
+
+    Raises:
+        MissingCapability: If the model takes no vectors.
+        UsageError: If the run does not know the vectors of files.
+        DataError: If a file cannot be read, or holds several observations.
+    """
+    import torch
+
+    from simulacra.tasks.sample import check_takes
+
+    check_takes(model, context=like)
+    # of files nothing has to be known of the data but their form
+    data = run.dataset() if any(map(is_number, like)) else run.form
+    found = [one_observation(model, data, each, None) for each in like]
+    each = _LIKE if number is None else number
+    told = torch.cat([vector for _, vector, _ in found if vector is not None])
+    return torch.cat([x for x, _, _ in found]), told.repeat_interleave(each, 0)
+
+
 def _context(
     model: Model, number: int | None, label: Tensor | None, vectors: Path | None
 ) -> tuple[int, Tensor | None]:
@@ -182,7 +227,7 @@ def _context(
     elif model.context == "vector":
         raise UsageError(
             f"this {type(model).__name__} needs context vectors: pass --context FILE, an .npy of "
-            f"floats (N, {width})"
+            f"floats (N, {width}), or --like FILE to a run that keeps its encoder"
         )
     if label is not None:
         rows = label.expand(USUAL if number is None else number, *label.shape)

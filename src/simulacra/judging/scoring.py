@@ -93,6 +93,8 @@ def score_model(
         scoring.found["likelihood_given_label"] = replace(
             scoring.found["likelihood_given_label"],
             shuffled=loss.figure,
+            shuffled_within=loss.within,
+            shuffled_across=loss.across,
             ignores_context=loss.heard is False,
         )
         if loss.reason:

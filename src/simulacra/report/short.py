@@ -29,7 +29,7 @@ from simulacra.report.sample_tables import (
     parts_of,
     titled,
 )
-from simulacra.report.tables import figure_of, first_view
+from simulacra.report.tables import figure_of, first_view, in_groups
 
 _SHOWN = ("frechet", "precision", "recall", "coverage", "c_t")
 _WHOLE = ("saturation", "modes", "good")
@@ -63,7 +63,10 @@ def detail_figures(results: Results) -> Rows:
     gaps = interval_column([f.gap if f else None for f in plainly], sign=True)
     losses = interval_column([f.shuffled if f else None for f in conditional], sign=True)
     rows: Rows = []
-    for m, gap, loss, given in zip(models, gaps, losses, conditional, strict=True):
+    groups = in_groups(conditional)
+    for m, gap, loss, given, by_group in zip(
+        models, gaps, losses, conditional, groups, strict=True
+    ):
         ignored = given is not None and given.ignores_context
         rows.append({
             "model": words(m.model),
@@ -80,6 +83,7 @@ def detail_figures(results: Results) -> Rows:
                 "accuracy", m.own_classifier.accuracy if m.own_classifier else None
             ),
             f"{kind} shuffled": loss.but(loud="ignores it" if ignored else ""),
+            **by_group,
         })  # fmt: skip
     if rows and any(row["class accuracy"] != NOTHING for row in rows):
         real, chance = results.references.real, results.references.chance

@@ -142,20 +142,32 @@ def likelihoods(results: Results) -> Rows:
             found.append((f"{m.model}, given the {kind}", m.likelihood_given_label))
     gaps = interval_column([f.gap for _, f in found], sign=True)
     shuffled = interval_column([f.shuffled for _, f in found], sign=True)
+    groups = in_groups([f for _, f in found])
     rows: Rows = []
-    for (name, f), gap, other in zip(found, gaps, shuffled, strict=True):
+    for (name, f), gap, other, by_group in zip(found, gaps, shuffled, groups, strict=True):
         rows.append({
             "model": words(name),
             "test": figure(f, unit, draws=False),
             "training": figure(f.train, unit, draws=False) if f.train else NOTHING,
             "gap": gap,
             f"{kind} shuffled": other.but(loud="ignores it" if f.ignores_context else ""),
+            **by_group,
             "test, nats": nats(f) if unit != "nats" else NOTHING,
             "draws, k": NOTHING if f.exact else count(f.draws),
             "observations": count(f.observations),
             "not finite": Cell("", loud=lost(f)) if lost(f) else NOTHING,
         })  # fmt: skip
     return without_empty(rows, keep=("model", "test"))
+
+
+def in_groups(found: Sequence[LikelihoodFigures | None]) -> Rows:
+    """Vectors shuffled within groups, and what those of another group cost beside these."""
+    within = interval_column([f.shuffled_within if f else None for f in found], sign=True)
+    across = interval_column([f.shuffled_across if f else None for f in found], sign=True)
+    return [
+        {"within groups": a, "other group less same": b}
+        for a, b in zip(within, across, strict=True)
+    ]
 
 
 def per_class(results: Results) -> Rows:

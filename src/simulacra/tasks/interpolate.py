@@ -14,7 +14,7 @@ from simulacra.models.game import Game
 from simulacra.models.model import Decoding, Encoding, Latent, Model
 from simulacra.models.modes import evaluating
 from simulacra.tasks.invert import invert
-from simulacra.tasks.sample import device_of
+from simulacra.tasks.sample import check_takes, device_of, draw
 
 _DECODE = 1
 
@@ -105,6 +105,47 @@ def interpolate(
     with torch.no_grad(), evaluating(model):
         start, end = _ends(model, rows, ends, context, seed)
         return decoded(model, between(start, end, steps, path), context, seed=seed)
+
+
+def walk(
+    model: Model,
+    ends: tuple[Tensor, Tensor],
+    steps: int,
+    *,
+    draws: int = 1,
+    path: Path = "spherical",
+    seed: int = 0,
+) -> Tensor:
+    """What a model draws along the way from one context vector to another.
+
+    All frames of a row are drawn by the same random numbers, so that what changes along it is the
+    vector alone: an autoregressive model changes its mind where a vector tips the scales.
+
+    Args:
+        model: One that samples, and is told vectors; in eval mode meanwhile.
+        ends: Vectors `(N, D)` that ways begin at, and as many that they lead to.
+        steps: Frames on each, both ends included.
+        draws: Rows of each way, by other random numbers.
+        path: Between the vectors: along an arc about the origin, or straight; see `between`.
+        seed: The same seed gives the same frames on the same kind of device.
+
+    Returns:
+        `(N · draws, steps, *event_shape)` on the CPU; rows of one way together.
+
+    Raises:
+        MissingCapability: If the model does not sample, or is told no vectors.
+        UsageError: If a number is out of its range, or ends are of another shape.
+    """
+    check_takes(model, context=ends[0])
+    width = model.spec.context_width
+    if any(end.shape != (len(ends[0]), width) for end in ends) or steps < 2 or draws < 1:
+        raise UsageError(
+            f"a walk has two ends (N, {width}), at least 2 steps and 1 draw, got "
+            f"{', '.join(str(tuple(end.shape)) for end in ends)}, {steps} and {draws}"
+        )
+    way = between(*ends, steps, path).repeat_interleave(draws, 0)
+    frames = [draw(model, len(way), way[:, step], seed=(seed,)).x for step in range(steps)]
+    return torch.stack(frames, 1)
 
 
 def _ends(

@@ -167,6 +167,9 @@ class Shuffled:
         unit: Of `figure`.
         how: What c′ was, in words.
         reason: Why there is no figure, in words.
+        within: The same as `figure` where c′ is the vector of another observation of the same
+            group, such as another picture of a person: what vectors tell beside the group.
+        across: By how much c′ of another group is worse than c′ of the same: what they tell of it.
     """
 
     nats: Figure | None
@@ -174,6 +177,8 @@ class Shuffled:
     unit: str
     how: str
     reason: str | None = None
+    within: Figure | None = None
+    across: Figure | None = None
 
     @property
     def heard(self) -> bool | None:
@@ -194,7 +199,9 @@ def shuffled(
 
     Of labels, the mean over all other classes by their frequency in training: what shuffling comes
     to on average, without its chance. Of vectors, the context of another observation by a fixed
-    permutation; observations whose context that does not change are left out.
+    permutation; observations whose context that does not change are left out. Of vectors of
+    observations in groups, such as pictures of persons, it is an observation of another group, and
+    beside that stands what another one of the same group costs; intervals count the groups.
 
     Args:
         model: A conditional one with a likelihood.
@@ -220,7 +227,18 @@ def shuffled(
         wrong, changed = _other_classes(each, p.cpu().double(), classes)
     else:
         how = "the context of another observation, by a fixed permutation"
-        wrong, changed = _other_rows(model, observations, draws, seed)
+        if observations.groups is not None and model.context == "vector":
+            return _by_groups(model, observations, observations.groups, told, draws, seed)
+        order = permutation(len(observations))
+        # everyone gets the context of whoever comes next, so that none keeps its own
+        other = torch.empty_like(order)
+        other[order] = order.roll(-1)
+        wrong, changed = _other_rows(model, observations, other, draws, seed)
+    return _shuffled(told, wrong, changed, how)
+
+
+def _shuffled(told: Score, wrong: Tensor, changed: Tensor, how: str) -> Shuffled:
+    """What is lost by other contexts, where they are others."""
     kept = told.take(changed)
     if kept is None:
         return Shuffled(None, None, told.unit, how, "all contexts are the same")
@@ -232,6 +250,35 @@ def shuffled(
     nats = mean_figure(lost, groups=kept.groups)
     figure = mean_figure(lost, kept.nats_per_unit, kept.valid, kept.groups)
     return Shuffled(nats, figure, told.unit, how)
+
+
+def _by_groups(
+    model: Likelihood,
+    observations: Observations,
+    groups: Tensor,
+    told: Score,
+    draws: int,
+    seed: int,
+) -> Shuffled:
+    """What vectors of another group cost, and those of others in the same group."""
+    order = permutation(len(groups))
+    order = order[groups[order].argsort(stable=True)]
+    sizes = groups.unique(return_counts=True)[1]
+    across, within = torch.empty_like(order), torch.empty_like(order)
+    # in the order of groups, so many places further on there is another one
+    across[order] = order.roll(-int(sizes.max()))
+    within[order] = torch.cat([each.roll(-1) for each in order.split(sizes.tolist())])
+    wrong, changed = _other_rows(model, observations, across, draws, seed)
+    same, moved = _other_rows(model, observations, within, draws, seed)
+    changed &= groups[across] != groups
+    how = "the vector of an observation of another group, by a fixed permutation"
+    found = _shuffled(told, wrong, changed, how)
+    both = changed & moved
+    return replace(
+        found,
+        within=_shuffled(told, same, moved, how).figure,
+        across=_shuffled(replace(told, values=same), wrong, both, how).figure,
+    )
 
 
 def _other_classes(each: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -246,15 +293,12 @@ def _other_classes(each: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Ten
 
 @scoring()
 def _other_rows(
-    model: Likelihood, observations: Observations, draws: int, seed: int
+    model: Likelihood, observations: Observations, rows: Tensor, draws: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Log p(x | context of another row), and where that context is another one."""
+    """Log p(x | context of the row that is named for it), and where that is another context."""
     context = observations.context
     assert context is not None
-    order = permutation(len(observations))
-    # everyone gets the context of whoever comes next, so that none keeps its own
-    other = torch.empty_like(context)
-    other[order] = context[order.roll(-1)]
+    other = context[rows]
     changed = (other != context).reshape(len(context), -1).any(1)
     device = device_of(model)
     size = scored_at_once(model, *first_rows(model, observations), draws=draws)

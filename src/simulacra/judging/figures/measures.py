@@ -289,7 +289,9 @@ LIKELIHOOD: dict[str, Measure] = {
         "bits/dim; of vectors, nats",
         "above",
         "How much worse the likelihood becomes when observations get another one's context. Where "
-        "the interval reaches 0, the model ignores what it is told.",
+        "the interval reaches 0, the model ignores what it is told. Of vectors of observations in "
+        "groups, such as pictures of persons, it is that of another group; within groups, that of "
+        "another one of the same, and the last column is the difference: what tells the groups.",
         "More is not better: an overconfident model loses more. Whether samples follow their "
         "context: see the class accuracy.",
     ),

@@ -57,7 +57,10 @@ class LikelihoodFigures:
         train: The same of training observations.
         gap: By how much the test figure is worse than that, in the report's unit.
         per_class: The same of each class by itself.
-        shuffled: What it costs to be told another's context, in the report's unit.
+        shuffled: What it costs to be told another's context, in the report's unit; of vectors of
+            observations in groups, that of another group.
+        shuffled_within: Of these, what it costs to be told the vector of another one of the group.
+        shuffled_across: By how much another group's vector costs more than that.
         ignores_context: Whether that may just as well be nothing.
     """
 
@@ -74,6 +77,8 @@ class LikelihoodFigures:
     gap: Figure | None = None
     per_class: tuple[ClassLikelihood, ...] | None = None
     shuffled: Figure | None = None
+    shuffled_within: Figure | None = None
+    shuffled_across: Figure | None = None
     ignores_context: bool = False
 
 
