@@ -18,7 +18,8 @@ parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--budget", default="3m", help="of each of both: 90s, 2000steps, 10epochs")
 parser.add_argument("--out", default="portraits.png", help="the picture to write")
 arguments = parser.parse_args()
-place = Path(tempfile.mkdtemp())
+folder = tempfile.TemporaryDirectory()
+place = Path(folder.name)
 
 # %% Data
 # 300 persons drawn by code, 8 pictures of each: a person is a head, hair, eyes and a mouth of one's
@@ -44,13 +45,14 @@ data = sim.load_data(str(place / "persons.npz"), levels=8, groups="person")
 torch.manual_seed(0)
 options = sim.Options(device="cpu")
 encoder = sim.Run.create(
-    place / "encoder", model="pca", keywords={"components": 8}, data=data, options=options,
+    place / "encoder", model="triplet", keywords={}, data=data, options=options,
     budget=sim.Budget.parse(arguments.budget),
 )  # fmt: skip
 
 # %% Train
 encoder.train(data)
 told = encoder.tell(data)
+folder.cleanup()
 model = sim.build("gated-pixelcnn", told.spec, {"channels": 24, "layers": 6, "context": "vector"})
 options = sim.Options(**type(model).preset)
 model = sim.fit(model, told, arguments.budget, options=options)
