@@ -139,7 +139,9 @@ def test_another_encoder_makes_other_data(place: Path, tmp_path: Path) -> None:
     assert shaken.fingerprint == first.fingerprint
 
 
-def test_a_comparison_keeps_it_too(place: Path, tmp_path: Path) -> None:
+def test_a_comparison_keeps_it_too(
+    place: Path, tmp_path: Path, ok: Callable[..., tuple[str, str]]
+) -> None:
     data = Run.open(place / "told").dataset()
     found = sim.compare(
         data, ["gated-pixelcnn"], folder=tmp_path / "many", budget="1steps",
@@ -148,6 +150,8 @@ def test_a_comparison_keeps_it_too(place: Path, tmp_path: Path) -> None:
     assert found.models[0].likelihood_given_label is not None
     assert (tmp_path / "many" / ENCODER).is_dir()
     assert Run.open(tmp_path / "many" / "gated-pixelcnn").dataset().fingerprint == data.fingerprint
+    # which is refused where the data are others
+    ok("resume", tmp_path / "many")
 
 
 def test_the_zoo_keeps_it_too(own: Path, tmp_path: Path) -> None:
@@ -217,6 +221,8 @@ def test_commands(place: Path, here: Path, ok: Callable[..., tuple[str, str]]) -
     pictures = place / "pictures"
     form = ["--side", 4, "--levels", 4, "--groups", "{person}/*", "--context", "codes"]
     ok("train", "gated-pixelcnn", pictures, *form, *set_, "--budget", "1steps", "--out", "runs/g")
+    _, err = ok("train", "pca", pictures, *form, "--budget", "1steps", "--out", "runs/deaf")
+    assert "pca is told no context vectors" in err
     shutil.rmtree("runs/codes")
     ok("sample", "g", "--like", "a.png", "b.png", "-n", 3, "-o", "s.png")
     assert np.load("s.npy").shape == (6, 1, 4, 4)
@@ -242,7 +248,7 @@ def test_commands(place: Path, here: Path, ok: Callable[..., tuple[str, str]]) -
         (["sample", "{told}", "--like", "lost.png"], 3, "lost.png does not exist"),
         (["sample", "{told}", "--like", 99], 2, "validation observations go from 0"),
         (["train", "made", "digits", "--context", "nobody"], 4, "nobody holds no run"),
-        (["train", "made", "digits", "--context", "a.png"], 2, "or a run"),
+        (["train", "made", "digits", "--context", "a.png"], 2, "by --context RUN"),
     ],
 )
 def test_what_is_refused_in_words(

@@ -108,6 +108,8 @@ def train(
         budget=length,
         start=start,
     )
+    if found.spec.context_width and run.record["keywords"].get("context") != "vector":
+        terminal.note(f"{model} is told no context vectors: give --set context=vector for that")
     code = registry.own_code(model, keywords)
     leave_if_ended(go_on(run, found, code=code, tensorboard=tensorboard, stop_on=stop_on))
 

@@ -155,7 +155,10 @@ def with_contexts(dataset: Dataset, path: Path) -> Dataset:
         DataError: If there is no such file, or its vectors do not fit the observations.
     """
     if path.suffix.lower() not in (".npy", ".npz"):
-        raise UsageError(f"context is an .npy or .npz file, or a run, got {path.name!r}")
+        raise UsageError(
+            f"context is an .npy or .npz file, got {path.name!r}; codes of a run's model are told "
+            "by --context RUN, or in Python by Run.tell"
+        )
     if not path.exists():
         raise DataError(f"{path} does not exist: name the file of the context vectors")
     given, told = ({"": read_npy(path)}, "") if path.suffix.lower() == ".npy" else _vectors(path)
