@@ -17,11 +17,13 @@ from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import CheckpointError, DataError, MissingCapability, UsageError
 from simulacra.ground.storage import read_json, write_json
 from simulacra.judging.figures.likelihood import likelihood
+from simulacra.nn.context import ContextEmbedding
 from simulacra.runs import zoo
 from simulacra.runs.again import again, differences
 from simulacra.runs.encoder import ENCODER
 from simulacra.runs.run import Run
 from simulacra.tasks.codes import encode_split
+from simulacra.tasks.interpolate import walk
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -157,6 +159,25 @@ def test_a_comparison_keeps_it_too(
 def test_the_zoo_keeps_it_too(own: Path, tmp_path: Path) -> None:
     zoo.add(Run.open(own), "told", tmp_path / "zoo")
     assert zoo.run_of("told", tmp_path / "zoo").encoder is not None
+
+
+def test_all_frames_of_a_row_have_the_same_random_numbers(place: Path) -> None:
+    model = Run.open(place / "told").model()
+    one = torch.tensor([[0.5, -1.0, 2.0]])
+    still = walk(model, (one, one), 3, draws=2)
+    assert still.shape == (2, 3, 1, 4, 4)
+    assert torch.equal(still[:, 0], still[:, 2])
+    assert not torch.equal(still[0], still[1])
+    # and whoever hears nothing draws one picture all along
+    for layer in model.modules():
+        if isinstance(layer, ContextEmbedding):
+            torch.nn.init.zeros_(layer.embed.weight)
+    moved = walk(model, (one, -one), 3, draws=2)
+    assert torch.equal(moved[:, 0], moved[:, 2])
+    with pytest.raises(UsageError, match="two ends"):
+        walk(model, (one, one[:, :2]), 3)
+    with pytest.raises(MissingCapability, match="takes no context vectors"):
+        walk(sim.build("made", sim.DataSpec((1, 2, 2), levels=2)), (one, one), 3)
 
 
 # ---- refusals -----------------------------------------------------------------------------------
