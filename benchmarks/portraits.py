@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from benchmarks.machine import describe
@@ -31,9 +30,11 @@ from simulacra.judging.figures.diagnostics import mean_figure, shuffled
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.likelihood import likelihood
 from simulacra.judging.figures.novelty import FEWEST, neighbours, novelty
+from simulacra.judging.figures.verification import verification
 from simulacra.models.model import Sampling
 from simulacra.models.registry import preset
 from simulacra.runs.run import Run
+from simulacra.tasks.codes import encodes
 from simulacra.tasks.likeness import Likeness, likeness
 from simulacra.tasks.sample import draw
 from simulacra.training.options import Budget, Options
@@ -66,16 +67,6 @@ def run_of(
         )
     run.train(data)
     return Run.open(folder)
-
-
-def area(vectors: Tensor, groups: Tensor) -> float:
-    """Area under the ROC curve: how often two of a person lie nearer than two of two persons."""
-    first, second = torch.triu_indices(len(vectors), len(vectors), 1)
-    distances = (vectors[first].double() - vectors[second].double()).norm(dim=1).numpy()
-    same = (groups[first] == groups[second]).numpy()
-    ranks, pairs = rankdata(-distances), int(same.sum())
-    above = ranks[same].sum() - pairs * (pairs + 1) / 2
-    return float(above / (pairs * (len(same) - pairs)))
 
 
 def told(run: Run, data: Dataset) -> dict[str, Any]:
@@ -186,12 +177,14 @@ def measured(name: str, data: Dataset, given: argparse.Namespace) -> dict[str, A
         codes = run_of(
             given.out / name, name, data, ENCODERS[name], given.encoder_budget, given.seed
         )
+        found = verification(encodes(codes.model()), data)
+        if found is None or found.codes is None or found.values is None:
+            raise UsageError("persons are held out as groups: give --groups, and several of them")
         data = codes.tell(data)
-        row["encoder_steps"] = codes.outcome().steps
-        groups, vectors = data.test.groups, data.test.context
-        if groups is None or vectors is None:
-            raise UsageError("persons are held out as groups: give --groups")
-        row |= {"width": data.spec.context_width, "area": area(vectors, groups)}
+        row |= {
+            "encoder_steps": codes.outcome().steps, "width": data.spec.context_width,
+            "area": asdict(found.codes.area), "area of values": asdict(found.values.area),
+        }  # fmt: skip
     keywords = PAINTER | {"context": "none" if name == NONE else "vector"}
     if given.channels is not None:
         keywords["channels"] = given.channels
@@ -220,7 +213,7 @@ def told_table(rows: list[dict[str, Any]]) -> str:
     return table(titles, [
         [
             row["encoder"],
-            f"{row['area']:.3f}" if "area" in row else "–",
+            _interval(row.get("area")),
             f"{row['told']['own']:.3f} ± {row['told']['error']:.3f}",
             *(_interval(row["told"].get(key), sign=True) for key in ("same", "other",
                                                                      "difference")),
@@ -318,6 +311,8 @@ def main(arguments: list[str] | None = None) -> int:
     machine = describe(torch.device("cpu"), 1, given.seed)
     write_json(given.out / "portraits.json", {"rows": rows, "machine": machine})
     print(f"\nBits/dim of test pictures:\n\n{told_table(rows)}")
+    values = next((row["area of values"] for row in rows if "area" in row), None)
+    print(f"\nThe area under the ROC curve is {_interval(values)} by the pixels themselves.")
     print(f"\nWhat is drawn like each test picture:\n\n{like_table(rows)}")
     for row in rows:
         if row["like"]:

@@ -1,4 +1,4 @@
-"""The benchmark of portraits: its area, its rows and tables, once over tiny pictures."""
+"""The benchmark of portraits: its rows and tables, once over tiny pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -19,14 +18,6 @@ if str(ROOT) not in sys.path:
 from benchmarks import portraits  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-
-def test_the_area_is_how_often_a_pair_of_one_is_nearer() -> None:
-    groups = torch.arange(4).repeat_interleave(5)
-    assert portraits.area(groups[:, None].float() * 10, groups) == 1
-    assert portraits.area(torch.zeros(20, 2), groups) == 0.5
-    noise = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    assert portraits.area(noise, torch.arange(200) % 4) == pytest.approx(0.5, abs=0.03)
 
 
 def test_rows_are_done_once_and_told(
