@@ -102,7 +102,11 @@ def drawn(run: Run, data: Dataset, draws: int, seed: int) -> tuple[Tensor, Tenso
 
 
 def _share(values: Tensor, groups: Tensor) -> dict[str, Any]:
-    return asdict(mean_figure(values, groups=groups))
+    """A mean of shares, with an interval that counts persons and ends where shares do."""
+    found = mean_figure(values, groups=groups)
+    if found.low is None or found.high is None:
+        return asdict(found)
+    return asdict(Figure(found.value, found.count, max(0.0, found.low), min(1.0, found.high)))
 
 
 def like(data: Dataset, x: Tensor, rows: Tensor) -> dict[str, Any]:
