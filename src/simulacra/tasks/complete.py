@@ -53,7 +53,7 @@ def mask(event_shape: tuple[int, ...], hide: str, *, seed: int = 0) -> Tensor:
     rows, columns = slice(None), slice(None)
     if part == "random":
         # what a float makes of 0.29 · 100 is below 29
-        many = math.floor(share * height * width + 1e-9)
+        many = math.floor(share * (height * width) + 1e-9)
         if not many:
             raise UsageError(f"{hide} hides none of {height * width} places: --hide a larger share")
         with seeded(seed):
