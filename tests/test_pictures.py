@@ -12,7 +12,9 @@ from PIL import Image
 
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.formats.soundfiles import wav
 from simulacra.drawing import charts, files, grids, style
+from simulacra.drawing.sounds import heard
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.judging import pictures as album
@@ -102,10 +104,13 @@ def test_samples_of_pictures_are_a_grid_of_eight_in_a_row():
     assert pixels(found["samples"]).shape == (8 * TILE + 7 * GAP,) * 2
 
 
-def test_samples_of_sounds_are_sixteen_waves():
+def test_sixteen_samples_of_sounds_are_drawn_and_the_first_eight_heard():
     x = some(SOUND)
     found = album.sample_pictures(made(SOUND), x)
-    assert found == {"samples": files.png(charts.waves(SOUND.to_float(x[:16]), 800))}
+    assert found == {
+        "samples": files.png(heard(SOUND.to_float(x[:16]), 800)),
+        "heard": wav(SOUND.to_float(x[:8]), 800),
+    }
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])
@@ -130,8 +135,9 @@ def test_samples_that_are_no_numbers_are_not_drawn(bad):
 @pytest.mark.parametrize(("spec", "n"), [(PICTURE, 40), (SOUND, 16), (VECTOR, 40)])
 def test_real_pictures_are_of_the_validation_split(spec, n):
     data = made(spec)
-    [(name, png)] = album.real_pictures(data).items()
-    assert name == "real"
+    found = album.real_pictures(data)
+    assert set(found) == {"real", *(["real/heard"] if spec is SOUND else [])}
+    png = found["real"]
     x = data.validation.batch(torch.arange(n))[0]
     assert png == album.sample_pictures(data, x)["samples"]
     assert png != album.sample_pictures(data, data.train.batch(torch.arange(n))[0])["samples"]

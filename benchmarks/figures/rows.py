@@ -216,6 +216,10 @@ _OF_LATENT = (
     Group("A codebook and a prior, without a likelihood: CIFAR-10, 256 levels", _rows(
         "cifar10", "5m", ("vqvae",)
     )),
+    Group("Spoken digits, μ-law, half a second", _rows(
+        "fsdd", "15m", ("vae",), settings=("encoder=rnn", "hidden=128"), looked=_FEW,
+        options=("--window", "4000"),
+    )),
 )  # fmt: skip
 GAMES = ("gan", "dcgan", "lsgan", "wgan-gp", "sngan", "r3gan")
 _TOLD_CLASSES = ("context=label",)

@@ -58,21 +58,27 @@ def write_sounds(
     columns: int | None = None,
     shaded: Tensor | None = None,
 ) -> None:
-    """Waveforms as PNG, and the same sounds one after another as WAV beside it.
+    """Waveforms and spectrograms as PNG, and the same sounds one after another as WAV beside it.
 
     Args:
         target: The PNG file.
         sounds: Amplitudes in [−1, 1], `(N, T)`.
         rate: Samples a second.
         columns: Of the picture.
-        shaded: Which samples have a shade in which column: see `charts.waves`.
+        shaded: Which samples have a shade in which column: see `charts.waves`; without
+            spectrograms then.
     """
     from simulacra.data.formats.soundfiles import wav
     from simulacra.drawing import charts, files
+    from simulacra.drawing.sounds import heard
     from simulacra.ground.storage import write_bytes
 
     write_bytes(target.with_suffix(".wav"), wav(sounds, rate))
-    write_bytes(target, files.png(charts.waves(sounds, rate, columns=columns, shaded=shaded)))
+    if shaded is None:
+        figure = heard(sounds, rate, columns=columns)
+    else:
+        figure = charts.waves(sounds, rate, columns=columns, shaded=shaded)
+    write_bytes(target, files.png(figure))
 
 
 def ways_target(spec: DataSpec, out: Path | None, usual: Path) -> Path | None:

@@ -32,16 +32,8 @@ def waves(
     Raises:
         UsageError: If shape, kind of number, range or an option is not as above.
     """
-    sounds = _finite(sounds, 2, "waves", "sounds (N, T)")
-    if float(sounds.abs().max()) > 1 + 1e-4:
-        raise UsageError(
-            f"waves needs amplitudes in [-1, 1], got {float(sounds.min()):g} … "
-            f"{float(sounds.max()):g}"
-        )
+    sounds, columns = sounds_in_range(sounds, rate, columns)
     n, samples = sounds.shape
-    columns = min(4, math.ceil(n / 8)) if columns is None else min(columns, n)
-    if rate < 1 or columns < 1:
-        raise UsageError(f"waves needs rate ≥ 1, columns ≥ 1, got {rate} and {columns}")
     if shaded is not None and shaded.shape != (columns, samples):
         raise UsageError(
             f"waves needs shades ({columns}, {samples}), of each column, got {tuple(shaded.shape)}"
@@ -51,7 +43,7 @@ def waves(
         raise UsageError(f"waves takes at most 400 rows, got {rows}: pass fewer sounds")
     scale, unit = (1, "s") if samples >= rate else (1000, "ms")
     time = torch.arange(samples).double() * scale / rate
-    figure, places = _axes(1, columns, (min(8.0, 14 / columns) * columns, 0.7 + 0.55 * rows))
+    figure, places = plain_axes(1, columns, (min(8.0, 14 / columns) * columns, 0.7 + 0.55 * rows))
     for column, axes in enumerate(places):
         if shaded is not None:
             spans = [(scale * start / rate, scale * long / rate)
@@ -68,6 +60,25 @@ def waves(
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"time, {unit}", color=QUIET, fontsize=9)
     return figure
+
+
+def sounds_in_range(sounds: Tensor, rate: int, columns: int | None) -> tuple[Tensor, int]:
+    """Sounds as doubles on the CPU, and in how many columns they are drawn.
+
+    Raises:
+        UsageError: If shape, kind of number, range or an option is not as `waves` takes it.
+    """
+    sounds = _finite(sounds, 2, "waves", "sounds (N, T)")
+    if float(sounds.abs().max()) > 1 + 1e-4:
+        raise UsageError(
+            f"waves needs amplitudes in [-1, 1], got {float(sounds.min()):g} … "
+            f"{float(sounds.max()):g}"
+        )
+    n = len(sounds)
+    columns = min(4, math.ceil(n / 8)) if columns is None else min(columns, n)
+    if rate < 1 or columns < 1:
+        raise UsageError(f"waves needs rate ≥ 1, columns ≥ 1, got {rate} and {columns}")
+    return sounds, columns
 
 
 def _spans(chosen: Tensor) -> list[tuple[float, int]]:
@@ -90,7 +101,7 @@ def scatter(points: Tensor, names: Sequence[str] = ()) -> Figure:
     points = _finite(points, 2, "scatter", "points (N, 2)")
     if points.shape[1] != 2:
         raise UsageError(f"scatter needs points (N, 2), got {tuple(points.shape)}")
-    figure, (axes,) = _axes(1, 1, (5.2, 5.2))
+    figure, (axes,) = plain_axes(1, 1, (5.2, 5.2))
     # the more points, the fainter each, so that density can be seen
     opacity = max(0.15, min(1.0, 30 / math.sqrt(len(points))))
     across, up = points.T.numpy()
@@ -118,7 +129,7 @@ def histograms(values: Tensor, names: Sequence[str] = ()) -> Figure:
     shown = min(values.shape[1], 24)
     columns = min(4, shown)
     rows = math.ceil(shown / columns)
-    figure, places = _axes(rows, columns, (max(5.2, 2.8 * columns), 0.6 + 2 * rows))
+    figure, places = plain_axes(rows, columns, (max(5.2, 2.8 * columns), 0.6 + 2 * rows))
     for i, axes in enumerate(places):
         if i >= shown:
             axes.remove()
@@ -147,7 +158,7 @@ def reliability(bins: Mapping[str, Sequence[tuple[int, float, float]]]) -> Figur
             raise UsageError(f"reliability needs observations and shares in [0, 1], not of {name}")
     if not bins:
         raise UsageError("reliability needs at least one classifier")
-    figure, (above, below) = _axes(2, 1, (5.2, 6.4), heights=(4, 1))
+    figure, (above, below) = plain_axes(2, 1, (5.2, 6.4), heights=(4, 1))
     above.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
     above.annotate(
         "perfectly calibrated", (0.03, 0.03), xytext=(0, 5), textcoords="offset points",
@@ -195,7 +206,7 @@ def rates(nats: Sequence[float], used: float) -> Figure:
     values = values.sort(descending=True).values
     from matplotlib.ticker import MaxNLocator
 
-    figure, (axes,) = _axes(1, 1, (5.2, 2.4))
+    figure, (axes,) = plain_axes(1, 1, (5.2, 2.4))
     colours = [PALETTE[0] if value >= used else HIDDEN for value in values.tolist()]
     places = range(1, len(values) + 1)
     axes.bar(places, values.numpy(), 0.8 if len(values) <= 64 else 1.0, color=colours)
@@ -229,7 +240,7 @@ def _finite(values: Tensor, axes: int, what: str, wanted: str) -> Tensor:
     return values
 
 
-def _axes(
+def plain_axes(
     rows: int, columns: int, size: tuple[float, float], heights: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
     """A figure of so many inches with plain axes, row by row."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from simulacra.drawing import charts, files, grids
+from simulacra.drawing.sounds import heard
 from simulacra.ground.spec import DataSpec
 
 MOST_SOUNDS = 64
@@ -21,7 +22,7 @@ def look(
     gap: int = 1,
     names: Sequence[str] = (),
 ) -> bytes:
-    """A PNG of observations: a grid of pictures, waveforms, points of a plane, or histograms.
+    """A PNG of observations: pictures, waveforms and spectrograms, points of a plane, histograms.
 
     Args:
         spec: Their form.
@@ -34,7 +35,7 @@ def look(
     if spec.is_image:
         return files.png(grids.grid(values, columns=columns, gap=gap))
     if spec.rate is not None:
-        return files.png(charts.waves(values[:MOST_SOUNDS], spec.rate, columns=columns))
+        return files.png(heard(values[:MOST_SOUNDS], spec.rate, columns=columns))
     flat = values.flatten(1)
     return files.png(
         charts.scatter(flat, names) if flat.shape[1] == 2 else charts.histograms(flat, names)

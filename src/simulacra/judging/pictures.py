@@ -1,4 +1,4 @@
-"""The pictures of a report: what a model draws, completes and interpolates, beside real data."""
+"""What a report shows and lets hear: what a model draws, completes, interpolates, and real data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from simulacra.data.dataset import Dataset
+from simulacra.data.formats.soundfiles import wav
 from simulacra.drawing import files, grids
 from simulacra.drawing.observations import look
 from simulacra.ground.spec import DataSpec
@@ -19,20 +20,31 @@ PICTURES = 64
 GAP = 3
 """Pixels between pictures, so that small ones do not run into one another."""
 _WAVES, _POINTS = 16, 1000
+_HEARD, _SECONDS = 8, 10
 
 
 def real_pictures(data: Dataset, n: int = PICTURES) -> dict[str, bytes]:
-    """Validation observations as one picture, under the name `real`."""
+    """Validation observations as one picture, under the name `real`; sounds to be heard."""
     x, _ = data.validation.batch(torch.arange(_shown(data, min(n, len(data.validation)))))
-    return {"real": look(data.spec, x, columns=_columns(data.spec), gap=GAP)}
+    picture = look(data.spec, x, columns=_columns(data.spec), gap=GAP)
+    return {"real": picture} | _audible(data.spec, x, "real/heard")
 
 
 def sample_pictures(data: Dataset, x: Tensor) -> dict[str, bytes]:
-    """Samples as one picture, under the name `samples`; nothing if they are not finite."""
+    """Samples as one picture, `samples`, and to be heard; nothing if they are not finite."""
     x = x[: _shown(data, PICTURES)]
     if x.is_floating_point() and not bool(x.isfinite().all()):
         return {}
-    return {"samples": look(data.spec, x, columns=_columns(data.spec), gap=GAP)}
+    picture = look(data.spec, x, columns=_columns(data.spec), gap=GAP)
+    return {"samples": picture} | _audible(data.spec, x, "heard")
+
+
+def _audible(spec: DataSpec, x: Tensor, name: str) -> dict[str, bytes]:
+    """The first sounds one after another as a WAV file, as many as make a page no larger."""
+    if spec.rate is None or spec.is_image:
+        return {}
+    few = max(1, min(_HEARD, _SECONDS * spec.rate // spec.dims))
+    return {name: wav(spec.to_float(x[:few]), spec.rate)}
 
 
 def suspect_pictures(spec: DataSpec, samples: Tensor, near: Tensor) -> dict[str, bytes]:

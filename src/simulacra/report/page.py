@@ -54,10 +54,11 @@ def render(results: Results, pictures: Mapping[str, bytes]) -> str:
         results: All figures.
         pictures: PNG files by name: `real`, `<model>/samples`, `<model>/suspects`,
             `<model>/reliability`, `<model>/rates`, `<model>/completions`,
-            `<model>/interpolation`; any may be missing.
+            `<model>/interpolation`; any may be missing. WAV files of sounds as `real/heard` and
+            `<model>/heard`.
 
     Raises:
-        UsageError: If a picture is not a PNG file.
+        UsageError: If a picture is neither a PNG nor a WAV file.
     """
     unit, rows = unit_of(results), table(results)
     models = ordered(results.models, unit)
@@ -90,7 +91,8 @@ def render(results: Results, pictures: Mapping[str, bytes]) -> str:
         paired=any(compared),
         unpaired=not all(compared),
         described=[m for m in models if m.class_name or m.summary or m.departs],
-        pictures={name: _inline_png(name, data) for name, data in pictures.items()},
+        pictures={n: _inline_png(n, data) for n, data in pictures.items() if not _is_wav(data)},
+        sounds={n: _uri("audio/wav", data) for n, data in pictures.items() if _is_wav(data)},
         validation=_validation(models, unit),
         charts=_charts(results),
         balances=[each for i, m in enumerate(models) for each in _balance(m, f"b{i}")],
@@ -135,8 +137,15 @@ def _inline_png(name: str, data: bytes) -> dict[str, Any]:
     if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
         raise UsageError(f"picture {name!r}: expected the bytes of a PNG file")
     width, height = struct.unpack(">II", data[16:24])
-    uri = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-    return {"uri": uri, "width": width, "height": height}
+    return {"uri": _uri("image/png", data), "width": width, "height": height}
+
+
+def _is_wav(data: bytes) -> bool:
+    return data[:4] == b"RIFF" and data[8:12] == b"WAVE"
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _inline_svg(svg: bytes, prefix: str, label: str) -> Markup:

@@ -58,4 +58,4 @@ class Bands(nn.Module):
 
     def forward(self, sounds: Tensor) -> Tensor:
         """`(N, count, frames)` of amplitudes `(N, T)`."""
-        return (self.weights.to(sounds) @ spectrogram(sounds, self.hop) + _QUIET).log10()
+        return (self.weights @ spectrogram(sounds, self.hop) + _QUIET).log10()
