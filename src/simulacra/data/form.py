@@ -40,7 +40,7 @@ class Form:
         groups: What never spans two splits, such as a person: in file names by a pattern like
             {person}_*, in folders by one like {person}/*; or a column, or an array of an .npz.
         context: A .npy or .npz file of context vectors, a row for each observation; on the command
-            line also a run whose model encodes, as vae or pca: its codes are the vectors.
+            line also a run whose model encodes, as triplet, vae or pca: its codes are the vectors.
         flip: Mirror training pictures at random, left to right.
         shift: Move training pictures at random by up to so many pixels.
         limit: Of a data set on the Hugging Face hub, stream the first so many alone.
