@@ -167,11 +167,13 @@ def takes(name: str) -> Takes:
 
 
 def takers(spec: DataSpec, most: int = 3) -> list[str]:
-    """Names of models that take data of a form, the first of each family, as they are listed."""
+    """Names of models that draw data of a form, the first of each family, as they are listed."""
+    from simulacra.models.model import Sampling
+
     found: dict[str, str] = {}
     for name, place in MODELS.items():
         family = place.rpartition(".")[0]
-        if family not in found and takes(name).includes(spec):
+        if family not in found and takes(name).includes(spec) and issubclass(find(name), Sampling):
             found[family] = name
     return list(found.values())[:most]
 
