@@ -91,6 +91,20 @@ def test_vectors_are_codes_brought_to_one_size(place: Path) -> None:
     assert again_.train.context is not None
 
 
+def test_an_encoder_of_another_split_is_told(place: Path, tmp_path: Path) -> None:
+    """It may have learned from the very persons that are tested."""
+    source = str(place / "pictures")
+    by_picture = sim.load_data(source, side=4, levels=4)
+    trained(tmp_path / "mixed", "pca", by_picture, {"components": 3}, steps=1)
+    data = sim.load_data(source, side=4, levels=4, groups="{person}/*")
+    notes = {
+        run: " ".join(Run.open(run).tell(data).notes)
+        for run in (tmp_path / "mixed", place / "codes")
+    }
+    assert "learned from another split" in notes[tmp_path / "mixed"]
+    assert "another split" not in notes[place / "codes"]
+
+
 def test_a_run_keeps_its_encoder_and_gives_the_same_data_again(place: Path, own: Path) -> None:
     run, before = Run.open(own), Run.open(place / "told").dataset()
     data = run.dataset()

@@ -191,7 +191,18 @@ class Encoder:
             told = replace(self, mean=mean, spread=spread)
         rows = {name: told._scaled(codes) for name, codes in own.items()}
         note = f"context vectors are codes of {self.record['model']}, {self.origin}"
-        return replace(with_vectors(data, rows, f"{note}, {self.hash[:12]}…"), encoder=told)
+        note = f"{note}, {self.hash[:12]}…{self._other_split(data)}"
+        return replace(with_vectors(data, rows, note), encoder=told)
+
+    def _other_split(self, data: Dataset) -> str:
+        """What a reader has to know where the encoder may have learned from what is tested."""
+        mine, theirs = ([each.get(k) for k in ("source", "groups", "limit")]
+                        for each in (self._options, data.options))  # fmt: skip
+        if mine[0] != theirs[0] or mine == theirs:
+            return ""
+        return (
+            "; it learned from another split of these data, so what is tested may not be new to it"
+        )
 
     def _in_own_form(self, data: Dataset) -> dict[str, Observations]:
         """The observations of each split, as the encoder reads them."""
