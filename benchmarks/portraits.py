@@ -47,8 +47,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "vae": {"latent": 16},
     "triplet": {},
 }
-PAINTER: dict[str, Any] = {"channels": 32, "layers": 6, "dropout": 0.5}
-"""A gated PixelCNN of so few parameters that 280 pictures last for some minutes."""
+PAINTER: dict[str, Any] = {"channels": 32, "layers": 10, "dropout": 0.3}
+"""A gated PixelCNN that sees half a picture, of so few parameters that 280 of them last."""
 
 
 def run_of(
@@ -288,8 +288,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("--side", type=int, default=24, help="of the pictures")
     add("--levels", type=int, default=32, help="of the pictures")
     add("--encoders", default=",".join(ENCODERS), help="names, separated by commas")
-    add("--budget", default="700steps", help="of the model that draws")
-    add("--encoder-budget", default="1000steps", help="of each encoder")
+    add("--budget", default="14m", help="of the model that draws")
+    add("--encoder-budget", default="90s", help="of each encoder")
     add("--channels", type=int, help=f"of the model that draws; {PAINTER['channels']} otherwise")
     add("--draws", type=int, default=2, help="like each test picture")
     add("--seed", type=int, default=0, help="of weights, batches and draws")
