@@ -94,12 +94,13 @@ def test_the_real_set_is_what_the_catalogue_says(real_data: Path) -> None:
     assert tuple(dataset.counts.values()) == named.counts
     assert dataset.spec.event_shape == named.event_shape
     assert (dataset.spec.levels, dataset.spec.classes) == (named.levels, named.classes)
-    assert len(dataset.notes) == 1
+    assert len(dataset.notes) == 2
     lengths = [part.lengths for part in dataset.splits.values()]
     valid = sum(int(each.sum()) for each in lengths if each is not None)
     assert valid / 8000 == pytest.approx(1312.3, abs=0.05)  # seconds, by the source's own notes
     share = 1 - valid / 8000 / sum(named.counts)
     assert dataset.notes[0].startswith(f"{share:.1%} of the samples are silence")
+    assert dataset.notes[1].startswith("22.4% of the valid samples are silence")
     assert dataset.test.context is not None
     # 6 speakers × 5 recordings of each digit, some of them longer than a second
     assert torch.bincount(dataset.test.context).min() >= 30
