@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import soundfile
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -25,7 +26,9 @@ from torch.distributions import Normal
 
 import simulacra as sim
 from simulacra.data.dataset import Dataset, Observations
+from simulacra.data.formats.soundfiles import wav
 from simulacra.drawing import files, grids, style
+from simulacra.drawing.sounds import heard
 from simulacra.judging.figures.roc import Pairs
 from simulacra.models import registry
 from simulacra.models.adversarial.gan import GAN
@@ -50,6 +53,7 @@ from simulacra.models.mixture.bernoulli_mixture import BernoulliMixture
 from simulacra.models.mixture.gmm import FullGMM
 from simulacra.models.mixture.kde import KDE
 from simulacra.models.mixture.mfa import MFA
+from simulacra.runs import zoo
 from simulacra.tasks.code_levels import redrawn
 from simulacra.tasks.complete import mask
 from simulacra.tasks.expected import mean_of
@@ -842,13 +846,30 @@ def triplet() -> None:
     write(figure, "triplet-distances", 64)
 
 
+def voice() -> None:
+    """Ten digits by two voices, the first draw of each: to be seen, and to be heard."""
+    run = zoo.run_of("wavenet-fsdd")
+    model, names = run.model(), run.record["data"]["classes"]
+    speakers = ("jackson", "nicolas")
+    labels = torch.tensor([
+        [digit, names["speaker"].index(speaker)] for speaker in speakers for digit in range(10)
+    ])  # fmt: skip
+    drawn = model.spec.to_float(sim.sample(model, context=labels).x)
+    for speaker, own in zip(speakers, drawn.split(10), strict=True):
+        sounds = HERE.parent / "sounds"
+        sounds.mkdir(exist_ok=True)
+        samples, rate = soundfile.read(io.BytesIO(wav(own, 8000)))
+        soundfile.write(sounds / f"digits-{speaker}.wav", samples, rate, subtype="PCM_U8")
+    write(heard(drawn, 8000, columns=4), "voice-digits", 64)
+
+
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "mfa": mfa, "bernoulli-mixture": bernoulli_mixture, "kde": kde, "vae": vae,
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
     "beta-vae": beta_vae, "infovae": infovae, "pca": pca, "pixelvae": pixelvae, "m2": m2,
     "vqvae": vqvae, "hvae": hvae, "dcgan": dcgan, "lsgan": lsgan, "wgan-gp": wgan_gp,
-    "sngan": sngan, "r3gan": r3gan, "wavenet": wavenet, "triplet": triplet,
+    "sngan": sngan, "r3gan": r3gan, "wavenet": wavenet, "triplet": triplet, "voice": voice,
 }  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from torch.distributions import Distribution
 
 from simulacra.ground.errors import UsageError
 from simulacra.models.takes import Takes
-from simulacra.nn.distributions import DiscretisedNormal
 from simulacra.nn.levels import categorical
 from simulacra.nn.logistic_mixture import DiscretisedLogisticMixture
 from simulacra.nn.precision import at_least_float32
@@ -23,7 +22,7 @@ COMPONENTS = 10
 """Of a mixture of logistics."""
 
 _NARROWEST = -7.0
-"""The least log-scale of a component, in the units of inputs: below, only a float would tell."""
+"""The least log-scale, in the units of inputs: below, only a float would tell."""
 
 
 def takes_output(takes: Takes, output: str) -> Takes:
@@ -41,9 +40,10 @@ class Output(nn.Module):
 
     - `categorical`: a logit of each level, which knows nothing of their order (arXiv 1601.06759,
       section 3.3).
-    - `gaussian`: one number regressed, the middle of a normal density over the bins of the levels,
-      whose spread is one learnt number for all values: its likelihood is highest where the squared
-      error is least.
+    - `gaussian`: one number regressed, the middle of a normal density over the levels there are,
+      whose spread is one learnt number for all values. Its likelihood is highest where its mean is
+      that of the data, as the squared error is least there; away from the ends the middle is the
+      mean.
     - `logistics`: a mixture of logistic densities over the bins (arXiv 1701.05517, equation 2).
 
     Args:
@@ -79,10 +79,7 @@ class Output(nn.Module):
         raw = at_least_float32(raw)
         half = self.levels / 2
         if self.kind == "gaussian":
-            spread = self.log_spread.to(raw.dtype).clamp_min(_NARROWEST).exp()
-            return DiscretisedNormal(
-                (raw[..., 0] + 1) * half, spread * half, self.levels, validate_args=False
-            )
+            return categorical(self.logits(raw))
         logits, loc, log_scale = raw.chunk(3, -1)
         # a fifth of the range to begin with
         scale = (log_scale - 2).clamp_min(_NARROWEST).exp()
@@ -99,10 +96,12 @@ class Output(nn.Module):
         """
         if self.kind == "categorical":
             return raw
-        found = self(raw)
-        if isinstance(found, DiscretisedLogisticMixture):
+        if self.kind == "logistics":
+            found = self(raw)
+            assert isinstance(found, DiscretisedLogisticMixture)
             return found.level_log_probs()
-        each = torch.arange(self.levels, device=raw.device).expand(*raw.shape[:-1], self.levels)
-        return DiscretisedNormal(
-            found.loc[..., None], found.scale[..., None], self.levels, validate_args=False
-        ).log_prob(each)
+        raw = at_least_float32(raw)
+        # no level has the tails, or the ends would be likelier than what is regressed near them
+        middles = torch.arange(self.levels, dtype=raw.dtype, device=raw.device) + 0.5
+        spread = self.log_spread.to(raw.dtype).clamp_min(_NARROWEST).exp()
+        return -0.5 * ((middles * (2 / self.levels) - 1 - raw) / spread).square()
