@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmarks.machine import describe
 from benchmarks.table import table
+from simulacra.data.augment import Augmented
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset
 from simulacra.ground.errors import SimulacraError, UsageError
@@ -146,7 +147,10 @@ def new(data: Dataset, x: Tensor, rows: Tensor) -> dict[str, Any]:
     def seen(values: Tensor) -> Tensor:
         return data.spec.to_float(values).flatten(1).double()
 
-    train = seen(torch.cat([each for each, _ in data.train.batches(1000)]))
+    # both ways round, as they were learned from
+    plain = data.train.base if isinstance(data.train, Augmented) and data.train.base else data.train
+    once = plain.batch(torch.arange(len(plain)))[0]
+    train = seen(torch.cat([once, once.flip(-1)]))
     held, own = seen(data.test.batch(torch.arange(len(data.test)))[0]), seen(x)
     found: dict[str, Any] = {}
     if min(len(train), len(held), len(own)) >= FEWEST:

@@ -48,9 +48,11 @@ VALUES = 8
 
 
 def made(side: int, model: str, seed: int = 0, **keywords: Any) -> Autoregressive:  # noqa: ANN401
-    """A model for black and white pictures, or for sounds of two levels and as many samples."""
+    """A model for black and white pictures, or for sounds of 256 levels and as many samples."""
+    kind = find(model)
+    spec = form(kind, side, levels=2)
     with seeded(seed):
-        found = build(model, form(find(model), side, levels=2), keywords)
+        found = build(model, spec if spec.is_image else form(kind, side), keywords)
     assert isinstance(found, Autoregressive)
     return found.eval()
 

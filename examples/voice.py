@@ -55,7 +55,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 # %% Model
 # p(x) = Π p(x_t | x_<t): convolutions of two taps, 1, 2, 4 … 128 samples apart, tell each sample
-# from the half second before it. Both parts of the label enter every gate.
+# from the eighth of a second before it. Both parts of the label enter every gate.
 torch.manual_seed(0)
 model = sim.build("wavenet", data.spec, {"context": "label"})
 

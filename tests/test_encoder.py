@@ -172,7 +172,13 @@ def test_a_comparison_keeps_it_too(
 
 def test_the_zoo_keeps_it_too(own: Path, tmp_path: Path) -> None:
     zoo.add(Run.open(own), "told", tmp_path / "zoo")
-    assert zoo.run_of("told", tmp_path / "zoo").encoder is not None
+    found = zoo.run_of("told", tmp_path / "zoo").encoder
+    assert found is not None
+    # where files lay on the machine that trained is no one else's business
+    assert found.origin == "codes"
+    assert "data_dir" not in found.record["data"]["options"]
+    record = read_json(tmp_path / "zoo" / "told" / "run.json")
+    assert record["data"]["encoder"]["run"] == "codes"
 
 
 def test_all_frames_of_a_row_have_the_same_random_numbers(place: Path) -> None:

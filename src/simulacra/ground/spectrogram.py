@@ -13,7 +13,7 @@ def spectrogram(sounds: Tensor, hop: int) -> Tensor:
 
     The middle of frame i is sample `hop` · i, and what lies outside of a sound is silence, so a
     sound may be shorter than a frame. A sine of amplitude 1 has the power 1/4 in its frequency, and
-    as much is shared by that beside it on either side.
+    1/16 in that beside it on either side.
 
     Args:
         sounds: Amplitudes `(N, T)`, on any device, in float32 or float64.

@@ -92,11 +92,21 @@ class Encoder:
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise CheckpointError(f"{folder} holds no encoder: {error}") from error
 
-    def save(self, folder: Path) -> None:
-        """Write it into a new folder, from which `open` has it again."""
-        kept = {
+    def save(self, folder: Path, *, elsewhere: bool = False) -> None:
+        """Write it into a new folder, from which `open` has it again.
+
+        Args:
+            folder: That is not there yet.
+            elsewhere: For other machines: where files lay on this one is left out.
+        """
+        kept: dict[str, Any] = {
             "record": self.record, "origin": self.origin, "mean": self.mean, "spread": self.spread,
         }  # fmt: skip
+        if elsewhere:
+            data = self.record["data"]
+            options = {key: value for key, value in self._options.items() if key != "data_dir"}
+            kept["record"] = {**self.record, "data": {**data, "options": options}}
+            kept["origin"] = Path(self.origin).name
         weights = dict(self.model.state_dict())
         write_folder(folder, {"model": self._what, "weights": weights, "encoder": kept})
 

@@ -90,9 +90,12 @@ def add(run: Run, name: str, place: Path = PLACE) -> Path:
     data = run.record["data"]
     # where the files lay on the machine that trained is no one else's business
     options = {key: value for key, value in data["options"].items() if key != "data_dir"}
+    told = data.get("encoder")
+    if told is not None:
+        data = {**data, "encoder": {**told, "run": Path(told["run"]).name}}
     write_json(target / RECORD, {**run.record, "data": {**data, "options": options}})
     if run.encoder is not None:
-        run.encoder.save(target / ENCODER)
+        run.encoder.save(target / ENCODER, elsewhere=True)
     if (run.folder / EVENTS).is_file():
         # by which it can be done again
         shutil.copyfile(run.folder / EVENTS, target / EVENTS)

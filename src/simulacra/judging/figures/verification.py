@@ -139,9 +139,14 @@ class _Values:
         self.shift, self.scale = torch.zeros(()), torch.ones(())
         if self.spec.levels is None:
             self.shift, self.scale = moments(self.train.batch(torch.arange(len(self.train)))[0])
-        self.mean = self.of(self.train).mean(0)
-        directions = torch.linalg.svd(self.of(self.train) - self.mean, full_matrices=False)[2]
-        self.directions = directions[:_COMPONENTS]
+        x = self.of(self.train)
+        self.mean = x.mean(0)
+        x -= self.mean
+        # of fewer rows than values the products of rows tell the same, much sooner
+        variances, vectors = torch.linalg.eigh(x @ x.T)
+        known = variances > variances[-1].clamp_min(0) * 1e-10
+        vectors = vectors[:, known].flip(1)[:, :_COMPONENTS]
+        self.directions = torch.nn.functional.normalize(vectors.T @ x, dim=1)
 
     @property
     def count(self) -> int:
