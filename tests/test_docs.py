@@ -153,6 +153,13 @@ def test_links_lead_somewhere(name: str) -> None:
             assert anchor in anchors(there.read_text("utf-8")), target
 
 
+def test_no_page_has_a_hole() -> None:
+    """A word of capitals alone on its line stands for something that is still to be written."""
+    for page in DOCS.rglob("*.md"):
+        holes = re.findall(r"^[A-Z]{5,}$|^<!-- [A-Z]+ -->$", page.read_text("utf-8"), re.M)
+        assert not holes, f"{page.name}: {holes}"
+
+
 def test_pictures_are_small_shown_and_described() -> None:
     shown = {}
     for page in PAGES:

@@ -119,7 +119,8 @@ def sample(
         model.to(place), number, told, narrowing=narrowing, start=begun, seed=(seed,),
         on_step=on_step,
     ).x  # fmt: skip
-    in_turn = model.context == "label" and label is None and model.spec.classes <= _MOST_COLUMNS
+    most = min(number, _MOST_COLUMNS)
+    in_turn = model.context == "label" and label is None and model.spec.classes <= most
     columns = model.spec.classes if in_turn else None
     seen = None
     if alike is not None:

@@ -54,9 +54,9 @@ def read_start(text: str, model: Model, run: Run, number: int, seed: int) -> Sta
             f"--start is of pictures and sounds, not of vectors {spec.event_shape}: leave it out"
         )
     file, count = _parted(text)
-    if file == RANDOM:
+    if text.partition(":")[0] == RANDOM:
         if count is None:
-            raise UsageError(f"--start {text} lacks a number: random:K, as in random:10")
+            raise UsageError(f"--start is random:K, of a whole number K from 1 on, got {text!r}")
         return random_start(model, number, count, seed=seed)
     data = run.record["data"]
     given, observed = read_beginning(Path(file), _Noted(data["name"], spec, data["options"]))
