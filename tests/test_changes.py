@@ -262,7 +262,7 @@ def test_a_run_that_begins_with_weights_never_begins_without(
 def test_what_cannot_begin_makes_no_folder(digits: Dataset, tmp_path: Path) -> None:
     told = {name: Observations(split.x) for name, split in digits.splits.items()}
     unlabelled = replace(digits, spec=replace(digits.spec, classes=0), **told)
-    with pytest.raises(UsageError, match="needs data with a label each"):
+    with pytest.raises(UsageError, match="give --labels, or --groups"):
         run_of(tmp_path / "run", unlabelled, "triplet")
     assert not (tmp_path / "run").exists()
 

@@ -22,7 +22,7 @@ from forked import Forked
 from simulacra.cli import app, stopping, terminal
 from simulacra.cli.training_display import TrainingDisplay
 from simulacra.data.catalogue import load
-from simulacra.drawing import charts, files, grids, style
+from simulacra.drawing import charts, files, grids, observations, style
 
 pytestmark = pytest.mark.usefixtures("short_chains")
 
@@ -549,7 +549,7 @@ def test_a_look_shows_what_a_model_sees(ok, places):
         ("moons", "scatter", "5000 training vectors"),
         ("two-peaks", "histograms", "5000 training vectors, column by column"),
         ("wide.csv", "histograms", "21 training vectors, column by column"),
-        ("sounds", "waves", "64 training sounds"),
+        ("sounds", "heard", "64 training sounds"),
     ],
 )
 def test_a_look_at_vectors_and_sounds_is_a_drawing(ok, monkeypatch, name, draw, told):
@@ -564,13 +564,15 @@ def test_a_look_at_vectors_and_sounds_is_a_drawing(ok, monkeypatch, name, draw, 
     flags = [part for key, v in asked.items() for part in (f"--{key.replace('_', '-')}", v)]
     given, drawn = [], []
     with monkeypatch.context() as patch:
-        chart, png = getattr(charts, draw), files.png
+        # sounds are drawn by a module of their own
+        room = observations if draw == "heard" else charts
+        chart, png = getattr(room, draw), files.png
 
         def watched(*told, **named):
             given.append((*told, *named.values()))
             return chart(*told, **named)
 
-        patch.setattr(charts, draw, watched)
+        patch.setattr(room, draw, watched)
         patch.setattr(files, "png", lambda picture: drawn.append(png(picture)) or drawn[-1])
         out, err = ok("data", name, *flags, "--look", "look.png")
     assert err == f"look.png: {told}\n"

@@ -79,7 +79,7 @@ def test_all_that_scores_keeps_all_digits(hasty: list[object]) -> None:
         lambda: likelihood(model, few),
         lambda: classify(model, few.x.long(), frequencies),
         lambda: surprise(model, few.x.long(), few.context),
-        lambda: diagnostics._other_rows(model, few, 1, 0),
+        lambda: diagnostics._other_rows(model, few, torch.arange(4).roll(1), 1, 0),
         lambda: measured(model, (0, 0), pictures=1),
     ):
         found.clear()
