@@ -860,7 +860,7 @@ def voice() -> None:
         sounds.mkdir(exist_ok=True)
         samples, rate = soundfile.read(io.BytesIO(wav(own, 8000)))
         soundfile.write(sounds / f"digits-{speaker}.wav", samples, rate, subtype="PCM_U8")
-    write(heard(drawn, 8000, columns=4), "voice-digits", 64)
+    write(heard(drawn, 8000, columns=4), "voice-digits", 12)
 
 
 FIGURES: dict[str, Callable[[], None]] = {

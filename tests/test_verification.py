@@ -289,3 +289,19 @@ def test_who_learns_from_classes_is_held_against_these(monkeypatch: pytest.Monke
     vae = registry.build("vae", data.spec, {"hidden": (4,)})
     assert isinstance(vae, Encoding)
     assert verification(vae, data) is None
+
+
+def test_a_recording_is_nobody() -> None:
+    """Windows of one are counted together in intervals; who speaks in it was not said."""
+    spec = DataSpec((30,), 8, coding="mu-law", rate=8000)
+
+    def split(seed: int) -> Observations:
+        with seeded(seed):
+            return Observations(torch.randint(8, (12, 30)), groups=torch.arange(12) // 3)
+
+    data = Dataset("sounds", spec, split(0), split(1), split(2), options={"source": "sounds"})
+    with seeded(0):
+        model = registry.build("vae", spec, {"latent": 2, "hidden": (4,), "encoder": "mlp"}).eval()
+    assert verification(model, data) is None
+    asked = replace(data, options={"source": "sounds", "groups": "{speaker}_*"})
+    assert verification(model, asked) is not None

@@ -71,6 +71,9 @@ def verification(model: Encoding, data: Dataset) -> VerificationFigures | None:
     Returns:
         Nothing where the data have no identities, or no two test observations are of one.
     """
+    if model.classes_in_batch is None and data.spec.rate and not data.options.get("groups"):
+        # windows of a recording are counted together, but it is nobody
+        return None
     tested, validated = (_take(model, split) for split in (data.test, data.validation))
     if tested is None:
         return None
