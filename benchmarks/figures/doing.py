@@ -21,6 +21,7 @@ from simulacra.ground.threads import usable
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.results import Results
 from simulacra.models.registry import MODELS
+from simulacra.report.ranking import unit_of
 
 ROOT = Path(__file__).parents[2]
 DONE, STOPPED, NOT_RUN, NO_MODEL, OTHER = (
@@ -193,7 +194,7 @@ def figures_of(results: Results) -> dict[str, Any]:
         found["score"] = {
             "relation": score.relation, "draws": score.draws, "error": score.standard_error,
             "value": score.bits_per_dim if in_bits else score.log_likelihood,
-            "unit": "bits/dim" if in_bits else "nats",
+            "unit": unit_of(results),
         }  # fmt: skip
     codes = entry.codebook
     if codes is not None and codes.rate is not None and codes.distortion is not None:
