@@ -160,9 +160,14 @@ def test_labels_are_judged_by_the_view_that_has_a_classifier(digits):
 
 
 def test_copies_are_sought_among_pictures_as_they_are_stored(digits):
-    """Not among those that an epoch of augmentation made of them."""
-    moved = augmented(digits, flip=True, shift=2)
-    assert torch.equal(SampleJudge(moved, []).train, digits.train.x)
+    """Not among those that an epoch of augmentation made; but both ways round if it mirrors."""
+    moved = SampleJudge(augmented(digits, flip=False, shift=2), [])
+    assert torch.equal(moved.train, digits.train.x)
+    both = SampleJudge(augmented(digits, flip=True, shift=2), [Random(digits)])
+    assert torch.equal(both.train, torch.cat([digits.train.x, digits.train.x.flip(-1)]))
+    mirrored = digits.train.x[: both.count].flip(-1).long()
+    assert both.judge(mirrored).whole["duplicates"].value == 1
+    assert value(both.judge(mirrored), "authentic") == 0
 
 
 def test_data_without_variety_have_no_figures(digits):

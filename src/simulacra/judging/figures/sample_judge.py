@@ -338,6 +338,13 @@ class SampleJudge:
 
 
 def _values(split: Observations) -> Rows:
-    """What a split holds, in the type of `x`: not mirrored or moved, but with its bits drawn."""
+    """What a split holds, in the type of `x`: not moved, but with its bits drawn.
+
+    Where training mirrors pictures, both ways round, or a mirrored copy would pass for new; but
+    for the rows of a large folder, which are not held twice.
+    """
     kept = split.base if isinstance(split, Augmented) and split.base is not None else split
-    return kept.freeze().x if isinstance(kept, DynamicallyBinarised) else kept.x
+    x = kept.freeze().x if isinstance(kept, DynamicallyBinarised) else kept.x
+    if isinstance(split, Augmented) and split.flip and isinstance(x, Tensor):
+        return torch.cat([x, x.flip(-1)])
+    return x
