@@ -801,6 +801,7 @@ def wavenet() -> None:
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     write(figure, "wavenet-reach")
+    voice()
 
 
 def by_person(data: Dataset) -> Dataset:
@@ -869,7 +870,7 @@ FIGURES: dict[str, Callable[[], None]] = {
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
     "beta-vae": beta_vae, "infovae": infovae, "pca": pca, "pixelvae": pixelvae, "m2": m2,
     "vqvae": vqvae, "hvae": hvae, "dcgan": dcgan, "lsgan": lsgan, "wgan-gp": wgan_gp,
-    "sngan": sngan, "r3gan": r3gan, "wavenet": wavenet, "triplet": triplet, "voice": voice,
+    "sngan": sngan, "r3gan": r3gan, "wavenet": wavenet, "triplet": triplet,
 }  # fmt: skip
 
 
