@@ -251,13 +251,13 @@ _SPOKEN = ("--labels", "{digit}_{speaker}_*")
 _OF_SIXTY = ("--test-limit", "60")
 """p(x) sums over sixty classes, each a pass over every sound."""
 _SPOKEN_GROUPS = (
-    Group("Spoken digits, windows of a second, μ-law", (
-        *_rows("fsdd", "5m", ("wavenet",), (0, 1, 2), settings=("context=label",), looked=_OF_SIXTY,
+    Group("Spoken digits, windows of a second, μ-law, told digit and speaker", (
+        *_rows("fsdd", "5m", ("wavenet",), (0, 1, 2), settings=_TOLD_CLASSES, looked=_OF_SIXTY,
                options=_SPOKEN),
-        *_rows("fsdd", "5m", ("wavenet",)),
-        *_rows("fsdd", "1h", ("wavenet",), settings=("context=label",), looked=_OF_SIXTY,
+        *_rows("fsdd", "1h", ("wavenet",), settings=_TOLD_CLASSES, looked=_OF_SIXTY,
                options=_SPOKEN),
     )),
+    Group("Spoken digits, windows of a second, μ-law", _rows("fsdd", "5m", ("wavenet",))),
 )  # fmt: skip
 
 
