@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -119,7 +119,7 @@ def field(
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgb
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch, Rectangle
+    from matplotlib.patches import Rectangle
     from matplotlib.ticker import NullFormatter
 
     height, width = strength.shape
@@ -150,11 +150,7 @@ def field(
     words = {"predicted": "black", "no influence": BLIND, "later": LATER}
     if bool(leaks.any()):
         words["seen too early"] = LEAK
-    figure.legend(
-        handles=[Patch(facecolor=colour, label=word) for word, colour in words.items()],
-        loc="outside lower left", ncols=len(words), frameon=False, fontsize=8.5, labelcolor=INK,
-        handlelength=1.0, handleheight=1.0, columnspacing=1.2,
-    )  # fmt: skip
+    _legend(figure, words)
     bar = figure.colorbar(ScalarMappable(norm, blues), ax=axes, shrink=0.8, aspect=18, pad=0.02)
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
     _label(bar, "influence on log p, nats")
@@ -171,7 +167,6 @@ def masks(panels: Sequence[tuple[str, Tensor, Tensor]], names: Sequence[str]) ->
     """
     from matplotlib.colors import to_rgb
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
     colours = len(names)
     inch = max(1.1 if colours > 1 else 2.2, 0.2 * max(seen.shape[-1] for _, seen, _ in panels))
@@ -202,12 +197,19 @@ def masks(panels: Sequence[tuple[str, Tensor, Tensor]], names: Sequence[str]) ->
     words = {"seen": PALETTE[0], "not seen": LATER}
     if any(bool(leaks.any()) for _, _, leaks in panels):
         words["seen too early"] = LEAK
+    _legend(figure, words)
+    return figure
+
+
+def _legend(figure: Figure, words: Mapping[str, str]) -> None:
+    """What each colour stands for, below."""
+    from matplotlib.patches import Patch
+
     figure.legend(
         handles=[Patch(facecolor=colour, label=word) for word, colour in words.items()],
         loc="outside lower left", ncols=len(words), frameon=False, fontsize=8.5, labelcolor=INK,
         handlelength=1.0, handleheight=1.0, columnspacing=1.2,
     )  # fmt: skip
-    return figure
 
 
 _SPAN = 1e-6
