@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Stepwise,
     )
     from simulacra.models.quantised import CodebookTerms, Quantised
+    from simulacra.models.refining import Denoising, Refining
     from simulacra.models.registry import build, find, list_models
     from simulacra.models.stages import Player, Stage
     from simulacra.models.swept import Swept
@@ -61,13 +62,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Autoregressive", "Bounded", "BrokenLaw", "Budget", "Classifying", "CodebookTerms",
-    "Completion", "DataSpec", "Dataset", "Decoding", "Encoding", "Flow", "Game", "Invertible",
-    "Judge", "Latent", "Likelihood", "MissingCapability", "Model", "Options", "Player", "Quantised",
-    "Run", "Sampling", "Stage", "Stepwise", "Swept", "Takes", "Terms", "Training", "UsageError",
-    "bound_terms", "build", "check_model", "codebook_terms", "compare", "complete", "direction",
-    "encode", "export_onnx", "find", "fit", "from_pretrained", "from_zoo", "interpolate", "invert",
-    "judge_model", "likelihood", "list_models", "load_data", "probe", "push_to_hub", "reconstruct",
-    "sample", "styles", "write_report",
+    "Completion", "DataSpec", "Dataset", "Decoding", "Denoising", "Encoding", "Flow", "Game",
+    "Invertible", "Judge", "Latent", "Likelihood", "MissingCapability", "Model", "Options",
+    "Player", "Quantised", "Refining", "Run", "Sampling", "Stage", "Stepwise", "Swept", "Takes",
+    "Terms", "Training", "UsageError", "bound_terms", "build", "check_model", "codebook_terms",
+    "compare", "complete", "direction", "encode", "export_onnx", "find", "fit", "from_pretrained",
+    "from_zoo", "interpolate", "invert", "judge_model", "likelihood", "list_models", "load_data",
+    "probe", "push_to_hub", "reconstruct", "sample", "styles", "write_report",
 ]  # fmt: skip
 
 _PLACES = {
@@ -91,6 +92,7 @@ _PLACES = {
         "Sampling", "Stepwise",
     ),
     "models.quantised": ("CodebookTerms", "Quantised"),
+    "models.refining": ("Denoising", "Refining"),
     "models.stages": ("Player", "Stage"),
     "models.swept": ("Swept",),
     "models.takes": ("Takes",),

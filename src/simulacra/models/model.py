@@ -272,12 +272,36 @@ class Likelihood(Model):
         Args:
             x: Observations `(N, *event_shape)`.
             context: One row for each observation.
-            draws: Importance draws of a stochastic bound: more make it tighter.
+            draws: Importance draws of a stochastic bound: more make it tighter. Where they are
+                `averaged`, more make it more certain.
             seed: Of the bound's noise, which is keyed by (seed, observation).
 
         Returns:
             `(N,)`.
         """
+
+    @property
+    def averaged(self) -> bool:
+        """Whether draws are averaged, as those over times and traces are.
+
+        The log of a mean of their exponentials would exceed log p(x).
+        """
+        return False
+
+    def solver_error(
+        self, x: Tensor, context: Tensor | None = None, *, seed: int = 0
+    ) -> Tensor | None:
+        """By how much solving equations in steps is off, in nats `(N,)`, with its sign.
+
+        Nothing of a model that solves none; of others what is left, as an estimate, of
+        `log_likelihood` with one draw less what it were with steps without end.
+
+        Args:
+            x: Observations `(N, *event_shape)`.
+            context: One row for each observation.
+            seed: See `log_likelihood`.
+        """
+        return None
 
     def validation_loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The negative log-likelihood, or the bound's, in nats, `(N,)`."""

@@ -55,6 +55,10 @@ MODELS = {
     "spline-flow": "simulacra.models.flow.spline_flow:SplineFlow",
     "maf": "simulacra.models.flow.maf:MAF",
     "iaf": "simulacra.models.flow.iaf:IAF",
+    "ddpm": "simulacra.models.diffusion.ddpm:DDPM",
+    "vdm": "simulacra.models.diffusion.vdm:VDM",
+    "flow-matching": "simulacra.models.diffusion.flow_matching:FlowMatching",
+    "d3pm": "simulacra.models.diffusion.d3pm:D3PM",
 }
 """Name of a model → where it is."""
 

@@ -1,0 +1,1 @@
+"""Diffusion and flow matching: noise that is refined step by step."""
