@@ -32,7 +32,9 @@ class DDPM(GaussianDiffusion):
         2006.11239; cosine schedule after A. Nichol, P. Dhariwal, 2021, arXiv 2102.09672, equation
         17; v-prediction after T. Salimans, J. Ho, 2022, arXiv 2202.00512; drawn by DDIM, arXiv
         2010.02502.
-    Departs from the paper: a small U-Net; samples are deterministic given their noise, in 50 steps
+    Departs from the paper: a small U-Net; the schedule begins with the noise at which levels are
+        just told apart, however many there are, where Nichol and Dhariwal's offset is for 256;
+        samples are deterministic given their noise, in 50 steps
         unless told otherwise; of the bound, p(z_{t−1} | z_t) has the variance of q(z_{t−1} | z_t,
         x), and the network's x̂ is not kept on [−1, 1].
 
@@ -68,10 +70,12 @@ class DDPM(GaussianDiffusion):
                 f"steps is at least 2 and prediction is v or noise, got {steps} and {prediction!r}"
             )
         self.steps, self.prediction = steps, prediction
-        t = torch.arange(steps + 1, dtype=torch.float64) / steps
-        f = torch.cos((t + _OFFSET) / (1 + _OFFSET) * math.pi / 2) ** 2
-        beta = (1 - f[1:] / f[:-1]).clamp_max(_MOST_BETA)
-        bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - beta).cumprod(0)])
+        # the cosine schedule in its angle: tan is the ratio of noise to signal
+        first = math.atan(self.unit * _FIRST if spec.levels else _FIRST_OF_VECTORS)
+        angle = torch.linspace(first, math.pi / 2, steps, dtype=torch.float64)
+        bar = torch.cat([torch.ones(1, dtype=torch.float64), angle.cos().square()])
+        beta = (1 - bar[1:] / bar[:-1]).clamp_max(_MOST_BETA)
+        bar = torch.cat([bar[:1], (1 - beta).cumprod(0)])
         self.register_buffer("alpha_bar", bar, persistent=False)
 
     @property
@@ -153,14 +157,15 @@ class DDPM(GaussianDiffusion):
         y, keys = self.scaled(x), keys_of(x, seed)
         told = self.context_features(context, y)
         terms = self._last(y) + self._first(x, y, told, keys)
-        # where ε̂ is as far off at all times, L_{t−1} is as large as this; see `_between`
-        weights = torch.expm1(self.gamma[2:] - self.gamma[1:-1])
-        chances = (weights / weights.sum()).cumsum(0)
-        at = keyed_uniform(keys - 1, ())
+        # how large L_{t−1} is where v is as far off at all times; see `_between`
+        gamma = self.gamma
+        weights = torch.expm1(gamma[2:] - gamma[1:-1]) * self.alpha_bar[2:]
+        chances = weights / weights.sum()
+        ends, at = chances.cumsum(0), keyed_uniform(keys - 1, ())
         for draw in range(draws):
-            step = torch.searchsorted(chances, (at + draw) / draws).clamp_max(self.steps - 2) + 2
-            between = self._between(y, told, step, keys + 2 + draw)
-            terms = terms + (weights.sum() / weights[step - 2]).to(y) * between / draws
+            place = torch.searchsorted(ends, (at + draw) / draws).clamp_max(self.steps - 2)
+            between = self._between(y, told, place + 2, keys + 2 + draw)
+            terms = terms + between / (draws * chances[place].to(y))
         return -terms - self.scale.log().sum()
 
     def _noise(self, keys: Tensor, y: Tensor) -> Tensor:
@@ -203,7 +208,7 @@ class DDPM(GaussianDiffusion):
         return -log_p.flatten(1).sum(1)
 
 
-_OFFSET = 0.008
-"""s of the cosine schedule, so that the first step is not too small."""
+_FIRST, _FIRST_OF_VECTORS = 0.25, 0.01
+"""Noise after the first step: of a level's bin, and of the deviation of vectors."""
 _MOST_BETA = 0.999
 """The largest variance of one step."""
