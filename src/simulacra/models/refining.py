@@ -52,7 +52,8 @@ class Refining(Stepwise):
                 context than 1, each is a call with it and one without.
             guidance: Weight w of the context, of which w = 1 is what was learnt: what is predicted
                 with it, less what is without, is taken w times (Ho and Salimans 2022, arXiv
-                2207.12598). Above 1 samples are more like their class, and less varied.
+                2207.12598, whose w is this less 1). Above 1 samples are more like their class, and
+                less varied.
 
         Yields:
             `(n, *event_shape)`, which may be the same tensor after every step: clone it to keep it.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 import torch
 from torch import Tensor
 
@@ -18,7 +16,7 @@ from simulacra.nn.precision import at_least_float32
 
 _UNTOLD = 0.1
 """Share of training observations of which the network is not told the context (Ho and Salimans
-2022, section 4.1), so that it can be asked without one."""
+2022, section 4.2), so that it can be asked without one."""
 
 
 class Diffusion(Refining, Likelihood, Completion, Standardised):
@@ -29,10 +27,10 @@ class Diffusion(Refining, Likelihood, Completion, Standardised):
     the network of a tenth of the observations, so that its weight can be raised when samples are
     drawn (classifier-free guidance: J. Ho, T. Salimans, 2022, arXiv 2207.12598).
 
-    A subclass says in `in_channels` and `out_channels` what the network sees and gives.
-
     Args:
         spec: The form of the data.
+        inputs: Channels that the network sees at each place.
+        outputs: Channels that it gives at each place.
         channels: Of the U-Net at full size; at smaller sizes twice as many.
         layers: Residual blocks of the U-Net at each size, on the way down and on the way up.
         hidden: Widths of the MLP, of vectors.
@@ -50,6 +48,8 @@ class Diffusion(Refining, Likelihood, Completion, Standardised):
     def __init__(
         self,
         spec: DataSpec,
+        inputs: int,
+        outputs: int,
         *,
         channels: int = 32,
         layers: int = 1,
@@ -68,29 +68,9 @@ class Diffusion(Refining, Likelihood, Completion, Standardised):
         self.dropout, self.context, self.sampling_steps = dropout, context, sampling_steps
         self.context_features = ContextEmbedding(context, spec, TOLD)
         self.network = denoiser(
-            spec, self.in_channels, self.out_channels, channels=channels, layers=layers,
+            spec, inputs, outputs, channels=channels, layers=layers,
             hidden=self.hidden, dropout=dropout, told=self.context_features.width,
         )  # fmt: skip
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """The places that each have all channels: sides of a picture, times, or values."""
-        return self.spec.event_shape[1:] if self.spec.is_image else self.spec.event_shape
-
-    @property
-    def data_channels(self) -> int:
-        """Values of an observation at each place."""
-        return self.spec.event_shape[0] if self.spec.is_image else 1
-
-    @property
-    @abstractmethod
-    def in_channels(self) -> int:
-        """Channels that the network sees at each place."""
-
-    @property
-    @abstractmethod
-    def out_channels(self) -> int:
-        """Channels that the network gives at each place."""
 
     def told(self, context: Tensor | None, like: Tensor) -> Tensor:
         """Features of the context `(N, width)`; while training, 0 in some of the rows.
@@ -105,10 +85,10 @@ class Diffusion(Refining, Likelihood, Completion, Standardised):
         return features
 
     def output(self, z: Tensor, time: Tensor, told: Tensor) -> Tensor:
-        """What the network gives, `(N, out_channels, *places)` in float32 at least.
+        """What the network gives, `(N, outputs, …)` in float32 at least.
 
         Args:
-            z: `(N, in_channels, *places)`.
+            z: `(N, inputs, …)`.
             time: `(N,)`, from 0 to 1.
             told: Features of the context `(N, width)`.
         """
@@ -163,3 +143,8 @@ _EDGE = 1e-6
 def wide(values: Tensor, like: Tensor) -> Tensor:
     """A number for each row, `(N,)` or one for all, to be multiplied with rows of `like`."""
     return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def data_channels(spec: DataSpec) -> int:
+    """Values of an observation at each of its places: pixels, times, or values of a vector."""
+    return spec.event_shape[0] if spec.is_image else 1

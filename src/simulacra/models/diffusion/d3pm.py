@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from simulacra.ground.randomness import keyed_uniform, keys_of
-from simulacra.models.diffusion.base import Diffusion, stratified, wide
+from simulacra.ground.spec import DataSpec
+from simulacra.models.diffusion.base import Diffusion, data_channels, stratified, wide
 from simulacra.models.takes import Takes
-from simulacra.nn.levels import as_input, categorical, input_channels
+from simulacra.nn.levels import as_input, categorical
 
 
 class D3PM(Diffusion):
@@ -21,8 +22,8 @@ class D3PM(Diffusion):
     The absorbing diffusion, in continuous time: each value is hidden at a time of its own, so what
     is seen at any time is a random part of the observation, and all that matters is how many
     values m are hidden. The bound is −log p(x) ≤ E_m (D / m) Σ_hidden −log p(x_i | seen), m uniform
-    on 1 … D, which is that of a model that predicts values in a random order (equations 3 and 11 of
-    the paper, and the last of the works below). A draw is an m and hidden values of its own; of as
+    on 1 … D: the paper's bound in continuous time, and that of a model which predicts values in a
+    random order (Hoogeboom et al., section 2). A draw is an m and hidden values of its own; of as
     many draws as values, each m comes once.
 
     Levels need no order, so palettes and binary pictures have a diffusion of their own.
@@ -31,8 +32,9 @@ class D3PM(Diffusion):
         Diffusion Models in Discrete State-Spaces", 2021, arXiv 2107.03006; in continuous time after
         J. Shi, K. Han, Z. Wang, A. Doucet, M. K. Titsias, 2024, arXiv 2406.04329; the order after
         E. Hoogeboom et al., "Autoregressive Diffusion Models", 2021, arXiv 2110.02037.
-    Departs from the paper: absorbing states alone, which lead there for many levels; continuous
-        time; no auxiliary loss; a small U-Net, that is told how many values are hidden.
+    Departs from the paper: absorbing states alone, which lead there on text, and not the
+        discretised normal noise that leads on pictures of 256 ordered levels; continuous time; no
+        auxiliary loss; a small U-Net, that is told how many values are hidden.
 
     Args:
         spec: Levels, ordered or not.
@@ -47,21 +49,10 @@ class D3PM(Diffusion):
         {"channels": 4, "hidden": (8,), "context": "vector"},
     )
 
-    @property
-    def in_channels(self) -> int:
-        """Levels as they enter any network, and whether each is seen."""
-        inputs = input_channels(self.spec) if self.spec.is_image else self._one
-        return inputs + self.data_channels
-
-    @property
-    def _one(self) -> int:
-        """Numbers that a level enters as, where each place has one."""
-        return 1 if self.spec.ordered else self.spec.levels or 1
-
-    @property
-    def out_channels(self) -> int:
-        """A logit of each level."""
-        return self.data_channels * (self.spec.levels or 1)
+    def __init__(self, spec: DataSpec, **keywords: Any) -> None:  # noqa: ANN401 (of the base)
+        own, one = data_channels(spec), 1 if spec.ordered else spec.levels or 1
+        # levels as they enter any network, and whether each is seen; of each level a logit
+        super().__init__(spec, own * one + own, own * (spec.levels or 1), **keywords)
 
     @property
     def exact(self) -> bool:

@@ -14,7 +14,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import keyed_normal, keyed_uniform, keys_of
 from simulacra.ground.spec import DataSpec
 from simulacra.models.diffusion.base import stratified, wide
-from simulacra.models.diffusion.gaussian import GaussianDiffusion, Prediction
+from simulacra.models.diffusion.gaussian import GaussianDiffusion
 from simulacra.models.stages import Stage
 from simulacra.nn.distributions import DiscretisedNormal
 
@@ -23,8 +23,9 @@ class DDPM(GaussianDiffusion):
     """Noise in T small steps on a fixed schedule, and a network that predicts what was mixed.
 
     q(z_t | x) = N(√ᾱ_t x, 1 − ᾱ_t), with ᾱ on a cosine schedule. Trained on the squared error of
-    what the network predicts (equation 14), which is no likelihood. The likelihood is bounded by
-    the paper's own terms (equation 5), L_T + Σ L_{t−1} + L_0, of which the sum over times is
+    what the network predicts (equation 14; where it predicts levels, of v), which is no likelihood.
+    The likelihood is bounded by the paper's own terms (equation 5), L_T + Σ L_{t−1} + L_0, of which
+    the sum over times is
     estimated: a draw is a time, chosen as often as its weight says, with a noise of its own, and
     draws are averaged.
 
@@ -41,7 +42,8 @@ class DDPM(GaussianDiffusion):
     Args:
         spec: Ordered levels, or continuous vectors.
         steps: T, of the bound and of what is learnt; samples take fewer.
-        prediction: What the network predicts: v = α ε − σ x, or the noise ε.
+        prediction: What the network predicts: v = α ε − σ x, the noise ε, or a logit of each of the
+            levels.
         keywords: Of the network, see `Diffusion`.
     """
 
@@ -61,27 +63,28 @@ class DDPM(GaussianDiffusion):
         spec: DataSpec,
         *,
         steps: int = 1000,
-        prediction: Literal["v", "noise"] = "v",
+        prediction: Literal["v", "noise", "levels"] = "v",
         **keywords: Any,  # noqa: ANN401 (those of the base)
     ) -> None:
-        super().__init__(spec, **keywords)
-        if steps < 2 or prediction not in ("v", "noise"):
-            raise UsageError(
-                f"steps is at least 2 and prediction is v or noise, got {steps} and {prediction!r}"
-            )
+        super().__init__(spec, prediction, **keywords)
+        if steps < 2:
+            raise UsageError(f"steps is at least 2, got {steps}")
         self.steps, self.prediction = steps, prediction
         # the cosine schedule in its angle: tan is the ratio of noise to signal
         first = math.atan(self.unit * _FIRST if spec.levels else _FIRST_OF_VECTORS)
-        angle = torch.linspace(first, math.pi / 2, steps, dtype=torch.float64)
+        angle = torch.linspace(first, math.atan(_LAST), steps, dtype=torch.float64)
         bar = torch.cat([torch.ones(1, dtype=torch.float64), angle.cos().square()])
-        beta = (1 - bar[1:] / bar[:-1]).clamp_max(_MOST_BETA)
-        bar = torch.cat([bar[:1], (1 - beta).cumprod(0)])
         self.register_buffer("alpha_bar", bar, persistent=False)
 
     @property
     def exact(self) -> bool:
         """Never: the evidence lower bound."""
         return False
+
+    @property
+    def most_steps(self) -> int:
+        """T: a time is that of the step nearest to it."""
+        return self.steps
 
     @property
     def averaged(self) -> bool:
@@ -106,13 +109,6 @@ class DDPM(GaussianDiffusion):
         """−log of the ratio of signal to noise after each step, `(T + 1,)` float64; −∞ at first."""
         return (1 - self.alpha_bar).log() - self.alpha_bar.log()
 
-    def split(self, z: Tensor, time: Tensor, output: Tensor) -> Prediction:
-        """See `GaussianDiffusion.split`."""
-        alpha, sigma = (wide(each, z) for each in self.signal(time))
-        if self.prediction == "v":
-            return alpha * z - sigma * output, sigma * z + alpha * output
-        return (z - sigma * output) / alpha, output
-
     # ---- what is learnt --------------------------------------------------------------------------
 
     def _errors(self, y: Tensor, told: Tensor, time: Tensor, noise: Tensor) -> Tensor:
@@ -120,11 +116,9 @@ class DDPM(GaussianDiffusion):
         alpha, sigma = (wide(each, y) for each in self.signal(time))
         z = alpha * y + sigma * noise
         x, predicted = self.predict(z, time, told)
-        # of v it is that of ε divided by α², for both are off along one line
-        if self.prediction == "v":
-            error = (predicted - noise) * alpha - (x - y) * sigma
-        else:
-            error = predicted - noise
+        # v = α ε − σ x, whatever the network gives for it
+        v = self.predicts != "noise"
+        error = (predicted - noise) * alpha - (x - y) * sigma if v else predicted - noise
         return error.square().flatten(1).sum(1)
 
     def loss(
@@ -210,5 +204,6 @@ class DDPM(GaussianDiffusion):
 
 _FIRST, _FIRST_OF_VECTORS = 0.25, 0.01
 """Noise after the first step: of a level's bin, and of the deviation of vectors."""
-_MOST_BETA = 0.999
-"""The largest variance of one step."""
+_LAST = 100.0
+"""Noise after the last step, of what is left of an observation: nothing that a network could see,
+and not so much that the observation could not be had of z and a predicted noise."""

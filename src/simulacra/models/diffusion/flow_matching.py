@@ -65,7 +65,7 @@ class FlowMatching(GaussianDiffusion):
         solver_steps: int = 10,
         **keywords: Any,  # noqa: ANN401 (those of the base)
     ) -> None:
-        super().__init__(spec, **keywords)
+        super().__init__(spec, "v", **keywords)
         if solver_steps < 2 or coupling not in ("independent", "ot"):
             raise UsageError(
                 "solver_steps is at least 2 and coupling is independent or ot, got "
@@ -129,7 +129,7 @@ class FlowMatching(GaussianDiffusion):
         return 1 - time, time
 
     def split(self, z: Tensor, time: Tensor, output: Tensor) -> Prediction:
-        """The network predicts the velocity ε − y."""
+        """By the velocity ε − y, which the network predicts."""
         t = wide(time, z)
         return z - t * output, z + (1 - t) * output
 
@@ -179,7 +179,7 @@ class FlowMatching(GaussianDiffusion):
             self._solved(x, context, 1, seed, steps)
             for steps in (self.solver_steps, self.solver_steps // 2)
         )
-        return fine - coarse
+        return coarse - fine
 
     def _solved(
         self, x: Tensor, context: Tensor | None, draws: int, seed: int, steps: int

@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from simulacra.models.diffusion.base import Diffusion, wide
+from simulacra.ground.errors import UsageError
+from simulacra.ground.spec import DataSpec
+from simulacra.models.diffusion.base import Diffusion, data_channels, wide
 from simulacra.models.model import Encoding, Latent
 from simulacra.models.refining import Denoising
 from simulacra.models.takes import Takes
@@ -26,32 +29,48 @@ class GaussianDiffusion(Diffusion, Denoising, Encoding, Latent):
     network that predicts one of them, or a mixture of both, predicts both. From z_t a step goes to
     z_s = α_s x̂ + σ_s ε̂, of a smaller s or a larger one: what is drawn and what is encoded go the
     same deterministic path (J. Song, C. Meng, S. Ermon, "Denoising Diffusion Implicit Models",
-    2020, arXiv 2010.02502, equation 13), and a code is the noise that it ends in.
+    2020, arXiv 2010.02502, equation 12), and a code is the noise that it ends in.
 
-    x is levels on [−1, 1], or standardised vectors. While a sample is drawn x̂ is kept on [−1, 1].
+    A network predicts v = α ε − σ x (T. Salimans, J. Ho, 2022, arXiv 2202.00512), the noise ε, or a
+    logit of each level, to which z adds what it says itself. x is levels on [−1, 1], or
+    standardised vectors. While a sample is drawn x̂ is kept on [−1, 1].
 
-    A subclass says what `signal` is left at each time, and what its network `predict`s.
+    A subclass says what `signal` is left at each time.
+
+    Args:
+        spec: Ordered levels, or continuous vectors.
+        prediction: What the network predicts.
+        keywords: Of the network, see `Diffusion`.
+
+    Raises:
+        UsageError: If levels are to be predicted of vectors.
     """
 
     takes = Takes(unordered=False)
 
-    @property
-    def in_channels(self) -> int:
-        """z."""
-        return self.data_channels
-
-    @property
-    def out_channels(self) -> int:
-        """As many as z has."""
-        return self.data_channels
+    def __init__(
+        self,
+        spec: DataSpec,
+        prediction: Literal["v", "noise", "levels"],
+        **keywords: Any,  # noqa: ANN401 (those of the base)
+    ) -> None:
+        if prediction == "levels" and spec.levels is None:
+            raise UsageError("prediction=levels needs data of levels: use v")
+        inputs = data_channels(spec)
+        outputs = inputs * (spec.levels or 1) if prediction == "levels" else inputs
+        super().__init__(spec, inputs, outputs, **keywords)
+        self.predicts = prediction
 
     @abstractmethod
     def signal(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """α and σ at times `(N,)`, each `(N,)`."""
 
-    @abstractmethod
     def split(self, z: Tensor, time: Tensor, output: Tensor) -> Prediction:
         """The observation and the noise in z, by what the network gave for it, shaped as z."""
+        alpha, sigma = (wide(each, z) for each in self.signal(time))
+        if self.predicts == "noise":
+            return (z - sigma * output) / alpha, output
+        return alpha * z - sigma * output, sigma * z + alpha * output
 
     # ---- between the units of data and of z ------------------------------------------------------
 
@@ -85,7 +104,26 @@ class GaussianDiffusion(Diffusion, Denoising, Encoding, Latent):
         """
         seen = z if self.spec.is_image else z[:, None]
         output = self.guided(seen, time, told, guidance)
+        if self.predicts == "levels":
+            return self._expected(z, time, output)
         return self.split(z, time, output if self.spec.is_image else output[:, 0])
+
+    def _expected(self, z: Tensor, time: Tensor, output: Tensor) -> Prediction:
+        """The expected level of each value, by what the network gives and by its own z.
+
+        What z_i itself says of x_i is known, q(z_i | k), and all that the network has to tell is
+        what the rest of z says: x̂_i = Σ_k k softmax_k(logit_k + log q(z_i | k)). So x̂ is a level
+        where little noise is left, which a network that predicts v has to learn.
+        """
+        levels = self.spec.levels or 1
+        logits = output.unflatten(1, (-1, levels)).movedim(2, -1).reshape(*z.shape, levels)
+        alpha, sigma = (wide(each, z) for each in self.signal(time))
+        # a path ends without noise, where what is seen is what is there
+        sigma = sigma.clamp_min(_LEAST)
+        values = self.scaled(torch.arange(levels, device=z.device))
+        off = (z[..., None] - alpha[..., None] * values) / sigma[..., None]
+        x = ((logits - off.square() / 2).softmax(-1) * values).sum(-1)
+        return x, (z - alpha * x) / sigma
 
     def _bounded(self, z: Tensor, time: Tensor, found: Prediction) -> Prediction:
         """What was predicted, with an observation that there can be."""

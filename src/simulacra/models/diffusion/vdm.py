@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.distributions import Normal
 from simulacra.ground.randomness import keyed_normal, keyed_uniform, keys_of
 from simulacra.ground.spec import DataSpec
 from simulacra.models.diffusion.base import stratified, wide
-from simulacra.models.diffusion.gaussian import GaussianDiffusion, Prediction
+from simulacra.models.diffusion.gaussian import GaussianDiffusion
 from simulacra.nn.levels import as_input
 
 
@@ -29,11 +29,15 @@ class VDM(GaussianDiffusion):
         2107.00630.
     Departs from the paper: the ends of the schedule are learnt by gradients, and begin where levels
         are just told apart; between them it is found from running means of the squared integrand,
-        which give at once what the paper descends to (appendix I.2); v is predicted in place of ε;
-        a small U-Net, without features of the last bits of z.
+        which give at once what the paper descends to (appendix I.2); of up to 32 levels a logit of
+        each is predicted, to which z adds what it says itself, of more v, in place of ε; a small
+        U-Net, without features of the last bits of z; samples go DDIM's deterministic path, whose
+        end is rounded, and not the random one that is bounded.
 
     Args:
         spec: Ordered levels, or continuous vectors.
+        prediction: What the network predicts: v = α ε − σ x, or a logit of each of the levels.
+            None: levels where there are at most 32.
         keywords: Of the network, see `Diffusion`.
     """
 
@@ -46,10 +50,18 @@ class VDM(GaussianDiffusion):
     squares: Tensor
     counts: Tensor
 
-    def __init__(self, spec: DataSpec, **keywords: Any) -> None:  # noqa: ANN401
-        super().__init__(spec, **keywords)
-        # a level is then three deviations from the end of its bin
-        first = 2 * math.log(self.unit / 2 / 3) if spec.levels else _FIRST
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        prediction: Literal["v", "levels"] | None = None,
+        **keywords: Any,  # noqa: ANN401 (those of the base)
+    ) -> None:
+        few = spec.levels is not None and spec.levels <= _FEW
+        super().__init__(spec, prediction or ("levels" if few else "v"), **keywords)
+        self.prediction = prediction
+        # a level is then two deviations from the end of its bin
+        first = 2 * math.log(self.unit / 2 / 2) if spec.levels else _FIRST
         self.ends = nn.Parameter(torch.tensor([first, _LAST]))
         self.register_buffer("squares", torch.ones(_BINS))
         self.register_buffer("counts", torch.ones(_BINS))
@@ -95,11 +107,6 @@ class VDM(GaussianDiffusion):
         for name in ("squares", "counts"):
             own = self.get_buffer(name)
             own.mul_(_DECAY).add_(sums[name].to(own))
-
-    def split(self, z: Tensor, time: Tensor, output: Tensor) -> Prediction:
-        """The network predicts v = α ε − σ x."""
-        alpha, sigma = (wide(each, z) for each in self.signal(time))
-        return alpha * z - sigma * output, sigma * z + alpha * output
 
     # ---- the bound -------------------------------------------------------------------------------
 
@@ -168,6 +175,8 @@ class VDM(GaussianDiffusion):
 
 _FIRST, _LAST = -8.0, 5.0
 """γ where a schedule begins, of vectors, and where it ends."""
+_FEW = 32
+"""Levels, of each of which the network gives a logit."""
 _BINS = 32
 """Of times, in each of which the chance of a time is one number."""
 _DECAY = 0.99
