@@ -187,10 +187,12 @@ class UNet(nn.Module):
         self.middle = self._blocks(places, width, width, layers + 1, features, dropout)
         self.attention = Attention(width)
         for below, own in zip(widths[:0:-1], widths[-2::-1], strict=True):
-            self.grow.append(convolution(places, below, own))
+            self.grow.append(convolution(places, below, own, 1))
             self.up.append(self._blocks(places, 2 * own, own, layers, features, dropout))
         self.norm = normalised(channels)
         self.last = zeroed(convolution(places, channels, outputs))
+        if places == 2:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @staticmethod
     def _blocks(
@@ -202,6 +204,8 @@ class UNet(nn.Module):
     def forward(self, z: Tensor, time: Tensor, told: Tensor) -> Tensor:
         """`(N, outputs, …)` of z `(N, inputs, …)`, times `(N,)` and features `(N, told)`."""
         features = self.times(time, told)
+        if z.ndim == 4:
+            z = z.contiguous(memory_format=torch.channels_last)
         h, kept = self.first(z), []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             for block in blocks:  # type: ignore[attr-defined]
@@ -213,7 +217,7 @@ class UNet(nn.Module):
             h = self.attention(h) if number == 0 else h
         for grow, blocks in zip(self.grow, self.up, strict=True):
             same = kept.pop()
-            h = grow(F.interpolate(h, size=same.shape[2:]))
+            h = F.interpolate(grow(h), size=same.shape[2:])
             h = torch.cat([h, same], 1)
             for block in blocks:  # type: ignore[attr-defined]
                 h = block(h, features)
