@@ -185,10 +185,17 @@ class DDPM(GaussianDiffusion):
         return weight * (predicted - noise).square().flatten(1).sum(1)
 
     def _first(self, x: Tensor, y: Tensor, told: Tensor, keys: Tensor) -> Tensor:
-        """L_0, −log p(x | z_1) in nats `(N,)`: a normal over the bins of levels (equation 13)."""
+        """L_0, −log p(x | z_1) in nats `(N,)`.
+
+        A normal about x̂ over the bins of levels (equation 13); or what the network says of levels.
+        """
         time = torch.full_like(y.flatten(1)[:, 0], 1 / self.steps)
         alpha, sigma = (wide(each, y) for each in self.signal(time))
-        mean, _ = self.predict(alpha * y + sigma * self._noise(keys + 1, y), time, told)
+        z = alpha * y + sigma * self._noise(keys + 1, y)
+        if self.predicts == "levels":
+            log_p = self.log_levels(z, time, told).gather(-1, x.long()[..., None])
+            return -log_p.flatten(1).sum(1)
+        mean, _ = self.predict(z, time, told)
         # not validated: what is not finite must reach the likelihood, where it is counted
         if self.spec.levels is None:
             log_p = Normal(mean, sigma, validate_args=False).log_prob(y)
@@ -202,7 +209,7 @@ class DDPM(GaussianDiffusion):
         return -log_p.flatten(1).sum(1)
 
 
-_FIRST, _FIRST_OF_VECTORS = 0.25, 0.01
+_FIRST, _FIRST_OF_VECTORS = 1 / 6, 0.01
 """Noise after the first step: of a level's bin, and of the deviation of vectors."""
 _LAST = 100.0
 """Noise after the last step, of what is left of an observation: nothing that a network could see,

@@ -102,28 +102,34 @@ class GaussianDiffusion(Diffusion, Denoising, Encoding, Latent):
             told: Features of the context `(N, width)`.
             guidance: Weight of the context.
         """
-        seen = z if self.spec.is_image else z[:, None]
-        output = self.guided(seen, time, told, guidance)
-        if self.predicts == "levels":
-            return self._expected(z, time, output)
-        return self.split(z, time, output if self.spec.is_image else output[:, 0])
+        if self.predicts != "levels":
+            output = self._output(z, time, told, guidance)
+            return self.split(z, time, output if self.spec.is_image else output[:, 0])
+        levels = torch.arange(self.spec.levels or 1, device=z.device)
+        x = (self.log_levels(z, time, told, guidance).exp() * self.scaled(levels)).sum(-1)
+        alpha, sigma = (wide(each, z) for each in self.signal(time))
+        return x, (z - alpha * x) / sigma.clamp_min(_LEAST)
 
-    def _expected(self, z: Tensor, time: Tensor, output: Tensor) -> Prediction:
-        """The expected level of each value, by what the network gives and by its own z.
+    def log_levels(self, z: Tensor, time: Tensor, told: Tensor, guidance: float = 1.0) -> Tensor:
+        """Log-probabilities of the levels of each value, where logits of levels are predicted.
 
         What z_i itself says of x_i is known, q(z_i | k), and all that the network has to tell is
-        what the rest of z says: x̂_i = Σ_k k softmax_k(logit_k + log q(z_i | k)). So x̂ is a level
+        what the rest of z says: softmax_k(logit_k + log q(z_i | k)). So x̂_i, their mean, is a level
         where little noise is left, which a network that predicts v has to learn.
+
+        Returns:
+            `(N, *event_shape, levels)`.
         """
-        levels = self.spec.levels or 1
-        logits = output.unflatten(1, (-1, levels)).movedim(2, -1).reshape(*z.shape, levels)
-        alpha, sigma = (wide(each, z) for each in self.signal(time))
+        output = self._output(z, time, told, guidance)
+        levels = torch.arange(self.spec.levels or 1, device=z.device)
+        logits = output.unflatten(1, (-1, len(levels))).movedim(2, -1)
+        alpha, sigma = (wide(each, z)[..., None] for each in self.signal(time))
         # a path ends without noise, where what is seen is what is there
-        sigma = sigma.clamp_min(_LEAST)
-        values = self.scaled(torch.arange(levels, device=z.device))
-        off = (z[..., None] - alpha[..., None] * values) / sigma[..., None]
-        x = ((logits - off.square() / 2).softmax(-1) * values).sum(-1)
-        return x, (z - alpha * x) / sigma
+        off = (z[..., None] - alpha * self.scaled(levels)) / sigma.clamp_min(_LEAST)
+        return (logits.reshape(off.shape) - off.square() / 2).log_softmax(-1)
+
+    def _output(self, z: Tensor, time: Tensor, told: Tensor, guidance: float) -> Tensor:
+        return self.guided(z if self.spec.is_image else z[:, None], time, told, guidance)
 
     def _bounded(self, z: Tensor, time: Tensor, found: Prediction) -> Prediction:
         """What was predicted, with an observation that there can be."""

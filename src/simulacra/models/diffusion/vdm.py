@@ -60,8 +60,9 @@ class VDM(GaussianDiffusion):
         few = spec.levels is not None and spec.levels <= _FEW
         super().__init__(spec, prediction or ("levels" if few else "v"), **keywords)
         self.prediction = prediction
-        # a level is then two deviations from the end of its bin
-        first = 2 * math.log(self.unit / 2 / 2) if spec.levels else _FIRST
+        # half a bin in deviations: more cost v much, and levels nothing
+        apart = 4 if self.predicts == "levels" else 2
+        first = 2 * math.log(self.unit / 2 / apart) if spec.levels else _FIRST
         self.ends = nn.Parameter(torch.tensor([first, _LAST]))
         self.register_buffer("squares", torch.ones(_BINS))
         self.register_buffer("counts", torch.ones(_BINS))
