@@ -288,7 +288,7 @@ def test_frames_show_what_is_drawn_and_hide_what_is_not() -> None:
 
 
 def test_what_does_not_grow_pixel_by_pixel_is_refused() -> None:
-    with pytest.raises(MissingCapability, match="VAE does not draw one value after another"):
+    with pytest.raises(MissingCapability, match="VAE draws a picture at once"):
         Growing(built("vae", **VAE))
     sounds = registry.build("made", DataSpec((9,), 4, coding="mu-law", rate=8), {"hidden": (4,)})
     with pytest.raises(MissingCapability, match=r"--watch shows pictures, not sounds \(9,\)"):

@@ -46,6 +46,8 @@ def sample(
     temperature: float = 1.0,
     top_k: Whole | None = None,
     top_p: float = 1.0,
+    steps: Whole | None = None,
+    guidance: float = 1.0,
     start: str | None = None,
     watch: Path | None = None,
     seed: Whole = 0,
@@ -70,11 +72,17 @@ def sample(
         top_k: Draw each value from its so many likeliest levels only, of autoregressive models.
         top_p: Draw each value from its likeliest levels that together have this probability only
             (nucleus sampling), of autoregressive models; 1 leaves all levels.
+        steps: In which noise is refined, of diffusion and flow matching, each a call of the
+            network; as many as the model's sampling_steps by default. Fewer are faster, and worse.
+        guidance: Weight of what is drawn for, of the same models with --set context=label or
+            vector: 1 as it was learnt, 0 without. Above 1 samples are more like their class and
+            less varied; each step is then two calls.
         start: What each begins with, of autoregressive models. random:K draws the first K pixels
             at random, or samples of a sound. FILE is a sound to be continued, or a picture: its
             rows are the first ones, and what is transparent is drawn; or an .npy of levels, −1
             where they are to be drawn. FILE:K begins with the first K of it alone.
-        watch: A GIF file that shows the first 16 pictures as they grow, of autoregressive models.
+        watch: A GIF file that shows the first 16 pictures as they grow: value by value, of
+            autoregressive models; out of noise, of diffusion and flow matching.
         seed: The same seed gives the same samples on the same kind of device.
         out: The PNG file; RUN/samples-SEED.png by default. The others go beside it.
         device: Where it is computed.
@@ -82,15 +90,17 @@ def sample(
     """
     import torch
 
-    from simulacra.models.model import Sampling, Stepwise
+    from simulacra.models.model import Sampling
     from simulacra.nn.distributions import Narrowing
     from simulacra.runs.record import class_names_of
     from simulacra.tasks.growing import Growing
     from simulacra.tasks.sample import draw, samples_with
 
-    check_positive(number=number, temperature=temperature, top_k=top_k, top_p=top_p)
+    check_positive(number=number, temperature=temperature, top_k=top_k, top_p=top_p, steps=steps)
     if top_p > 1:
         raise UsageError(f"--top-p is a probability: above 0 and at most 1, got {top_p:g}")
+    if not 0 <= guidance < math.inf:
+        raise UsageError(f"--guidance is a number of at least 0, got {guidance:g}")
     check_seed(seed)
     place = check_device(device)
     found = opened(run)
@@ -99,9 +109,8 @@ def sample(
         can = ": with --set density=gmm it would" if "density" in model.keywords else ""
         raise MissingCapability(f"{type(model).__name__} draws no samples{can}")
     narrowing = Narrowing(temperature, top_k, top_p)
-    if not isinstance(model, Stepwise):
-        _refuse_steps(model, narrowing, watch)
-    samples_with(model, narrowing)
+    _refuse_steps(model, narrowing, steps, guidance, watch)
+    samples_with(model, narrowing, steps=steps, guidance=guidance)
     asked = None if label is None else read_label(label, model, class_names_of(found.record))
     if like and context is not None:
         raise UsageError("--like and --context both say what to draw: give one of them")
@@ -111,13 +120,13 @@ def sample(
     else:
         number, told = len(alike[1]), alike[1]
     begun = None if start is None else read_start(start, model, found, number, seed)
-    growing = None if watch is None else Growing(model, begun and begun[1])
+    growing = None if watch is None else Growing(model, begun and begun[1], steps)
     target = file_target(out or results_folder(found) / f"samples-{seed}.png", "--out")
     film = None if watch is None else file_target(watch, "--watch", ".gif")
     on_step = growing.add if growing else lambda _: None
     x = draw(
-        model.to(place), number, told, narrowing=narrowing, start=begun, seed=(seed,),
-        on_step=on_step,
+        model.to(place), number, told, narrowing=narrowing, steps=steps, guidance=guidance,
+        start=begun, seed=(seed,), on_step=on_step,
     ).x  # fmt: skip
     most = min(number, _MOST_COLUMNS)
     in_turn = model.context == "label" and label is None and model.spec.classes <= most
@@ -137,21 +146,45 @@ def sample(
         from simulacra.drawing import animation
         from simulacra.ground.storage import write_bytes
 
-        write_bytes(film, animation.gif(growing.frames))
+        # few frames are shown for longer
+        seconds = min(0.5, max(0.08, 3 / len(growing.frames)))
+        write_bytes(film, animation.gif(growing.frames, seconds=seconds))
         shown = len(growing.frames[0])
         first = f"the first {shown}" if number > shown else f"{number}"
         terminal.note(f"{film}: {first} as they grow, {len(growing.frames)} frames")
     if begun is not None and start is not None:
         note_start(start, model, begun[1])
-    if _narrows(narrowing, model):
-        terminal.note(
-            "these are not drawn from the model itself: the figures of evaluate are those of "
-            "temperature 1 and all levels"
-        )
+    _note_way(model, narrowing, steps, guidance)
 
 
 _MOST_COLUMNS = 16
 """With no more classes than these, each has a column of the samples."""
+
+
+def _note_way(model: Model, narrowing: Narrowing, steps: int | None, guidance: float) -> None:
+    """Say so where samples are drawn otherwise than those that `evaluate` judges."""
+    from simulacra.models.model import Latent
+    from simulacra.models.refining import Refining
+    from simulacra.tasks.refined import steps_taken
+
+    if not isinstance(model, Refining):
+        if _narrows(narrowing, model):
+            terminal.note(
+                "these are not drawn from the model itself: the figures of evaluate are those of "
+                "temperature 1 and all levels"
+            )
+        return
+    taken, usual = steps_taken(model, steps), steps_taken(model)
+    if steps is not None and taken < steps:
+        terminal.note(f"{taken} steps are all that there are: so many were taken")
+    if taken == usual and guidance == 1 and narrowing.temperature == 1:
+        return
+    weighed = ["guidance 1"] if model.guides else []
+    warm = ["temperature 1"] if isinstance(model, Latent) and model.narrows else []
+    terminal.note(
+        "these are not drawn as those that evaluate judges: its figures are those of "
+        + " and ".join([f"{usual} steps", *weighed, *warm])
+    )
 
 
 def _narrows(narrowing: Narrowing, model: Model) -> bool:
@@ -161,21 +194,33 @@ def _narrows(narrowing: Narrowing, model: Model) -> bool:
     return narrowing.temperature != 1 or narrowing.top_p < 1 or fewer
 
 
-def _refuse_steps(model: Model, narrowing: Narrowing, watch: Path | None) -> None:
-    """Refuse options of models that draw one value after another, for one that does not.
+def _refuse_steps(
+    model: Model, narrowing: Narrowing, steps: int | None, guidance: float, watch: Path | None
+) -> None:
+    """Refuse options of models that draw in steps of another kind than one does, or at once.
 
     Raises:
         MissingCapability: Naming the option.
     """
+    from simulacra.models.autoregressive.base import Autoregressive
+    from simulacra.models.refining import Refining
+
     name = type(model).__name__
-    given = {
-        "--top-k": narrowing.top_k is not None,
-        "--top-p": narrowing.top_p != 1,
-        "--watch": watch is not None,
-    }
-    for option in (option for option, is_given in given.items() if is_given):
+    in_turn, refining = isinstance(model, Autoregressive), isinstance(model, Refining)
+    if not in_turn:
+        given = {"--top-k": narrowing.top_k is not None, "--top-p": narrowing.top_p != 1}
+        for option in (option for option, is_given in given.items() if is_given):
+            raise MissingCapability(
+                f"{name} does not draw one value after another, as {option} needs: use pixelcnn"
+            )
+    if not refining:
+        given = {"--steps": steps is not None, "--guidance": guidance != 1}
+        for option in (option for option, is_given in given.items() if is_given):
+            raise MissingCapability(f"{name} refines no noise, as {option} needs: use ddpm")
+    if watch is not None and not in_turn and not refining:
         raise MissingCapability(
-            f"{name} does not draw one value after another, as {option} needs: use pixelcnn"
+            f"{name} draws a picture at once, and --watch shows one as it grows: use pixelcnn or "
+            "ddpm"
         )
 
 

@@ -55,6 +55,8 @@ class Refining(Stepwise):
                 2207.12598, whose w is this less 1). Above 1 samples are more like their class, and
                 less varied.
 
+        One whose prior `narrows` takes a `temperature` too; see `Latent.sample`.
+
         Yields:
             `(n, *event_shape)`, which may be the same tensor after every step: clone it to keep it.
 

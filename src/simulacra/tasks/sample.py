@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from simulacra.models.at_once import rows_at_once
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Latent, Model, Sampling, Stepwise
 from simulacra.models.modes import evaluating
+from simulacra.models.refining import Refining
 from simulacra.nn.distributions import Narrowing
+from simulacra.tasks.refined import check_refined
 from simulacra.tasks.start import Start, checked
 
 USUAL = 64
@@ -57,6 +60,8 @@ def sample(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float = 1.0,
+    steps: int | None = None,
+    guidance: float = 1.0,
     start: Start | None = None,
     seed: int = 0,
 ) -> Samples:
@@ -74,6 +79,10 @@ def sample(
         top_k: Draw each value from its so many likeliest levels only, of autoregressive models.
         top_p: Draw each value from its likeliest levels that together have this probability only,
             of autoregressive models.
+        steps: In which noise is refined, of diffusion and flow matching: fewer are faster, and
+            worse; as many as the model's `sampling_steps` by default.
+        guidance: Weight of what a sample is drawn for, of the same that are told a context: 1 as it
+            was learnt, 0 without; above 1 samples are more like their class, and less varied.
         start: Levels that samples of autoregressive models begin from, and where: see `Start`.
         seed: The same seed gives the same samples on the same kind of device.
 
@@ -82,7 +91,7 @@ def sample(
 
     Raises:
         MissingCapability: If the model does not sample, takes no such context, or cannot narrow
-            what it draws from.
+            what it draws from, or refines no noise.
         UsageError: If an option is out of its range, or context vectors are missing.
 
     Example:
@@ -95,7 +104,10 @@ def sample(
     """
     number, told = asked_context(model, n, label=label, context=context)
     narrowing = Narrowing(temperature, top_k, top_p)
-    return draw(model, number, told, narrowing=narrowing, start=start, seed=(seed,))
+    return draw(
+        model, number, told, narrowing=narrowing, steps=steps, guidance=guidance, start=start,
+        seed=(seed,),
+    )  # fmt: skip
 
 
 def draw(
@@ -104,6 +116,8 @@ def draw(
     context: Tensor | None = None,
     *,
     narrowing: Narrowing | None = None,
+    steps: int | None = None,
+    guidance: float = 1.0,
     start: Start | None = None,
     seed: tuple[int, ...] = (0,),
     at_once: int | None = None,
@@ -120,6 +134,8 @@ def draw(
         n: How many, at least 1.
         context: One row for each, on any device.
         narrowing: Of the distribution of each value, or of the codes: see `sample`.
+        steps: In which noise is refined: see `sample`.
+        guidance: Weight of the context: see `sample`.
         start: What they begin from: see `sample`.
         seed: One or more integers that together are the seed: see `seeded`.
         at_once: Draw so many together at most; by default all are drawn together. Of several lots
@@ -127,11 +143,13 @@ def draw(
         on_step: Told the samples of the first lot as they grow, of a model that draws in steps.
 
     Raises:
-        MissingCapability: If the model does not sample, or cannot narrow what it draws from.
-        UsageError: If there is nothing to draw, or not a row of context for each.
+        MissingCapability: If the model does not sample, or not so: see `samples_with`.
+        UsageError: If there is nothing to draw, or not a row of context for each, or an option is
+            out of its range.
     """
     narrowing = narrowing or Narrowing()
-    sampling = samples_with(model, narrowing)
+    sampling = samples_with(model, narrowing, steps=steps, guidance=guidance)
+    how = _how(sampling, narrowing, steps, guidance)
     if n < 1:
         raise UsageError(f"n is at least 1, got {n}")
     if context is not None and len(context) != n:
@@ -140,45 +158,46 @@ def draw(
     device = device_of(model)
     drawn = []
     # values drawn one after another are small products, which two threads do no sooner than one
-    count = 1 if isinstance(sampling, Stepwise) else None
-    with torch.no_grad(), evaluating(model), settled(count):
-        size = drawn_at_once(sampling, min(n, at_once or n), context, narrowing)
+    in_turn = isinstance(sampling, Stepwise) and not isinstance(sampling, Refining)
+    with torch.no_grad(), evaluating(model), settled(1 if in_turn else None):
+        size = _at_once(sampling, min(n, at_once or n), context, how)
         numbered = at_once is not None or size < n
         for number, rows in enumerate(torch.arange(n).split(size)):
             told = None if context is None else context[rows.to(context.device)].to(device)
             with seeded(*seed, *([number] if numbered else [])):
                 if not isinstance(sampling, Stepwise):
-                    x = _whole(sampling, len(rows), told, narrowing)
+                    x = sampling.sample(len(rows), told, **how)
                 else:
                     # one way for all, so that nothing but the numbers drawn decides what is drawn
                     own = begun and (begun[0][rows].to(device), begun[1].to(device))
-                    for x in _steps(sampling, len(rows), told, narrowing, own):
+                    for x in _steps(sampling, len(rows), told, how, own):
                         if not number:
                             on_step(x)
             drawn.append(x.cpu())
     return Samples(torch.cat(drawn), None if context is None else context.cpu())
 
 
-def drawn_at_once(
-    model: Sampling, most: int, context: Tensor | None = None, narrowing: Narrowing | None = None
-) -> int:
-    """How many samples to draw together; see `rows_at_once`.
+def drawn_at_once(model: Sampling, most: int, context: Tensor | None = None) -> int:
+    """How many samples to draw together, as the model draws by itself; see `rows_at_once`.
 
     Args:
         model: In eval mode; no gradients are kept.
         most: Of small observations; at most as many as there are rows of context.
         context: Of which two rows are looked at.
-        narrowing: See `draw`.
     """
+    return _at_once(model, most, context, {})
+
+
+def _at_once(model: Sampling, most: int, context: Tensor | None, how: dict[str, Any]) -> int:
     told = None if context is None else context[:2].to(device_of(model))
 
     def draw_some(n: int) -> None:
         own = None if told is None else told[:n]
         if not isinstance(model, Stepwise):
-            _whole(model, n, own, narrowing or Narrowing())
+            model.sample(n, own, **how)
             return
         # whatever is kept from step to step is there after a few
-        for _ in islice(_steps(model, n, own, narrowing or Narrowing()), _STEPS):
+        for _ in islice(_steps(model, n, own, how), _STEPS):
             pass
 
     return rows_at_once(draw_some, most)
@@ -187,15 +206,25 @@ def drawn_at_once(
 _STEPS = 8
 
 
-def samples_with(model: Model, narrowing: Narrowing) -> Sampling:
-    """The model, if it samples, and from distributions so narrowed.
+def samples_with(
+    model: Model, narrowing: Narrowing, *, steps: int | None = None, guidance: float = 1.0
+) -> Sampling:
+    """The model, if it samples, from distributions so narrowed and in such steps.
+
+    Args:
+        model: Any.
+        narrowing: See `draw`.
+        steps: See `draw`.
+        guidance: See `draw`.
 
     Raises:
         MissingCapability: If it does not.
+        UsageError: If `steps` or `guidance` is out of its range.
     """
     name = type(model).__name__
     if not isinstance(model, Sampling):
         raise MissingCapability(f"{name} draws no samples")
+    check_refined(model, steps, guidance)
     if isinstance(model, Autoregressive):
         return model
     if narrowing.temperature != 1 and not (isinstance(model, Latent) and model.narrows):
@@ -208,27 +237,31 @@ def samples_with(model: Model, narrowing: Narrowing) -> Sampling:
     return model
 
 
-def _whole(model: Sampling, n: int, context: Tensor | None, narrowing: Narrowing) -> Tensor:
-    if isinstance(model, Latent) and narrowing.temperature != 1:
-        return model.sample(n, context, temperature=narrowing.temperature)
-    return model.sample(n, context)
+def _how(
+    model: Sampling, narrowing: Narrowing, steps: int | None, guidance: float
+) -> dict[str, Any]:
+    """What `sample`, or `sample_steps`, is told of how to draw; nothing of what is usual."""
+    if isinstance(model, Autoregressive):
+        return vars(narrowing)
+    asked = {"temperature": (narrowing.temperature, 1), "steps": (steps, None)}
+    asked["guidance"] = (guidance, 1)
+    return {name: value for name, (value, usual) in asked.items() if value != usual}
 
 
 def _steps(
     model: Stepwise,
     n: int,
     context: Tensor | None,
-    narrowing: Narrowing,
+    how: dict[str, Any],
     start: Start | None = None,
 ) -> Iterator[Tensor]:
     if isinstance(model, Autoregressive):
-        if start is None:
-            return model.sample_steps(n, context, **vars(narrowing))
-        return model.sample_steps(n, context, **vars(narrowing), given=start[0], observed=start[1])
-    if narrowing.temperature != 1:
+        given = {} if start is None else {"given": start[0], "observed": start[1]}
+        return model.sample_steps(n, context, **how, **given)
+    if "temperature" in how and not isinstance(model, Refining):
         # of codes: how it goes on from them is its own
-        return iter([_whole(model, n, context, narrowing)])
-    return model.sample_steps(n, context)
+        return iter([model.sample(n, context, **how)])
+    return model.sample_steps(n, context, **how)
 
 
 def device_of(model: nn.Module) -> torch.device:

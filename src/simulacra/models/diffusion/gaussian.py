@@ -185,11 +185,13 @@ class GaussianDiffusion(Diffusion, Denoising, Encoding, Latent):
         n: int,
         context: Tensor | None = None,
         *,
+        temperature: float = 1.0,
         steps: int | None = None,
         guidance: float = 1.0,
     ) -> Iterator[Tensor]:
-        """Noise that becomes observations; see `Refining.sample_steps`."""
-        return self.refine(self.prior(n, context), context, steps=steps, guidance=guidance)
+        """Noise that becomes observations; see `Refining.sample_steps` and `Latent.sample`."""
+        z = self.prior(n, context, temperature=temperature)
+        return self.refine(z, context, steps=steps, guidance=guidance)
 
     def sample(
         self,
