@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from simulacra.runs.zoo import from_zoo
     from simulacra.tasks.codes import encode
     from simulacra.tasks.complete import complete
+    from simulacra.tasks.denoise import denoise
     from simulacra.tasks.directions import direction
     from simulacra.tasks.interpolate import interpolate
     from simulacra.tasks.invert import invert
@@ -66,9 +67,10 @@ __all__ = [
     "Invertible", "Judge", "Latent", "Likelihood", "MissingCapability", "Model", "Options",
     "Player", "Quantised", "Refining", "Run", "Sampling", "Stage", "Stepwise", "Swept", "Takes",
     "Terms", "Training", "UsageError", "bound_terms", "build", "check_model", "codebook_terms",
-    "compare", "complete", "direction", "encode", "export_onnx", "find", "fit", "from_pretrained",
-    "from_zoo", "interpolate", "invert", "judge_model", "likelihood", "list_models", "load_data",
-    "probe", "push_to_hub", "reconstruct", "sample", "styles", "write_report",
+    "compare", "complete", "denoise", "direction", "encode", "export_onnx", "find", "fit",
+    "from_pretrained", "from_zoo", "interpolate", "invert", "judge_model", "likelihood",
+    "list_models", "load_data", "probe", "push_to_hub", "reconstruct", "sample", "styles",
+    "write_report",
 ]  # fmt: skip
 
 _PLACES = {
@@ -103,6 +105,7 @@ _PLACES = {
     "runs.zoo": ("from_zoo",),
     "tasks.codes": ("encode",),
     "tasks.complete": ("complete",),
+    "tasks.denoise": ("denoise",),
     "tasks.directions": ("direction",),
     "tasks.interpolate": ("interpolate",),
     "tasks.invert": ("invert",),

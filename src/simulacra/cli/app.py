@@ -27,6 +27,7 @@ from simulacra.cli.classify import classify
 from simulacra.cli.compare import compare
 from simulacra.cli.complete import complete
 from simulacra.cli.data import data
+from simulacra.cli.denoise import denoise
 from simulacra.cli.encode import encode, probe
 from simulacra.cli.evaluate import evaluate
 from simulacra.cli.export import export
@@ -76,9 +77,9 @@ app = App(
 COMMANDS = {
     command.__name__.rstrip("_"): command
     for command in (
-        models, data, train, watch, resume, again, compare, evaluate, sample, complete, reconstruct,
-        invert, interpolate, map_, encode, probe, classify, surprise, outliers, field, runs, export,
-        push,
+        models, data, train, watch, resume, again, compare, evaluate, sample, complete, denoise,
+        reconstruct, invert, interpolate, map_, encode, probe, classify, surprise, outliers, field,
+        runs, export, push,
     )
 }  # fmt: skip
 _OPTIONS = ("--help", "--version", "--debug")
@@ -122,6 +123,7 @@ _SMALLER = {
     "evaluate": "a machine with more, or --test-limit",
     "sample": "a smaller -n",
     "complete": "a smaller -n, --times or --candidates",
+    "denoise": "fewer files at a time",
     "reconstruct": "fewer files at a time, or a smaller -n",
     "invert": "fewer files at a time, or a smaller -n",
     "interpolate": "a smaller -n, or fewer --frames",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,7 +134,13 @@ def _is_whole(text: str) -> bool:
 
 
 def observations(
-    model: Model, data: Dataset, files: Sequence[Path], label: str | None, number: int | None
+    model: Model,
+    data: Dataset,
+    files: Sequence[Path],
+    label: str | None,
+    number: int | None,
+    *,
+    read: Callable[[Path, Dataset], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor | None, list[str]]:
     """Observations of files, or the first ones of the validation split, for a model to look at.
 
@@ -145,6 +151,7 @@ def observations(
             a model that takes some are those of the data's encoder.
         label: That of all, as for `read_label`; that of the data otherwise.
         number: How many at most.
+        read: What reads a file, where that is not `read_observations`.
 
     Returns:
         `(N, *event_shape)`, their context if the model takes any, and a name for each.
@@ -172,7 +179,7 @@ def observations(
             "validation ones"
         )
     if files:
-        parts = [read_observations(path, data) for path in files]
+        parts = [(read or read_observations)(path, data) for path in files]
         names = [
             str(path) if len(rows) == 1 else f"{path} [{row}]"
             for path, rows in zip(files, parts, strict=True)

@@ -34,7 +34,7 @@ def write_samples(
     from simulacra.ground.storage import write_bytes
 
     raw = target.with_suffix(".npy")
-    _write_values(spec, raw, x)
+    write_values(spec, raw, x)
     told = f"{raw}: {len(x)} sample{'' if len(x) == 1 else 's'}"
     seen = x if shown is None else shown
     if spec.is_image:
@@ -49,6 +49,27 @@ def write_samples(
     else:
         return told
     return f"{target} and {told}"
+
+
+def write_pairs(target: Path, before: Tensor, after: Tensor) -> None:
+    """Pictures before and after, side by side, as PNG.
+
+    Args:
+        target: The PNG file.
+        before: Floats in [0, 1], `(N, C, H, W)`.
+        after: As many, of the same shape.
+    """
+    import torch
+
+    from simulacra.drawing import files, grids
+    from simulacra.ground.storage import write_bytes
+
+    pairs = torch.stack([before, after], 1).flatten(0, 1)
+    write_bytes(target, files.png(grids.grid(pairs, columns=_COLUMNS, gap=_GAP)))
+
+
+_COLUMNS, _GAP = 8, 3
+"""Of a picture of pairs, and pixels between them."""
 
 
 def write_sounds(
@@ -169,7 +190,7 @@ def _print_ways(values: Tensor, names: Sequence[str]) -> str:
     return f"{more}-o FILE.npy writes them all"
 
 
-def _write_values(spec: DataSpec, path: Path, x: Tensor) -> None:
+def write_values(spec: DataSpec, path: Path, x: Tensor) -> None:
     """Levels in the smallest type that holds them, or floats in the columns' own units, as .npy."""
     import numpy as np
 

@@ -22,7 +22,7 @@ from simulacra.cli.flags import (
     whole,
 )
 from simulacra.cli.inputs import observations, opened
-from simulacra.cli.output import write_sounds
+from simulacra.cli.output import write_pairs, write_sounds
 from simulacra.ground.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,23 +121,19 @@ def _draw(spec: DataSpec, target: Path, x: Tensor, again: Tensor) -> None:
     """Pairs of original and reconstruction, as PNG, and WAV of sounds."""
     import torch
 
-    from simulacra.drawing import files, grids
     from simulacra.drawing.observations import MOST_SOUNDS
-    from simulacra.ground.storage import write_bytes
 
-    pairs = torch.stack([spec.to_float(x), spec.to_float(again)], 1).flatten(0, 1)
+    before, after = spec.to_float(x), spec.to_float(again)
     if spec.rate is None:
-        write_bytes(target, files.png(grids.grid(pairs, columns=_COLUMNS, gap=_GAP)))
+        write_pairs(target, before, after)
         terminal.note(f"{target}: pairs of original | reconstruction")
         return
+    pairs = torch.stack([before, after], 1).flatten(0, 1)
     write_sounds(target, pairs[:MOST_SOUNDS], spec.rate, columns=2)
     some = "" if len(pairs) <= MOST_SOUNDS else f"the first {MOST_SOUNDS // 2} "
     terminal.note(
         f"{target} and {target.with_suffix('.wav')}: {some}pairs of original | reconstruction"
     )
-
-
-_COLUMNS, _GAP = 8, 3
 
 
 def _note(again: Reconstruction) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from simulacra.data.catalogue import HUB, NAMES
 from simulacra.data.catalogue import load as load_data
 from simulacra.data.dataset import Dataset
+from simulacra.data.labels import LABEL
 from simulacra.ground import processes
 from simulacra.ground.errors import CheckpointError, DataError, ResourceError, UsageError, nearest
 from simulacra.ground.locks import held
@@ -31,6 +32,7 @@ from simulacra.runs.metrics import METRICS, read_metrics
 from simulacra.runs.record import (
     RECORD,
     budget_of,
+    class_names_of,
     new_record,
     options_of,
     read_record,
@@ -251,6 +253,11 @@ class Run:
         """The form of its data, without any observation: how files are read for its model."""
         data = self.record["data"]
         form = Dataset.of_form(data["name"], self.spec, data["options"])
+        names = {part: tuple(words) for part, words in class_names_of(self.record).items()}
+        if self.spec.parts:
+            form = replace(form, part_names=names)
+        else:
+            form = replace(form, class_names=names.get(LABEL, ()))
         return replace(form, encoder=self.encoder)
 
     def tell(self, data: Dataset) -> Dataset:
