@@ -34,6 +34,7 @@ from simulacra.judging.figures.measures import (
 from simulacra.models import description, registry
 from simulacra.models.keywords import written
 from simulacra.models.model import CAPABILITIES
+from simulacra.models.refining import Denoising, Refining
 from simulacra.models.swept import Swept
 
 DOCS = Path(__file__).parent
@@ -113,7 +114,10 @@ def _sentence(text: str) -> str:
 
 def capabilities(_: str) -> str:
     """Which model has which capability, from the classes."""
-    words: dict[type, str] = {**CAPABILITIES, Swept: "by sweeps"}
+    words: dict[type, str] = {
+        **CAPABILITIES, Refining: "in any number of steps", Denoising: "denoises",
+        Swept: "by sweeps",
+    }  # fmt: skip
     rows = []
     for name in registry.MODELS:
         found = registry.find(name)

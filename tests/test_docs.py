@@ -126,6 +126,9 @@ def test_the_capabilities_are_those_of_the_classes() -> None:
     assert has["gmm"]["by sweeps"] == has["nice"]["completes"] == "yes"
     assert has["vae"]["completes"] == "yes"
     assert has["sequential-vae"]["completes"] == has["gan"]["encodes"] == "–"
+    refining = {name for name in has if has[name]["in any number of steps"] == "yes"}
+    denoising = {name for name in has if has[name]["denoises"] == "yes"}
+    assert refining == denoising | {"d3pm"} == {"ddpm", "vdm", "flow-matching", "d3pm"}
 
 
 def test_the_navigation_holds_every_page() -> None:
