@@ -183,9 +183,27 @@ def test_a_page_says_what_was_measured_and_what_was_not(at: Path) -> None:
     }  # fmt: skip
     coded = page._table(Group("", SHORT[0].rows[1:]), found)
     assert "| — | 20.2 + 70.5 = 90.8 | 250 of 256 |" in coded
+    # data that differ within a table are named
+    both = Group("", (SECOND, Row("b", "gmm", "mnist", "9s")))
+    assert "| `gmm` | digits | 9s | 0 |" in page._table(both, found)
+    assert page._told(both, found)[-1] == "Not run: `gmm` mnist 9s, seed 0."
     assert page._score({"relation": "≤", "error": None, "value": -3.0, "unit": "nats"}) == (
         "≥ -3.000 nats"
     )
+
+
+def test_samples_are_told_by_as_many_figures_as_a_group_asks_for() -> None:
+    results = reported.full()
+    results["models"] = results["models"][:1]
+    figures = doing.figures_of(reported.typed(results))
+    assert figures["fidelity"].keys() == {"precision", "recall", "coverage", "suspects"}
+    row = SHORT[0].rows[1]
+    found = {row.name: {"command": row.text, "figures": figures, "date": "2026-11-27 09:00 UTC",
+                        "commit": "abc1234", "beside": None}}  # fmt: skip
+    assert "coverage" not in page._table(Group("", (row,)), found)
+    shown = page._table(Group("", (row,), fidelity=True), found)
+    assert "| precision (real) | recall (real) | coverage (real) | suspects (real) |" in shown
+    assert "| 0.651 (0.93) | 0.637 (0.91) | 0.665 (0.95) | 0.0077 (0.011) |" in shown
 
 
 def test_settings_stand_beside_their_models(monkeypatch: pytest.MonkeyPatch) -> None:

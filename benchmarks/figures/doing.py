@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -212,7 +212,20 @@ def figures_of(results: Results) -> dict[str, Any]:
             "extractor": view.extractor,
             "real": real and _rounded(real.views[view.name]["frechet"]),
         }
+        found["fidelity"] = {
+            name: {"samples": _rounded(figure), "real": real and _of(real.views[view.name], name)}
+            for name, figure in samples.views[view.name].items()
+            if name in FIDELITY
+        }
     return found
+
+
+FIDELITY = ("precision", "recall", "coverage", "suspects")
+"""Figures of samples beside the distance, by the judge's names."""
+
+
+def _of(figures: Mapping[str, Figure], name: str) -> dict[str, Any] | None:
+    return _rounded(figures[name]) if name in figures else None
 
 
 def _rounded(figure: Figure) -> dict[str, Any]:

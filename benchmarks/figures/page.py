@@ -70,7 +70,8 @@ def _told(group: Group, rows: Mapping[str, Found]) -> list[str]:
     missing: dict[str, list[str]] = {}
     for row in group.rows:
         if row not in done:
-            missing.setdefault(f"{_named(row)} {row.budget}", []).append(str(row.seed))
+            of = f"{_named(row)} {f'{row.data} ' * _several(group)}{row.budget}"
+            missing.setdefault(of, []).append(str(row.seed))
     parts = [_table(group, rows), *_notes(rows[row.name] for row in done)] if done else []
     if missing:
         told = (
@@ -85,13 +86,15 @@ def _table(group: Group, rows: Mapping[str, Found]) -> str:
     measured = [rows[row.name]["figures"] for row in group.rows if _measured(row, rows)]
     coded = any("codebook" in figures for figures in measured)
     verified = any("verification" in figures for figures in measured)
-    head = ["model", "budget", "seed", "likelihood", *["KL to the truth, nats"] * group.gap,
+    several = _several(group)
+    head = ["model", *["data"] * several, "budget", "seed", "likelihood",
+            *["KL to the truth, nats"] * group.gap,
             *["rate + distortion, nats", "entries used"] * coded, *["ROC area"] * verified,
-            "Fréchet", "of real data",
+            "Fréchet", "of real data", *list(_FIDELITY.values()) * group.fidelity,
             "steps", "seconds", "parameters", "measured"]  # fmt: skip
     lines = []
     for row in group.rows:
-        line = [_named(row), row.budget, str(row.seed)]
+        line = [_named(row), *[row.data] * several, row.budget, str(row.seed)]
         if not _measured(row, rows):
             continue
         found = rows[row.name]
@@ -102,10 +105,15 @@ def _table(group: Group, rows: Mapping[str, Found]) -> str:
             *_codebook(figures.get("codebook")) * coded,
             *[_interval(figures.get("verification"))] * verified, _interval(frechet),
             _interval(frechet and frechet["real"]),
+            *_fidelity(figures.get("fidelity", {})) * group.fidelity,
             f"{figures['steps']:,}", NONE if seconds is None else f"{seconds:.0f}",
             f"{figures['parameters']:,}", _when(found),
         ])  # fmt: skip
     return table(head, lines)
+
+
+def _several(group: Group) -> bool:
+    return len({row.data for row in group.rows}) > 1
 
 
 def _named(row: Row) -> str:
@@ -135,6 +143,18 @@ def _codebook(codes: Found | None) -> list[str]:
         f"{codes['rate']:.1f} + {codes['distortion']:.1f} = {both:.1f}",
         f"{codes['used']} of {codes['entries']}",
     ]
+
+
+def _fidelity(figures: Found) -> list[str]:
+    """Of each figure that of the samples, and that of real data."""
+    told = []
+    for name in _FIDELITY:
+        both = figures.get(name)
+        real = both and both["real"]
+        told.append(
+            f"{both['samples']['value']:.3g} ({real['value']:.3g})" if both and real else NONE
+        )
+    return told
 
 
 def _interval(figure: Found | None) -> str:
@@ -169,5 +189,10 @@ def _notes(measured: Iterable[Found]) -> list[str]:
 
 _HEADS = ("", "MODEL", "DATA", "", "BUDGET", "", "SEED")
 """Of a command's first words, what stands for those that differ within a group."""
+_FIDELITY = {
+    "precision": "precision (real)", "recall": "recall (real)", "coverage": "coverage (real)",
+    "suspects": "suspects (real)",
+}  # fmt: skip
+"""Figures of samples beside the distance, and what stands above them."""
 _ALONE = 0.05
 """Processors that others took on average: below, it was alone."""

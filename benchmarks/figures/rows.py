@@ -12,6 +12,7 @@ FAMILIES = {
     "flow": "Flows",
     "latent": "Latent variables",
     "adversarial": "Games",
+    "diffusion": "Diffusion and flow matching",
     "mixture": "Mixtures",
     "autoregressive": "Autoregressive models",
     "embedding": "Embeddings",
@@ -76,11 +77,14 @@ class Group:
         title: Above it.
         rows: In its order.
         gap: Whether the true density is known, so that what a model lacks is shown too.
+        fidelity: Whether samples are told by more than one distance: how many of them lie among
+            real ones, how much of real ones they reach, and how near they are to training data.
     """
 
     title: str
     rows: tuple[Row, ...]
     gap: bool = False
+    fidelity: bool = False
 
 
 def _rows(
@@ -99,6 +103,7 @@ def _rows(
 
 
 _FEW = ("--draws", "4")
+"""Of large data, and of bounds whose draws are averaged: more make them no tighter, only surer."""
 _OF_FLOWS = (
     Group("Digits, 17 levels, one minute", _rows("digits", "60s", FLOWS, (0, 1, 2))),
     Group("MNIST, 256 levels", (
@@ -244,6 +249,46 @@ _OF_GAMES = (
     Group("Stacked MNIST, 1,000 modes", _rows("stacked-mnist", "15m", ("sngan", "r3gan"))),
 )  # fmt: skip
 
+DIFFUSIONS = ("ddpm", "vdm", "flow-matching", "d3pm")
+PICTURED = "ddpm"
+"""The diffusion whose samples of larger pictures are measured."""
+_PLANES = ("ring-8", "grid-25", "spirals", "moons", "circles", "checkerboard", "pinwheel")
+"""Toys in the plane."""
+_OF_DIFFUSIONS = (
+    Group("Digits, 17 levels, one minute", _rows(
+        "digits", "60s", DIFFUSIONS, (0, 1, 2), looked=_FEW
+    ), fidelity=True),
+    Group("Statically binarised MNIST", _rows(
+        "binarized-mnist", "1h", ("vdm", "d3pm"), short="static", looked=_FEW
+    )),
+    Group("MNIST, 256 levels", (
+        *_rows("mnist", "15m", (PICTURED,), looked=_FEW),
+        *_rows("mnist", "1h", (PICTURED,), looked=_FEW),
+    ), fidelity=True),
+    Group("Fashion-MNIST, 256 levels", (
+        *_rows("fashion-mnist", "15m", (PICTURED,), short="fashion", looked=_FEW),
+        *_rows("fashion-mnist", "1h", (PICTURED,), short="fashion", looked=_FEW),
+    ), fidelity=True),
+    Group("CIFAR-10, 256 levels", _rows(
+        "cifar10", "15m", (PICTURED,), looked=(*_FEW, "--test-limit", "2000")
+    ), fidelity=True),
+    Group("Olivetti faces, 64×64, 256 levels", _rows(
+        "olivetti-faces", "5m", (PICTURED,), short="faces", looked=_FEW
+    ), fidelity=True),
+    Group("Sprites of a palette, 167 colours", _rows(
+        "pokemon-sprites", "5m", ("d3pm",), short="sprites", looked=_FEW
+    ), fidelity=True),
+    Group("The true gap in the plane", tuple(
+        row for toy in _PLANES for row in _rows(toy, "60s", ("flow-matching",))
+    ), gap=True),
+    Group("The true gap: `mixture-8x8`", _rows(
+        "mixture-8x8", "60s", DIFFUSIONS, looked=(*_FEW, "--test-limit", "500")
+    ), gap=True),
+    Group("The true gap: `table-8x8`", _rows(
+        "table-8x8", "60s", DIFFUSIONS, looked=(*_FEW, "--test-limit", "500")
+    ), gap=True),
+)  # fmt: skip
+
 _OF_SOUNDS = ("wavenet",)
 """Models that take no pictures."""
 _SPOKEN = ("--labels", "{digit}_{speaker}_*")
@@ -271,6 +316,8 @@ def groups_of(family: str) -> tuple[Group, ...]:
         return _OF_LATENT
     if family == "adversarial":
         return _OF_GAMES
+    if family == "diffusion":
+        return _OF_DIFFUSIONS
     names = tuple(
         name for name in MODELS if describe(name).family == family and name not in _OF_SOUNDS
     )
