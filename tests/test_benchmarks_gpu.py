@@ -27,7 +27,7 @@ if str(ROOT) not in sys.path:
     # the benchmark is run from the project's folder and not installed
     sys.path.append(str(ROOT))
 
-from benchmarks.gpu import games, learning, rows  # noqa: E402
+from benchmarks.gpu import diffusions, games, learning, pictures, rows  # noqa: E402
 from benchmarks.gpu.__main__ import main  # noqa: E402
 from benchmarks.gpu.board import (  # noqa: E402
     Board,
@@ -225,20 +225,39 @@ def test_a_section_chosen_has_all_the_minutes() -> None:
 def test_games_say_what_they_make_of_what_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for job in (games.stacked, partial(games.pictures, "cifar10")):
+    for job in (games.stacked, partial(pictures.pictures, "gan", "cifar10", "game")):
         (missing,) = job(Place(CPU, tmp_path))
         assert str(missing.figure).startswith("left out: ")
-    monkeypatch.setattr(games, "GAME", "gan")
     monkeypatch.setattr(learning, "Budget", lambda *_: Budget(2, "steps"))
     monkeypatch.setattr("simulacra.judging.features.pinned_classifier._FEWEST_STEPS", 20)
     monkeypatch.setattr("simulacra.judging.features.pinned_classifier._MOST_STEPS", 20)
-    monkeypatch.setattr(games, "cache_folder", lambda: None)
-    (short,) = games.pictures("digits", Place(CPU, until=time.perf_counter() + 30))
-    assert str(short.figure).endswith("s are too few, run --only game --minutes 10")
-    found = {each.name: each for each in games.pictures("digits", Place(CPU, until=1e9))}
+    monkeypatch.setattr(pictures, "cache_folder", lambda: None)
+    soon = Place(CPU, until=time.perf_counter() + 30)
+    (short,) = pictures.pictures("gan", "digits", "game", soon)
+    assert str(short.figure).endswith("s are too few, run --only game --minutes 8")
+    told = pictures.pictures("gan", "digits", "game", Place(CPU, until=1e9), aim=1.5)
+    found = {each.name: each for each in told}
     assert found["gan, digits: frechet"].figure > 0
     assert "of 179; real 0." in found["gan, digits: frechet"].unit
+    assert found["gan, digits: frechet"].unit.endswith(", aim 1.5 times that")
     assert found["gan, digits: steps"].figure == 2
+
+
+def test_speeds_of_a_diffusion_are_told_by_batch_and_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diffusions, "ROUNDS", 1)
+    monkeypatch.setattr(diffusions, "CALLS", (1, 2))
+    found = {each.name: each for each in diffusions.speeds(Place(CPU))}
+    of = f"{diffusions.PICTURED}, 8×8"
+    assert [*found] == [
+        *(f"{of}, {what}, {way}" for way in ("float32", "bf16")
+          for what in ("step of 16", "call of 1", "call of 2")),
+        f"{of}, 4 at once, float32", f"{of}, 4 at once, bf16",
+    ]  # fmt: skip
+    assert all(each.figure > 0 for each in found.values())
+    # whatever the time, what was measured is told
+    assert len(list(diffusions.speeds(Place(CPU, until=0)))) == 2
 
 
 def test_what_cannot_be_measured_says_so(

@@ -23,10 +23,11 @@ import torch
 from torch import Tensor
 
 from benchmarks import work
-from benchmarks.figures.rows import BEST
-from benchmarks.gpu import games, voices
+from benchmarks.figures.rows import BEST, PICTURED
+from benchmarks.gpu import diffusions, games, voices
 from benchmarks.gpu.board import Figure, Job, Place, Section
 from benchmarks.gpu.learning import PRECISIONS, learnt
+from benchmarks.gpu.pictures import pictures
 from benchmarks.measure import measure, ratio
 from simulacra.data.catalogue import load
 from simulacra.data.dataset import Dataset, Observations
@@ -306,13 +307,28 @@ SECTIONS = (
     ),
     Section(
         "Static MNIST",
-        0.15,
+        0.12,
         lambda: [Job(f"static MNIST, {name}", partial(static_mnist, name)) for name in TRAINED],
     ),
-    Section("Dynamic MNIST", 0.15, lambda: [Job("iwae, 50 draws", weighted)]),
+    Section("Dynamic MNIST", 0.1, lambda: [Job("iwae, 50 draws", weighted)]),
     Section("Stacked MNIST", 0.1, lambda: [Job("stacked MNIST", games.stacked)]),
     Section(
-        "A game on CIFAR-10", 0.06, lambda: [Job("a game", partial(games.pictures, "cifar10"))]
+        "A game on CIFAR-10",
+        0.06,
+        lambda: [Job("a game", partial(pictures, games.GAME, "cifar10", "game"))],
+    ),
+    Section("Diffusion: its speed", 0.03, lambda: [Job("its speed", diffusions.speeds)]),
+    Section(
+        "Diffusion of MNIST",
+        0.03,
+        lambda: [
+            Job("MNIST", partial(pictures, PICTURED, "mnist", '"diffusion of mnist"', aim=1.5))
+        ],
+    ),
+    Section(
+        "Diffusion of CIFAR-10",
+        0.03,
+        lambda: [Job("CIFAR-10", partial(pictures, PICTURED, "cifar10", '"diffusion of cifar"'))],
     ),
     Section("Voices", 0.06, lambda: [Job("voices", voices.spoken)]),
     Section(
