@@ -111,6 +111,7 @@ class D3PM(Diffusion):
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
     ) -> dict[str, Tensor]:
         """The negative bound in nats, by one m for each observation."""
+        x, context = self.several(x, context)
         share = stratified(len(x), self.shift)
         order = torch.rand(len(x), self.spec.dims, device=x.device).argsort(1)
         return {"loss": self._bound(x, self.told(context, share), share, order).mean()}

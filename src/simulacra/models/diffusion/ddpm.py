@@ -125,6 +125,7 @@ class DDPM(GaussianDiffusion):
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
     ) -> dict[str, Tensor]:
         """The squared error of the prediction, summed over an observation (equation 14)."""
+        x, context = self.several(x, context)
         y = self.scaled(x)
         told = self.told(context, y)
         time = self._step_of(stratified(len(y), y))

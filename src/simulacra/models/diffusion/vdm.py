@@ -142,6 +142,7 @@ class VDM(GaussianDiffusion):
         self, x: Tensor, context: Tensor | None = None, *, turn: str = "model"
     ) -> dict[str, Tensor]:
         """The negative bound in nats and its three parts; and what `moved` learns times by."""
+        x, context = self.several(x, context)
         y = self.scaled(x)
         told = self.told(context, y)
         time, weight, bins = self._drawn(stratified(len(y), y))
