@@ -151,8 +151,8 @@ class FlowMatching(GaussianDiffusion):
         """The squared error of the velocity, summed over an observation (equation 23).
 
         Times are squares of uniform ones, for early ones say most of a density: its score is off by
-        (1 − t) / t of what the velocity is. On digits, after 1,400 steps, that took 2.5 nats off the
-        bound, and no quality from samples.
+        (1 − t) / t of what the velocity is. On digits, after 1,400 steps, that took 2.5 nats off
+        the bound, and no quality from samples.
         """
         x, context = self.several(x, context)
         y = self._dequantised(x, torch.rand(x.shape, device=x.device))
