@@ -49,12 +49,16 @@ class DDPM(GaussianDiffusion):
 
     preset: ClassVar = {"lr": 2e-3}
     small: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"channels": 4, "hidden": (8,), "steps": 6, "sampling_steps": 3},
+        {"channels": 4, "hidden": (8,), "steps": 100, "sampling_steps": 3},
         {
-            "channels": 4, "hidden": (8, 8), "steps": 6, "sampling_steps": 3, "prediction": "noise",
+            "channels": 4, "hidden": (8, 8), "steps": 100, "sampling_steps": 3, "prediction": "noise",
             "context": "label",
         },
-        {"channels": 4, "hidden": (8,), "steps": 6, "sampling_steps": 3, "context": "vector"},
+        {"channels": 4, "hidden": (8,), "steps": 100, "sampling_steps": 3, "context": "vector"},
+        {
+            "channels": 4, "hidden": (8,), "steps": 100, "sampling_steps": 3,
+            "prediction": "levels",
+        },
     )  # fmt: skip
     alpha_bar: Tensor
 

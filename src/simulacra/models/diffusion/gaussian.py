@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from simulacra.ground.errors import UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.models.diffusion.base import Diffusion, data_channels, wide
 from simulacra.models.model import Encoding, Latent
@@ -43,10 +42,16 @@ class GaussianDiffusion(Diffusion, Denoising, Encoding, Latent):
         keywords: Of the network, see `Diffusion`.
 
     Raises:
-        UsageError: If levels are to be predicted of vectors.
+        MissingCapability: If levels are to be predicted of vectors.
     """
 
     takes = Takes(unordered=False)
+
+    @classmethod
+    def takes_with(cls, **keywords: Any) -> Takes:  # noqa: ANN401 (any keywords)
+        """Vectors have no levels to be predicted."""
+        levels = keywords.get("prediction") == "levels"
+        return Takes(unordered=False, vectors=False) if levels else cls.takes
 
     def __init__(
         self,
@@ -54,8 +59,8 @@ class GaussianDiffusion(Diffusion, Denoising, Encoding, Latent):
         prediction: Literal["v", "noise", "levels"],
         **keywords: Any,  # noqa: ANN401 (those of the base)
     ) -> None:
-        if prediction == "levels" and spec.levels is None:
-            raise UsageError("prediction=levels needs data of levels: use v")
+        name = f"{type(self).__name__} with prediction={prediction}"
+        self.takes_with(prediction=prediction).check(spec, name)
         inputs = data_channels(spec)
         outputs = inputs * (spec.levels or 1) if prediction == "levels" else inputs
         super().__init__(spec, inputs, outputs, **keywords)
@@ -250,7 +255,7 @@ class GaussianDiffusion(Diffusion, Denoising, Encoding, Latent):
             alpha, sigma = self.signal(middle)
             above = sigma > noise * alpha
             low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-        return high.expand(len(like))
+        return low.expand(len(like))
 
     def completes_exactly(self, observed: Tensor) -> bool:
         """Never: what is observed is told at each step, and the path knows of no other."""
