@@ -53,6 +53,9 @@ def complete(
     --candidates those are chosen that lead to what comes after. Of flows and of a vae a chain of
     draws ends near the conditional. Of a gan a code is sought that fits what is seen.
 
+    Diffusion and flow matching refine what is hidden out of noise beside what is seen, each of
+    sampling_steps steps five times; d3pm draws hidden levels some at a time.
+
     Args:
         run: A run's name below runs/, its folder, or the name of a model of the zoo.
         hide: The part to hide and draw: bottom, top, left, right, centre or random; the bottom of
@@ -76,8 +79,10 @@ def complete(
     """
     import torch
 
+    from simulacra.cli.waiting import Waiting
     from simulacra.drawing import files, grids
     from simulacra.ground.storage import write_bytes
+    from simulacra.models.refining import Refining
     from simulacra.tasks.complete import mask as part
     from simulacra.tasks.complete import resample, strips
 
@@ -103,9 +108,12 @@ def complete(
     own = image or []
     x, context, _ = observations(model, data, own, label, None if own else number)
     told = None if context is None else context.to(place)
-    many, effective = resample(
-        model, x.to(place), observed, times=times, candidates=candidates, context=told, seed=seed
-    )
+    with Waiting(doing="drawing") as waiting:
+        waiting.begin(f"{len(x) * times} completions" if isinstance(model, Refining) else "")
+        many, effective = resample(
+            model, x.to(place), observed, times=times, candidates=candidates, context=told,
+            seed=seed,
+        )  # fmt: skip
     truth = spec.to_float(x)
     drawn = spec.to_float(many.cpu().flatten(0, 1)).unflatten(0, (len(x), times))
     written = str(target)

@@ -83,8 +83,8 @@ def invert(
     game = generates(model)
     data = found.dataset(str(data_dir) if data_dir else None)
     x, context, names = _given(model, data, sources, label, number, data_dir)
-    with Waiting() as waiting:
-        waiting.begin(f"seeking the codes of {len(x)} observation{'s' if len(x) > 1 else ''}")
+    with Waiting(doing="seeking") as waiting:
+        waiting.begin(f"the codes of {len(x)} observation{'s' if len(x) > 1 else ''}")
         began = time.perf_counter()
         inversion = inverted(model, x, context, seed=seed)
         seconds = time.perf_counter() - began

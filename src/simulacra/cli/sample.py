@@ -90,7 +90,9 @@ def sample(
     """
     import torch
 
+    from simulacra.cli.waiting import Waiting
     from simulacra.models.model import Sampling
+    from simulacra.models.refining import Refining
     from simulacra.nn.distributions import Narrowing
     from simulacra.runs.record import class_names_of
     from simulacra.tasks.growing import Growing
@@ -124,10 +126,12 @@ def sample(
     target = file_target(out or results_folder(found) / f"samples-{seed}.png", "--out")
     film = None if watch is None else file_target(watch, "--watch", ".gif")
     on_step = growing.add if growing else lambda _: None
-    x = draw(
-        model.to(place), number, told, narrowing=narrowing, steps=steps, guidance=guidance,
-        start=begun, seed=(seed,), on_step=on_step,
-    ).x  # fmt: skip
+    with Waiting(doing="drawing") as waiting:
+        waiting.begin(f"{number} samples" if isinstance(model, Refining) else "")
+        x = draw(
+            model.to(place), number, told, narrowing=narrowing, steps=steps, guidance=guidance,
+            start=begun, seed=(seed,), on_step=on_step,
+        ).x  # fmt: skip
     most = min(number, _MOST_COLUMNS)
     in_turn = model.context == "label" and label is None and model.spec.classes <= most
     columns = model.spec.classes if in_turn else None

@@ -1,4 +1,4 @@
-"""`Waiting`: what is being measured, told to whoever waits for it."""
+"""`Waiting`: what is being measured or drawn, told to whoever waits for it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ class Waiting:
 
     Args:
         clock: Seconds, from any moment on.
+        doing: What is done to what is begun.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock, self.what, self.since = clock, "", 0.0
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, doing: str = "measuring"
+    ) -> None:
+        self.clock, self.doing, self.what, self.since = clock, doing, "", 0.0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._say_so, daemon=True)
 
@@ -41,15 +44,15 @@ class Waiting:
             self._thread.join()
 
     def begin(self, what: str) -> None:
-        """Something else is measured now; or nothing, if that is empty."""
+        """Something else takes its time now; or nothing, if that is empty."""
         self.what, self.since = what, self.clock()
         if what and errors.is_terminal:
-            note(f"measuring {what}")
+            note(f"{self.doing} {what}")
 
     def say(self) -> None:
-        """A line about what is measured now."""
+        """A line about what takes its time now."""
         if self.what:
-            note(f"measuring {self.what}, {self.clock() - self.since:.0f} s so far")
+            note(f"{self.doing} {self.what}, {self.clock() - self.since:.0f} s so far")
 
     def _say_so(self) -> None:
         while not self._over.wait(EVERY):

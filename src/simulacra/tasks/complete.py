@@ -17,6 +17,7 @@ from simulacra.models.at_once import rows_at_once
 from simulacra.models.autoregressive.base import Autoregressive
 from simulacra.models.model import Completion, Model, Stepwise
 from simulacra.models.modes import evaluating
+from simulacra.models.refining import Refining
 from simulacra.tasks.sample import device_of
 
 Hidden = Literal["bottom", "top", "left", "right", "centre", "random"]
@@ -163,8 +164,8 @@ def resample(
     told = None if context is None else torch.repeat_interleave(context, times, dim=0).to(device)
     observed = observed.to(device)
     # as in `tasks.sample`
-    count = 1 if isinstance(model, Stepwise) else None
-    with seeded(seed), torch.no_grad(), evaluating(model), settled(count):
+    in_turn = isinstance(model, Stepwise) and not isinstance(model, Refining)
+    with seeded(seed), torch.no_grad(), evaluating(model), settled(1 if in_turn else None):
         if candidates == 1 or model.completes_exactly(observed):
             size = _completed_at_once(model, many, observed, told)
             lots = [slice(start, start + size) for start in range(0, len(many), size)]

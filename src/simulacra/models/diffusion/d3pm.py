@@ -151,11 +151,17 @@ class D3PM(Diffusion):
 
     def complete(self, x: Tensor, observed: Tensor, context: Tensor | None = None) -> Tensor:
         """Hidden values drawn given what is shown by then, from the observed ones on."""
+        *_, last = self.complete_steps(x, observed, context)
+        return last.to(x.dtype)
+
+    def complete_steps(
+        self, x: Tensor, observed: Tensor, context: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """Levels as they are shown, from the observed ones on; see `Completion.complete`."""
         self.spec.check(x)
         observed = observed.expand_as(x)
         start = torch.where(observed, x.long(), 0)
-        *_, last = self._shown(start, observed, context, None, 1.0)
-        return last.to(x.dtype)
+        return self._shown(start, observed, context, None, 1.0)
 
     @torch.no_grad()
     def _shown(

@@ -261,14 +261,29 @@ class GaussianDiffusion(Diffusion, Denoising, Encoding, Latent):
         """Never: what is observed is told at each step, and the path knows of no other."""
         return False
 
-    @torch.no_grad()
     def complete(self, x: Tensor, observed: Tensor, context: Tensor | None = None) -> Tensor:
+        """The last of `complete_steps`; see `Completion.complete`."""
+        *_, last = self.complete_steps(x, observed, context)
+        return last
+
+    @torch.no_grad()
+    def complete_steps(
+        self, x: Tensor, observed: Tensor, context: Tensor | None = None
+    ) -> Iterator[Tensor]:
         """Hidden values drawn along a random path on which the others are given their noise.
 
         At each step observed values are those of the observation with fresh noise, and hidden ones
         a draw from p(z_s | z_t, x̂); then noise is added back and the step made again, so that what
         is hidden comes to agree with what is seen (A. Lugmayr et al., "RePaint", 2022, arXiv
         2201.09865, algorithm 1).
+
+        Args:
+            x: `(N, *event_shape)`; hidden values may hold anything valid.
+            observed: Booleans `(N, *event_shape)` or `(*event_shape)`, true where `x` is given.
+            context: One row for each observation.
+
+        Yields:
+            `(N, *event_shape)`, of the form of the data, after each step.
         """
         self.spec.check(x)
         observed = observed.expand_as(x)
@@ -276,11 +291,12 @@ class GaussianDiffusion(Diffusion, Denoising, Encoding, Latent):
         told = self.context_features(context, given)
         z = self.prior(len(x), context)
         for now, then in pairwise(self.times(self.sampling_steps)):
-            for again in range(_ANEW, -1, -1):
+            # where no noise is left, none is added back
+            for again in range(_ANEW if float(then) > 0 else 0, -1, -1):
                 z = self._redrawn(z, given, observed, now, then, told)
-                if again and float(then) > 0:
+                if again:
                     z = self._noised(z, then, now)
-        return torch.where(observed, x, self.unscaled(z))
+            yield torch.where(observed, x, self.unscaled(z))
 
     def _redrawn(
         self, z: Tensor, given: Tensor, observed: Tensor, now: Tensor, then: Tensor, told: Tensor
