@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         Stepwise,
     )
     from simulacra.models.quantised import CodebookTerms, Quantised
-    from simulacra.models.refining import Denoising, Refining
+    from simulacra.models.refining import Carrying, Denoising, Refining
     from simulacra.models.registry import build, find, list_models
     from simulacra.models.stages import Player, Stage
     from simulacra.models.swept import Swept
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from simulacra.training.options import Budget, Options
 
 __all__ = [
-    "Autoregressive", "Bounded", "BrokenLaw", "Budget", "Classifying", "CodebookTerms",
+    "Autoregressive", "Bounded", "BrokenLaw", "Budget", "Carrying", "Classifying", "CodebookTerms",
     "Completion", "DataSpec", "Dataset", "Decoding", "Denoising", "Encoding", "Flow", "Game",
     "Invertible", "Judge", "Latent", "Likelihood", "MissingCapability", "Model", "Options",
     "Player", "Quantised", "Refining", "Run", "Sampling", "Stage", "Stepwise", "Swept", "Takes",
@@ -94,7 +94,7 @@ _PLACES = {
         "Sampling", "Stepwise",
     ),
     "models.quantised": ("CodebookTerms", "Quantised"),
-    "models.refining": ("Denoising", "Refining"),
+    "models.refining": ("Carrying", "Denoising", "Refining"),
     "models.stages": ("Player", "Stage"),
     "models.swept": ("Swept",),
     "models.takes": ("Takes",),

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _FRAMES = {".gif": 40, ".png": 8}
 """Moments that are shown, by the kind of file."""
+_TRAVELLED = {".gif": 25, ".png": 4}
+"""Times at which samples are shown on their way, after all moments, of models that carry them."""
 _SECONDS, _LAST = 0.15, 3.0
 """How long a frame is shown, and the last one."""
 _SLOW = 1.0
@@ -61,6 +63,10 @@ def watch(
     samples. Of more columns it shows the first two principal components. On pictures and sounds it
     shows samples, always from the same seed, or what comes back of a model that does not sample.
 
+    Of a model that carries samples over a plane, as flow-matching, ddpm and vdm do, a frame shows
+    their paths from noise to data; frames after the last moment show samples as they travel, and
+    the field that carries them.
+
     Above stand step, seconds and the validation loss; of a game how well its opponent tells, and of
     toys with modes how many are covered. Frames follow one another geometrically, for
     a training does as much in its first hundredth as in the rest.
@@ -75,8 +81,8 @@ def watch(
         out: A .gif file, which moves, or a .png with the frames side by side;
             watch-MODEL-DATA.gif by default.
         set_: A keyword of the model (see: simulacra models MODEL); repeat it for more.
-        frames: How many at most, the first before any step and the last after all; 40 of a .gif
-            and 8 of a .png by default.
+        frames: How many moments of the training at most, the first before any step and the last
+            after all; 40 of a .gif and 8 of a .png by default.
         flags: How the data are read.
         training: How to train.
     """
@@ -115,6 +121,7 @@ def watch(
     under_way.set_plan(length)
     most = frames or _FRAMES[target.suffix.lower()]
     stop = _train(under_way, watching, name, found, most)
+    watching.travel(under_way.averaged, _TRAVELLED[target.suffix.lower()])
     _write(target, watching)
     if stop.number is not None:
         stop.leave()
@@ -214,4 +221,5 @@ def _write(target: Path, watching: Watching) -> None:
         write_bytes(target, files.png(animation.strip(images)))
     else:
         write_bytes(target, animation.moving(images, seconds=_SECONDS, last=_LAST))
-    terminal.note(f"{target}: {len(images)} moments of learning")
+    way = f", {len(watching.travelled)} of samples on their way" if watching.travelled else ""
+    terminal.note(f"{target}: {len(watching.moments)} moments of learning{way}")

@@ -74,30 +74,19 @@ def on_plane(
             across, up, shown.numpy(), levels=[undecided], colors=QUIET, linewidths=0.8,
             linestyles="dashed",
         )  # fmt: skip
-    _dots(game, data, REAL, 1.3)
-    _dots(game, playing, GENERATED, 2.2)
+    planes.dots(game, data, REAL, 1.3)
+    planes.dots(game, playing, GENERATED, 2.2)
     _arrows(game, playing[: len(pushes)], pushes, right - left)
-    _dots(beside, data, RULE, 2.2)
-    _dots(beside, kept, GENERATED, 2.0)
+    planes.dots(beside, data, RULE, 2.2)
+    planes.dots(beside, kept, GENERATED, 2.0)
     return figure
-
-
-def _dots(axes: Axes, points: Tensor, colour: str, size: float) -> None:
-    across, up = points[points.isfinite().all(1)].T.numpy()
-    axes.plot(across, up, "o", color=colour, markersize=size, markeredgewidth=0)
 
 
 def _arrows(axes: Axes, points: Tensor, pushes: Tensor, wide: float) -> None:
     there = points.isfinite().all(1) & pushes.isfinite().all(1)
-    points, pushes = points[there], pushes[there]
-    longest = float(pushes.norm(dim=1).max()) if len(pushes) else 0.0
-    if not longest:
-        return
-    axes.quiver(
-        *points.T.numpy(), *(pushes * (_LONGEST * wide / longest)).T.numpy(), color=INK,
-        angles="xy", scale_units="xy", scale=1, width=0.0035, headwidth=4, headlength=4,
-        headaxislength=3.5, zorder=5,
-    )  # fmt: skip
+    longest = float(pushes[there].norm(dim=1).max()) if there.any() else 0.0
+    if longest:
+        planes.arrows(axes, points, pushes * (_LONGEST * wide / longest))
 
 
 def _colours() -> object:

@@ -30,12 +30,18 @@ class Panel:
         extent: Left, right, lower and upper end of what is seen of the plane.
         log_density: In nats, `(S, S)`, the first row being the lowest; −∞ and NaN are black.
         points: Drawn as dots, `(N, 2)`; those that are not finite are left out.
+        behind: Pale dots below all else, `(N, 2)`.
+        paths: Thin lines `(n, T, 2)`, each ending in a dot.
+        field: Places `(M, 2)` and where arrows from there lead, `(M, 2)`.
     """
 
     title: str
     extent: tuple[float, float, float, float]
     log_density: Tensor | None = None
     points: Tensor | None = None
+    behind: Tensor | None = None
+    paths: Tensor | None = None
+    field: tuple[Tensor, Tensor] | None = None
 
 
 def planes(
@@ -87,14 +93,21 @@ def planes(
                 values.numpy(), cmap="magma", norm=scale, origin="lower", extent=panel.extent,
                 aspect="auto", interpolation="bilinear",
             )  # fmt: skip
+        if panel.behind is not None:
+            dots(axes, panel.behind, PALETTE[0], 2, opacity=0.25)
+        if panel.field is not None:
+            places, ends = panel.field
+            arrows(axes, places, ends - places, colour=QUIET)
+        if panel.paths is not None:
+            for path in panel.paths:
+                axes.plot(*path.T.numpy(), color=PALETTE[1], linewidth=0.5, alpha=0.6)
+            dots(axes, panel.paths[:, -1], PALETTE[1], 2.4)
         if panel.points is not None:
-            points = panel.points[panel.points.isfinite().all(1)]
             # the more points, the fainter each
-            opacity = max(0.2, min(1.0, 15 / math.sqrt(max(1, len(points)))))
-            across, up = points.T.numpy()
-            axes.plot(
-                across, up, "o", color=PALETTE[0], markersize=2, alpha=opacity, markeredgewidth=0
-            )
+            there = int(panel.points.isfinite().all(1).sum())
+            opacity = max(0.2, min(1.0, 15 / math.sqrt(max(1, there))))
+            colour = PALETTE[0] if panel.behind is None else PALETTE[1]
+            dots(axes, panel.points, colour, 2, opacity=opacity)
         if names:
             axes.set_xlabel(names[0], color=QUIET, fontsize=8, parse_math=False)
             axes.set_ylabel(names[1], color=QUIET, fontsize=8, parse_math=False)
@@ -159,6 +172,24 @@ def line(
     axes.spines[["top", "right"]].set_visible(False)
     quiet(axes)
     return figure
+
+
+def dots(axes: Axes, points: Tensor, colour: str, size: float, *, opacity: float = 1.0) -> None:
+    """Points `(N, 2)`, but for those that are not finite."""
+    across, up = points[points.isfinite().all(1)].T.numpy()
+    axes.plot(
+        across, up, "o", color=colour, markersize=size, alpha=opacity, markeredgewidth=0
+    )  # fmt: skip
+
+
+def arrows(axes: Axes, points: Tensor, moves: Tensor, *, colour: str = INK) -> None:
+    """Arrows from points `(N, 2)` along their moves `(N, 2)`, but for those that are not finite."""
+    there = points.isfinite().all(1) & moves.isfinite().all(1)
+    axes.quiver(
+        *points[there].T.numpy(), *moves[there].T.numpy(), color=colour, angles="xy",
+        scale_units="xy", scale=1, width=0.0035, headwidth=4, headlength=4, headaxislength=3.5,
+        zorder=5,
+    )  # fmt: skip
 
 
 def quiet(axes: Axes) -> None:

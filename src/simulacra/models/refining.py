@@ -1,4 +1,4 @@
-"""`Refining` and `Denoising`: samples that are refined from noise in any number of steps."""
+"""`Refining`, `Carrying`, `Denoising`: samples that are refined from noise in so many steps."""
 
 from __future__ import annotations
 
@@ -76,6 +76,32 @@ class Refining(Stepwise):
         """The last of `sample_steps`; see `Sampling.sample`."""
         *_, last = self.sample_steps(n, context, steps=steps, guidance=guidance)
         return last
+
+
+class Carrying(Refining):
+    """Refines along paths of which any point says how they go on: nothing is drawn on the way.
+
+    Time goes from 0, where observations are, to 1, where noise is.
+
+    Example:
+        >>> import simulacra as sim
+        >>> [name for name in ("flow-matching", "d3pm") if issubclass(sim.find(name), sim.Carrying)]
+        ['flow-matching']
+    """
+
+    @abstractmethod
+    def carried(self, x: Tensor, now: float, then: float, context: Tensor | None = None) -> Tensor:
+        """Where points at one time are at another, as one step of the path has it.
+
+        Args:
+            x: `(N, *event_shape)` floats, in the units of observations.
+            now: The time at which they are there, from 0 to 1.
+            then: Another time.
+            context: One row for each.
+
+        Returns:
+            `(N, *event_shape)`: floats of a continuous vector, or the nearest int64 levels.
+        """
 
 
 class Denoising(Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from simulacra.data.splits import permutation
 from simulacra.drawing import animation, charts, games, planes
 from simulacra.ground.errors import MissingCapability
 from simulacra.models.game import Game
-from simulacra.models.model import Decoding, Encoding, Model, Sampling
+from simulacra.models.model import Decoding, Encoding, Likelihood, Model, Sampling
 from simulacra.models.modes import evaluating
+from simulacra.models.refining import Carrying
 from simulacra.tasks.components import COMPONENTS, ends_of, on_a_plane
 from simulacra.tasks.covered import covered, modes_of
 from simulacra.tasks.densities import (
@@ -25,6 +26,7 @@ from simulacra.tasks.densities import (
     true_log_density,
 )
 from simulacra.tasks.game import Played, played, shows_game
+from simulacra.tasks.paths import Paths, shows_paths
 from simulacra.tasks.sample import context_of_rows, device_of, draw, example_context
 
 PICTURES, SOUNDS, POINTS = 25, 6, 1000
@@ -67,7 +69,9 @@ class _Moment:
     words: str
     x: Tensor | None
     log_p: Tensor | None
-    game: Played | None
+    game: Played | None = None
+    way: planes.Panel | None = None
+    """Of samples that are carried."""
 
 
 class Watching:
@@ -75,7 +79,8 @@ class Watching:
 
     Of numbers, the density where there is one, with samples; of pictures and sounds, samples from
     one seed; of what does not sample, reconstructions. Of a game on one or two numbers, how its
-    opponent scores them, and where that pushes samples.
+    opponent scores them, and where that pushes samples. Of samples that are carried over a plane,
+    their paths, and in the end how they travel.
 
     Args:
         model: That is going to learn; any that samples, has a density of one or two numbers, or
@@ -103,8 +108,14 @@ class Watching:
     def __init__(self, model: Model, data: Dataset, seed: int = 0) -> None:
         self.data, self.seed, spec = data, seed, data.spec
         self.moments: list[_Moment] = []
+        self.travelled: list[_Moment] = []
         known = is_plane(spec) or (self._on_a_line and spec.levels is None and not spec.mixed)
         dense = known and has_density(model, data)
+        self.carries = shows_paths(model, data)
+        self.paths: Paths | None = None
+        if self.carries and isinstance(model, Likelihood) and model.averaged:
+            # its draws differ from point to point, and would be seen as specks
+            dense = False
         self.game = shows_game(model, data)
         self.opponent = model.opponent if isinstance(model, Game) else ""
         self.samples = isinstance(model, Sampling)
@@ -160,7 +171,28 @@ class Watching:
             seed = self.seed, _WATCHED
             game = played(other, self.data, self._at, n=POINTS, seed=seed)
             words = f"{words}, {game}"
-        self.moments.append(_Moment(words, x, log_p, game))
+        way = self._paths_of(model).whole(model) if self.carries else None
+        self.moments.append(_Moment(words, x, log_p, game, way))
+
+    def _paths_of(self, model: Model) -> Paths:
+        """Of a model that is prepared: where its noise is says how wide a plane is seen."""
+        if self.paths is None:
+            self.paths = Paths(model, self.data, (self.seed, _WATCHED))
+        return self.paths
+
+    def travel(self, model: Model, frames: int) -> None:
+        """Look at samples of a model that carries them as they travel: after the last moment.
+
+        Args:
+            model: As it is kept in the end; of one that carries nothing there is nothing to add.
+            frames: At how many times of their way.
+        """
+        if not (self.carries and isinstance(model, Carrying)):
+            return
+        last = self.moments[-1]
+        for time, panel in self._paths_of(model).travelled(model, frames):
+            words = f"in the end, time {time:.2f} from noise (1) to data (0)"
+            self.travelled.append(replace(last, words=words, way=panel))
 
     def _given_back(self, model: Model) -> Tensor:
         """What becomes of validation observations, encoded and decoded."""
@@ -179,7 +211,7 @@ class Watching:
         return _PAIRS if spec.is_image else SOUNDS // 2 if spec.rate else POINTS
 
     def images(self) -> list[animation.Picture]:
-        """The moments in order, each below its words, all of one size.
+        """The moments in order, and the travelling, each below its words, all of one size.
 
         Densities have one scale of colours: that of the true density, or of the last moment.
         """
@@ -191,9 +223,8 @@ class Watching:
             draw_one = self._sounds
         elif self._on_a_line:
             draw_one = self._line
-        return animation.captioned(
-            [draw_one(each) for each in self.moments], [each.words for each in self.moments]
-        )
+        seen = [*self.moments, *self.travelled]
+        return animation.captioned([draw_one(each) for each in seen], [each.words for each in seen])
 
     def _before(self) -> Tensor | None:
         """What was encoded, of a model whose reconstructions are shown."""
@@ -246,7 +277,11 @@ class Watching:
             panels.append(planes.Panel(title, extent, points=self._seen(moment.x)))
         known = self._seen(self._known[:POINTS])
         panels.append(planes.Panel("data", extent, points=known))
-        figure = planes.planes(panels, top=self._top(), names=self._names, size=2.4)
+        size = _SIZE
+        if moment.way is not None:
+            # data are on it, and what samples become
+            panels, size = [moment.way, panels[0]], _LARGE
+        figure = planes.planes(panels, top=self._top(), names=self._names, size=size)
         return animation.raster(figure)
 
     @property
@@ -287,6 +322,8 @@ class Watching:
 _MOST = 5000
 """Training observations that say where to look."""
 _ARROWS = 36
+_SIZE, _LARGE = 2.4, 3.0
+"""Of a panel in inches; there are fewer where paths are shown."""
 
 
 def reach_of(game: Played) -> float:

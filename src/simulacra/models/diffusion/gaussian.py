@@ -13,7 +13,7 @@ from torch import Tensor
 from simulacra.ground.spec import DataSpec
 from simulacra.models.diffusion.base import Diffusion, data_channels, wide
 from simulacra.models.model import Encoding, Latent
-from simulacra.models.refining import Denoising
+from simulacra.models.refining import Carrying, Denoising
 from simulacra.models.takes import Takes
 from simulacra.nn.levels import nearest_levels
 
@@ -21,7 +21,7 @@ Prediction = tuple[Tensor, Tensor]
 """What is told of z: the observation in it, and the noise in it, each shaped as z."""
 
 
-class GaussianDiffusion(Diffusion, Denoising, Encoding, Latent):
+class GaussianDiffusion(Diffusion, Carrying, Denoising, Encoding, Latent):
     """z_t = α_t x + σ_t ε: an observation with so much of normal noise, at each time t.
 
     Where z_t is known, an observation and a noise say the same, α_t x̂ + σ_t ε̂ = z_t, so every
@@ -161,6 +161,14 @@ class GaussianDiffusion(Diffusion, Denoising, Encoding, Latent):
             alpha, sigma = self.signal(then.expand(len(z)))
             z = wide(alpha, z) * x + wide(sigma, z) * noise
             yield z
+
+    @torch.no_grad()
+    def carried(self, x: Tensor, now: float, then: float, context: Tensor | None = None) -> Tensor:
+        """One step of the path; see `Carrying`."""
+        z = self.scaled(x)
+        times = torch.tensor([now, then], dtype=z.dtype, device=z.device)
+        (moved,) = self.path(z, times, self.context_features(context, z))
+        return self.unscaled(moved)
 
     @torch.no_grad()
     def refine(
