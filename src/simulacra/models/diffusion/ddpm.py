@@ -51,8 +51,8 @@ class DDPM(GaussianDiffusion):
     small: ClassVar[tuple[dict[str, Any], ...]] = (
         {"channels": 4, "hidden": (8,), "steps": 100, "sampling_steps": 3},
         {
-            "channels": 4, "hidden": (8, 8), "steps": 100, "sampling_steps": 3, "prediction": "noise",
-            "context": "label",
+            "channels": 4, "hidden": (8, 8), "steps": 100, "sampling_steps": 3,
+            "prediction": "noise", "context": "label",
         },
         {"channels": 4, "hidden": (8,), "steps": 100, "sampling_steps": 3, "context": "vector"},
         {
