@@ -34,7 +34,8 @@ class Diffusion(Refining, Likelihood, Completion, Standardised):
         spec: The form of the data.
         inputs: Channels that the network sees at each place.
         outputs: Channels that it gives at each place.
-        channels: Of the U-Net at full size; at smaller sizes twice as many.
+        channels: Of the U-Net at its smallest size; half as many at the next, and a quarter at all
+            larger ones.
         layers: Residual blocks of the U-Net at each size, on the way down and on the way up.
         hidden: Widths of the MLP, of vectors.
         dropout: Probability of dropping a feature while training.
@@ -54,7 +55,7 @@ class Diffusion(Refining, Likelihood, Completion, Standardised):
         inputs: int,
         outputs: int,
         *,
-        channels: int = 32,
+        channels: int = 64,
         layers: int = 1,
         hidden: tuple[int, ...] = (256, 256, 256),
         dropout: float = 0.0,

@@ -34,7 +34,7 @@ def denoiser(
         spec: The form of the data.
         inputs: Channels that it sees at each place; of vectors, numbers for each value.
         outputs: Channels that it gives at each place; of vectors, numbers for each value.
-        channels: Of a U-Net, at full size.
+        channels: Of a U-Net, at its smallest size.
         layers: Residual blocks of a U-Net at each size, on the way down and on the way up.
         hidden: Widths of an MLP.
         dropout: Probability of dropping a feature while training.
@@ -153,7 +153,7 @@ class UNet(nn.Module):
         inputs: Channels of z.
         outputs: Channels of what it gives, which is 0 to begin with.
         shape: Sides of an observation.
-        channels: At full size; at smaller ones twice as many.
+        channels: At the smallest size; half as many at the next, and a quarter at all larger ones.
         layers: Residual blocks at each size, on each way.
         dropout: Probability of dropping a feature while training.
         told: Width of the context's features.
@@ -171,26 +171,24 @@ class UNet(nn.Module):
         told: int,
     ) -> None:
         super().__init__()
-        self.stride, features = _STRIDES[places], 4 * channels
+        self.stride, features = _STRIDES[places], 2 * channels
+        sizes = 1 + shrinks(places, min(shape))
+        # as many at larger sizes as there is time for: work is in proportion to places
+        widths = [max(1, channels // 2 ** min(size, 2)) for size in reversed(range(sizes))]
         self.times = Times(features, told)
-        self.first = convolution(places, inputs, channels)
+        self.first = convolution(places, inputs, widths[0])
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
-        side, width, widths = min(shape), channels, [channels]
-        while side >= _SMALLEST[places] and len(widths) <= _SIZES[places]:
-            self.down.append(self._blocks(places, width, width, layers, features, dropout))
-            self.shrink.append(
-                convolution(places, width, 2 * channels, 2 * self.stride - 1, self.stride)
-            )
-            width, side = 2 * channels, -(-side // self.stride)
-            widths.append(width)
-        self.middle = self._blocks(places, width, width, layers + 1, features, dropout)
-        self.attention = Attention(width)
-        for below, own in zip(widths[:0:-1], widths[-2::-1], strict=True):
+        for own, below in pairwise(widths):
+            self.down.append(self._blocks(places, own, own, layers, features, dropout))
+            self.shrink.append(convolution(places, own, below, 2 * self.stride - 1, self.stride))
+        self.middle = self._blocks(places, channels, channels, layers + 1, features, dropout)
+        self.attention = Attention(channels)
+        for below, own in pairwise(reversed(widths)):
             self.grow.append(convolution(places, below, own, 1))
             self.up.append(self._blocks(places, 2 * own, own, layers, features, dropout))
-        self.norm = normalised(channels)
-        self.last = zeroed(convolution(places, channels, outputs))
+        self.norm = normalised(widths[0])
+        self.last = zeroed(convolution(places, widths[0], outputs))
         if places == 2:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -231,6 +229,14 @@ _SMALLEST = {1: 32, 2: 7}
 """The smallest side that shrinks."""
 _SIZES = {1: 5, 2: 2}
 """How often sides shrink at most."""
+
+
+def shrinks(places: int, side: int) -> int:
+    """How often sides shrink, of which the smallest is given."""
+    count = 0
+    while side >= _SMALLEST[places] and count < _SIZES[places]:
+        side, count = -(-side // _STRIDES[places]), count + 1
+    return count
 
 
 class MLP(nn.Module):
