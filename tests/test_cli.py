@@ -347,8 +347,8 @@ OPTIONS = {
     "train": "budget out set from tensorboard stop-on " + DATA + TRAINING,
     "compare": "models budget out set draws json " + DATA + TRAINING,
     "resume": "budget lr data-dir code tensorboard retry stop-on json",
-    "sample": "number label context like temperature top-k top-p steps guidance start watch seed out "
-    "device code",
+    "sample": "number label context like temperature top-k top-p steps guidance start watch seed "
+    "out device code",
     "complete": "hide mask image label number times candidates seed out data-dir device code",
     "denoise": "noise label out device code",
     "reconstruct": "label number seed out data-dir device code",
