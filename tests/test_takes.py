@@ -69,10 +69,11 @@ def refusal(name: str, spec: DataSpec, **keywords: object) -> str:
 
 
 def test_who_is_refused_is_told_whom_to_use() -> None:
-    """Models of different families that do take the data, from what their classes say."""
-    assert refusal("pixelcnn", VECTORS).endswith("vectors (3,): use gmm, vae or made")
+    """Models of different families that do take the data, the own one first; by their classes."""
+    assert refusal("pixelcnn", VECTORS).endswith("vectors (3,): use made, gmm or vae")
+    assert refusal("ddpm", PALETTE).endswith("unordered levels: use d3pm, kde or vae")
     assert refusal("nice", PALETTE).endswith("unordered levels: use kde, vae or pixelcnn")
-    assert refusal("nice", DataSpec((1,), 4)).endswith("these have 1: use gmm, vae or made")
+    assert refusal("nice", DataSpec((1,), 4)).endswith("these have 1: use maf, gmm or vae")
 
 
 def test_where_a_keyword_is_why_it_is_named() -> None:

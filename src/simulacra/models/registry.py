@@ -161,7 +161,7 @@ def _built(name: str, values: dict[str, Any], spec: DataSpec, copies: int = 1) -
         if kind.takes_with(**{**values, key: usual[key]}).includes(spec):
             told = f"{key}={written(value)}"
             raise MissingCapability(f"{name} with {told} {why}: leave {told} out")
-    *others, last = takers(spec) or ["a model of your own"]
+    *others, last = takers(spec, name) or ["a model of your own"]
     raise MissingCapability(f"{name} {why}: use {', '.join(others)}{' or ' * bool(others)}{last}")
 
 
@@ -170,8 +170,14 @@ def takes(name: str) -> Takes:
     return find(name).takes_with()
 
 
-def takers(spec: DataSpec, most: int = 3) -> list[str]:
-    """Names of models that draw data of a form, the first of each family, as they are listed."""
+def takers(spec: DataSpec, instead: str, most: int = 3) -> list[str]:
+    """Names of models that draw data of a form, the first of each family, as they are listed.
+
+    Args:
+        spec: The form of the data.
+        instead: A model that does not take them, whose family comes first.
+        most: Names at most.
+    """
     from simulacra.models.model import Sampling
 
     found: dict[str, str] = {}
@@ -179,7 +185,8 @@ def takers(spec: DataSpec, most: int = 3) -> list[str]:
         family = place.rpartition(".")[0]
         if family not in found and takes(name).includes(spec) and issubclass(find(name), Sampling):
             found[family] = name
-    return list(found.values())[:most]
+    own = MODELS.get(instead, "").rpartition(".")[0]
+    return [found[family] for family in sorted(found, key=lambda each: each != own)][:most]
 
 
 # ---- keywords -----------------------------------------------------------------------------------
