@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -147,27 +147,30 @@ class GaussianDiffusion(Diffusion, Carrying, Denoising, Encoding, Latent):
 
     # ---- paths -----------------------------------------------------------------------------------
 
-    def times(self, steps: int) -> Tensor:
-        """The times of a path from noise to data, `(steps + 1,)` from 1 to 0."""
-        return torch.linspace(1, 0, steps + 1, dtype=self.shift.dtype, device=self.shift.device)
+    def times(self, steps: int) -> list[float]:
+        """The `steps` + 1 times of a path from noise to data, from 1 to 0."""
+        return torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
 
     def path(
-        self, z: Tensor, times: Tensor, told: Tensor, guidance: float = 1.0
+        self, z: Tensor, times: Sequence[float], told: Tensor, guidance: float = 1.0
     ) -> Iterator[Tensor]:
-        """z at each of the times after the first, where it begins."""
+        """z at each of the times after the first, where it begins; at 0 it is an observation."""
         for now, then in pairwise(times):
-            time = now.expand(len(z))
+            time = _all_at(now, z)
             x, noise = self._bounded(z, time, self.predict(z, time, told, guidance))
-            alpha, sigma = self.signal(then.expand(len(z)))
-            z = wide(alpha, z) * x + wide(sigma, z) * noise
+            z = self._mixed(x, noise, then) if then else x
             yield z
+
+    def _mixed(self, x: Tensor, noise: Tensor, time: float) -> Tensor:
+        """α x + σ ε."""
+        alpha, sigma = (wide(each, x) for each in self.signal(_all_at(time, x)))
+        return alpha * x + sigma * noise
 
     @torch.no_grad()
     def carried(self, x: Tensor, now: float, then: float, context: Tensor | None = None) -> Tensor:
         """One step of the path; see `Carrying`."""
         z = self.scaled(x)
-        times = torch.tensor([now, then], dtype=z.dtype, device=z.device)
-        (moved,) = self.path(z, times, self.context_features(context, z))
+        (moved,) = self.path(z, (now, then), self.context_features(context, z))
         return self.unscaled(moved)
 
     @torch.no_grad()
@@ -188,7 +191,7 @@ class GaussianDiffusion(Diffusion, Carrying, Denoising, Encoding, Latent):
             guidance: Weight of the context.
         """
         steps = self.checked_steps(steps, guidance)
-        told = self.told(context, z)
+        told = self.context_features(context, z)
         yield self.unscaled(z)
         for each in self.path(z, self.times(steps), told, guidance):
             yield self.unscaled(each)
@@ -235,13 +238,11 @@ class GaussianDiffusion(Diffusion, Carrying, Denoising, Encoding, Latent):
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The noise that the path of an observation comes from, in `sampling_steps` steps."""
         self.spec.check(x)
-        z, told = self.scaled(x), self.context_features(context, self.scaled(x))
-        times = self.times(self.sampling_steps).flip(0)
-        for now, then in pairwise(times):
-            time = now.expand(len(z))
-            found, noise = self.predict(z, time, told)
-            alpha, sigma = self.signal(then.expand(len(z)))
-            z = wide(alpha, z) * found + wide(sigma, z) * noise
+        z = self.scaled(x)
+        told = self.context_features(context, z)
+        for now, then in pairwise(reversed(self.times(self.sampling_steps))):
+            found, noise = self.predict(z, _all_at(now, z), told)
+            z = self._mixed(found, noise, then)
         return z
 
     # ---- what is hidden by noise, and what is hidden ---------------------------------------------
@@ -300,31 +301,40 @@ class GaussianDiffusion(Diffusion, Carrying, Denoising, Encoding, Latent):
         z = self.prior(len(x), context)
         for now, then in pairwise(self.times(self.sampling_steps)):
             # where no noise is left, none is added back
-            for again in range(_ANEW if float(then) > 0 else 0, -1, -1):
+            for again in range(_ANEW if then else 0, -1, -1):
                 z = self._redrawn(z, given, observed, now, then, told)
                 if again:
                     z = self._noised(z, then, now)
             yield torch.where(observed, x, self.unscaled(z))
 
     def _redrawn(
-        self, z: Tensor, given: Tensor, observed: Tensor, now: Tensor, then: Tensor, told: Tensor
+        self, z: Tensor, given: Tensor, observed: Tensor, now: float, then: float, told: Tensor
     ) -> Tensor:
         """One step of hidden values by p(z_s | z_t, x̂), of observed ones from the observation."""
-        time = now.expand(len(z))
+        time = _all_at(now, z)
         x, noise = self._bounded(z, time, self.predict(z, time, told))
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.signal(now), self.signal(then)
+        if not then:
+            return x
+        alpha_t, sigma_t = (wide(each, z) for each in self.signal(time))
+        alpha_s, sigma_s = (wide(each, z) for each in self.signal(_all_at(then, z)))
         # the variance of z_s that z_t and x leave (Ho et al. 2020, equation 7), as noise made anew
         same = alpha_t * sigma_s / (alpha_s * sigma_t)
         fresh, kept = sigma_s * (1 - same**2).clamp_min(0).sqrt(), sigma_s * same
         hidden = alpha_s * x + kept * noise + fresh * torch.randn_like(z)
         return torch.where(observed, alpha_s * given + sigma_s * torch.randn_like(z), hidden)
 
-    def _noised(self, z: Tensor, then: Tensor, now: Tensor) -> Tensor:
+    def _noised(self, z: Tensor, then: float, now: float) -> Tensor:
         """z at a later time, of the same observation with more noise."""
-        (alpha_s, sigma_s), (alpha_t, sigma_t) = self.signal(then), self.signal(now)
+        alpha_s, sigma_s = (wide(each, z) for each in self.signal(_all_at(then, z)))
+        alpha_t, sigma_t = (wide(each, z) for each in self.signal(_all_at(now, z)))
         left = alpha_t / alpha_s
         more = (sigma_t**2 - (left * sigma_s) ** 2).clamp_min(0).sqrt()
         return left * z + more * torch.randn_like(z)
+
+
+def _all_at(time: float, like: Tensor) -> Tensor:
+    """One time for all rows, `(N,)`."""
+    return torch.full((len(like),), time, dtype=like.dtype, device=like.device)
 
 
 _ANEW = 4
