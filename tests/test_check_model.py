@@ -9,6 +9,7 @@ import pytest
 
 import laws
 import toys
+import wrong_diffusions
 import wrong_models
 import wrong_vectors
 from simulacra.ground.errors import BrokenLaw, UsageError
@@ -21,7 +22,7 @@ from simulacra.models.mixture.gmm import GMM
 from simulacra.models.model import Encoding, Model, Sampling
 from wrong_models import Table
 
-WRONG = [*wrong_models.WRONG, *wrong_vectors.WRONG]
+WRONG = [*wrong_models.WRONG, *wrong_vectors.WRONG, *wrong_diffusions.WRONG]
 
 
 @pytest.fixture(autouse=True)

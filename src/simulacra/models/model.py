@@ -87,6 +87,7 @@ class Model(nn.Module, ABC):
         "simulacra.models.lawbook.probability",
         "simulacra.models.lawbook.device",
         "simulacra.models.lawbook.bounds",
+        "simulacra.models.lawbook.refining",
         "simulacra.models.lawbook.codebooks",
         "simulacra.models.lawbook.games",
     )

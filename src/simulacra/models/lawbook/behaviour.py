@@ -75,9 +75,12 @@ def learns_what_it_scores(model: Likelihood) -> None:
     @torch.no_grad()
     def mean() -> float:
         # the noise of a bound belongs to the observation, and is the same before and after
-        seeds = range(1 if model.exact else 8)
+        seeds, draws = range(1 if model.exact else 4), 8 if model.averaged else 1
         with seeded(11):
-            scores = [model.log_likelihood(x, told, seed=seed).double().mean() for seed in seeds]
+            scores = [
+                model.log_likelihood(x, told, draws=draws, seed=seed).double().mean()
+                for seed in seeds
+            ]
         return float(torch.stack(scores).mean())
 
     (turn,) = players_of(model)
@@ -153,8 +156,8 @@ def encodes_without_noise(model: Encoding) -> None:
     alone = torch.cat(
         [model.encode(x[i : i + 1], None if told is None else told[i : i + 1]) for i in range(7)]
     )
-    # float32 has seven digits
-    near = torch.isclose(alone, codes, rtol=1e-5, atol=1e-5)
+    # float32 has seven digits, of which a path of several calls loses one or two
+    near = torch.isclose(alone, codes, rtol=1e-4, atol=1e-4)
     hold(bool(near.all()), "a code depends on what else is in its batch")
 
 

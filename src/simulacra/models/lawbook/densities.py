@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from simulacra.ground.randomness import seeded
+from simulacra.models.lawbook.averaged import probabilities
 from simulacra.models.lawbook.law import hold
-from simulacra.models.lawbook.trials import fits, one_context, precision_of
+from simulacra.models.lawbook.trials import drawn_from, fits, one_context, precision_of
 from simulacra.models.model import Likelihood, Sampling
 
 _REACH = 12
@@ -30,7 +31,8 @@ _ROUNDS, _BOXES = 12, 256
 def integrates_to_one(model: Likelihood) -> None:
     """Exact: ∫ p(x) dx = 1, to 1e-3 and as much as two rules of quadrature differ by.
 
-    A bound: its expected integral is at most 1, within four standard errors.
+    A bound: its expected integral is at most 1, within four standard errors. Where draws are
+    averaged, the integral of the exponentials of their means.
     """
     if model.exact:
         density = _spread(_density(model.double()))
@@ -40,6 +42,15 @@ def integrates_to_one(model: Likelihood) -> None:
         hold(not unsure > 0.1, f"integrates to {total:.3f} or {total + unsure:.3f}: too narrow")
         allowed = 1e-3 + unsure
         hold(abs(total - 1) < allowed, f"integrates to {total:.4f} ± {allowed:.4f}")
+        return
+    if model.averaged:
+        t = torch.arange(-4, 4, 1 / 4, dtype=torch.float64)
+        points = torch.cartesian_prod(*[t] * model.spec.dims).view(-1, model.spec.dims)
+        x = points.sinh().to(precision_of(model)).view(-1, *model.spec.event_shape)
+        p, errors = probabilities(model, x, one_context(model, len(x)))
+        cells = (points.cosh() / 4).prod(1)
+        mean, error = float((p * cells).sum()), 4 * float((errors * cells).square().sum().sqrt())
+        hold(mean <= 1 + error + 1e-3, f"integrates to {mean:.4f} ± {error:.4f}")
         return
     # a grid for each seed, so that the error tells what noise and grid leave open together
     step = 1 / 8
@@ -62,7 +73,7 @@ def draws_from_its_density(model: Likelihood) -> None:
     # lines that other draws would fall between equally often, and rarely beyond
     for seed, n in ((6, 10_000), (7, 100_000)):
         with seeded(seed):
-            drawn.append(model.sample(n, one_context(model, n)).double().flatten(1))
+            drawn.append(drawn_from(model, n).double().flatten(1))
     cells = 64 if model.spec.dims == 1 else 8
     shares = torch.linspace(0, 1, cells + 1, dtype=torch.float64).clamp(0.002, 0.998)
     edges = [each.contiguous() for each in drawn[0].quantile(shares, 0).T]

@@ -12,7 +12,8 @@ from simulacra.ground.column import Column
 from simulacra.ground.randomness import seeded
 from simulacra.ground.spec import DataSpec
 from simulacra.models.lawbook.law import hold
-from simulacra.models.model import Model
+from simulacra.models.model import Model, Sampling
+from simulacra.models.refining import Refining
 
 M = TypeVar("M", bound=Model)
 
@@ -117,6 +118,17 @@ def one_context(model: Model, n: int) -> Tensor | None:
     """One and the same context for `n` observations."""
     told = contexts(model, 2)
     return None if told is None else told[1:].expand(n, *told.shape[1:])
+
+
+def drawn_from(model: Sampling, n: int) -> Tensor:
+    """N samples told one and the same context, refined in more steps than change anything."""
+    told = one_context(model, n)
+    steps = {"steps": _STEPS} if isinstance(model, Refining) else {}
+    return model.sample(n, told, **steps)
+
+
+_STEPS = 16
+"""Of samples that are refined, where they are counted."""
 
 
 def agree(model: Model, drawn: Tensor, p: Tensor, otherwise: str) -> None:
