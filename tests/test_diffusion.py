@@ -134,13 +134,14 @@ def test_the_first_part_of_levels_by_hand() -> None:
     """A normal about x̂ over the bins of levels, of which the outer ones have no end."""
     model: Any = DDPM(DataSpec((2,), 3), hidden=(2,), steps=4).double().eval()
     x = torch.tensor([[2, 1]])
-    model.predict = lambda z, time, told: (torch.full_like(z, 0.3), z)
+    model.predict = lambda z, *_: (torch.full_like(z, 0.3), z)
     spread = (1 - model.alpha_bar[1]).sqrt()
     below = torch.distributions.Normal(0.3, spread).cdf
     # levels lie at −1, 0 and 1
-    expected = -(1 - below(torch.tensor(0.5))).log() - (
-        below(torch.tensor(0.5)) - below(torch.tensor(-0.5))
-    ).log()
+    expected = (
+        -(1 - below(torch.tensor(0.5))).log()
+        - (below(torch.tensor(0.5)) - below(torch.tensor(-0.5))).log()
+    )
     found = model._first(x, model.scaled(x), torch.zeros(1, 0), torch.tensor([3]))
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
 
@@ -211,14 +212,18 @@ def test_predictions_of_one_joint_distribution_give_its_probabilities(kind: str)
     assert abs(float(each.mean())) < 4 * float(each.std()) / each.numel() ** 0.5 < 0.2
     error = 4 * each.std(0) / 60**0.5 + 1e-5
     assert bool((each.mean(0).abs() < error).all())
-    if kind == "independent":
-        # of three draws each number of hidden values comes once
-        counts: list[int] = []
-        model.logits = lambda x, seen, told: counts.append(int((~seen[0]).sum())) or torch.zeros(  # type: ignore[func-returns-value, method-assign, assignment]
-            *x.shape, 2
-        )
-        model.log_likelihood(every[:1], draws=3)
-        assert sorted(counts) == [1, 2, 3]
+
+
+def test_of_as_many_draws_as_values_each_count_comes_once() -> None:
+    model, counts = Known(BITS, hidden=(2,)).eval(), []
+
+    def logits(x: Tensor, seen: Tensor, *_: Any) -> Tensor:
+        counts.append(int((~seen[0]).sum()))
+        return torch.zeros(*x.shape, 2)
+
+    model.logits = logits  # type: ignore[method-assign]
+    model.log_likelihood(torch.tensor([[0, 1, 1]]), draws=3)
+    assert sorted(counts) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", [DDPM, VDM])
@@ -226,7 +231,7 @@ def test_levels_that_are_known_cost_what_they_are_worth(kind: type[GaussianDiffu
     """Independent levels of known frequencies: a network of these is never wrong."""
     share = torch.tensor([0.2, 0.5, 0.3])
     model: Any = kind(DataSpec((6,), 3), prediction="levels", hidden=(2,)).eval()
-    model.output = lambda z, time, told: share.log()[None, :, None].expand(len(z), 3, 6)
+    model.output = lambda z, *_: share.log()[None, :, None].expand(len(z), 3, 6)
     x = torch.tensor(list(itertools.product(range(3), repeat=6)))
     gap, error = off(model, x, share[x].log().sum(1).double(), 16)
     # steps, and what is left of noise at first, cost a little
