@@ -57,7 +57,7 @@ class Diffusion(Refining, Likelihood, Completion, Standardised):
         *,
         channels: int = 64,
         layers: int = 1,
-        hidden: tuple[int, ...] = (256, 256, 256),
+        hidden: tuple[int, ...] = (128, 128, 128, 128),
         dropout: float = 0.0,
         context: ContextKind = "none",
         sampling_steps: int = 50,
