@@ -17,6 +17,7 @@ from simulacra.models.diffusion.base import stratified, wide
 from simulacra.models.diffusion.gaussian import GaussianDiffusion
 from simulacra.models.stages import Stage
 from simulacra.nn.distributions import DiscretisedNormal
+from simulacra.nn.precision import double
 
 
 class DDPM(GaussianDiffusion):
@@ -60,7 +61,8 @@ class DDPM(GaussianDiffusion):
             "prediction": "levels",
         },
     )  # fmt: skip
-    alpha_bar: Tensor
+    gamma: Tensor
+    """−log of the ratio of signal to noise after each step, `(T + 1,)`; −∞ before the first."""
 
     def __init__(
         self,
@@ -77,8 +79,13 @@ class DDPM(GaussianDiffusion):
         # the cosine schedule in its angle: tan is the ratio of noise to signal
         first = math.atan(self.unit * _FIRST if spec.levels else _FIRST_OF_VECTORS)
         angle = torch.linspace(first, math.atan(_LAST), steps, dtype=torch.float64)
-        bar = torch.cat([torch.ones(1, dtype=torch.float64), angle.cos().square()])
-        self.register_buffer("alpha_bar", bar, persistent=False)
+        gamma = torch.cat([torch.tensor([-math.inf]), 2 * angle.tan().log()])
+        self.register_buffer("gamma", gamma.to(torch.get_default_dtype()), persistent=False)
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        """ᾱ after each step, `(T + 1,)`: what is left of the variance of an observation."""
+        return torch.sigmoid(-self.gamma)
 
     @property
     def exact(self) -> bool:
@@ -105,13 +112,8 @@ class DDPM(GaussianDiffusion):
 
     def signal(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """√ᾱ and √(1 − ᾱ) of the step nearest to each time."""
-        bar = self.alpha_bar[(time * self.steps).round().long()]
-        return bar.sqrt().to(time.dtype), (1 - bar).sqrt().to(time.dtype)
-
-    @property
-    def gamma(self) -> Tensor:
-        """−log of the ratio of signal to noise after each step, `(T + 1,)` float64; −∞ at first."""
-        return (1 - self.alpha_bar).log() - self.alpha_bar.log()
+        gamma = self.gamma[(time * self.steps).round().long()]
+        return torch.sigmoid(-gamma).sqrt().to(time), torch.sigmoid(gamma).sqrt().to(time)
 
     # ---- what is learnt --------------------------------------------------------------------------
 
@@ -160,7 +162,7 @@ class DDPM(GaussianDiffusion):
         gamma = self.gamma
         weights = torch.expm1(gamma[2:] - gamma[1:-1]) * self.alpha_bar[2:]
         chances = weights / weights.sum()
-        ends, at = chances.cumsum(0), keyed_uniform(keys - 1, ())
+        ends, at = double(chances).cumsum(0), keyed_uniform(keys - 1, ())
         for draw in range(draws):
             place = torch.searchsorted(ends, (at + draw) / draws).clamp_max(self.steps - 2)
             between = self._between(y, told, place + 2, keys + 2 + draw)
@@ -172,9 +174,9 @@ class DDPM(GaussianDiffusion):
 
     def _last(self, y: Tensor) -> Tensor:
         """L_T, KL(q(z_T | x) ‖ N(0, 1)) in nats `(N,)`."""
-        signal, noise = self.alpha_bar[-1], 1 - self.alpha_bar[-1]
-        each = (noise + signal * y.double().square() - 1 - noise.log()) / 2
-        return each.flatten(1).sum(1).to(y)
+        signal, noise = torch.sigmoid(-self.gamma[-1]), torch.sigmoid(self.gamma[-1])
+        each = (noise + signal * y.square() - 1 - noise.log()) / 2
+        return each.flatten(1).sum(1)
 
     def _between(self, y: Tensor, told: Tensor, step: Tensor, keys: Tensor) -> Tensor:
         """L_{t−1}, KL(q(z_{t−1} | z_t, x) ‖ p(z_{t−1} | z_t)), by one noise (equation 8).
