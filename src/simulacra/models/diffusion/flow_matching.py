@@ -48,7 +48,7 @@ class FlowMatching(GaussianDiffusion):
         keywords: Of the network, see `Diffusion`.
     """
 
-    preset: ClassVar = {"lr": 2e-3}
+    preset: ClassVar = {"lr": 4e-3}
     small: ClassVar[tuple[dict[str, Any], ...]] = (
         {"channels": 4, "hidden": (8,), "sampling_steps": 3, "solver_steps": 8},
         {
