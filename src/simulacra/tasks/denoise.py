@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -107,12 +108,13 @@ def denoise(
         own = None if context is None else context[rows.to(context.device)].to(device)
         return able.denoise((values[rows] * unit).to(device), size * unit, own).cpu()
 
+    def first(rows: Tensor, size: float, n: int) -> Tensor:
+        return without(rows[:n], size)
+
     with evaluating(model), torch.no_grad():
         for size in sizes.unique().tolist():
             (rows,) = torch.where(sizes == size)
-            at_once = rows_at_once(
-                lambda n, rows=rows, size=size: without(rows[:n], size), min(len(rows), _AT_ONCE)
-            )
+            at_once = rows_at_once(partial(first, rows, size), min(len(rows), _AT_ONCE))
             for lot in rows.split(at_once):
                 clean[lot] = without(lot, size)
     return Denoised(clean, sizes)

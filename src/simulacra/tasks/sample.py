@@ -256,8 +256,9 @@ def _steps(
     start: Start | None = None,
 ) -> Iterator[Tensor]:
     if isinstance(model, Autoregressive):
-        given = {} if start is None else {"given": start[0], "observed": start[1]}
-        return model.sample_steps(n, context, **how, **given)
+        if start is not None:
+            how = how | {"given": start[0], "observed": start[1]}
+        return model.sample_steps(n, context, **how)
     if "temperature" in how and not isinstance(model, Refining):
         # of codes: how it goes on from them is its own
         return iter([model.sample(n, context, **how)])
