@@ -60,7 +60,8 @@ def evaluate(
         against: Another run on the same data, to be compared with observation by observation.
         samples: A folder or file of samples of any program, instead of a run; with --data.
         data: What the samples are to be held against: a name or path, as for `train`.
-        draws: Importance draws of a bound on likelihood.
+        draws: Importance draws of a bound on likelihood. Draws over times, which are averaged,
+            are a sixteenth of these.
         test_limit: Look only at so many test observations, for the likelihood.
         inception: The weights of the Inception network of 2015-12-05 (.pth or .safetensors), to
             see samples by instead of our own classifier.

@@ -132,7 +132,7 @@ def _judged(run: Run, steps: int) -> dict[str, Any] | None:
     return {
         "value": found.bits_per_dim if in_bits else found.log_likelihood,
         "unit": unit,
-        "relation": "=" if found.exact else "≤" if in_bits else "≥",
+        "relation": "≥" if found.relation == "≤" and not in_bits else found.relation,
         # of a part of the test split alone
         "observations": few,
     }

@@ -37,7 +37,7 @@ from simulacra.judging.features.views import View, views
 from simulacra.judging.figures.cost import cost
 from simulacra.judging.figures.labels import Classification, classification
 from simulacra.judging.figures.nature import nature
-from simulacra.judging.figures.paired import paired
+from simulacra.judging.figures.paired import of_both, paired
 from simulacra.judging.figures.records import Nature, References, SampleFigures
 from simulacra.judging.figures.sample_judge import FEWEST, MOST, SampleJudge, fair_count
 from simulacra.judging.figures.simple_sounds import PredictorFigures, simple_predictors
@@ -62,7 +62,7 @@ class Judge:
 
     Args:
         data: With the test split, which is looked at here and nowhere else.
-        draws: Importance draws of bounds.
+        draws: Importance draws of bounds; of those that are averaged a sixteenth.
         limit: Look only at so many test observations, for the likelihood.
         inception: A file with the weights of the Inception network, to see samples by.
         most: Samples that are judged, at most.
@@ -211,7 +211,8 @@ class Judge:
             self.told(f"{name}: likelihood")
             scoring = score_model(
                 model, name, self.data, frequencies=self.frequencies, draws=self.draws,
-                limit=self.limit, baseline=lambda: self.baseline,
+                limit=self.limit, flops=costs.flops_per_observation,
+                baseline=lambda: self.baseline,
             )  # fmt: skip
         elif isinstance(model, Quantised):
             self.told(f"{name}: codebook")
@@ -317,7 +318,9 @@ class Judge:
             doubts=() if against is None else tuple(against.doubts),
             predictors=self.predictors if any(e.entry.likelihoods for e in judged) else (),
             baseline_classifier=None if self.baseline is None else self.baseline.figures(),
-            pairs=tuple(paired(s, t).of(a, b) for (a, s), (b, t) in combinations(scored, 2)),
+            pairs=tuple(
+                paired(*of_both(s, t)).of(a, b) for (a, s), (b, t) in combinations(scored, 2)
+            ),
         )
         pictures = album.real_pictures(self.data) | {
             f"{each.entry.model}/{kind}": png

@@ -84,7 +84,18 @@ def keep(place: Path, fingerprint: str, judgement: Judgement) -> None:
         write_folder(place, {KEPT: state})
 
 
-_SCORE = ("values", "rows", "exact", "dims", "levels", "draws", "valid", "groups")
+_SCORE = (
+    "values",
+    "rows",
+    "exact",
+    "dims",
+    "levels",
+    "draws",
+    "valid",
+    "groups",
+    "averaged",
+    "solver_error",
+)
 """What makes a score again."""
 
 

@@ -23,6 +23,7 @@ from simulacra.models.bounded import Bounded
 from simulacra.models.classifying import Classifying
 from simulacra.models.model import Likelihood
 from simulacra.models.quantised import Quantised
+from simulacra.tasks.bayes import draws_of
 from simulacra.tasks.classify import own_log_probabilities
 
 
@@ -51,6 +52,7 @@ def score_model(
     frequencies: Tensor | None,
     draws: int,
     limit: int | None,
+    flops: int | None,
     baseline: Callable[[], Classification | None],
 ) -> Scoring:
     """Score the test split, as many training observations, and what the labels allow.
@@ -60,13 +62,22 @@ def score_model(
         name: That it goes by, in the picture of its reliability.
         data: With the test split.
         frequencies: p(y) in the training data, if there are classes.
-        draws: Importance draws of a bound.
+        draws: Importance draws of a bound; of those that are averaged a sixteenth, see `draws_of`.
         limit: Look only at so many test observations.
+        flops: Of scoring one with one draw, if known: so many are looked at as there is work for.
         baseline: Gives the discriminative classifier, if there is one; asked where it is needed.
     """
+    draws, asked = draws_of(model, draws), limit
+    limit = affordable(model, data, draws, limit, flops)
     scores = likelihood(model, data.test, class_frequencies=frequencies, draws=draws, limit=limit)
     general = generalisation(model, data.train, scores, class_frequencies=frequencies, draws=draws)
     scoring = Scoring(scores.marginal)
+    if limit != asked:
+        work = (flops or 0) / 1e9
+        scoring.warnings.append(
+            f"scored on {limit:,} of {len(data.test):,} test observations: each takes {draws} "
+            f"draw{'s' * (draws > 1)} of {work:.2g} GFLOP"
+        )
     for key, score, train, gap in (
         ("likelihood", scores.marginal, general.train.marginal, general.gap),
         (
@@ -111,6 +122,31 @@ def score_model(
         _codes(scoring, model, data, limit)
     _classify(scoring, model, name, scores, data, frequencies, baseline)
     return scoring
+
+
+def affordable(
+    model: Likelihood, data: Dataset, draws: int, limit: int | None, flops: int | None
+) -> int | None:
+    """How many test observations to score; fewer where draws over times are dear.
+
+    Args:
+        model: With a likelihood.
+        data: With the test split.
+        draws: Of each observation.
+        limit: As asked for.
+        flops: Of one draw of one observation, if known.
+    """
+    if not model.averaged or not flops:
+        return limit
+    # given each class, where it takes classes
+    each = draws * flops * (1 + data.spec.classes * (model.context == "label"))
+    most = max(_FEWEST, int(_WORK / each))
+    wanted = len(data.test) if limit is None else min(limit, len(data.test))
+    return most if most < wanted else limit
+
+
+_WORK, _FEWEST = 2e12, 100
+"""FLOPs that a test split may take to score, about a minute of a core; observations at least."""
 
 
 def _codes(scoring: Scoring, model: Bounded, data: Dataset, limit: int | None) -> None:

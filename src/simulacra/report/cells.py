@@ -122,20 +122,20 @@ def plain(value: float | None, decimals: int) -> Cell:
     return Cell(fixed(value, decimals), decimals=decimals)
 
 
-def related(sign: str, value: float | None, error: float | None, *, draws: int = 1) -> Cell:
-    """A figure with its relation, standard error and draws: `≤ 2.71 ± 0.02 (k 50)`.
+def related(sign: str, value: float | None, error: float | None, *, note: str = "") -> Cell:
+    """A figure with its relation, standard error and a note: `≤ 2.71 ± 0.02 (k 50)`.
 
     Args:
         sign: `=`, or that of a bound.
         value: The figure.
         error: Its standard error, to whose digits it is written.
-        draws: Importance draws, told where there are several.
+        note: What it rests on, to stand in brackets.
     """
     parts = []
     if value is not None and error is not None and math.isfinite(error) and error > 0:
         parts.append(f"± {number(error, error)}")
-    if draws > 1:
-        parts.append(f"(k {draws})")
+    if note:
+        parts.append(f"({note})")
     finite = value is not None and math.isfinite(value)
     return Cell(
         f"{sign} {number(value, error)}",

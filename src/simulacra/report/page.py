@@ -23,6 +23,7 @@ from simulacra.report.balance import balance_charts
 from simulacra.report.cells import Rows, in_line
 from simulacra.report.ranking import (
     WORDS,
+    averaged,
     baseline,
     draws_of_bounds,
     foreign,
@@ -33,6 +34,7 @@ from simulacra.report.ranking import (
     ordered,
     pair,
     ranked,
+    relations,
     told,
     unit_of,
     winners,
@@ -78,6 +80,8 @@ def render(results: Results, pictures: Mapping[str, bytes]) -> str:
         told=told(results),
         observed=observed(results),
         draws=listed([f"k\u00a0{draws}" for draws in draws_of_bounds(results)]),
+        averaged=averaged(results),
+        relations=relations(results),
         groups=groups_of(results),
         warnings=warned.of_models(results),
         unit=unit,

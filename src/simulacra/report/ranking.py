@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.records import ClassLikelihood, LikelihoodFigures, Unit
 from simulacra.judging.results import Entry, Results
-from simulacra.report.cells import NO_LIKELIHOOD, Cell, related
+from simulacra.report.cells import NO_LIKELIHOOD, Cell, related, small
 from simulacra.report.text import listed
 
 WORDS = {"bits/dim": "bits per dimension", "bits/valid sample": "bits per valid sample"}
@@ -63,7 +63,18 @@ def observed(results: Results) -> str:
 def draws_of_bounds(results: Results) -> list[int]:
     """How many importance draws bounds took for an observation, where they took more than one."""
     found = [f for m in results.models for f in m.likelihoods]
-    return sorted({f.draws for f in found if not f.exact and f.draws > 1})
+    return sorted({f.draws for f in found if not (f.exact or f.averaged) and f.draws > 1})
+
+
+def averaged(results: Results) -> bool:
+    """Whether any figure is a mean over draws."""
+    return any(f.averaged for m in results.models for f in m.likelihoods)
+
+
+def relations(results: Results) -> set[str]:
+    """The signs that stand in front of likelihoods."""
+    unit = unit_of(results)
+    return {sign_of(f, unit) for m in results.models for f in m.likelihoods}
 
 
 def groups_of(results: Results) -> int | None:
@@ -148,7 +159,8 @@ def tie(results: Results, best: Entry, other: Entry) -> bool:
     """Whether two ranked models cannot be told apart.
 
     The pair of them says so, where there is one. Without it they tie when their figures differ by
-    less than two combined standard errors, 2 √(se² + se²), or lack these.
+    less than two combined standard errors, 2 √(se² + se²), and what their solvers are off, or lack
+    these.
     """
     if best is other:
         return True
@@ -159,7 +171,8 @@ def tie(results: Results, best: Entry, other: Entry) -> bool:
     a, b, errors = loss(best, unit), loss(other, unit), [error_of(best), error_of(other)]
     if a is None or b is None or None in errors:
         return True
-    return abs(a - b) < 2 * math.hypot(*filter(None, errors))
+    solved = sum(m.likelihood.solver_error or 0.0 for m in (best, other) if m.likelihood)
+    return abs(a - b) < 2 * math.hypot(*filter(None, errors)) + solved
 
 
 def winners(results: Results) -> list[Entry]:
@@ -174,17 +187,37 @@ def error_of(model: Entry) -> float | None:
     return error if error is not None and math.isfinite(error) else None
 
 
+def sign_of(likelihood: LikelihoodFigures | ClassLikelihood, unit: Unit) -> str:
+    """What stands in front of a figure: `=`, the sign of a bound, or `≈`."""
+    return bound(unit) if likelihood.relation == "≤" else likelihood.relation
+
+
 def figure(likelihood: LikelihoodFigures, unit: Unit, *, draws: bool = True) -> Cell:
     """A figure with its relation, standard error and draws: `≤ 2.71 ± 0.02 (k 50)`.
 
     Args:
         likelihood: Its figures.
         unit: That it is shown in.
-        draws: Whether to tell those of a bound.
+        draws: Whether to tell those of a bound, and by how much a solver is off.
     """
-    sign = "=" if likelihood.exact else bound(unit)
-    many = likelihood.draws if draws and not likelihood.exact else 1
-    return related(sign, value_of(likelihood, unit), likelihood.standard_error, draws=many)
+    return related(
+        sign_of(likelihood, unit),
+        value_of(likelihood, unit),
+        likelihood.standard_error,
+        note=_rests_on(likelihood) if draws else "",
+    )
+
+
+def _rests_on(likelihood: LikelihoodFigures) -> str:
+    """Draws, and the error of a solver: `4 draws, solver error 0.002`."""
+    parts = []
+    if likelihood.averaged:
+        parts.append(f"{likelihood.draws} draw{'s' * (likelihood.draws > 1)}")
+    elif likelihood.draws > 1 and not likelihood.exact:
+        parts.append(f"k {likelihood.draws}")
+    if likelihood.solver_error is not None:
+        parts.append(f"solver error {small(likelihood.solver_error).head}")
+    return ", ".join(parts)
 
 
 def likelihood_cell(likelihood: LikelihoodFigures | None, unit: Unit) -> Cell:

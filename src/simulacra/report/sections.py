@@ -311,7 +311,7 @@ def _verification(results: Results) -> Section:
 
 def _pairs(results: Results) -> Section:
     rows, unit = tables.pairs(results), unit_of(results)
-    loose = [m.model for m, f in ranked(results) if not f.exact]
+    loose = [m.model for m, f in ranked(results) if f.relation == "≤"]
     remarks = [
         Remark(f"No pair of {listed(each.models)}: {each.reason}.")
         for each in results.pairs

@@ -25,7 +25,6 @@ from simulacra.report.cells import (
     words,
 )
 from simulacra.report.ranking import (
-    bound,
     figure,
     foreign,
     heading,
@@ -36,6 +35,7 @@ from simulacra.report.ranking import (
     ordered,
     pair,
     ranked,
+    sign_of,
     told,
     unit_of,
     value_of,
@@ -93,7 +93,7 @@ def table(results: Results) -> Rows:
 def _divergence(likelihood: LikelihoodFigures | None, gap: Cell) -> Cell:
     if gap.empty:
         return NOTHING
-    sign = "=" if likelihood is not None and likelihood.exact else "≤"
+    sign = "≤" if likelihood is None else likelihood.relation
     return replace(gap, head=f"{sign} {gap.head}")
 
 
@@ -153,7 +153,9 @@ def likelihoods(results: Results) -> Rows:
             f"{kind} shuffled": other.but(loud="ignores it" if f.ignores_context else ""),
             **by_group,
             "test, nats": nats(f) if unit != "nats" else NOTHING,
-            "draws, k": NOTHING if f.exact else count(f.draws),
+            "draws, k": NOTHING if f.exact or f.averaged else count(f.draws),
+            "draws, averaged": count(f.draws) if f.averaged else NOTHING,
+            f"solver error, {unit}": small(f.solver_error),
             "observations": count(f.observations),
             "not finite": Cell("", loud=lost(f)) if lost(f) else NOTHING,
         })  # fmt: skip
@@ -183,8 +185,7 @@ def per_class(results: Results) -> Rows:
                 first = {"class": words(each.class_name), "observations": count(each.observations)}
                 row = rows.setdefault(each.class_name, first)
                 value = value_of(each, unit)
-                sign = "=" if f.exact else bound(unit)
-                known = value is not None
+                sign, known = sign_of(f, unit), value is not None
                 row[names[-1]] = related(sign, value, each.standard_error) if known else NOTHING
     blank = dict.fromkeys(["class", "observations", *names], NOTHING)
     return [blank | row for row in rows.values()]
@@ -271,7 +272,7 @@ def nats(likelihood: LikelihoodFigures) -> Cell:
     error = likelihood.standard_error
     if value is not None and bits and error is not None:
         error = error * abs(value / bits)  # given in bits per dimension
-    sign = "=" if likelihood.exact else bound("bits/dim")
+    sign = sign_of(likelihood, "bits/dim")
     return replace(related(sign, None if value is None else -value, error), error="", beside=False)
 
 

@@ -46,11 +46,15 @@ def verdict(results: Results) -> str:
         return " ".join(found or ["Nothing was measured of these samples."])
     says = [_ahead(results, order, best)]
     # A bound that lost or tied might hide a better model; a bound that won alone cannot.
-    loose = [m.model for m, f in order if not f.exact and [m] != best]
+    loose = [m.model for m, f in order if f.relation == "≤" and [m] != best]
     if loose and len(order) > 1:
         limit, way = ("an upper", "lower") if unit != "nats" else ("a lower", "higher")
         only = f"the figure is only {limit} limit ({bound(unit)})"
         says.append(f"For {listed(loose)} {only}: the true one may be {way}.")
+    near = [m.model for m, f in order if f.relation == "≈"]
+    if near:
+        may = "the true one may be higher or lower"
+        says.append(f"For {listed(near)} the figure is an estimate (≈): {may}.")
     for m in judged:
         if m.likelihood and loss(m, unit) is None:
             what = f"not finite for {lost(m.likelihood) or 'the mean of all'} test observations"
@@ -127,10 +131,7 @@ def _truth(results: Results, order: _Ranked) -> list[str]:
         says = [f"The density that the data were drawn from gives {bits} {unit}."]
     known = [(m, f) for m, f in order if m.kl]
     gaps = interval_column([m.kl for m, _ in known])
-    shown = [
-        f"{m.model} {'=' if f.exact else '≤'} {gap}"
-        for (m, f), gap in zip(known, gaps, strict=True)
-    ]
+    shown = [f"{m.model} {f.relation} {gap}" for (m, f), gap in zip(known, gaps, strict=True)]
     if shown:
         what = "Kullback–Leibler divergence from the true density, in nats"
         says.append(f"{what}: {'; '.join(shown)}.")

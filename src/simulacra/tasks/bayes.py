@@ -45,6 +45,23 @@ def scored_at_once(
         return rows_at_once(score, _SCORED) if len(few) > 1 else 1
 
 
+def draws_of(model: Likelihood, draws: int) -> int:
+    """How many draws a model takes where so many importance draws are asked for.
+
+    Importance draws make a bound tighter. Draws that are averaged make it more certain, where the
+    observations differ by far more than the draws: a sixteenth is enough.
+
+    Args:
+        model: With a likelihood.
+        draws: Importance draws.
+    """
+    return max(1, draws // _AVERAGED) if model.averaged else draws
+
+
+_AVERAGED = 16
+"""Importance draws for each one that is averaged."""
+
+
 def class_frequencies(observations: Observations, spec: DataSpec) -> Tensor | None:
     """How often each class is among observations whose label is told, `(classes,)`.
 

@@ -20,6 +20,7 @@ from simulacra.ground.threads import settled
 from simulacra.judging.figures.records import Costs
 from simulacra.models import flops
 from simulacra.models.model import Likelihood, Model, Sampling, Stepwise
+from simulacra.models.refining import Refining
 from simulacra.models.swept import Swept
 from simulacra.tasks.sample import context_of_rows, device_of, drawn_at_once
 from simulacra.training.progress import Outcome
@@ -99,10 +100,10 @@ def sampling_seconds(
 def sampled_once(model: Sampling, data: Dataset) -> tuple[int, int] | None:
     """FLOPs of one sample, and how many network calls it takes, one after another.
 
-    A model that samples in steps takes as many calls as its `sample_steps` has. Of any other the
-    calls are counted: the largest number of times that the model itself calls one and the same of
-    its parts that have parameters; what parts call inside of themselves is one call. It is 1 where
-    no part is called.
+    A model that samples in steps takes as many calls as its `sample_steps` has steps. Of any other
+    the calls are counted: the largest number of times that the model itself calls one and the same
+    of its parts that have parameters; what parts call inside of themselves is one call. It is 1
+    where no part is called.
 
     Args:
         model: In eval mode.
@@ -115,7 +116,9 @@ def sampled_once(model: Sampling, data: Dataset) -> tuple[int, int] | None:
 
     def draw() -> int:
         if isinstance(model, Stepwise):
-            return sum(1 for _ in model.sample_steps(1, context))
+            # what noise is refined from is shown before the first call
+            shown = sum(1 for _ in model.sample_steps(1, context))
+            return shown - 1 if isinstance(model, Refining) else shown
         return _calls(model, lambda: model.sample(1, context))
 
     def counted() -> tuple[int, int]:

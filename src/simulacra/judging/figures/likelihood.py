@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from simulacra.data.splits import permutation
 from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.spec import DataSpec
 from simulacra.judging.figures.intervals import degrees_of_freedom, standard_error
-from simulacra.judging.figures.records import LikelihoodFigures, Unit
+from simulacra.judging.figures.records import LikelihoodFigures, Relation, Unit
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import scoring
 from simulacra.tasks.bayes import given_each_label, log_marginal, scored_at_once
@@ -39,7 +38,7 @@ class Score:
         dims: Valid values in an observation, their mean where that differs.
         levels: Levels of a value; `None` for continuous vectors, whose nats stay nats, of a density
             in the columns' own units.
-        draws: Importance draws of a bound; 1 where nothing is drawn.
+        draws: Of a bound, for importance weights or averaged; 1 where nothing is drawn.
         observations: How many were looked at.
         non_finite: How many of them have no finite likelihood.
         values: The log-likelihood of each, or its bound, in nats: `(N,)` float64. Neither written
@@ -47,6 +46,9 @@ class Score:
         rows: Their places in the split, `(N,)` int64.
         valid: Valid samples of each, `(N,)` int64, of sounds.
         groups: Which unit of independence each belongs to, `(N,)` int64; see `Observations`.
+        averaged: Whether draws are averaged, and not weighed by importance.
+        solver_error: By how much solving equations in steps is off, in nats, in the mean over some
+            observations and with its sign; `None` where none is solved.
     """
 
     exact: bool
@@ -61,6 +63,8 @@ class Score:
     rows: Tensor = field(default_factory=lambda: torch.empty(0), compare=False, repr=False)
     valid: Tensor | None = field(default=None, compare=False, repr=False)
     groups: Tensor | None = field(default=None, compare=False, repr=False)
+    averaged: bool = False
+    solver_error: float | None = None
 
     @classmethod
     def of(
@@ -74,6 +78,8 @@ class Score:
         draws: int = 1,
         valid: Tensor | None = None,
         groups: Tensor | None = None,
+        averaged: bool = False,
+        solver_error: float | None = None,
     ) -> Score:
         """The score of log-likelihoods, one for each observation; the arguments are the fields."""
         values = values.cpu().double()
@@ -90,6 +96,8 @@ class Score:
             rows=rows,
             valid=valid,
             groups=groups,
+            averaged=averaged,
+            solver_error=solver_error,
         )
 
     @property
@@ -131,11 +139,22 @@ class Score:
             draws=self.draws,
             valid=None if self.valid is None else self.valid[which],
             groups=None if self.groups is None else self.groups[which],
+            averaged=self.averaged,
+            solver_error=self.solver_error,
         )
 
     @property
-    def relation(self) -> Literal["=", "≤"]:
-        """`=` in front of a likelihood, `≤` in front of a bound (on bits: smaller is better)."""
+    def relation(self) -> Relation:
+        """`=` in front of a likelihood, `≤` in front of a bound (on bits: smaller is better).
+
+        `≈` in front of an estimate that may lie on either side: where its solver is further off
+        than its standard error, or where a density is estimated and not bounded.
+        """
+        if self.solver_error is not None:
+            # of vectors nothing is bounded by dequantisation
+            estimated = self.averaged and self.levels is None
+            if estimated or not abs(self.solver_error) <= self.standard_error:
+                return "≈"
         return "=" if self.exact else "≤"
 
     @property
@@ -151,6 +170,7 @@ class Score:
     def figures(self) -> LikelihoodFigures:
         """As the results have it, without what takes another score: training, gap, classes."""
         error = self.standard_error if self.levels is None else self.bits_standard_error
+        off = self.solver_error and abs(self.solver_error) / self.nats_per_unit
         return LikelihoodFigures(
             exact=self.exact,
             relation=self.relation,
@@ -161,6 +181,8 @@ class Score:
             observations=self.observations,
             non_finite=self.non_finite,
             groups=None if self.groups is None else self.independent,
+            averaged=self.averaged,
+            solver_error=off,
         )
 
 
@@ -212,7 +234,7 @@ def likelihood(
         model: One with a likelihood.
         observations: Usually the test split.
         class_frequencies: p(y), `(classes,)`; needed by a model that takes labels.
-        draws: Importance draws of a bound.
+        draws: Of a bound: importance draws, or those that are averaged.
         seed: Of a bound's noise.
         limit: Look only at so many, chosen by a fixed permutation: their order may be by class.
 
@@ -253,6 +275,7 @@ def likelihood(
                 each.append(in_units(values, model.spec))
                 alone.append(log_marginal(each[-1], class_frequencies))
 
+    off = _solver_error(model, observations, seed) if alone or told else None
     valid = observations.lengths
     if valid is None and model.spec.rate is not None:
         # a sound without padding is valid from end to end
@@ -270,6 +293,8 @@ def likelihood(
             draws=1 if model.exact else draws,
             valid=valid,
             groups=observations.groups,
+            averaged=model.averaged,
+            solver_error=off,
         )
 
     given = score(told)
@@ -277,6 +302,20 @@ def likelihood(
     if given is not None and classes is not None and bool((classes >= 0).any()):
         given = given.take(classes >= 0)
     return Scores(score(alone), given, torch.cat(each) if each else None)
+
+
+def _solver_error(model: Likelihood, observations: Observations, seed: int) -> float | None:
+    """The mean of `solver_error` over some observations, in nats with its sign."""
+    few = observations.take(permutation(len(observations))[:_SOLVED])
+    x, context = few.batch(torch.arange(len(few)))
+    device = device_of(model)
+    told = None if context is None or model.context == "none" else context.to(device)
+    found = model.solver_error(x.to(device), told, seed=seed)
+    return None if found is None else float(found.double().mean())
+
+
+_SOLVED = 32
+"""Observations whose equations are solved twice, to see how far off that is."""
 
 
 def first_rows(model: Model, observations: Observations) -> tuple[Tensor, Tensor | None]:

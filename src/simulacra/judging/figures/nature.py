@@ -43,7 +43,7 @@ def nature(model: Model, data: Dataset, *, calls: int | None) -> Nature:
     Returns:
         Its nature:
 
-        - `likelihood`: `exact`, `bound` or `none`.
+        - `likelihood`: `exact`, `bound`, `estimate` (of a density, on either side) or `none`.
         - `invertible`: whether decoding undoes encoding by construction, as in a flow.
         - `reconstruction_error`: root of the mean square of what encoding and decoding an
           observation changes, in the units of `DataSpec.to_float`: 0 … 1 for pictures, −1 … 1 for
@@ -67,9 +67,12 @@ def nature(model: Model, data: Dataset, *, calls: int | None) -> Nature:
     )
 
 
-def _likelihood(model: Model) -> Literal["exact", "bound", "none"]:
+def _likelihood(model: Model) -> Literal["exact", "bound", "estimate", "none"]:
     if not isinstance(model, Likelihood):
         return "none"
+    solves = type(model).solver_error is not Likelihood.solver_error
+    if model.averaged and solves and model.spec.levels is None:
+        return "estimate"
     return "exact" if model.exact else "bound"
 
 

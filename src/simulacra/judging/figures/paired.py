@@ -94,6 +94,8 @@ class Pair:
 def paired(first: Score, second: Score) -> Pair:
     """The paired difference of two scores, second less first, with Student's 95 % interval.
 
+    It is wider by what their solvers are off.
+
     Of sounds it is that of two ratios, nats over valid samples, by the delta method. Where
     observations come in groups, such as windows in recordings, the groups are counted as
     independent.
@@ -122,11 +124,27 @@ def paired(first: Score, second: Score) -> Pair:
     if math.isnan(error):
         one = "one observation" if first.groups is None else "a single group, or recording,"
         return _without(empty, f"of {one} the spread is unknown", difference)
-    half = half_width(error, first.degrees)
+    # by as much as solvers may be off nobody knows which is better
+    solved = sum(abs(each.solver_error or 0.0) for each in (first, second)) / first.nats_per_unit
+    half = half_width(error, first.degrees) + solved
     return Pair(
         empty.unit, empty.observations, empty.exact, difference, difference - half,
         difference + half,
     )  # fmt: skip
+
+
+def of_both(first: Score, second: Score) -> tuple[Score, Score]:
+    """Two scores of the same rows: those that both were asked about, in the order of the split.
+
+    As they are where they are of the same rows, or share none.
+    """
+    if _equal(first.rows, second.rows):
+        return first, second
+    found = []
+    for score, other in ((first, second), (second, first)):
+        shared = torch.isin(score.rows, other.rows).nonzero()[:, 0]
+        found.append(score.take(shared[score.rows[shared].argsort()]))
+    return (found[0] or first, found[1] or second)
 
 
 def _without(pair: Pair, reason: str, difference: float | None = None) -> Pair:

@@ -12,6 +12,10 @@ Unit = Literal["bits/dim", "bits/valid sample", "nats"]
 """What a likelihood is shown in: bits of discrete data, nats of continuous vectors."""
 
 
+Relation = Literal["=", "≤", "≈"]
+"""Of a likelihood, a bound on bits, and an estimate that may lie on either side."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassLikelihood:
     """The likelihood of the test observations of one class.
@@ -30,7 +34,7 @@ class ClassLikelihood:
 
     class_name: str
     exact: bool = False
-    relation: Literal["=", "≤"] = "≤"
+    relation: Relation = "≤"
     bits_per_dim: float | None = None
     log_likelihood: float | None = None
     standard_error: float | None = None
@@ -45,12 +49,13 @@ class LikelihoodFigures:
 
     Args:
         exact: Whether it is the likelihood itself and not a bound.
-        relation: `=` in front of a likelihood, `≤` in front of a bound, on bits.
+        relation: `=` in front of a likelihood, `≤` in front of a bound, on bits, and `≈` in front
+            of an estimate that may lie on either side.
         bits_per_dim: Bits for each valid value; `None` of continuous vectors.
         log_likelihood: Mean, in nats per observation.
         standard_error: Of `bits_per_dim` where there is one, else of `log_likelihood`; `None` where
             the spread is unknown.
-        draws: Importance draws of a bound.
+        draws: Of a bound: importance draws, or those that are averaged.
         observations: That were scored.
         non_finite: Of these, without a finite likelihood.
         groups: How many vary independently, where they come in groups such as recordings.
@@ -62,10 +67,13 @@ class LikelihoodFigures:
         shuffled_within: Of these, what it costs to be told the vector of another one of the group.
         shuffled_across: By how much another group's vector costs more than that.
         ignores_context: Whether that may just as well be nothing.
+        averaged: Whether draws are averaged: more make a figure more certain, and not tighter.
+        solver_error: By how much solving equations in steps is off, in the report's unit; `None`
+            where none is solved.
     """
 
     exact: bool
-    relation: Literal["=", "≤"] = "="
+    relation: Relation = "="
     bits_per_dim: float | None = None
     log_likelihood: float | None = None
     standard_error: float | None = None
@@ -80,6 +88,8 @@ class LikelihoodFigures:
     shuffled_within: Figure | None = None
     shuffled_across: Figure | None = None
     ignores_context: bool = False
+    averaged: bool = False
+    solver_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,7 +387,7 @@ class Costs:
 class Nature:
     """What kind of thing a model is; see `nature.nature`."""
 
-    likelihood: Literal["exact", "bound", "none"]
+    likelihood: Literal["exact", "bound", "estimate", "none"]
     invertible: bool = False
     reconstruction_error: float | None = None
     reconstruction_worst: float | None = None
