@@ -8,9 +8,11 @@ in examples/.
 from __future__ import annotations
 
 import io
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import soundfile
@@ -27,7 +29,7 @@ from torch.distributions import Normal
 import simulacra as sim
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.formats.soundfiles import wav
-from simulacra.drawing import files, grids, style
+from simulacra.drawing import files, grids, planes, style
 from simulacra.drawing.sounds import heard
 from simulacra.judging.figures.roc import Pairs
 from simulacra.models import registry
@@ -41,6 +43,10 @@ from simulacra.models.adversarial.regularisers import (
 from simulacra.models.autoregressive.base import level_logits
 from simulacra.models.autoregressive.pixelcnn import PixelCNN
 from simulacra.models.autoregressive.wavenet import WaveNet
+from simulacra.models.diffusion.d3pm import D3PM
+from simulacra.models.diffusion.ddpm import DDPM
+from simulacra.models.diffusion.flow_matching import FlowMatching
+from simulacra.models.diffusion.vdm import VDM
 from simulacra.models.flow.base import Flow
 from simulacra.models.flow.halves import HalvesCoupling
 from simulacra.models.flow.nice import NICE
@@ -53,10 +59,15 @@ from simulacra.models.mixture.bernoulli_mixture import BernoulliMixture
 from simulacra.models.mixture.gmm import FullGMM
 from simulacra.models.mixture.kde import KDE
 from simulacra.models.mixture.mfa import MFA
+from simulacra.models.refining import Refining
+from simulacra.nn.frechet import frechet, gaussian
+from simulacra.nn.random_convolutions import RandomConvolutions
 from simulacra.runs import zoo
 from simulacra.tasks.code_levels import redrawn
 from simulacra.tasks.complete import mask
+from simulacra.tasks.densities import Plane, log_density
 from simulacra.tasks.expected import mean_of
+from simulacra.tasks.paths import Paths
 
 HERE = Path(__file__).parent / "figures"
 BLUE, RED, GREEN = "#0072b2", "#d55e00", "#009e73"
@@ -864,13 +875,154 @@ def voice() -> None:
     write(heard(drawn, 8000, columns=4), "voice-digits", 12)
 
 
+@cache
+@torch.enable_grad()
+def diffused(name: str, steps: str = "1000steps") -> Refining:
+    """A model of digits that are refined from noise, learnt once for all its pictures."""
+    data = sim.load_data("digits")
+    torch.manual_seed(0)
+    model = sim.fit(sim.build(name, data.spec), data, steps).eval()
+    assert isinstance(model, Refining)
+    return model
+
+
+@torch.no_grad()
+def ddpm() -> None:
+    """Two digits with more and more noise, and what the network expects behind it."""
+    data, model = sim.load_data("digits"), diffused("ddpm")
+    assert isinstance(model, DDPM)
+    x, _ = data.validation.batch(torch.tensor([4, 11]))
+    y = model.scaled(x)
+    torch.manual_seed(0)
+    noise, times = torch.randn_like(y), torch.linspace(0, 1, 9)
+    figure = Figure((7.6, 3.7), layout="constrained")
+    axes = figure.subplots(4, len(times))
+    for column, time in zip(axes.T, times.tolist(), strict=True):
+        now = torch.full((2,), time)
+        alpha, sigma = (each[0] for each in model.signal(now))
+        z = alpha * y + sigma * noise
+        expected, _ = model.predict(z, now, model.told(None, z))
+        ratio = float(sigma / alpha)
+        told = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
+        column[0].set_title(f"t = {1000 * time:.0f}\nσ / α = {told}", fontsize=8)
+        for row, shown in enumerate(torch.stack([z, expected], 1).flatten(0, 1)):
+            column[row].imshow(shown[0].clamp(-1.5, 1.5), cmap="gray", vmin=-1.5, vmax=1.5)
+            column[row].set_xticks([])
+            column[row].set_yticks([])
+    for row, words in enumerate(("z", "expected", "z", "expected")):
+        axes[row, 0].set_ylabel(words, fontsize=9)
+    write(figure, "ddpm-chain", 64)
+    diffusion_steps()
+
+
+@torch.no_grad()
+def vdm() -> None:
+    """Where on the schedule the bits of digits are, and how often each place is learnt from."""
+    data, model = sim.load_data("digits"), diffused("vdm")
+    assert isinstance(model, VDM)
+    x, _ = data.validation.batch(torch.arange(len(data.validation)))
+    y, told = model.scaled(x), model.told(None, model.scaled(x))
+    low, high = model.ends.tolist()
+    times, bits = torch.linspace(0, 1, 60), []
+    torch.manual_seed(0)
+    for time in times.tolist():
+        each = model._diffusion(y, told, torch.full((len(y),), time), torch.randn_like(y))
+        bits.append(float(each.mean()) / (high - low) / data.spec.dims / math.log(2))
+    figure = Figure((6.4, 3.4), layout="constrained")
+    axis = figure.subplots()
+    gamma = low + (high - low) * times
+    axis.fill_between(gamma, bits, color=BLUE, alpha=0.25, linewidth=0)
+    axis.plot(gamma, bits, color=BLUE)
+    axis.set(xlim=(low, high), ylim=(0, 1.6 * max(bits)), xlabel="γ = log σ² / α²")
+    axis.set_ylabel("bits/dim for each unit of γ", color=BLUE)
+    over = axis.twinx()
+    chances = model.chances / ((high - low) / len(model.chances))
+    edges = torch.linspace(low, high, len(chances) + 1)
+    over.stairs(chances, edges, color=RED)
+    over.axhline(1 / (high - low), color=RED, linewidth=0.8, linestyle=":")
+    over.set_ylim(0, 1.6 * float(chances.max()))
+    over.set_ylabel("how often γ is learnt from", color=RED)
+    noise = torch.randn_like(y[:1])
+    shown = torch.linspace(0.08, 0.92, 7)
+    for time in shown.tolist():
+        alpha, sigma = model.signal(torch.tensor([time]))
+        inset = axis.inset_axes((time - 0.055, 0.7, 0.11, 0.26))
+        inset.imshow((alpha * y[4] + sigma * noise[0])[0].clamp(-1.5, 1.5), cmap="gray")
+        inset.set_xticks([])
+        inset.set_yticks([])
+    write(figure, "vdm-bits", 64)
+
+
+def flow_matching() -> None:
+    """Two moons: the paths of samples, where places are carried on the way, and the density."""
+    data = sim.load_data("moons")
+    torch.manual_seed(0)
+    model = sim.fit(sim.build("flow-matching", data.spec), data, "2000steps").eval()
+    assert isinstance(model, FlowMatching)
+    seen = Paths(model, data, seed=(1,))
+    half, late = (seen.travelled(model, 11)[place] for place in (5, 8))
+    plane = Plane(seen.plane.low, seen.plane.high, 100)
+    density = plane.grid(log_density(model, data, plane.points))
+    panels = [
+        replace(seen.whole(model), title="paths, from noise to data"),
+        *(replace(panel, title=f"carried, time {time:.1f}") for time, panel in (half, late)),
+        planes.Panel("density, log scale", plane.extent, log_density=density),
+    ]
+    write(planes.planes(panels, size=2.3), "flow-matching-paths", 96)
+
+
+@torch.no_grad()
+def d3pm() -> None:
+    """Digits whose values are shown one after another: after none, 8 … 64 of them."""
+    data, model = sim.load_data("digits"), diffused("d3pm")
+    assert isinstance(model, D3PM)
+    torch.manual_seed(3)
+    hidden = torch.full((6, *data.spec.event_shape), -1)
+    none = torch.zeros_like(hidden, dtype=torch.bool)
+    steps = [x.clone() for x in model._shown(hidden, none, None, 64, 1.0)]
+    x = torch.stack(steps[::8], 1).flatten(0, 1)
+    blank = torch.tensor(style.HIDDEN)[:, None, None]
+    shown = torch.where(x < 0, blank, data.spec.to_float(x.clamp_min(0)))
+    files.save(grids.grid(shown, columns=9, scale=5, gap=3), HERE / "d3pm-shown.png")
+
+
+@torch.no_grad()
+def diffusion_steps() -> None:
+    """The distance of samples from validation digits by calls of the network, of four models."""
+    data = sim.load_data("digits")
+    features = RandomConvolutions(1, 2, seed=5)
+
+    def told(x: Tensor) -> tuple[Tensor, Tensor]:
+        return gaussian(features(data.spec.to_float(x)).double())
+
+    held = told(data.validation.x[:])
+    figure, (axis,) = panels(1, 4.2)
+    counts = [1, 2, 4, 8, 16, 32, 64]
+    colours = {"ddpm": BLUE, "vdm": GREEN, "flow-matching": RED, "d3pm": "#cc79a7"}
+    for name, colour in colours.items():
+        model, found = diffused(name), []
+        for steps in counts:
+            torch.manual_seed(0)
+            found.append(frechet(*told(model.sample(500, steps=steps)), *held))
+        axis.plot(counts, found, "o-", color=colour, label=name, markersize=4)
+    floor = frechet(*told(data.train.x[:500]), *held)
+    axis.axhline(floor, color="black", linewidth=0.8, linestyle=":", label="training digits")
+    axis.set(xscale="log", yscale="log", xlabel="calls of the network")
+    axis.set_ylabel("Fréchet distance, random features")
+    axis.set_xticks(counts, [str(count) for count in counts])
+    axis.minorticks_off()
+    axis.legend(frameon=False)
+    write(figure, "diffusion-steps", 64)
+
+
 FIGURES: dict[str, Callable[[], None]] = {
     "gmm": gmm, "mfa": mfa, "bernoulli-mixture": bernoulli_mixture, "kde": kde, "vae": vae,
     "iwae": iwae, "pixelcnn": pixelcnn, "gan": gan, "nice": nice, "spline-flow": spline_flow,
     "maf": maf, "iaf": iaf, "realnvp": realnvp, "glow": glow, "sequential-vae": sequential_vae,
     "beta-vae": beta_vae, "infovae": infovae, "pca": pca, "pixelvae": pixelvae, "m2": m2,
     "vqvae": vqvae, "hvae": hvae, "dcgan": dcgan, "lsgan": lsgan, "wgan-gp": wgan_gp,
-    "sngan": sngan, "r3gan": r3gan, "wavenet": wavenet, "triplet": triplet,
+    "sngan": sngan, "r3gan": r3gan, "wavenet": wavenet, "triplet": triplet, "ddpm": ddpm,
+    "vdm": vdm, "flow-matching": flow_matching, "d3pm": d3pm,
 }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ PICTURES = {
     "mixture": (4, 8), "factors": (4, 12), "kernels": (4, 8), "latent": (6, 10),
     "autoregressive": (8, 6), "adversarial": (6, 10), "flow": (5, 10), "judging": (4, 8),
     "chain": (3, 10), "few_labels": (8, 11), "codebook": (6, 10), "palette": (6, 10),
-    "portraits": (6, 10),
+    "portraits": (6, 10), "diffusion": (8, 10),
 }  # fmt: skip
 SIDE, GAP = 8 * 6, 3
 WRITTEN = {"voice": ["here.png", "here.wav"]}
