@@ -493,8 +493,8 @@ def test_judging_runs_no_code_but_what_is_named(few: Dataset, tmp_path: Path) ->
 def test_one_model_of_each_family_is_compared_that_takes_the_data() -> None:
     pictures, vectors = DataSpec((1, 8, 8), 17), DataSpec((2,), None)
     palettes = DataSpec((1, 8, 8), 17, ordered=False)
-    assert usual(pictures) == ["gmm", "vae", "pixelcnn", "gan", "glow", "ddpm"]
-    assert {"gmm", "vae", "made", "spline-flow", "ddpm"} <= set(usual(vectors))
+    assert usual(pictures) == ["gmm", "vae", "pixelcnn", "gan", "glow", "vdm"]
+    assert {"gmm", "vae", "made", "spline-flow", "vdm"} <= set(usual(vectors))
     assert {"pixelcnn", "d3pm"} <= set(usual(palettes))
     for spec in (vectors, palettes):
         assert all(registry.takes(name).includes(spec) for name in usual(spec))

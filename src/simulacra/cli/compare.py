@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from simulacra.ground.spec import DataSpec
 
 COMPARED = (
-    ("gmm",), ("vae",), ("pixelcnn", "made"), ("gan",), ("glow", "spline-flow"), ("ddpm", "d3pm"),
+    ("gmm",), ("vae",), ("pixelcnn", "made"), ("gan",), ("glow", "spline-flow"), ("vdm", "d3pm"),
 )  # fmt: skip
 """Of each family the first that takes the data."""
 
@@ -59,7 +59,7 @@ def compare(
     Args:
         source: A data set's name, or a path.
         models: Their names, with commas between; by default one of each family that takes the data:
-            gmm, vae, pixelcnn (or made), gan, glow (or spline-flow), ddpm (or d3pm).
+            gmm, vae, pixelcnn (or made), gan, glow (or spline-flow), vdm (or d3pm).
         budget: Of each model: 90s, 5m, 1h, 2000steps, 10epochs, 2Mobs or 3Gflops.
         out: Folder of the report and the runs, which must not exist; compare/DATA by default.
         set_: A keyword of one model, as MODEL.KEY=VALUE; repeat it for more.
