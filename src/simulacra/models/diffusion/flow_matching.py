@@ -219,7 +219,8 @@ class FlowMatching(GaussianDiffusion):
         times = [(step / steps) ** _SHORTER for step in range(steps + 1)]
         for now, then in pairwise(times):
             step = then - now
-            speeds, traces = [], []
+            speeds: list[Tensor] = []
+            traces: list[Tensor] = []
             for at, share in zip((0, 0.5, 0.5, 1), (0, 0.5, 0.5, 1), strict=True):
                 moved = z + step * share * speeds[-1] if speeds else z
                 speed, trace = self._with_trace(moved, now + at * step, told, signs)
