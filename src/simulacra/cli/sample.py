@@ -206,11 +206,11 @@ def _refuse_steps(
     Raises:
         MissingCapability: Naming the option.
     """
-    from simulacra.models.autoregressive.base import Autoregressive
+    from simulacra.models.model import Stepwise
     from simulacra.models.refining import Refining
 
-    name = type(model).__name__
-    in_turn, refining = isinstance(model, Autoregressive), isinstance(model, Refining)
+    name, refining = type(model).__name__, isinstance(model, Refining)
+    in_turn = isinstance(model, Stepwise) and not refining
     if not in_turn:
         given = {"--top-k": narrowing.top_k is not None, "--top-p": narrowing.top_p != 1}
         for option in (option for option, is_given in given.items() if is_given):
