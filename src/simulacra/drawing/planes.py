@@ -96,16 +96,16 @@ def planes(
         if panel.behind is not None:
             dots(axes, panel.behind, PALETTE[0], 2, opacity=0.25)
         if panel.field is not None:
-            places, ends = panel.field
-            arrows(axes, places, ends - places, colour=QUIET)
+            here, there = panel.field
+            arrows(axes, here, there - here, colour=QUIET)
         if panel.paths is not None:
             for path in panel.paths:
                 axes.plot(*path.T.numpy(), color=PALETTE[1], linewidth=0.5, alpha=0.6)
             dots(axes, panel.paths[:, -1], PALETTE[1], 2.4)
         if panel.points is not None:
             # the more points, the fainter each
-            there = int(panel.points.isfinite().all(1).sum())
-            opacity = max(0.2, min(1.0, 15 / math.sqrt(max(1, there))))
+            shown = int(panel.points.isfinite().all(1).sum())
+            opacity = max(0.2, min(1.0, 15 / math.sqrt(max(1, shown))))
             colour = PALETTE[0] if panel.behind is None else PALETTE[1]
             dots(axes, panel.points, colour, 2, opacity=opacity)
         if names:
