@@ -171,6 +171,7 @@ def _note_way(model: Model, narrowing: Narrowing, steps: int | None, guidance: f
     from simulacra.models.refining import Refining
     from simulacra.tasks.refined import steps_taken
 
+    narrows = isinstance(model, Latent) and model.narrows
     if not isinstance(model, Refining):
         if _narrows(narrowing, model):
             terminal.note(
@@ -184,7 +185,7 @@ def _note_way(model: Model, narrowing: Narrowing, steps: int | None, guidance: f
     if taken == usual and guidance == 1 and narrowing.temperature == 1:
         return
     weighed = ["guidance 1"] if model.guides else []
-    warm = ["temperature 1"] if isinstance(model, Latent) and model.narrows else []
+    warm = ["temperature 1"] if narrows else []
     terminal.note(
         "these are not drawn as those that evaluate judges: its figures are those of "
         + " and ".join([f"{usual} steps", *weighed, *warm])
