@@ -110,6 +110,7 @@ def test_noise_becoming_pictures_can_be_watched(ok, places):
         ("sample {flow} --start random:3", "does not draw one value after another, as a start"),
         ("sample {d3pm} --temperature 0.5", "D3PM has no temperature"),
         ("sample {plane} --watch a.gif", "--watch shows pictures, not vectors"),
+        ("map {flow} --traverse", "noise, of which no value says anything alone: use interpolate"),
         ("complete {flow} --candidates 3", "predicts no value from those before it"),
         ("denoise {vae} {noisy0}", "VAE takes no noise .* use ddpm, vdm or flow-matching"),
         ("denoise {d3pm} {noisy0}", "D3PM takes no noise from observations"),

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from simulacra.data.dataset import Dataset, Observations
 from simulacra.data.labels import joint_classes
-from simulacra.ground.errors import UsageError
+from simulacra.ground.errors import MissingCapability, UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.models.at_once import rows_at_once
 from simulacra.models.bounded import Bounded
 from simulacra.models.model import Latent, Model
 from simulacra.models.modes import evaluating, scoring
+from simulacra.models.refining import Refining
 from simulacra.tasks.attributes import attributes
 from simulacra.tasks.codes import encode_split, encodes, looked_at
 from simulacra.tasks.expected import decoding, expected
@@ -88,7 +89,7 @@ def traverse(
         seed: Of draws of the prior.
 
     Raises:
-        MissingCapability: If the model does not do both.
+        MissingCapability: If the model does not do both, or its codes are noise that is refined.
         UsageError: If a number is out of its range.
     """
     encodes(model)
@@ -99,6 +100,11 @@ def traverse(
         )
     if steps < 2 or units < 1:
         raise UsageError(f"steps is at least 2 and units at least 1, got {steps} and {units}")
+    if isinstance(model, Refining):
+        raise MissingCapability(
+            f"a code of {type(model).__name__} is noise, of which no value says anything alone: "
+            "use interpolate, or map --direction CLASS"
+        )
     known = data.validation.take(looked_at(data.validation, _KNOWN))
     codes = encode_split(model, known)
     ends, by = _ends(model, data, codes, seed)
