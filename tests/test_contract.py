@@ -28,6 +28,8 @@ from simulacra.ground.storage import detached_copy
 from simulacra.models import description, registry, saved
 from simulacra.models.adversarial.completion import InversionCompletion
 from simulacra.models.autoregressive.base import Autoregressive
+from simulacra.models.diffusion.base import Diffusion
+from simulacra.models.diffusion.flow_matching import FlowMatching
 from simulacra.models.flow.completion import DensityCompletion
 from simulacra.models.latent.completion import CodeCompletion
 from simulacra.models.latent.pca import PCA
@@ -44,7 +46,8 @@ KINDS = {name: registry.find(name) for name in registry.MODELS}
 FAMILY = [name for name, kind in KINDS.items() if issubclass(kind, Autoregressive)]
 _FULL = {"covariance": "full"}
 _CODED = ("vae", "iwae", "beta-vae", "infovae", "sequential-vae", "pixelvae", "m2")
-_NEARLY = (DensityCompletion, CodeCompletion, InversionCompletion)
+_NEARLY = (DensityCompletion, CodeCompletion, InversionCompletion, Diffusion)
+_REFINED = {name: {} for name, kind in KINDS.items() if issubclass(kind, Diffusion)}
 UNASKED: dict[str, dict[str, dict[str, Any]]] = {
     # a bound that is not tight says less than a test of samples needs; other laws hold these
     "sampling": {
@@ -52,13 +55,19 @@ UNASKED: dict[str, dict[str, dict[str, Any]]] = {
         "mfa": {},
         "hvae": {},
         **{key: {} for key in _CODED},
+        **_REFINED,
         **{key: {} for key in ("nice", "realnvp", "glow", "spline-flow", "maf", "iaf")},
     },
-    "sampling of vectors": {key: {} for key in _CODED},
+    "sampling of vectors": {
+        **{key: {} for key in _CODED},
+        # but for a density that is followed, not bounded
+        **{key: {} for key in _REFINED if KINDS[key] is not FlowMatching},
+    },
     # its codes of one level are not of one unit; tests/test_hvae.py integrates over two levels
     "sampling of codes": {"hvae": {}},
     # a full covariance conditions on the middles of bins; factors are resampled from a few draws;
-    # of a flow, and of codes, a chain comes near; of a game, what fits what is observed
+    # of a flow, and of codes, a chain comes near; of a game, what fits what is observed; what
+    # refines noise is told of it at each step
     "exact completion": {
         "gmm": _FULL,
         "mfa": {},

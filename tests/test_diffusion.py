@@ -233,6 +233,6 @@ def test_levels_that_are_known_cost_what_they_are_worth(kind: type[GaussianDiffu
     model: Any = kind(DataSpec((6,), 3), prediction="levels", hidden=(2,)).eval()
     model.output = lambda z, *_: share.log()[None, :, None].expand(len(z), 3, 6)
     x = torch.tensor(list(itertools.product(range(3), repeat=6)))
-    gap, error = off(model, x, share[x].log().sum(1).double(), 16)
+    gap, error = off(model, x, share[x].log().sum(1).double(), 48)
     # steps, and what is left of noise at first, cost a little
-    assert -0.3 - error < gap < error < 0.3
+    assert -0.3 - error < gap < error < 0.4
