@@ -37,8 +37,8 @@ from simulacra.models.registry import build
 from simulacra.training.engine import has_matrix_units
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32))
-WIDTHS = (24, 48, 48)
-"""Of theirs at each size, full size first."""
+WIDTHS = (12, 24, 40)
+"""Of theirs at each size, the smallest last; small pictures have the last ones alone."""
 HEAD = 8
 """Channels of a head of theirs, of which widths are multiples."""
 
@@ -46,7 +46,7 @@ HEAD = 8
 def _theirs(ours: Any) -> Model:  # noqa: ANN401 (ours is a DDPM)
     package = importlib.import_module("diffusers")
     channels, side, _ = ours.spec.event_shape
-    widths = WIDTHS[: len(ours.network.down) + 1]
+    widths = WIDTHS[-len(ours.network.down) - 1 :]
     network = package.UNet2DModel(
         sample_size=side, in_channels=channels, out_channels=channels, layers_per_block=1,
         block_out_channels=widths, down_block_types=("DownBlock2D",) * len(widths),
@@ -110,17 +110,18 @@ def compare(
         ours = build("ddpm", spec, {"prediction": "noise"})
         ours.prepare(x)
         theirs, z = PEER.make(ours), torch.randn(batch, *shape)
+    jobs: dict[tuple[str, str], Callable[[], object]]
     jobs = {("ours", "step"): work.step(ours, x), ("ours", "call"): _call(ours, z)}
     if not isinstance(theirs, str):
         jobs |= {("theirs", "step"): work.step(theirs, x), ("theirs", "call"): _call(theirs, z)}
-    models = {"ours": ours, "theirs": theirs}
+    models: dict[str, Any] = {"ours": ours, "theirs": theirs}
     counts = {(who, job): flops.count(models[who], run) for (who, job), run in jobs.items()}
     if precision == "bf16":
         jobs = {key: _rounded(run) for key, run in jobs.items()}
     read = measure(jobs, rounds, clock=time.process_time)
     rows = []
     for job in ("step", "call"):
-        row = {
+        row: dict[str, Any] = {
             "shape": shape, "precision": precision, "job": job, "parameters": _size(ours),
             "flops": counts["ours", job], "ours": statistics.median(read["ours", job]),
         }  # fmt: skip
