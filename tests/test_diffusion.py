@@ -236,3 +236,25 @@ def test_levels_that_are_known_cost_what_they_are_worth(kind: type[GaussianDiffu
     gap, error = off(model, x, share[x].log().sum(1).double(), 48)
     # steps, and what is left of noise at first, cost a little
     assert -0.3 - error < gap < error < 0.4
+
+
+@pytest.mark.parametrize(("dims", "steps"), [(37, 37), (100, 100), (37, 5), (10, 50)])
+def test_each_step_shows_as_many_hidden_levels(dims: int, steps: int) -> None:
+    """One where there are as many steps as values, and never two then."""
+    model = D3PM(DataSpec((dims,), 2), hidden=(2,)).eval()
+    with seeded(0):
+        *grown, _ = model.sample_steps(2, steps=steps)
+    taken = min(dims, steps)
+    assert len(grown) == taken
+    seen, ask = [], model.logits
+
+    def logits(x: Tensor, shown: Tensor, *more: Any) -> Tensor:
+        seen.append(shown.sum(1))
+        return ask(x, shown, *more)
+
+    model.logits = logits  # type: ignore[method-assign]
+    model.sample(2, steps=steps)
+    each = torch.stack([*seen, torch.full((2,), dims)]).diff(dim=0)
+    assert len(each) == taken
+    assert int(each.min()) == dims // taken
+    assert int(each.max()) == -(-dims // taken)

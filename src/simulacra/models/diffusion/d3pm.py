@@ -189,8 +189,9 @@ class D3PM(Diffusion):
         before = seen.flatten(1).sum(1)
         yield x
         for step in range(steps):
-            share = 1 - (step + 1) / steps
-            count = dims - ((dims - before) * share).ceil()
+            # rounded up, in whole numbers: in as many steps as values each shows one
+            left = ((dims - before) * (steps - step - 1) + steps - 1) // steps
+            count = dims - left
             shown = (order < wide(count, x)) & ~seen
             logits = self.logits(x, seen, told, guidance)
             x = torch.where(shown, categorical(logits).sample(), x)

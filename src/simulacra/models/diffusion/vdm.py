@@ -31,8 +31,8 @@ class VDM(GaussianDiffusion):
         are just told apart; between them it is found from running means of the squared integrand,
         which give at once what the paper descends to (appendix I.2); of up to 32 levels a logit of
         each is predicted, to which z adds what it says itself, of more v, in place of ε; a small
-        U-Net, without features of the last bits of z; samples go DDIM's deterministic path, whose
-        end is rounded, and not the random one that is bounded.
+        U-Net, without features of the last bits of z; samples go DDIM's deterministic path, which
+        ends in x̂, and not the random one that is bounded.
 
     Args:
         spec: Ordered levels, or continuous vectors.
