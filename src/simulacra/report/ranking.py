@@ -189,7 +189,9 @@ def error_of(model: Entry) -> float | None:
 
 def sign_of(likelihood: LikelihoodFigures | ClassLikelihood, unit: Unit) -> str:
     """What stands in front of a figure: `=`, the sign of a bound, or `≈`."""
-    return bound(unit) if likelihood.relation == "≤" else likelihood.relation
+    if likelihood.relation == "≈":
+        return "≈"
+    return "=" if likelihood.exact else bound(unit)
 
 
 def figure(likelihood: LikelihoodFigures, unit: Unit, *, draws: bool = True) -> Cell:

@@ -15,7 +15,7 @@ from simulacra.report.cells import Rows
 from simulacra.report.code_tables import code_table, coded, level_table, unit_table
 from simulacra.report.codebook_tables import codebook_table, with_codebooks
 from simulacra.report.copying import copies, further
-from simulacra.report.ranking import bound, foreign, judged, ranked, unit_of
+from simulacra.report.ranking import bound, foreign, judged, ranked, sign_of, unit_of
 from simulacra.report.sample_tables import CHANCE
 from simulacra.report.sound_tables import CAPTION, not_better, predictor_note, predictor_table
 from simulacra.report.text import listed
@@ -311,7 +311,7 @@ def _verification(results: Results) -> Section:
 
 def _pairs(results: Results) -> Section:
     rows, unit = tables.pairs(results), unit_of(results)
-    loose = [m.model for m, f in ranked(results) if f.relation == "≤"]
+    loose = [m.model for m, f in ranked(results) if sign_of(f, unit) == bound(unit)]
     remarks = [
         Remark(f"No pair of {listed(each.models)}: {each.reason}.")
         for each in results.pairs

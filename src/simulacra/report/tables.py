@@ -93,7 +93,7 @@ def table(results: Results) -> Rows:
 def _divergence(likelihood: LikelihoodFigures | None, gap: Cell) -> Cell:
     if gap.empty:
         return NOTHING
-    sign = "≤" if likelihood is None else likelihood.relation
+    sign = "≤" if likelihood is None else sign_of(likelihood, "bits/dim")
     return replace(gap, head=f"{sign} {gap.head}")
 
 

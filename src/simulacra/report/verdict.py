@@ -20,6 +20,7 @@ from simulacra.report.ranking import (
     lost,
     pair,
     ranked,
+    sign_of,
     told,
     unit_of,
     winners,
@@ -46,7 +47,7 @@ def verdict(results: Results) -> str:
         return " ".join(found or ["Nothing was measured of these samples."])
     says = [_ahead(results, order, best)]
     # A bound that lost or tied might hide a better model; a bound that won alone cannot.
-    loose = [m.model for m, f in order if f.relation == "≤" and [m] != best]
+    loose = [m.model for m, f in order if sign_of(f, unit) == bound(unit) and [m] != best]
     if loose and len(order) > 1:
         limit, way = ("an upper", "lower") if unit != "nats" else ("a lower", "higher")
         only = f"the figure is only {limit} limit ({bound(unit)})"
@@ -131,7 +132,9 @@ def _truth(results: Results, order: _Ranked) -> list[str]:
         says = [f"The density that the data were drawn from gives {bits} {unit}."]
     known = [(m, f) for m, f in order if m.kl]
     gaps = interval_column([m.kl for m, _ in known])
-    shown = [f"{m.model} {f.relation} {gap}" for (m, f), gap in zip(known, gaps, strict=True)]
+    shown = [
+        f"{m.model} {sign_of(f, 'bits/dim')} {gap}" for (m, f), gap in zip(known, gaps, strict=True)
+    ]
     if shown:
         what = "Kullback–Leibler divergence from the true density, in nats"
         says.append(f"{what}: {'; '.join(shown)}.")
