@@ -10,7 +10,12 @@ import torch
 from simulacra.data.dataset import Observations
 from simulacra.ground.errors import DataError, UsageError
 from simulacra.ground.spec import DataSpec
-from simulacra.tasks.bayes import class_frequencies, log_marginal, log_posterior
+from simulacra.tasks.bayes import (
+    bounded_marginal,
+    class_frequencies,
+    log_marginal,
+    log_posterior,
+)
 
 
 def of(classes: int) -> DataSpec:
@@ -47,6 +52,27 @@ def test_a_marginal_is_the_sum_over_the_classes():
     assert found.dtype == torch.float64
     absent = log_marginal(torch.tensor([[-2.0, -math.inf]]), torch.tensor([1.0, 0.0]))
     assert absent.tolist() == [-2.0]
+
+
+def test_noisy_classes_are_not_summed_as_if_they_were_sure():
+    """Estimates of log p(x | y): their log-sum-exp is too good, and what is printed is a bound."""
+    prior = torch.tensor([0.5, 0.2, 0.3, 0.0]).double()
+    true = torch.tensor([-10.0, -11.0, -10.5, -math.inf]).double()
+    exact = float(log_marginal(true[None], prior))
+    generator = torch.Generator().manual_seed(0)
+    first, second = (
+        true + 3 * torch.randn(4000, 4, generator=generator).double() for _ in range(2)
+    )
+    found = bounded_marginal(first, second, prior)
+    error = 4 * float(found.std()) / len(found) ** 0.5
+    assert float(found.mean()) < exact
+    assert float(log_marginal(first, prior).mean()) > exact + error
+    # with weights of the same noise it would be no bound either
+    assert float(bounded_marginal(first, first, prior).mean()) > exact + error
+    sure = true.expand(2, 4)
+    assert bounded_marginal(sure, sure, prior).tolist() == pytest.approx([exact] * 2)
+    odd = torch.tensor([[math.nan, -1.0, -1.0, -math.inf]])
+    assert bounded_marginal(odd, odd, prior).isnan().all()
 
 
 def test_two_classes_at_least():

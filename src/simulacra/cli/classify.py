@@ -51,7 +51,7 @@ def classify(
 
     from simulacra.data.foreign.observations import read_observations
     from simulacra.judging.figures.likelihood import in_units, likelihood
-    from simulacra.tasks.bayes import class_frequencies
+    from simulacra.tasks.bayes import class_frequencies, draws_of
     from simulacra.tasks.classify import classifier
     from simulacra.tasks.classify import classify as posterior
 
@@ -72,6 +72,7 @@ def classify(
     frequencies = class_frequencies(found.train, found.spec)
     if frequencies is None:
         raise UsageError(f"{found.name} tells no label of its training split whole: nothing to ask")
+    draws = draws_of(model, draws)
     answer = posterior(model, torch.cat(read), frequencies, draws=draws)
     usual = likelihood(
         model, found.validation, class_frequencies=frequencies, draws=draws, limit=_USUAL

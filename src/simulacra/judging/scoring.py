@@ -62,7 +62,7 @@ def score_model(
         name: That it goes by, in the picture of its reliability.
         data: With the test split.
         frequencies: p(y) in the training data, if there are classes.
-        draws: Importance draws of a bound; of those that are averaged a sixteenth, see `draws_of`.
+        draws: Importance draws of a bound; of those that are averaged fewer, see `draws_of`.
         limit: Look only at so many test observations.
         flops: Of scoring one with one draw, if known: so many are looked at as there is work for.
         baseline: Gives the discriminative classifier, if there is one; asked where it is needed.

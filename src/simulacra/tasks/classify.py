@@ -13,9 +13,8 @@ from simulacra.models.classifying import Classifying
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import scoring
 from simulacra.tasks.bayes import (
-    given_each_label,
-    log_marginal,
     log_posterior,
+    marginal_by_class,
     scored_at_once,
 )
 from simulacra.tasks.sample import device_of
@@ -77,16 +76,15 @@ def classify(
     device = device_of(model)
     told = model.spec.labels(torch.zeros(len(x[:2]), dtype=torch.long))
     size = scored_at_once(model, x, told, draws=draws)
-    each = torch.cat(
-        [
-            given_each_label(model, some.to(device), frequencies, draws=draws, seed=seed).cpu()
-            for some in x.split(size)
-        ]
-    )
+    found = [
+        marginal_by_class(model, some.to(device), frequencies, draws=draws, seed=seed)
+        for some in x.split(size)
+    ]
+    each, marginal = (torch.cat(parts) for parts in zip(*found, strict=True))
     log_p = log_posterior(each, frequencies)
     if isinstance(model, Classifying):
         log_p = own_log_probabilities(model, Observations(x))
-    return Classified(log_p.exp(), log_marginal(each, frequencies))
+    return Classified(log_p.exp(), marginal)
 
 
 @scoring()

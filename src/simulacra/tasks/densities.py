@@ -17,7 +17,7 @@ from simulacra.models.flow.base import Flow
 from simulacra.models.flow.maps import FlowMap
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import evaluating, scoring
-from simulacra.tasks.bayes import class_frequencies, given_each_label, log_marginal
+from simulacra.tasks.bayes import class_frequencies, log_marginal, marginal_by_class
 from simulacra.tasks.sample import device_of, frequent_context
 
 SIDE = 120
@@ -118,8 +118,7 @@ def log_density(model: Model, data: Dataset, points: Tensor) -> Tensor:
 
     def log_p(x: Tensor) -> Tensor:
         if frequencies is not None:
-            each = given_each_label(model, x, frequencies, draws=DRAWS)
-            return log_marginal(each, frequencies)
+            return marginal_by_class(model, x, frequencies, draws=DRAWS)[1]
         return model.log_likelihood(x, draws=DRAWS).cpu().double()
 
     with evaluating(model), scoring():

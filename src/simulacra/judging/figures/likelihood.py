@@ -21,7 +21,7 @@ from simulacra.judging.figures.intervals import degrees_of_freedom, standard_err
 from simulacra.judging.figures.records import LikelihoodFigures, Relation, Unit
 from simulacra.models.model import Likelihood, Model
 from simulacra.models.modes import scoring
-from simulacra.tasks.bayes import given_each_label, log_marginal, scored_at_once
+from simulacra.tasks.bayes import marginal_by_class, scored_at_once
 from simulacra.tasks.sample import device_of
 
 
@@ -271,9 +271,11 @@ def likelihood(
             values = model.log_likelihood(x, context, draws=draws, seed=seed)
             told.append(in_units(values, model.spec))
             if model.context == "label" and class_frequencies is not None:
-                values = given_each_label(model, x, class_frequencies, draws=draws, seed=seed)
+                values, marginal = marginal_by_class(
+                    model, x, class_frequencies, draws=draws, seed=seed
+                )
                 each.append(in_units(values, model.spec))
-                alone.append(log_marginal(each[-1], class_frequencies))
+                alone.append(in_units(marginal, model.spec))
 
     off = _solver_error(model, observations, seed) if alone or told else None
     valid = observations.lengths
