@@ -35,6 +35,8 @@ _PAIRS, _IN_ROW = 15, 5
 """Pictures that are shown above what a model gives back of them, and how many in a row."""
 _SIDE = 72
 """Points of a grid on each side: fewer than in a picture that is looked at for long."""
+_CARRIED = 36
+"""The same of a density that is solved for along the way of each point, with gradients."""
 _LINE = 400
 _WATCHED = -7  # key of a random stream, beside those of trainings
 
@@ -133,7 +135,8 @@ class Watching:
             self.points = self._at if dense else None
         elif not spec.is_image and spec.rate is None:
             self._seen = on_a_plane(self._known.flatten(1).double())
-            self.plane = Plane.around(self._seen(self._known), _SIDE)
+            side = _CARRIED if self.carries else _SIDE
+            self.plane = Plane.around(self._seen(self._known), side)
             self._at = self.plane.points
             self.points = self._at if dense else None
 

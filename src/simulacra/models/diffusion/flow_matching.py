@@ -63,7 +63,7 @@ class FlowMatching(GaussianDiffusion):
         spec: DataSpec,
         *,
         coupling: Literal["independent", "ot"] = "independent",
-        solver_steps: int = 10,
+        solver_steps: int = 16,
         **keywords: Any,  # noqa: ANN401 (those of the base)
     ) -> None:
         super().__init__(spec, "v", **keywords)
