@@ -446,7 +446,8 @@ def test_a_score_is_written_in_bits() -> None:
     )  # fmt: skip
     record = score.figures()
     assert {key: value for key, value in vars(record).items() if value is not None} == {
-        "averaged": False, "exact": False, "relation": "≤", "draws": 5, "observations": 7, "non_finite": 1,
+        "averaged": False, "exact": False, "relation": "≤", "draws": 5, "observations": 7,
+        "non_finite": 1,
         "log_likelihood": pytest.approx(-8 * math.log(2)),
         "bits_per_dim": pytest.approx(2), "standard_error": pytest.approx(0.5),
         "ignores_context": False,

@@ -277,7 +277,7 @@ def likelihood(
                 each.append(in_units(values, model.spec))
                 alone.append(in_units(marginal, model.spec))
 
-    off = _solver_error(model, observations, seed) if alone or told else None
+    off = _solver_error(model, observations, seed, size) if alone or told else None
     valid = observations.lengths
     if valid is None and model.spec.rate is not None:
         # a sound without padding is valid from end to end
@@ -306,14 +306,19 @@ def likelihood(
     return Scores(score(alone), given, torch.cat(each) if each else None)
 
 
-def _solver_error(model: Likelihood, observations: Observations, seed: int) -> float | None:
-    """The mean of `solver_error` over some observations, in nats with its sign."""
+def _solver_error(
+    model: Likelihood, observations: Observations, seed: int, size: int
+) -> float | None:
+    """The mean of `solver_error` over some observations, `size` at once, in nats with its sign."""
     few = observations.take(permutation(len(observations))[:_SOLVED])
-    x, context = few.batch(torch.arange(len(few)))
-    device = device_of(model)
-    told = None if context is None or model.context == "none" else context.to(device)
-    found = model.solver_error(x.to(device), told, seed=seed)
-    return None if found is None else float(found.double().mean())
+    device, found = device_of(model), []
+    for x, context in few.batches(size):
+        told = None if context is None or model.context == "none" else context.to(device)
+        off = model.solver_error(x.to(device), told, seed=seed)
+        if off is None:
+            return None
+        found.append(off.cpu().double())
+    return float(torch.cat(found).mean())
 
 
 _SOLVED = 32

@@ -14,7 +14,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import keyed_normal, keyed_uniform, keys_of
 from simulacra.ground.spec import DataSpec
 from simulacra.models.diffusion.base import stratified, wide
-from simulacra.models.diffusion.gaussian import GaussianDiffusion
+from simulacra.models.diffusion.gaussian import GaussianDiffusion, Prediction
 from simulacra.models.stages import Stage
 from simulacra.nn.distributions import DiscretisedNormal
 from simulacra.nn.precision import double
@@ -115,6 +115,10 @@ class DDPM(GaussianDiffusion):
         """√ᾱ and √(1 − ᾱ) of the step nearest to each time."""
         gamma = self.gamma[(time * self.steps).round().long()]
         return torch.sigmoid(-gamma).sqrt().to(time), torch.sigmoid(gamma).sqrt().to(time)
+
+    def predict(self, z: Tensor, time: Tensor, told: Tensor, guidance: float = 1.0) -> Prediction:
+        """See `GaussianDiffusion.predict`; at a time between steps that of the nearest one."""
+        return super().predict(z, (time * self.steps).round() / self.steps, told, guidance)
 
     # ---- what is learnt --------------------------------------------------------------------------
 

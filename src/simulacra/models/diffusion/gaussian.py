@@ -240,7 +240,7 @@ class GaussianDiffusion(Diffusion, Carrying, Denoising, Encoding, Latent):
         self.spec.check(x)
         z = self.scaled(x)
         told = self.context_features(context, z)
-        for now, then in pairwise(reversed(self.times(self.sampling_steps))):
+        for now, then in pairwise(reversed(self.times(self.checked_steps(None, 1.0)))):
             found, noise = self.predict(z, _all_at(now, z), told)
             z = self._mixed(found, noise, then)
         return z
@@ -299,7 +299,7 @@ class GaussianDiffusion(Diffusion, Carrying, Denoising, Encoding, Latent):
         given = torch.where(observed, self.scaled(x), 0)
         told = self.context_features(context, given)
         z = self.prior(len(x), context)
-        for now, then in pairwise(self.times(self.sampling_steps)):
+        for now, then in pairwise(self.times(self.checked_steps(None, 1.0))):
             # where no noise is left, none is added back
             for again in range(_ANEW if then else 0, -1, -1):
                 z = self._redrawn(z, given, observed, now, then, told)
