@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from simulacra.drawing.style import FONTS, INK, PALETTE, QUIET, RULE
@@ -48,11 +49,31 @@ def curves(
     if not points:
         raise UsageError(f"curves needs at least one finite value of {y!r} over {x!r}, got none")
 
-    import matplotlib
-    from matplotlib.figure import Figure
+    with lettered():
+        axes, wide, tall = axes_beside(points, size, 26)
+        low, high, cut = _limits(points, whole=whole)
+        words = (y_label or y) + ("   (steep beginnings are cut off)" if cut else "")
+        named_axes(axes, x_label or x, words)
+        for i, pairs in enumerate(points.values()):
+            (line,) = axes.plot(*zip(*pairs, strict=True), _dash(i), color=colour(i))
+            line.set(linewidth=1.8, gid=f"curve-{i}")
+        axes.set_ylim(low, high)
+        axes.set_xlim(left=min(0.0, *(pairs[0][0] for pairs in points.values())))
+        axes.locator_params(axis="y", nbins=max(3, round(tall * 2.4)))
+        axes.locator_params(axis="x", nbins=max(3, round(wide * 1.6)))
+        _name_ends(axes, points, low, high, 13 / (72 * tall))
+        return svg(axes)
 
-    # DejaVu comes with matplotlib, so the measures are the same everywhere. It is wider than most
-    # fonts that a reader will see instead, so what fits here fits there.
+
+@contextlib.contextmanager
+def lettered() -> Iterator[None]:
+    """Let matplotlib write words as words inside the block, of the same measures everywhere.
+
+    DejaVu comes with matplotlib. It is wider than most fonts that a reader will see instead, so
+    what fits here fits there.
+    """
+    import matplotlib
+
     with (
         matplotlib.rc_context(
             {"svg.fonttype": "none", "svg.hashsalt": "simulacra", "font.family": "DejaVu Sans"}
@@ -60,36 +81,51 @@ def curves(
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's font has it
-        figure = Figure(figsize=size)
-        longest = max(sum(1.0 if ord(c) < 0x1100 else 1.7 for c in name) for name in points)
-        left, below, above, beside = 0.62, 0.55, 0.4, (longest * 6.2 + 26) / 72
-        wide, tall = max(1.0, size[0] - left - beside), max(0.5, size[1] - below - above)
-        axes = figure.add_axes(
-            (left / size[0], below / size[1], wide / size[0], tall / size[1]), axisbelow=True
-        )
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(QUIET)
-        axes.grid(axis="y", color=RULE, linewidth=0.8)
-        axes.tick_params(colors=QUIET, labelsize=9, length=0, pad=5)
-        low, high, cut = _limits(points, whole=whole)
-        words = (y_label or y) + ("   (steep beginnings are cut off)" if cut else "")
-        axes.set_title(words, loc="left", color=QUIET, fontsize=9.5, pad=12, parse_math=False)
-        axes.set_xlabel(x_label or x, color=QUIET, fontsize=9.5, labelpad=6, parse_math=False)
-        for i, pairs in enumerate(points.values()):
-            (line,) = axes.plot(*zip(*pairs, strict=True), _dash(i), color=_colour(i))
-            line.set(linewidth=1.8, gid=f"curve-{i}")
-        axes.set_ylim(low, high)
-        axes.set_xlim(left=min(0.0, *(pairs[0][0] for pairs in points.values())))
-        axes.locator_params(axis="y", nbins=max(3, round(tall * 2.4)))
-        axes.locator_params(axis="x", nbins=max(3, round(wide * 1.6)))
-        _name_ends(axes, points, low, high, 13 / (72 * tall))
-        buffer = io.BytesIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Type", "Format"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        yield
+
+
+def axes_beside(
+    names: Iterable[str], size: tuple[float, float], gap: float
+) -> tuple[Axes, float, float]:
+    """Plain axes with room for a column of names on their right.
+
+    Args:
+        names: To stand there.
+        size: Width and height of all, in inches.
+        gap: Before a name, in points.
+
+    Returns:
+        The axes, and their width and height in inches.
+    """
+    from matplotlib.figure import Figure
+
+    longest = max(sum(1.0 if ord(c) < 0x1100 else 1.7 for c in name) for name in names)
+    left, below, above, beside = 0.62, 0.55, 0.4, (longest * 6.2 + gap) / 72
+    wide, tall = max(1.0, size[0] - left - beside), max(0.5, size[1] - below - above)
+    axes = Figure(figsize=size).add_axes(
+        (left / size[0], below / size[1], wide / size[0], tall / size[1]), axisbelow=True
+    )
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(QUIET)
+    axes.grid(axis="y", color=RULE, linewidth=0.8)
+    axes.tick_params(colors=QUIET, labelsize=9, length=0, pad=5)
+    return axes, wide, tall
+
+
+def named_axes(axes: Axes, x_label: str, y_label: str) -> None:
+    """Words under axes, and above them on the left."""
+    axes.set_title(y_label, loc="left", color=QUIET, fontsize=9.5, pad=12, parse_math=False)
+    axes.set_xlabel(x_label, color=QUIET, fontsize=9.5, labelpad=6, parse_math=False)
+
+
+def svg(axes: Axes) -> bytes:
+    """The figure that axes are in, as a file without a date, in the reader's letters."""
+    buffer, nothing = io.BytesIO(), dict.fromkeys(("Date", "Creator", "Type", "Format"))
+    axes.get_figure(root=True).savefig(buffer, format="svg", transparent=True, metadata=nothing)
     return re.sub(r"'DejaVu Sans'[^;\"]*", FONTS, buffer.getvalue().decode()).encode()
 
 
-def _colour(i: int) -> str:
+def colour(i: int) -> str:
     """Colour of the i-th curve."""
     return PALETTE[i % len(PALETTE)]
 
@@ -118,7 +154,7 @@ def _name_ends(
     ends = [[p for p in pairs if math.isfinite(p[1])][-1] for pairs in points.values()]
     heights = _spread([(end[1] - low) / (high - low) for end in ends], distance)
     for i, (name, end, height) in enumerate(zip(points, ends, heights, strict=True)):
-        axes.plot(*end, "o", color=_colour(i), markersize=4.5, clip_on=False)
+        axes.plot(*end, "o", color=colour(i), markersize=4.5, clip_on=False)
         axes.annotate(
             name,
             xy=end,
@@ -131,7 +167,7 @@ def _name_ends(
             parse_math=False,
             arrowprops={
                 "arrowstyle": "-",
-                "color": _colour(i),
+                "color": colour(i),
                 "linewidth": 0.9,
                 "linestyle": (0, (1, 2)),
                 "shrinkA": 1,

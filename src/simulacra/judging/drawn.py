@@ -17,16 +17,17 @@ _AT_ONCE, _LOT = 250, 1000
 _DRAWN, _TOLD, _COUNTED = 1, 2, 3
 
 
-def draw(model: Model, data: Dataset, n: int) -> Samples:
+def draw(model: Model, data: Dataset, n: int, *, steps: int | None = None) -> Samples:
     """Samples to be judged: a fixed draw, with contexts as frequent as they are in the data.
 
     Args:
         model: One that samples.
         data: See `frequent_context`.
         n: How many.
+        steps: In which noise is refined, of a `Refining` model; the usual number by default.
     """
     context = frequent_context(model, data, n, seed=_TOLD)
-    return tasks.draw(model, n, context, seed=(_DRAWN,), at_once=_AT_ONCE)
+    return tasks.draw(model, n, context, steps=steps, seed=(_DRAWN,), at_once=_AT_ONCE)
 
 
 def drawn_classes(

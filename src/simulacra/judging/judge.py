@@ -38,17 +38,19 @@ from simulacra.judging.figures.cost import cost
 from simulacra.judging.figures.labels import Classification, classification
 from simulacra.judging.figures.nature import nature
 from simulacra.judging.figures.paired import of_both, paired
-from simulacra.judging.figures.records import Nature, References, SampleFigures
+from simulacra.judging.figures.records import InSteps, Nature, References, SampleFigures
 from simulacra.judging.figures.sample_judge import FEWEST, MOST, SampleJudge, fair_count
 from simulacra.judging.figures.simple_sounds import PredictorFigures, simple_predictors
 from simulacra.judging.figures.verification import verification
 from simulacra.judging.judgement import KEPT, Judged, Judgement, fingerprint_of, keep, kept
 from simulacra.judging.results import Entry, Results
 from simulacra.judging.scoring import Scoring, score_codebook, score_model
+from simulacra.judging.steps import in_steps
 from simulacra.models import registry
 from simulacra.models.description import describe_class
 from simulacra.models.model import Encoding, Likelihood, Model, Sampling
 from simulacra.models.quantised import Quantised
+from simulacra.models.refining import Refining
 from simulacra.runs import zoo
 from simulacra.runs.run import Outcome, Run
 from simulacra.tasks.bayes import class_frequencies
@@ -205,6 +207,7 @@ class Judge:
         self.told(f"{name}: cost")
         costs = cost(model, self.data, outcome)
         found = nature(model, self.data, calls=costs.sequential_calls)
+        self.told(f"{name}: pictures")
         pictures = album.model_pictures(model, self.data)
         scoring = Scoring()
         if isinstance(model, Likelihood):
@@ -220,6 +223,7 @@ class Judge:
         if isinstance(model, Encoding):
             scoring.found["verification"] = verification(model, self.data)
         figures: SampleFigures | None = None
+        refined: tuple[InSteps, ...] = ()
         if isinstance(model, Sampling):
             # of a test split of one group there are no halves, which the judge then says
             count = max(1, fair_count(self.data, self.most))
@@ -229,6 +233,11 @@ class Judge:
             asked = None if labels is None else self.data.spec.joint(labels)
             figures, suspects = self._samples(drawn.x, asked, self._more(model, name, found))
             pictures |= suspects
+            if isinstance(model, Refining) and isinstance(self.samples, SampleJudge):
+                self.told(f"{name}: samples in fewer steps")
+                refined = in_steps(
+                    model, self.data, self.samples, figures, flops=costs.flops_per_sample
+                )
         entry = described(
             describe_class(type(model), name),
             swept=is_swept(model),
@@ -249,6 +258,7 @@ class Judge:
             nature=found,
             capabilities=can(model, found),
             samples=figures,
+            in_steps=refined,
             **scoring.found,
         )
         return Judgement(entry, pictures | scoring.pictures, scoring.score)

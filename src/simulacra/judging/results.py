@@ -18,6 +18,7 @@ from simulacra.judging.figures.records import (
     CodeFigures,
     Costs,
     Curves,
+    InSteps,
     LikelihoodFigures,
     Nature,
     PairFigures,
@@ -64,6 +65,8 @@ class Entry:
         codes: What codes cost, of a bound over them.
         codebook: What codes of a codebook cost, and how much of it is used.
         verification: Whether codes say which observations are of one identity.
+        in_steps: What samples are worth that are refined in fewer steps, and in the usual number;
+            empty where nothing is refined.
     """
 
     model: str
@@ -94,6 +97,7 @@ class Entry:
     codebook: CodebookFigures | None = None
     verification: VerificationFigures | None = None
     samples: SampleFigures | None = None
+    in_steps: tuple[InSteps, ...] = ()
     cost: Costs = field(default_factory=Costs)
     nature: Nature | None = None
 

@@ -40,6 +40,7 @@ from simulacra.report.ranking import (
     winners,
 )
 from simulacra.report.sections import Section
+from simulacra.report.step_tables import step_chart
 from simulacra.report.tables import table
 from simulacra.report.text import listed
 from simulacra.report.verdict import verdict
@@ -183,9 +184,10 @@ def _validation(models: Sequence[Entry], unit: Unit) -> Markup | None:
 
 def _charts(results: Results) -> dict[str, Markup]:
     """By the section that it stands in, a chart of all models together."""
+    drawn = _chart_of_steps(results)
     found = curves_of(results)
     if not found:
-        return {}
+        return drawn
     series = {
         name: dict(zip(("false", "true"), zip(*each.curve, strict=True), strict=True))
         for name, each in found.items()
@@ -197,7 +199,13 @@ def _charts(results: Results) -> dict[str, Markup]:
     )  # fmt: skip
     areas = ", ".join(f"{name} {each.area.value:.3f}" for name, each in found.items())
     label = f"Receiver operating characteristic. Areas: {areas}"
-    return {"verification": _inline_svg(svg, "r-", label)}
+    return drawn | {"verification": _inline_svg(svg, "r-", label)}
+
+
+def _chart_of_steps(results: Results) -> dict[str, Markup]:
+    svg = step_chart(results)
+    label = "Fréchet distance against calls of the network for each sample"
+    return {} if svg is None else {"steps": _inline_svg(svg, "s-", label)}
 
 
 def _game(model: Entry, prefix: str) -> list[dict[str, Any]]:

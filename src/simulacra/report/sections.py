@@ -18,6 +18,7 @@ from simulacra.report.copying import copies, further
 from simulacra.report.ranking import bound, foreign, judged, ranked, sign_of, unit_of
 from simulacra.report.sample_tables import CHANCE
 from simulacra.report.sound_tables import CAPTION, not_better, predictor_note, predictor_table
+from simulacra.report.step_tables import step_said, step_table
 from simulacra.report.text import listed
 from simulacra.report.verification_tables import (
     not_verified,
@@ -79,7 +80,7 @@ class Section:
 
 def sample_sections(results: Results) -> list[Section]:
     """What samples show, first what is asked first; some may be empty."""
-    return [_fidelity(results), _novelty(results), _appearance(results)]
+    return [_fidelity(results), _steps(results), _novelty(results), _appearance(results)]
 
 
 def detail_sections(results: Results) -> list[Section]:
@@ -155,6 +156,17 @@ def _fidelity(results: Results) -> Section:
         "Do samples look like real data, and are all kinds of data among them?" + _counts(results),
         shown,
         remarks,
+    )
+
+
+def _steps(results: Results) -> Section:
+    rows = step_table(results)
+    return Section(
+        "steps",
+        "Fewer steps",
+        "Some models refine noise in as many steps as one likes, each a call of the network: how "
+        f"much worse are samples in fewer of them? {step_said(results)}".rstrip(),
+        [Table(rows)] if rows else [],
     )
 
 

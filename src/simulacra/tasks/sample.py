@@ -157,9 +157,7 @@ def draw(
     begun = None if start is None else checked(model, start, n)
     device = device_of(model)
     drawn = []
-    # values drawn one after another are small products, which two threads do no sooner than one
-    in_turn = isinstance(sampling, Stepwise) and not isinstance(sampling, Refining)
-    with torch.no_grad(), evaluating(model), settled(1 if in_turn else None):
+    with torch.no_grad(), evaluating(model), settled(1 if in_turn(model) else None):
         size = _at_once(sampling, min(n, at_once or n), context, how)
         numbered = at_once is not None or size < n
         for number, rows in enumerate(torch.arange(n).split(size)):
@@ -175,6 +173,11 @@ def draw(
                             on_step(x)
             drawn.append(x.cpu())
     return Samples(torch.cat(drawn), None if context is None else context.cpu())
+
+
+def in_turn(model: Model) -> bool:
+    """Whether values are drawn one after another: small products, no sooner done by two threads."""
+    return isinstance(model, Stepwise) and not isinstance(model, Refining)
 
 
 def drawn_at_once(model: Sampling, most: int, context: Tensor | None = None) -> int:

@@ -60,6 +60,11 @@ def fidelity(real: Tensor, samples: Tensor, *, seed: int = 0) -> dict[str, Figur
     return distances | neighbour_figures(x, y, seed)
 
 
+def frechet_figure(real: Tensor, samples: Tensor) -> Figure:
+    """The first of the six alone; see `fidelity`."""
+    return _frechet_figure(*_checked(real, samples))
+
+
 def frechet_distance(real: Tensor, samples: Tensor) -> float:
     """The Fréchet distance of Gaussians with the moments of both sets; 0 or more, lower is better.
 

@@ -264,6 +264,19 @@ class SampleFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InSteps:
+    """How near samples are to real data that a model refines in so many steps.
+
+    Args:
+        steps: Calls of the network for each sample.
+        frechet: As `SampleFigures` has it in the first view, of as many samples.
+    """
+
+    steps: int
+    frechet: Figure
+
+
+@dataclass(frozen=True, kw_only=True)
 class References:
     """What samples are read between: `real` data, the floor, and `independent` values.
 

@@ -24,7 +24,7 @@ from simulacra.ground.errors import UsageError
 from simulacra.ground.randomness import seeded
 from simulacra.judging.figures.appearance import appearance, without_ratio
 from simulacra.judging.figures.counted_classes import CountedClasses
-from simulacra.judging.figures.fidelity import fidelity
+from simulacra.judging.figures.fidelity import fidelity, frechet_figure
 from simulacra.judging.figures.figure import Figure
 from simulacra.judging.figures.intervals import share
 from simulacra.judging.figures.labels import (
@@ -288,6 +288,23 @@ class SampleJudge:
             **({} if taken is None else self.classes.figures(taken)),
             warnings=tuple(warnings),
         )
+
+    def frechet(self, x: Tensor) -> Figure | None:
+        """The Fréchet distance in the first view, as `judge` has it there, and nothing else.
+
+        Args:
+            x: As for `judge`.
+
+        Returns:
+            `None` of samples that have none: numbers that are not finite, or far too large.
+        """
+        if self._refusal(x):
+            return None
+        x, _ = self._chosen(x, None)
+        try:
+            return frechet_figure(self.seen[0].reference, self.seen[0].view.features(x))
+        except UsageError:
+            return None
 
     def _others(self, seen: _Seen) -> Tensor:
         """Observations drawn like the training data that were not trained on."""
