@@ -121,7 +121,9 @@ def named_axes(axes: Axes, x_label: str, y_label: str) -> None:
 def svg(axes: Axes) -> bytes:
     """The figure that axes are in, as a file without a date, in the reader's letters."""
     buffer, nothing = io.BytesIO(), dict.fromkeys(("Date", "Creator", "Type", "Format"))
-    axes.get_figure(root=True).savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # axes that are drawn are in one
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     return re.sub(r"'DejaVu Sans'[^;\"]*", FONTS, buffer.getvalue().decode()).encode()
 
 
