@@ -205,7 +205,7 @@ def test_figures_by_class_leave_out_what_is_not_told_and_say_so(spec):
     assert 0 < told < 60
     found = score_model(
         model, "made", data, frequencies=class_frequencies(data.train, spec), draws=1, limit=None,
-        baseline=lambda: None,
+        flops=None, baseline=lambda: None,
     )  # fmt: skip
     assert any(f"{60 - told} of 60 test observations have no label" in w for w in found.warnings)
     assert found.found["classifier"].observations == told
@@ -219,7 +219,7 @@ def test_a_test_split_without_any_label_has_no_figures_by_class():
     data = replace(data, test=replace(data.test, context=torch.full((60, 2), -1)))
     found = score_model(
         model, "made", data, frequencies=class_frequencies(data.train, SPOKEN), draws=1,
-        limit=None, baseline=lambda: None,
+        limit=None, flops=None, baseline=lambda: None,
     )  # fmt: skip
     assert "classifier" not in found.found
     assert found.found["likelihood"].observations == 60

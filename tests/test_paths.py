@@ -70,7 +70,7 @@ def test_a_sample_is_what_its_noise_is_carried_to(name: str) -> None:
             value.normal_(std=0.3) if value.ndim > 1 else None
         model.prepare(5 + 3 * torch.randn(100, 2))
         first, *steps = (x.clone() for x in model.sample_steps(6))
-    times = model.times(5).tolist()
+    times = model.times(5)
     assert (first.mean() - 5).abs() < 3
     for now, then, wanted in zip(times, times[1:], steps, strict=False):
         first = model.carried(first, now, then)
