@@ -14,7 +14,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKE
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-8s %s\n", $$1, $$2}'
 
-demo: .venv/installed ## compare one model of each family on handwritten digits (5 minutes)
+demo: .venv/installed ## compare one model of each family on handwritten digits (6 minutes)
 	$(BIN)/simulacra compare digits --budget 45s
 
 test: .venv/tested ## run the style, type and test suites, without network
