@@ -26,19 +26,18 @@ class DDPM(GaussianDiffusion):
     q(z_t | x) = N(√ᾱ_t x, 1 − ᾱ_t), with ᾱ on a cosine schedule. Trained on the squared error of
     what the network predicts (equation 14; where it predicts levels, of v), which is no likelihood.
     The likelihood is bounded by the paper's own terms (equation 5), L_T + Σ L_{t−1} + L_0, of which
-    the sum over times is
-    estimated: a draw is a time, chosen as often as its weight says, with a noise of its own, and
-    draws are averaged.
+    the sum over times is estimated: a draw is a time, chosen as often as its weight says, with a
+    noise of its own, and draws are averaged.
 
     Paper: J. Ho, A. Jain, P. Abbeel, "Denoising Diffusion Probabilistic Models", 2020, arXiv
         2006.11239; cosine schedule after A. Nichol, P. Dhariwal, 2021, arXiv 2102.09672, equation
         17; v-prediction after T. Salimans, J. Ho, 2022, arXiv 2202.00512; drawn by DDIM, arXiv
         2010.02502.
     Departs from the paper: a small U-Net; the schedule begins with the noise at which levels are
-        just told apart, however many there are, where Nichol and Dhariwal's offset is for 256;
-        samples are deterministic given their noise, in 50 steps
-        unless told otherwise; of the bound, p(z_{t−1} | z_t) has the variance of q(z_{t−1} | z_t,
-        x), and the network's x̂ is not kept on [−1, 1].
+        just told apart, however many there are, where Nichol and Dhariwal's offset is for 256, and
+        ends with a hundred times as much of it as of the observation; samples are deterministic
+        given their noise, in 50 steps unless told otherwise; of the bound, p(z_{t−1} | z_t) has the
+        variance of q(z_{t−1} | z_t, x), and the network's x̂ is not kept on [−1, 1].
 
     Args:
         spec: Ordered levels, or continuous vectors.

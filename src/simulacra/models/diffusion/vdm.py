@@ -14,7 +14,6 @@ from simulacra.ground.randomness import keyed_normal, keyed_uniform, keys_of
 from simulacra.ground.spec import DataSpec
 from simulacra.models.diffusion.base import stratified, wide
 from simulacra.models.diffusion.gaussian import GaussianDiffusion
-from simulacra.nn.levels import as_input
 
 
 class VDM(GaussianDiffusion):
@@ -132,8 +131,7 @@ class VDM(GaussianDiffusion):
         if self.spec.levels is None:
             log_p = Normal(seen, spread, validate_args=False).log_prob(y)
             return -log_p.flatten(1).sum(1)
-        every = torch.arange(self.spec.levels, device=y.device)
-        values = as_input(every[:, None], self.spec, y.dtype)[:, 0]
+        values = self.scaled(torch.arange(self.spec.levels, device=y.device))
         logits = -((seen[..., None] - values) / spread[..., None]).square() / 2
         log_p = logits.log_softmax(-1).gather(-1, x.long()[..., None])
         return -log_p.flatten(1).sum(1)
